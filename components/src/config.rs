@@ -1,0 +1,499 @@
+//! Every key of a configuration, its default and its bounds, in one place.
+//!
+//! A configuration is TOML with the sections of [`Config`]; the files under `configs/` comment every key.
+//! Unknown keys are refused, and [`Config::check`] names the key and the bound of a value out of range.
+
+use serde::{Deserialize, Serialize};
+
+/// A value out of range.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{key} = {value} is out of range: it must be {bound}")]
+pub struct OutOfRange {
+    /// Section and key.
+    pub key: &'static str,
+    /// What was given.
+    pub value: String,
+    /// What is allowed.
+    pub bound: String,
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which game.
+    pub game: GameConfig,
+    /// How many games at once.
+    pub lanes: LanesConfig,
+    /// The tree search.
+    pub search: SearchConfig,
+    /// The network.
+    pub network: NetworkConfig,
+    /// The replay buffer.
+    pub replay: ReplayConfig,
+    /// Training.
+    pub learn: LearnConfig,
+    /// The run as a whole.
+    pub run: RunConfig,
+}
+
+/// `[game]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GameConfig {
+    /// The game's name, one of those that `lockstep games` lists. Default `"tictactoe"`.
+    pub name: String,
+}
+
+/// `[lanes]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LanesConfig {
+    /// Games in play at the same time, 1 to 65,536. Default 256.
+    /// More fill a device better and use more memory; games then last longer in wall time.
+    pub count: u32,
+    /// Leaves that each tree sends to the network in one tick, 1 to 256. Default 1.
+    /// More fill the batch when there are few lanes; the search then decides with virtual losses instead of values.
+    pub leaves_per_tree: u32,
+}
+
+/// `[search]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Simulations of a full search, those of a kept sub-tree included, 1 to 1,000,000. Default 64.
+    /// More make stronger moves and better targets, and take longer.
+    pub simulations: u32,
+    /// Simulations of a fast search, 0 to `simulations`. Default 0: every search is full.
+    /// Fast searches play on without teaching the policy (playout cap randomisation, Wu 2019, section 3.1).
+    pub fast_simulations: u32,
+    /// Chance of a full search when `fast_simulations` is not 0, above 0 to 1. Default 0.25.
+    pub full_search_chance: f32,
+    /// Weight of the prior against the value in PUCT, 0 to 100. Default 1.5. Higher explores more.
+    pub c_puct: f32,
+    /// Value of a move that has no visit. Default `{ reduction = 0.2 }`.
+    pub fpu: Fpu,
+    /// Share of Dirichlet noise in the priors of the root, 0 to 1. Default 0.25. Higher tries more moves.
+    pub noise_share: f32,
+    /// Concentration of the noise over all legal moves together, 0.01 to 1,000. Default 10.
+    /// Each move gets this divided by the number of legal moves. Lower puts the noise on fewer moves.
+    pub noise_concentration: f32,
+    /// Temperature of the choice among visits at the beginning of a game, 0 to 10. Default 1.
+    /// 0 always plays the most visited move; higher plays more varied games.
+    pub temperature: f32,
+    /// Temperature after `temperature_plies`, 0 to 10. Default 0.25.
+    pub final_temperature: f32,
+    /// Plies played at `temperature`, 0 to 10,000. Default 8.
+    pub temperature_plies: u32,
+    /// Up to so many uniformly random moves open each game, 0 to 1,000, drawn evenly. Default 0.
+    /// They are not learned from; more show the network positions that good play never reaches.
+    pub opening_plies: u32,
+    /// Whether the sub-tree of the move played is kept for the next search. Default true.
+    pub keep_subtree: bool,
+    /// Value taken off a path for each leaf in flight, 0 to 10. Default 1.
+    /// Only with several leaves per tree; higher spreads them more widely.
+    pub virtual_loss: f32,
+}
+
+/// First-play urgency: the value that PUCT gives to a move without visits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fpu {
+    /// This value.
+    Absolute(f32),
+    /// The node's own value, less this much times the square root of the prior that is already visited (as in
+    /// KataGo and Leela Chess Zero). 0 takes the node's value as it is.
+    Reduction(f32),
+}
+
+/// `[network]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// `"resnet"` or `"mlp"`. Default `"resnet"`.
+    pub kind: NetworkKind,
+    /// Channels of the residual tower, or width of the hidden layers, 1 to 4,096. Default 64.
+    /// More can learn more; the cost grows with the square.
+    pub channels: usize,
+    /// Residual blocks of two convolutions, or hidden layers, 1 to 100. Default 4.
+    pub blocks: usize,
+    /// Channels of the 1x1 convolution before each head of a resnet, 1 to 4,096. Default 16.
+    pub head_channels: usize,
+    /// `"scalar"`: one number through tanh; `"wdl"`: chances to win, draw and lose. Default `"wdl"`.
+    pub value_head: ValueHead,
+}
+
+/// The architecture of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkKind {
+    /// Convolutions with batch norm and residual connections, as in AlphaGo Zero.
+    Resnet,
+    /// Fully connected layers: enough for the smallest boards, and fast.
+    Mlp,
+}
+
+/// What the value head predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueHead {
+    /// One number in -1 to 1; the loss is the squared error.
+    Scalar,
+    /// Logits of win, draw and loss; the loss is the cross-entropy, the value is win minus loss.
+    Wdl,
+}
+
+/// `[replay]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayConfig {
+    /// Positions kept, 1 to 1,000,000,000. Default 50,000.
+    /// More keep older, weaker games in the data; fewer forget and overfit.
+    pub window: usize,
+    /// What becomes of positions that are equal up to symmetry. Default `"count"`.
+    pub merge: Merge,
+}
+
+/// What becomes of positions that are equal up to symmetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// Nothing: each is drawn by itself.
+    None,
+    /// Averaged, and drawn as often as all of them together.
+    Count,
+    /// Averaged, and drawn in proportion to 1 + log2 of their number.
+    Log,
+    /// Averaged, and drawn as often as any other position.
+    Equal,
+}
+
+/// `[learn]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearnConfig {
+    /// Positions of one optimiser step, 1 to 1,000,000. Default 256.
+    pub batch_size: usize,
+    /// Steps of a generation: `{ reuse = 4.0 }`, so that each new position is drawn 4 times on average, or
+    /// `{ batches = 10 }`. Default `{ reuse = 4.0 }`. More learn faster from the same games, until they overfit.
+    pub steps: Steps,
+    /// Parts in which a batch goes through the network, 1 to 1,000. Default 1.
+    /// More need less memory for the same step; batch norm then sees smaller batches.
+    pub accumulation: usize,
+    /// `"adam_w"` or `"sgd"` (momentum 0.9). Default `"adam_w"`.
+    pub optimizer: OptimizerKind,
+    /// Largest learning rate, above 0 to 10. Default 0.002.
+    pub learning_rate: f64,
+    /// How the learning rate changes over the run. Default `"constant"`.
+    pub schedule: Schedule,
+    /// Decay of the weights at each step, relative to the learning rate, 0 to 1. Default 1e-4.
+    pub weight_decay: f64,
+    /// Largest norm of the whole gradient, 0 to 1,000,000; 0 does not clip. Default 5.
+    pub gradient_clip: f64,
+    /// Weight of the value loss beside the policy loss, 0 to 100. Default 1.
+    pub value_weight: f32,
+    /// Share of the search's own value in the value target, beside the game's outcome, 0 to 1. Default 0.
+    /// Higher is less noisy and more biased.
+    pub search_value_share: f32,
+    /// Whether each sample is seen under a random symmetry. Default true.
+    pub symmetries: bool,
+}
+
+/// How many steps a generation takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Steps {
+    /// Each new position is drawn so many times on average, above 0 to 10,000.
+    Reuse(f64),
+    /// So many batches, 1 to 1,000,000.
+    Batches(u64),
+}
+
+impl Steps {
+    /// Steps of a generation that added so many positions; at least one.
+    pub fn count(self, added: u64, batch_size: usize) -> u64 {
+        match self {
+            Self::Reuse(times) => ((added as f64 * times / batch_size as f64).round() as u64).max(1),
+            Self::Batches(n) => n,
+        }
+    }
+}
+
+/// The optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    AdamW,
+    /// Stochastic gradient descent with momentum 0.9.
+    Sgd,
+}
+
+/// How the learning rate changes with the generations of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// It stays as it is.
+    Constant,
+    /// Rises from 0 over the first `warm_up` generations and falls along half a cosine to `last` times its height at
+    /// the last generation.
+    Cosine {
+        /// Generations.
+        warm_up: u64,
+        /// Share that is left at the end.
+        last: f64,
+    },
+    /// Multiplied by `factor` at each of these generations.
+    Steps {
+        /// Generations.
+        at: Vec<u64>,
+        /// Multiplier.
+        factor: f64,
+    },
+}
+
+impl Schedule {
+    /// Multiplier of the learning rate at a moment of the run, counted in generations with fractions.
+    pub fn factor(&self, generation: f64, generations: u64) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Steps { at, factor } => factor.powi(at.iter().filter(|&&g| g as f64 <= generation).count() as i32),
+            Self::Cosine { warm_up, last } => {
+                let warm = *warm_up as f64;
+                if generation < warm {
+                    return (generation / warm).max(1e-3);
+                }
+                let left = (generations as f64 - warm).max(1.0);
+                let along = ((generation - warm) / left).clamp(0.0, 1.0);
+                last + (1.0 - last) * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
+            }
+        }
+    }
+}
+
+/// `[run]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Generations of the run, 1 to 10,000,000. Default 40.
+    pub generations: u64,
+    /// Games finished in each generation before the network learns, 1 to 100,000,000. Default 200.
+    pub games: u64,
+    /// Seed of every random choice. The same seed and configuration give the same run. Default 1.
+    pub seed: u64,
+    /// Threads, 0 to 1,024; 0 takes as many as the machine has cores. Default 0.
+    pub threads: usize,
+    /// `"auto"`, `"cpu"`, `"cuda"` or `"vulkan"`. Default `"auto"`: a GPU if the program was built for one, else the CPU.
+    pub device: DeviceKind,
+    /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. Default 10.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept, the newest ones, 1 to 1,000,000. Default 3.
+    pub checkpoints: usize,
+    /// Games of each generation that are written to `games/`, 0 to 1,000,000. Default 10.
+    pub recorded_games: usize,
+    /// Simulations for each move when the finished player is graded, 1 to 1,000,000. Default 64.
+    pub grade_simulations: u32,
+}
+
+/// Where the network runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// A GPU if the program was built for one, else the CPU.
+    Auto,
+    /// Burn's CPU back end.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+    /// The first GPU with a Vulkan driver.
+    Vulkan,
+}
+
+impl Default for GameConfig {
+    fn default() -> Self {
+        Self { name: "tictactoe".into() }
+    }
+}
+
+impl Default for LanesConfig {
+    fn default() -> Self {
+        Self { count: 256, leaves_per_tree: 1 }
+    }
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self {
+            simulations: 64,
+            fast_simulations: 0,
+            full_search_chance: 0.25,
+            c_puct: 1.5,
+            fpu: Fpu::Reduction(0.2),
+            noise_share: 0.25,
+            noise_concentration: 10.0,
+            temperature: 1.0,
+            final_temperature: 0.25,
+            temperature_plies: 8,
+            opening_plies: 0,
+            keep_subtree: true,
+            virtual_loss: 1.0,
+        }
+    }
+}
+
+impl SearchConfig {
+    /// The same search for playing to win: no noise, no random moves, the most visited move.
+    pub fn to_win(&self, simulations: u32) -> Self {
+        Self {
+            simulations,
+            fast_simulations: 0,
+            noise_share: 0.0,
+            temperature: 0.0,
+            final_temperature: 0.0,
+            opening_plies: 0,
+            ..self.clone()
+        }
+    }
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self { kind: NetworkKind::Resnet, channels: 64, blocks: 4, head_channels: 16, value_head: ValueHead::Wdl }
+    }
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self { window: 50_000, merge: Merge::Count }
+    }
+}
+
+impl Default for LearnConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 256,
+            steps: Steps::Reuse(4.0),
+            accumulation: 1,
+            optimizer: OptimizerKind::AdamW,
+            learning_rate: 0.002,
+            schedule: Schedule::Constant,
+            weight_decay: 1e-4,
+            gradient_clip: 5.0,
+            value_weight: 1.0,
+            search_value_share: 0.0,
+            symmetries: true,
+        }
+    }
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            generations: 40,
+            games: 200,
+            seed: 1,
+            threads: 0,
+            device: DeviceKind::Auto,
+            checkpoint_every: 10,
+            checkpoints: 3,
+            recorded_games: 10,
+            grade_simulations: 64,
+        }
+    }
+}
+
+impl Config {
+    /// Whether every value is within its bounds.
+    ///
+    /// # Errors
+    /// The first value that is not, with its key and its bound.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        fn within<T: PartialOrd + std::fmt::Display>(
+            key: &'static str,
+            value: T,
+            low: T,
+            high: T,
+        ) -> Result<(), OutOfRange> {
+            // NaN is in no range.
+            if value >= low && value <= high {
+                return Ok(());
+            }
+            Err(OutOfRange { key, value: value.to_string(), bound: format!("from {low} to {high}") })
+        }
+        let Self { lanes, search, network, replay, learn, run, .. } = self;
+        within("lanes.count", lanes.count, 1, 65_536)?;
+        within("lanes.leaves_per_tree", lanes.leaves_per_tree, 1, 256)?;
+        within("search.simulations", search.simulations, 1, 1_000_000)?;
+        within("search.fast_simulations", search.fast_simulations, 0, search.simulations)?;
+        within("search.full_search_chance", search.full_search_chance, 1e-6, 1.0)?;
+        within("search.c_puct", search.c_puct, 0.0, 100.0)?;
+        match search.fpu {
+            Fpu::Absolute(value) => within("search.fpu.absolute", value, -10.0, 10.0)?,
+            Fpu::Reduction(value) => within("search.fpu.reduction", value, 0.0, 10.0)?,
+        }
+        within("search.noise_share", search.noise_share, 0.0, 1.0)?;
+        within("search.noise_concentration", search.noise_concentration, 0.01, 1_000.0)?;
+        within("search.temperature", search.temperature, 0.0, 10.0)?;
+        within("search.final_temperature", search.final_temperature, 0.0, 10.0)?;
+        within("search.temperature_plies", search.temperature_plies, 0, 10_000)?;
+        within("search.opening_plies", search.opening_plies, 0, 1_000)?;
+        within("search.virtual_loss", search.virtual_loss, 0.0, 10.0)?;
+        within("network.channels", network.channels, 1, 4_096)?;
+        within("network.blocks", network.blocks, 1, 100)?;
+        within("network.head_channels", network.head_channels, 1, 4_096)?;
+        within("replay.window", replay.window, 1, 1_000_000_000)?;
+        within("learn.batch_size", learn.batch_size, 1, 1_000_000)?;
+        match learn.steps {
+            Steps::Reuse(times) => within("learn.steps.reuse", times, 1e-6, 10_000.0)?,
+            Steps::Batches(n) => within("learn.steps.batches", n, 1, 1_000_000)?,
+        }
+        within("learn.accumulation", learn.accumulation, 1, learn.batch_size.min(1_000))?;
+        within("learn.learning_rate", learn.learning_rate, 1e-12, 10.0)?;
+        match &learn.schedule {
+            Schedule::Constant => {}
+            Schedule::Cosine { warm_up, last } => {
+                within("learn.schedule.cosine.warm_up", *warm_up, 0, 1_000_000)?;
+                within("learn.schedule.cosine.last", *last, 0.0, 1.0)?;
+            }
+            Schedule::Steps { factor, .. } => within("learn.schedule.steps.factor", *factor, 0.0, 10.0)?,
+        }
+        within("learn.weight_decay", learn.weight_decay, 0.0, 1.0)?;
+        within("learn.gradient_clip", learn.gradient_clip, 0.0, 1e6)?;
+        within("learn.value_weight", learn.value_weight, 0.0, 100.0)?;
+        within("learn.search_value_share", learn.search_value_share, 0.0, 1.0)?;
+        within("run.generations", run.generations, 1, 10_000_000)?;
+        within("run.games", run.games, 1, 100_000_000)?;
+        within("run.threads", run.threads, 0, 1_024)?;
+        within("run.checkpoint_every", run.checkpoint_every, 1, 1_000_000)?;
+        within("run.checkpoints", run.checkpoints, 1, 1_000_000)?;
+        within("run.recorded_games", run.recorded_games, 0, 1_000_000)?;
+        within("run.grade_simulations", run.grade_simulations, 1, 1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_bad_values_are_named() {
+        let mut config = Config::default();
+        config.check().unwrap();
+        config.search.c_puct = f32::NAN;
+        assert_eq!(config.check().unwrap_err().key, "search.c_puct");
+        config.search.c_puct = 1.0;
+        config.search.fast_simulations = 65;
+        assert!(config.check().unwrap_err().to_string().contains("from 0 to 64"));
+    }
+
+    #[test]
+    fn schedules_begin_and_end_where_they_say() {
+        let cosine = Schedule::Cosine { warm_up: 2, last: 0.1 };
+        assert_eq!(cosine.factor(1.0, 10), 0.5);
+        assert!((cosine.factor(2.0, 10) - 1.0).abs() < 1e-12);
+        assert!((cosine.factor(10.0, 10) - 0.1).abs() < 1e-12);
+        let steps = Schedule::Steps { at: vec![3, 6], factor: 0.1 };
+        assert_eq!((steps.factor(2.9, 10), steps.factor(3.0, 10)), (1.0, 0.1));
+        assert!((steps.factor(7.0, 10) - 0.01).abs() < 1e-12);
+    }
+}

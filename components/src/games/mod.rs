@@ -1,0 +1,40 @@
+//! The games, and the registry that finds them by name.
+
+use crate::Game;
+
+/// Something to be done with a game that is known by name only.
+///
+/// See [`visit`].
+pub trait GameVisitor {
+    /// What it gives back.
+    type Output;
+    /// Called with the game's type.
+    fn visit<G: Game>(self) -> Self::Output;
+}
+
+macro_rules! registry {
+    ($($module:ident::$game:ident,)*) => {
+        $(mod $module; pub use $module::$game;)*
+
+        /// The names of all games.
+        pub const NAMES: &[&str] = &[$($game::NAME),*];
+
+        /// Calls `visitor` with the game of that name, or returns it if there is none.
+        ///
+        /// # Errors
+        /// The visitor, uncalled, when no game has this name.
+        pub fn visit<V: GameVisitor>(name: &str, visitor: V) -> Result<V::Output, V> {
+            $(if name == $game::NAME { return Ok(visitor.visit::<$game>()); })*
+            Err(visitor)
+        }
+    };
+}
+
+// A new game is one file beside this one and one line here.
+registry! {
+    tictactoe::TicTacToe,
+    connect_four::ConnectFour,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! A pending evaluation.
+
+use crate::game::Game;
+use bevy_ecs::prelude::*;
+
+/// The tree that this pending evaluation belongs to.
+#[derive(Component, Clone, Copy, Debug)]
+#[relationship(relationship_target = Leaves)]
+pub struct LeafOf(pub Entity);
+
+/// The pending evaluations of a tree.
+#[derive(Component, Clone, Debug, Default)]
+#[relationship_target(relationship = LeafOf)]
+pub struct Leaves(Vec<Entity>);
+
+/// Whether a leaf waits for an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeafState {
+    /// Nothing to evaluate in this tick.
+    Idle,
+    /// Selected; `Collect` will give it a row.
+    Selected,
+    /// Its evaluation is this row of the agent's batch.
+    Pending {
+        /// The row.
+        row: u32,
+    },
+}
+
+/// One position on its way to the network and back.
+#[derive(Component, Clone, Copy, Debug)]
+pub struct Leaf<G: Game> {
+    /// The position to evaluate.
+    pub position: G,
+    /// Cell of the edge that leads to it, or [`crate::tree::ROOT`] when the root itself is to be expanded.
+    /// The path back to the root is found through the nodes' parents.
+    pub edge: u32,
+    /// Cell of the node that owns the edge.
+    pub node: u32,
+    /// Where the evaluation stands.
+    pub state: LeafState,
+}
+
+impl<G: Game> Default for Leaf<G> {
+    fn default() -> Self {
+        Self { position: G::start(), edge: crate::tree::ROOT, node: 0, state: LeafState::Idle }
+    }
+}

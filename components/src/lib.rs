@@ -1,0 +1,46 @@
+//! The data of lockstep: what a run is made of.
+//!
+//! This crate knows no tensors, files, clocks or threads; behaviour lives in `lockstep-systems`.
+//!
+//! # The three kinds of entities
+//!
+//! | entity | how many | components |
+//! |---|---|---|
+//! | lane: one slot in which games are played one after another | `lanes.count` | [`Lane`], [`Position`], [`LaneRng`], [`Trajectory`], [`Seats`] |
+//! | tree: one search | one per lane, or one per player in a match | [`TreeOf`], [`Tree`], [`SearchBudget`] |
+//! | leaf: one pending evaluation | `lanes.leaves_per_tree` per tree | [`LeafOf`], [`Leaf`] |
+//!
+//! All of them are spawned once, at set-up, in lane order.
+//! Nothing is spawned, despawned, inserted or removed afterwards, so row `i` of the lane table belongs with rows
+//! `i * trees ..` of the tree table and `i * trees * leaves ..` of the leaf table, and the hot path walks the three as
+//! zipped slices.
+//!
+//! # Where to find what
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`game`] | the [`Game`] trait: rules, planes, actions, symmetries, text |
+//! | [`games`] | the games, and the registry that finds them by name |
+//! | [`lane`] | the components of a lane |
+//! | [`tree`] | the search tree: nodes and edges packed in one slab |
+//! | [`leaf`] | a pending evaluation |
+//! | [`replay`] | finished games as compact positions, and the dataset drawn from them |
+//! | [`config`] | every key of a configuration, its default and its bounds |
+//! | [`stats`] | what a run counts |
+
+pub mod config;
+pub mod game;
+pub mod games;
+pub mod lane;
+pub mod leaf;
+pub mod replay;
+pub mod stats;
+pub mod tree;
+
+pub use config::Config;
+pub use game::{Action, Game, Outcome, Player};
+pub use lane::{GameRecord, Lane, LaneRng, Ply, Position, Seats, Trajectory};
+pub use leaf::{Leaf, LeafOf, LeafState};
+pub use replay::{Dataset, Replay, Sample};
+pub use stats::Stats;
+pub use tree::{Edge, SearchBudget, Tree, TreeOf, TreeState};

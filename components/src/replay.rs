@@ -1,0 +1,303 @@
+//! Finished games as compact positions, and the dataset that training batches are drawn from.
+
+use crate::{
+    config::{Merge, ReplayConfig},
+    game::{Action, Game, Outcome},
+    lane::{LaneRng, Trajectory},
+};
+use bevy_ecs::prelude::*;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// One position of a finished game.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Sample<G: Game> {
+    /// The position.
+    pub position: G,
+    /// How the game ended for the player to move here: 1, 0 or -1.
+    pub outcome: i8,
+    /// Value of the root after the search, for the player to move here.
+    pub root_value: f32,
+    /// Entries of its policy; 0 for a fast search, which teaches the value alone.
+    policy_len: u16,
+}
+
+/// The last positions played, in order. Positions and sparse policies lie in two rings, so nothing is allocated for a
+/// sample and the bound is known in advance.
+#[derive(Resource, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Replay<G: Game> {
+    samples: VecDeque<Sample<G>>,
+    policies: VecDeque<(Action, u16)>,
+    window: usize,
+    /// Positions added since the start of the run.
+    pub added: u64,
+}
+
+impl<G: Game> Replay<G> {
+    /// An empty buffer for the last `window` positions.
+    pub fn new(window: usize) -> Self {
+        Self { samples: VecDeque::new(), policies: VecDeque::new(), window, added: 0 }
+    }
+
+    /// Bytes that a buffer and the dataset made from it occupy at most.
+    pub fn bytes(window: usize) -> usize {
+        let policies = window * G::MAX_LEGAL;
+        window * size_of::<Sample<G>>() + policies * 4 + window * (size_of::<Merged<G>>() * 2 + 24) + policies * 8
+    }
+
+    /// Adds a finished game. The oldest positions leave when the window is full.
+    ///
+    /// # Panics
+    /// If the game is not finished.
+    pub fn push(&mut self, game: &Trajectory<G>) {
+        let first = game.finished.expect("only finished games are learned from");
+        for (ply, policy) in game.iter() {
+            let outcome = match ply.position.to_move() {
+                crate::Player::First => first,
+                crate::Player::Second => first.reversed(),
+            };
+            self.samples.push_back(Sample {
+                position: ply.position,
+                outcome: outcome.value() as i8,
+                root_value: ply.root_value,
+                policy_len: policy.len() as u16,
+            });
+            self.policies.extend(policy);
+            self.added += 1;
+        }
+        while self.samples.len() > self.window {
+            let old = self.samples.pop_front().expect("not empty");
+            self.policies.drain(..old.policy_len as usize);
+        }
+    }
+
+    /// Positions in the buffer.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// Each sample with its policy, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (&Sample<G>, impl Iterator<Item = (Action, u16)>)> {
+        let mut start = 0;
+        self.samples.iter().map(move |sample| {
+            let end = start + sample.policy_len as usize;
+            let policy = self.policies.range(start..end).copied();
+            start = end;
+            (sample, policy)
+        })
+    }
+
+    /// Whether the buffer could have been filled with this window: policies belong to samples, moves are moves.
+    pub fn is_sound(&self) -> bool {
+        let lengths: usize = self.samples.iter().map(|s| s.policy_len as usize).sum();
+        lengths == self.policies.len()
+            && self.samples.len() <= self.window
+            && self.samples.iter().all(|s| s.policy_len as usize <= G::MAX_LEGAL)
+            && self.policies.iter().all(|&(a, _)| (a as usize) < G::ACTIONS)
+    }
+
+    /// Changes the window; the oldest positions leave when it is smaller.
+    pub fn set_window(&mut self, window: usize) {
+        self.window = window;
+        while self.samples.len() > window {
+            let old = self.samples.pop_front().expect("not empty");
+            self.policies.drain(..old.policy_len as usize);
+        }
+    }
+}
+
+/// One entry of a [`Dataset`]: a position, or all samples of positions that are equal up to symmetry.
+#[derive(Clone, Copy, Debug)]
+pub struct Merged<G: Game> {
+    /// The position, in canonical form when equal positions are merged.
+    pub position: G,
+    /// Shares of won, drawn and lost games, for the player to move.
+    pub outcomes: [f32; 3],
+    /// Mean value of the root after the search, for the player to move.
+    pub root_value: f32,
+    /// Share of the samples that carry a policy; the policy loss is weighted with it.
+    pub policy_weight: f32,
+    /// How many samples were merged.
+    pub count: u32,
+    policy: (u32, u32),
+}
+
+/// What batches are drawn from: the replay buffer with equal positions averaged.
+#[derive(Resource, Clone, Debug)]
+pub struct Dataset<G: Game> {
+    entries: Vec<Merged<G>>,
+    policies: Vec<(Action, f32)>,
+    /// Running sums of the drawing weights.
+    cumulative: Vec<f64>,
+}
+
+impl<G: Game> Dataset<G> {
+    /// Prepares a buffer for drawing.
+    ///
+    /// With [`Merge::None`] each sample is an entry of its own. Otherwise samples whose positions are equal up to
+    /// symmetry become one, with outcomes, values and policies averaged, as in AlphaZero.jl; their weight follows
+    /// the key.
+    pub fn new(replay: &Replay<G>, config: &ReplayConfig) -> Self {
+        let mut entries: Vec<Merged<G>> = vec![];
+        let mut index: FxHashMap<G, usize> = FxHashMap::default();
+        // Dense while they are summed: one row of ACTIONS per entry would be too much for large games.
+        let mut sums: Vec<Vec<(Action, f32)>> = vec![];
+        for (sample, policy) in replay.iter() {
+            let merge = config.merge != Merge::None;
+            let (position, symmetry) = if merge { sample.position.canonical() } else { (sample.position, 0) };
+            let at = if merge { *index.entry(position).or_insert(entries.len()) } else { entries.len() };
+            if at == entries.len() {
+                entries.push(Merged {
+                    position,
+                    outcomes: [0.0; 3],
+                    root_value: 0.0,
+                    policy_weight: 0.0,
+                    count: 0,
+                    policy: (0, 0),
+                });
+                sums.push(vec![]);
+            }
+            let entry = &mut entries[at];
+            entry.count += 1;
+            entry.outcomes[(1 - sample.outcome) as usize] += 1.0;
+            entry.root_value += sample.root_value;
+            entry.policy_weight += if sample.policy_len > 0 { 1.0 } else { 0.0 };
+            for (action, share) in policy {
+                let action = G::transform_action(action, symmetry);
+                let share = f32::from(share) / 65_535.0;
+                match sums[at].iter_mut().find(|(a, _)| *a == action) {
+                    Some((_, sum)) => *sum += share,
+                    None => sums[at].push((action, share)),
+                }
+            }
+        }
+        let mut policies = vec![];
+        let mut cumulative = Vec::with_capacity(entries.len());
+        let mut total = 0.0;
+        for (entry, sum) in entries.iter_mut().zip(sums) {
+            let n = entry.count as f32;
+            entry.outcomes.iter_mut().for_each(|x| *x /= n);
+            entry.root_value /= n;
+            entry.policy_weight /= n;
+            let whole: f32 = sum.iter().map(|(_, s)| s).sum();
+            let start = policies.len() as u32;
+            policies.extend(sum.into_iter().map(|(a, s)| (a, s / whole)));
+            entry.policy = (start, policies.len() as u32);
+            total += match config.merge {
+                Merge::None | Merge::Count => f64::from(entry.count),
+                Merge::Log => 1.0 + f64::from(entry.count).log2(),
+                Merge::Equal => 1.0,
+            };
+            cumulative.push(total);
+        }
+        Self { entries, policies, cumulative }
+    }
+
+    /// Distinct entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// An entry and its policy, whose shares sum to 1; the policy is empty when no sample had one.
+    pub fn get(&self, index: usize) -> (&Merged<G>, &[(Action, f32)]) {
+        let entry = &self.entries[index];
+        (entry, &self.policies[entry.policy.0 as usize..entry.policy.1 as usize])
+    }
+
+    /// Draws the index of an entry with a chance in proportion to its weight.
+    ///
+    /// # Panics
+    /// If the dataset is empty.
+    pub fn draw(&self, rng: &mut LaneRng) -> usize {
+        let total = *self.cumulative.last().expect("an empty dataset has nothing to draw");
+        // 53 bits: enough to reach every entry of any window that fits into memory.
+        let unit = (rand::Rng::next_u64(&mut rng.0) >> 11) as f64 / (1u64 << 53) as f64;
+        self.cumulative.partition_point(|&c| c <= unit * total).min(self.entries.len() - 1)
+    }
+}
+
+/// Reads a result of the first player back from 1, 0 or -1.
+pub fn outcome_of(result: i8) -> Option<Outcome> {
+    Some(match result {
+        1 => Outcome::Win,
+        0 => Outcome::Draw,
+        -1 => Outcome::Loss,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{games::TicTacToe, lane::Ply};
+
+    fn game(moves: &[Action], outcome: Outcome) -> Trajectory<TicTacToe> {
+        let mut game = Trajectory::default();
+        let mut position = TicTacToe::start();
+        for &action in moves {
+            game.policies.extend([(action, 65_535)]);
+            let policy_end = game.policies.len() as u32;
+            game.plies.push(Ply { position, action, root_value: 0.5, recorded: true, policy_end });
+            position.play(action);
+        }
+        game.finished = Some(outcome);
+        game
+    }
+
+    #[test]
+    fn the_window_holds_and_outcomes_alternate() {
+        let mut replay = Replay::new(7);
+        replay.push(&game(&[0, 3, 1, 4, 2], Outcome::Win));
+        let outcomes: Vec<_> = replay.iter().map(|(s, _)| s.outcome).collect();
+        assert_eq!(outcomes, [1, -1, 1, -1, 1]);
+        replay.push(&game(&[8, 3, 7, 4, 6], Outcome::Win));
+        assert_eq!((replay.len(), replay.added), (7, 10));
+        assert!(replay.is_sound());
+        let (sample, policy) = replay.iter().nth(1).unwrap();
+        assert_eq!((sample.position.to_string().as_str(), policy.last()), ("xx./oo./...", Some((2, 65_535))));
+    }
+
+    #[test]
+    fn equal_positions_are_averaged_under_symmetry() {
+        let mut replay = Replay::new(100);
+        // The first moves 0 and 8 are the same corner; the games end differently.
+        replay.push(&game(&[0], Outcome::Win));
+        replay.push(&game(&[8], Outcome::Draw));
+        let config = ReplayConfig { merge: Merge::Count, ..Default::default() };
+        let data = Dataset::new(&replay, &config);
+        assert_eq!(data.len(), 1);
+        let (entry, policy) = data.get(0);
+        assert_eq!((entry.count, entry.outcomes), (2, [0.5, 0.5, 0.0]));
+        assert!((policy.iter().map(|p| p.1).sum::<f32>() - 1.0).abs() < 1e-6);
+        let apart = Dataset::new(&replay, &ReplayConfig { merge: Merge::None, ..config });
+        assert_eq!(apart.len(), 2);
+    }
+
+    #[test]
+    fn drawing_follows_the_weights() {
+        let mut replay = Replay::new(1_000);
+        for _ in 0..9 {
+            replay.push(&game(&[0], Outcome::Win));
+        }
+        replay.push(&game(&[0, 1], Outcome::Win));
+        let mut rng = LaneRng::new(1, 1);
+        for (merge, expected) in [(Merge::Count, 10.0 / 11.0), (Merge::Equal, 0.5), (Merge::Log, 4.32 / 5.32)] {
+            let data = Dataset::new(&replay, &ReplayConfig { merge, ..Default::default() });
+            let hits = (0..10_000).filter(|_| data.get(data.draw(&mut rng)).0.count == 10).count();
+            assert!((hits as f64 / 10_000.0 - expected).abs() < 0.02, "{merge:?}: {hits}");
+        }
+    }
+}

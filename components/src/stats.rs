@@ -1,0 +1,68 @@
+//! What a run counts.
+
+use bevy_ecs::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Counts since the last reset, filled by the tick in row order: the same for any number of threads.
+#[derive(Resource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Ticks.
+    pub ticks: u64,
+    /// Simulations: descents that ended in a backup.
+    pub simulations: u64,
+    /// Simulations that ended in a finished game and needed no evaluation.
+    pub terminals: u64,
+    /// Rows of batches that carried a leaf.
+    pub evaluations: u64,
+    /// Rows that the batches had room for.
+    pub rows: u64,
+    /// Sum of the depths of all descents, in plies.
+    pub depth_sum: u64,
+    /// Moves played.
+    pub moves: u64,
+    /// Moves played after a full search.
+    pub recorded: u64,
+    /// Finished games.
+    pub games: u64,
+    /// Plies of the finished games, openings included.
+    pub plies: u64,
+    /// Finished games won by the first player, drawn, won by the second.
+    pub results: [u64; 3],
+    /// Sum of the policy targets' entropies over recorded moves of finished games, in nats.
+    pub entropy_sum: f64,
+    /// Recorded moves of finished games.
+    pub entropy_moves: u64,
+    /// Finished games whose list of moves had not been seen since the last reset.
+    pub distinct_games: u64,
+}
+
+impl Stats {
+    /// Rows that carried a leaf, of those there was room for; 1 is a full batch.
+    pub fn batch_fill(&self) -> f64 {
+        ratio(self.evaluations as f64, self.rows)
+    }
+
+    /// Mean plies of a finished game.
+    pub fn mean_length(&self) -> f64 {
+        ratio(self.plies as f64, self.games)
+    }
+
+    /// Mean result of the first player, 1 for a win, 0.5 for a draw.
+    pub fn first_player_score(&self) -> f64 {
+        ratio(self.results[0] as f64 + 0.5 * self.results[1] as f64, self.games)
+    }
+
+    /// Mean entropy of the policy targets, in nats.
+    pub fn mean_entropy(&self) -> f64 {
+        ratio(self.entropy_sum, self.entropy_moves)
+    }
+
+    /// Mean depth of a descent, in plies.
+    pub fn mean_depth(&self) -> f64 {
+        ratio(self.depth_sum as f64, self.simulations)
+    }
+}
+
+fn ratio(sum: f64, n: u64) -> f64 {
+    if n == 0 { 0.0 } else { sum / n as f64 }
+}

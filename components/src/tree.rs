@@ -1,0 +1,465 @@
+//! The search tree of one lane, or of one player in a match.
+
+use crate::game::{Action, Outcome};
+use bevy_ecs::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// The lane that this tree searches for.
+#[derive(Component, Clone, Copy, Debug)]
+#[relationship(relationship_target = Trees)]
+pub struct TreeOf(pub Entity);
+
+/// The trees of a lane.
+#[derive(Component, Clone, Debug, Default)]
+#[relationship_target(relationship = TreeOf)]
+pub struct Trees(Vec<Entity>);
+
+/// Stands for "the root itself" where an edge is named.
+pub const ROOT: u32 = u32::MAX;
+
+/// What a tree is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TreeState {
+    /// No nodes: the root needs an evaluation first. `Root` draws its budget.
+    #[default]
+    Empty,
+    /// The root has its edges and waits for `Root` to draw the budget and mix in the noise.
+    Expanded,
+    /// Simulations are under way.
+    Searching,
+    /// The budget is spent; `Act` will choose the move.
+    Complete,
+    /// Nothing to search: the other player's turn, or no position left to analyse.
+    Idle,
+}
+
+/// How far the current search goes.
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchBudget {
+    /// The search is complete when so many simulations have passed through the root, those of a kept sub-tree included.
+    pub simulations: u32,
+    /// Whether this is a full search, whose visits become a policy target.
+    pub full: bool,
+}
+
+/// What an edge leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Child {
+    /// Nothing yet.
+    Unexpanded,
+    /// A leaf that waits for its evaluation.
+    Pending,
+    /// The end of the game, for the player to move there.
+    Terminal(Outcome),
+    /// The node at this cell.
+    Node(u32),
+}
+
+const UNEXPANDED: u32 = u32::MAX;
+const PENDING: u32 = u32::MAX - 1;
+const LOSS: u32 = u32::MAX - 2;
+const DRAW: u32 = u32::MAX - 3;
+const WIN: u32 = u32::MAX - 4;
+/// Cells of nodes are below this.
+const FIRST_MARK: u32 = WIN;
+
+/// A move from a node, with its statistics: 16 bytes.
+///
+/// **Values are from the view of the player to move at the node that owns the edge**: the one who chooses among its
+/// edges. An evaluation is given for the player to move at the leaf, so it changes sign once for each edge on the
+/// way back to the root.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[repr(C, align(16))]
+pub struct Edge {
+    /// The prior as bfloat16 in the upper half, the action in the lower.
+    policy: u32,
+    /// Sum of the values that were backed up through this edge, virtual losses of leaves in flight included.
+    pub value_sum: f32,
+    /// Simulations through this edge, those in flight included.
+    pub visits: u32,
+    /// See [`Edge::child`].
+    child: u32,
+}
+
+impl Edge {
+    /// An edge without visits. The prior is rounded to 8 bits of mantissa.
+    #[inline]
+    pub fn new(action: Action, prior: f32) -> Self {
+        let mut edge = Self { policy: action.into(), value_sum: 0.0, visits: 0, child: UNEXPANDED };
+        edge.set_prior(prior);
+        edge
+    }
+
+    /// The move.
+    #[inline]
+    pub fn action(&self) -> Action {
+        self.policy as Action
+    }
+
+    /// The network's probability of the move, after noise at the root.
+    #[inline]
+    pub fn prior(&self) -> f32 {
+        f32::from_bits(self.policy & 0xffff_0000)
+    }
+
+    /// Replaces the prior.
+    #[inline]
+    pub fn set_prior(&mut self, prior: f32) {
+        // To the nearest bfloat16; a prior is a small positive number, so the carry cannot overflow.
+        self.policy = (prior.to_bits() + 0x8000) & 0xffff_0000 | self.policy & 0xffff;
+    }
+
+    /// Mean value, or `unvisited` when there is none.
+    #[inline]
+    pub fn value_or(&self, unvisited: f32) -> f32 {
+        if self.visits == 0 { unvisited } else { self.value_sum / self.visits as f32 }
+    }
+
+    /// What the edge leads to.
+    #[inline]
+    pub fn child(&self) -> Child {
+        match self.child {
+            UNEXPANDED => Child::Unexpanded,
+            PENDING => Child::Pending,
+            LOSS => Child::Terminal(Outcome::Loss),
+            DRAW => Child::Terminal(Outcome::Draw),
+            WIN => Child::Terminal(Outcome::Win),
+            cell => Child::Node(cell),
+        }
+    }
+
+    /// Sets what the edge leads to.
+    #[inline]
+    pub fn set_child(&mut self, child: Child) {
+        self.child = match child {
+            Child::Unexpanded => UNEXPANDED,
+            Child::Pending => PENDING,
+            Child::Terminal(Outcome::Loss) => LOSS,
+            Child::Terminal(Outcome::Draw) => DRAW,
+            Child::Terminal(Outcome::Win) => WIN,
+            Child::Node(cell) => cell,
+        };
+    }
+
+    /// A node's header is a cell of the same size in front of its edges:
+    /// its parent's edge and node, and how many edges follow.
+    #[inline]
+    fn header(parent_node: u32, parent_edge: u32, edges: u32) -> Self {
+        Self { policy: parent_edge, value_sum: 0.0, visits: parent_node, child: edges }
+    }
+}
+
+/// A search tree in one slab of cells that is allocated once.
+///
+/// A node is a header cell followed by its edges, so a descent touches neighbouring memory. Nodes are added at the
+/// end, hence a child always lies behind its parent. Ends of games are marks in the edges and take no cell.
+///
+/// For the sign convention of values see [`Edge`]; the root's own value is for the player to move at the root.
+#[derive(Component, Clone, Debug)]
+pub struct Tree {
+    cells: Box<[Edge]>,
+    top: u32,
+    /// Visits of the root: its own evaluation, and every simulation, those in flight included.
+    pub root_visits: u32,
+    /// Sum of the values at the root, for the player to move there.
+    pub root_value_sum: f32,
+    /// What the tree is doing.
+    pub state: TreeState,
+    /// Simulations since the counters were last taken.
+    pub simulations: u32,
+    /// Of these, the ones that ended in a finished game.
+    pub terminals: u32,
+    /// Depths of these, summed.
+    pub depth_sum: u32,
+}
+
+/// What a checkpoint keeps of a [`Tree`]: the cells in use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TreeSnapshot {
+    cells: Vec<Edge>,
+    root_visits: u32,
+    root_value_sum: f32,
+    state: TreeState,
+}
+
+impl Tree {
+    /// A tree with room for searches of so many simulations.
+    ///
+    /// # Panics
+    /// If that is more than 2^31 cells.
+    pub fn new(simulations: u32, max_legal: usize) -> Self {
+        let cells = Self::cells(simulations, max_legal);
+        assert!(cells < 1 << 31, "a tree of {cells} cells is too large");
+        Self {
+            cells: vec![Edge::header(0, 0, 0); cells].into_boxed_slice(),
+            top: 0,
+            root_visits: 0,
+            root_value_sum: 0.0,
+            state: TreeState::Empty,
+            simulations: 0,
+            terminals: 0,
+            depth_sum: 0,
+        }
+    }
+
+    fn cells(simulations: u32, max_legal: usize) -> usize {
+        (simulations as usize + 1) * (max_legal + 1)
+    }
+
+    /// Bytes that a tree occupies: one node for each simulation and one for the root, each a header and an edge for
+    /// each legal move.
+    pub fn bytes(simulations: u32, max_legal: usize) -> usize {
+        size_of::<Self>() + Self::cells(simulations, max_legal) * size_of::<Edge>()
+    }
+
+    /// Removes all nodes.
+    pub fn clear(&mut self) {
+        self.top = 0;
+        self.root_visits = 0;
+        self.root_value_sum = 0.0;
+        self.state = TreeState::Empty;
+    }
+
+    /// Whether there is no root yet.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.top == 0
+    }
+
+    /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell.
+    ///
+    /// # Panics
+    /// If the slab is full, which a search within its budget cannot reach.
+    #[inline]
+    pub fn push_node(&mut self, parent_node: u32, parent_edge: u32, edges: impl Iterator<Item = (Action, f32)>) -> u32 {
+        let node = self.top as usize;
+        let mut count = 0;
+        for (cell, (action, prior)) in self.cells[node + 1..].iter_mut().zip(edges) {
+            *cell = Edge::new(action, prior);
+            count += 1;
+        }
+        self.cells[node] = Edge::header(parent_node, parent_edge, count);
+        self.top += 1 + count;
+        if parent_edge != ROOT {
+            self.cells[parent_edge as usize].child = node as u32;
+        }
+        node as u32
+    }
+
+    /// The edges of a node, in ascending order of their actions.
+    #[inline]
+    pub fn edges(&self, node: u32) -> &[Edge] {
+        let first = node as usize + 1;
+        &self.cells[first..first + self.cells[node as usize].child as usize]
+    }
+
+    /// The same, to change.
+    #[inline]
+    pub fn edges_mut(&mut self, node: u32) -> &mut [Edge] {
+        let first = node as usize + 1;
+        let count = self.cells[node as usize].child as usize;
+        &mut self.cells[first..first + count]
+    }
+
+    /// The edge at a cell: edge `i` of node `n` is at `n + 1 + i`.
+    #[inline]
+    pub fn edge_mut(&mut self, cell: u32) -> &mut Edge {
+        &mut self.cells[cell as usize]
+    }
+
+    /// The node and edge that lead to a node; the edge is [`ROOT`] for the root.
+    #[inline]
+    pub fn parent(&self, node: u32) -> (u32, u32) {
+        let header = &self.cells[node as usize];
+        (header.visits, header.policy)
+    }
+
+    /// The edges of the root; none while the tree is empty.
+    pub fn root_edges(&self) -> &[Edge] {
+        if self.is_empty() { &[] } else { self.edges(0) }
+    }
+
+    /// Mean value at the root, for the player to move there; 0 without visits.
+    pub fn root_value(&self) -> f32 {
+        if self.root_visits == 0 { 0.0 } else { self.root_value_sum / self.root_visits as f32 }
+    }
+
+    /// Simulations that have passed through the root, those of a kept sub-tree included.
+    #[inline]
+    pub fn simulations_at_root(&self) -> u32 {
+        self.root_visits.saturating_sub(1)
+    }
+
+    /// Makes the child behind a root move the new root and keeps its sub-tree, moved to the front of the slab.
+    /// Without such a child the tree is cleared.
+    ///
+    /// Works in place in two passes over the nodes in order: the first leaves in each header where its node goes,
+    /// the second moves them. Both rely on children lying behind their parents.
+    ///
+    /// # Panics
+    /// If a leaf is in flight.
+    pub fn keep_subtree(&mut self, action: Action) {
+        let Some((edge, Child::Node(root))) =
+            self.root_edges().iter().find(|e| e.action() == action).map(|e| (*e, e.child()))
+        else {
+            return self.clear();
+        };
+        let gone = f32::from_bits(u32::MAX);
+        let to = |cell: &Edge| cell.value_sum.to_bits();
+        self.cells[0].value_sum = gone;
+        let mut top = 0;
+        let mut node = self.edges(0).len() + 1;
+        while node < self.top as usize {
+            let count = self.cells[node].child;
+            let (parent, parent_edge) = (self.cells[node].visits, self.cells[node].policy);
+            let parent_to = to(&self.cells[parent as usize]);
+            if node as u32 == root {
+                self.cells[node] = Edge { value_sum: f32::from_bits(0), ..Edge::header(0, ROOT, count) };
+                top = 1 + count;
+            } else if parent_to == u32::MAX {
+                self.cells[node].value_sum = gone;
+            } else {
+                let header = Edge::header(parent_to, parent_edge - parent + parent_to, count);
+                self.cells[node] = Edge { value_sum: f32::from_bits(top), ..header };
+                top += 1 + count;
+            }
+            node += 1 + count as usize;
+        }
+        node = root as usize;
+        while node < self.top as usize {
+            let count = self.cells[node].child as usize;
+            let target = to(&self.cells[node]);
+            if target != u32::MAX {
+                for edge in node + 1..node + 1 + count {
+                    let child = self.cells[edge].child;
+                    if child < FIRST_MARK {
+                        self.cells[edge].child = to(&self.cells[child as usize]);
+                    } else {
+                        assert_ne!(child, PENDING, "a leaf is in flight while its tree moves on");
+                    }
+                }
+                self.cells.copy_within(node..node + 1 + count, target as usize);
+                self.cells[target as usize].value_sum = 0.0;
+            }
+            node += 1 + count;
+        }
+        self.top = top;
+        self.root_visits = edge.visits;
+        self.root_value_sum = -edge.value_sum;
+        self.state = TreeState::Expanded;
+    }
+
+    /// What a checkpoint keeps.
+    pub fn snapshot(&self) -> TreeSnapshot {
+        TreeSnapshot {
+            cells: self.cells[..self.top as usize].to_vec(),
+            root_visits: self.root_visits,
+            root_value_sum: self.root_value_sum,
+            state: self.state,
+        }
+    }
+
+    /// Takes up where a snapshot was made. False, and unchanged, if the snapshot does not fit or is not a tree.
+    #[must_use]
+    pub fn restore(&mut self, snapshot: &TreeSnapshot) -> bool {
+        if snapshot.cells.len() > self.cells.len() || !snapshot.is_tree() {
+            return false;
+        }
+        self.cells[..snapshot.cells.len()].copy_from_slice(&snapshot.cells);
+        self.top = snapshot.cells.len() as u32;
+        self.root_visits = snapshot.root_visits;
+        self.root_value_sum = snapshot.root_value_sum;
+        self.state = snapshot.state;
+        true
+    }
+}
+
+impl TreeSnapshot {
+    /// Whether every node and edge points where it may.
+    fn is_tree(&self) -> bool {
+        let mut node = 0;
+        while node < self.cells.len() {
+            let header = &self.cells[node];
+            let Some(edges) = self.cells.get(node + 1..(node + 1).saturating_add(header.child as usize)) else {
+                return false;
+            };
+            let parent_fits = if node == 0 {
+                header.policy == ROOT
+            } else {
+                let edge = self.cells.get(header.policy as usize);
+                (header.visits as usize) < node && edge.is_some_and(|edge| edge.child == node as u32)
+            };
+            let child_fits = |edge: &Edge| edge.child >= FIRST_MARK || self.cells.get(edge.child as usize).is_some();
+            if !parent_fits || !edges.iter().all(child_fits) {
+                return false;
+            }
+            node += 1 + edges.len();
+        }
+        (self.state == TreeState::Empty || self.state == TreeState::Idle) || !self.cells.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree as nested lists, which no renumbering changes.
+    fn shape(tree: &Tree, node: u32) -> String {
+        let mut text = String::from("(");
+        for (i, edge) in tree.edges(node).iter().enumerate() {
+            text += &format!("{}:{}:{} ", edge.action(), edge.visits, edge.value_sum);
+            if let Child::Node(child) = edge.child() {
+                assert_eq!(tree.parent(child), (node, node + 1 + i as u32));
+                text += &shape(tree, child);
+            }
+        }
+        text + ")"
+    }
+
+    #[test]
+    fn keeping_a_subtree_keeps_exactly_it() {
+        let mut rng = crate::LaneRng::new(7, 0);
+        for _ in 0..200 {
+            let mut tree = Tree::new(60, 5);
+            tree.push_node(0, ROOT, (0..5).map(|a| (a, 0.2)));
+            let mut nodes = vec![0];
+            while nodes.len() < 60 {
+                let node = nodes[rng.below(nodes.len())];
+                let count = tree.edges(node).len();
+                let Some(i) = count.checked_sub(1).map(|n| rng.below(n + 1)) else { continue };
+                let cell = node + 1 + i as u32;
+                tree.edge_mut(cell).visits += 1;
+                tree.edge_mut(cell).value_sum += rng.unit();
+                if tree.edges(node)[i].child() == Child::Unexpanded {
+                    let edges = rng.below(6) as u16;
+                    nodes.push(tree.push_node(node, cell, (0..edges).map(|a| (a, 0.1))));
+                }
+            }
+            let action = rng.below(5) as u16;
+            let edge = tree.edges(0)[action as usize];
+            let before = match edge.child() {
+                Child::Node(child) => Some(shape(&tree, child)),
+                _ => None,
+            };
+            tree.keep_subtree(action);
+            let after = (!tree.is_empty()).then(|| shape(&tree, 0));
+            assert_eq!(before, after);
+            let mut copy = Tree::new(60, 5);
+            assert!(copy.restore(&tree.snapshot()));
+            if after.is_some() {
+                assert_eq!(tree.root_visits, edge.visits);
+                assert_eq!(after.unwrap(), shape(&copy, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn priors_are_rounded_and_actions_kept() {
+        for prior in [0.0, 1e-7, 1.0 / 3.0, 0.999, 1.0] {
+            let edge = Edge::new(40_000, prior);
+            assert_eq!(edge.action(), 40_000);
+            assert!((edge.prior() - prior).abs() <= prior / 256.0);
+        }
+        assert_eq!(size_of::<Edge>(), 16);
+    }
+}
