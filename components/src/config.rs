@@ -185,7 +185,7 @@ pub struct LearnConfig {
     /// Largest learning rate, above 0 to 10. Default 0.002.
     pub learning_rate: f64,
     /// How the learning rate changes over the run. Default `"constant"`.
-    pub schedule: Schedule,
+    pub schedule: RateSchedule,
     /// Decay of the weights at each step, relative to the learning rate, 0 to 1. Default 1e-4.
     pub weight_decay: f64,
     /// Largest norm of the whole gradient, 0 to 1,000,000; 0 does not clip. Default 5.
@@ -232,7 +232,7 @@ pub enum OptimizerKind {
 /// How the learning rate changes with the generations of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Schedule {
+pub enum RateSchedule {
     /// It stays as it is.
     Constant,
     /// Rises from 0 over the first `warm_up` generations and falls along half a cosine to `last` times its height at
@@ -252,7 +252,7 @@ pub enum Schedule {
     },
 }
 
-impl Schedule {
+impl RateSchedule {
     /// Multiplier of the learning rate at a moment of the run, counted in generations with fractions.
     pub fn factor(&self, generation: f64, generations: u64) -> f64 {
         match self {
@@ -376,7 +376,7 @@ impl Default for LearnConfig {
             accumulation: 1,
             optimizer: OptimizerKind::AdamW,
             learning_rate: 0.002,
-            schedule: Schedule::Constant,
+            schedule: RateSchedule::Constant,
             weight_decay: 1e-4,
             gradient_clip: 5.0,
             value_weight: 1.0,
@@ -450,12 +450,12 @@ impl Config {
         within("learn.accumulation", learn.accumulation, 1, learn.batch_size.min(1_000))?;
         within("learn.learning_rate", learn.learning_rate, 1e-12, 10.0)?;
         match &learn.schedule {
-            Schedule::Constant => {}
-            Schedule::Cosine { warm_up, last } => {
+            RateSchedule::Constant => {}
+            RateSchedule::Cosine { warm_up, last } => {
                 within("learn.schedule.cosine.warm_up", *warm_up, 0, 1_000_000)?;
                 within("learn.schedule.cosine.last", *last, 0.0, 1.0)?;
             }
-            Schedule::Steps { factor, .. } => within("learn.schedule.steps.factor", *factor, 0.0, 10.0)?,
+            RateSchedule::Steps { factor, .. } => within("learn.schedule.steps.factor", *factor, 0.0, 10.0)?,
         }
         within("learn.weight_decay", learn.weight_decay, 0.0, 1.0)?;
         within("learn.gradient_clip", learn.gradient_clip, 0.0, 1e6)?;
@@ -488,11 +488,11 @@ mod tests {
 
     #[test]
     fn schedules_begin_and_end_where_they_say() {
-        let cosine = Schedule::Cosine { warm_up: 2, last: 0.1 };
+        let cosine = RateSchedule::Cosine { warm_up: 2, last: 0.1 };
         assert_eq!(cosine.factor(1.0, 10), 0.5);
         assert!((cosine.factor(2.0, 10) - 1.0).abs() < 1e-12);
         assert!((cosine.factor(10.0, 10) - 0.1).abs() < 1e-12);
-        let steps = Schedule::Steps { at: vec![3, 6], factor: 0.1 };
+        let steps = RateSchedule::Steps { at: vec![3, 6], factor: 0.1 };
         assert_eq!((steps.factor(2.9, 10), steps.factor(3.0, 10)), (1.0, 0.1));
         assert!((steps.factor(7.0, 10) - 0.01).abs() < 1e-12);
     }

@@ -14,8 +14,8 @@ pub struct Stats {
     pub terminals: u64,
     /// Rows of batches that carried a leaf.
     pub evaluations: u64,
-    /// Rows that the batches had room for.
-    pub rows: u64,
+    /// Rows that the devices computed, padding included.
+    pub computed: u64,
     /// Sum of the depths of all descents, in plies.
     pub depth_sum: u64,
     /// Moves played.
@@ -37,9 +37,9 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Rows that carried a leaf, of those there was room for; 1 is a full batch.
+    /// Rows that carried a leaf, of those that the devices computed; 1 is a full batch.
     pub fn batch_fill(&self) -> f64 {
-        ratio(self.evaluations as f64, self.rows)
+        ratio(self.evaluations as f64, self.computed)
     }
 
     /// Mean plies of a finished game.

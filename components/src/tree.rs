@@ -226,16 +226,16 @@ impl Tree {
         self.top == 0
     }
 
-    /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell.
+    /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell. Its priors are 0.
     ///
     /// # Panics
     /// If the slab is full, which a search within its budget cannot reach.
     #[inline]
-    pub fn push_node(&mut self, parent_node: u32, parent_edge: u32, edges: impl Iterator<Item = (Action, f32)>) -> u32 {
+    pub fn push_node(&mut self, parent_node: u32, parent_edge: u32, actions: impl Iterator<Item = Action>) -> u32 {
         let node = self.top as usize;
         let mut count = 0;
-        for (cell, (action, prior)) in self.cells[node + 1..].iter_mut().zip(edges) {
-            *cell = Edge::new(action, prior);
+        for (cell, action) in self.cells[node + 1..].iter_mut().zip(actions) {
+            *cell = Edge::new(action, 0.0);
             count += 1;
         }
         self.cells[node] = Edge::header(parent_node, parent_edge, count);
@@ -421,7 +421,7 @@ mod tests {
         let mut rng = crate::LaneRng::new(7, 0);
         for _ in 0..200 {
             let mut tree = Tree::new(60, 5);
-            tree.push_node(0, ROOT, (0..5).map(|a| (a, 0.2)));
+            tree.push_node(0, ROOT, 0..5);
             let mut nodes = vec![0];
             while nodes.len() < 60 {
                 let node = nodes[rng.below(nodes.len())];
@@ -432,7 +432,7 @@ mod tests {
                 tree.edge_mut(cell).value_sum += rng.unit();
                 if tree.edges(node)[i].child() == Child::Unexpanded {
                     let edges = rng.below(6) as u16;
-                    nodes.push(tree.push_node(node, cell, (0..edges).map(|a| (a, 0.1))));
+                    nodes.push(tree.push_node(node, cell, 0..edges));
                 }
             }
             let action = rng.below(5) as u16;

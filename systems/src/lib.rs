@@ -1,1 +1,57 @@
-//! x
+//! The behaviour of lockstep: what happens to the data of [`lockstep_components`].
+//!
+//! This crate opens no file, reads no clock, prints nothing and picks no device.
+//!
+//! # Two schedules
+//!
+//! [`Tick`] advances every lane by at least one simulation. Its sets run in this order, listed in one place in
+//! [`tick::tick_schedule`]:
+//!
+//! | set | system | reads | writes |
+//! |---|---|---|---|
+//! | [`TickSystems::Root`] | [`root::root`] | agents | trees, budgets, lane generators |
+//! | [`TickSystems::Select`] | [`select::select`] | positions, budgets, rules | trees, leaves |
+//! | [`TickSystems::Collect`] | [`collect::collect`] | leaves | leaves' rows, the agents' batches |
+//! | [`TickSystems::Evaluate`] | [`evaluate::evaluate`] | batches | evaluations |
+//! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees, leaves |
+//! | [`TickSystems::Act`] | [`act::act`], or [`analyse::answer`] | trees | positions, trajectories, replay, statistics |
+//!
+//! [`Learn`] takes one step of the optimiser; the last step of a generation publishes the network:
+//!
+//! | set | system | reads | writes |
+//! |---|---|---|---|
+//! | [`LearnSystems::Sample`] | [`learn::sample`] | replay | dataset, training batch |
+//! | [`LearnSystems::Step`] | [`learn::step`] | training batch | learner |
+//! | [`LearnSystems::Publish`] | [`learn::publish`] | learner | agents' evaluators |
+//!
+//! Schedules run on one thread; the parallelism is inside the systems, over lanes, on the current rayon pool.
+//! A system that can fail puts its first error into [`Failure`], later sets do not run, and [`run_tick`] and
+//! [`run_learn`] return it.
+
+pub mod act;
+pub mod analyse;
+pub mod collect;
+mod columns;
+mod error;
+pub mod evaluate;
+pub mod evaluator;
+pub mod expand;
+pub mod learn;
+pub mod network;
+pub mod puct;
+pub mod root;
+pub mod select;
+pub mod setup;
+pub mod snapshot;
+pub mod tick;
+
+pub use act::FinishedGames;
+pub use analyse::{Answer, Questions};
+pub use error::{Error, Failure};
+pub use evaluate::{Agent, Agents};
+pub use evaluator::{Batch, Evaluations, Evaluator, Rollouts, Uniform};
+pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, run_learn};
+pub use network::{BurnEvaluator, Network};
+pub use puct::{Puct, SelectionRule};
+pub use setup::{Bounds, insert_lanes};
+pub use tick::{Tick, TickSystems, run_tick, tick_schedule};

@@ -108,7 +108,7 @@ impl Game for ConnectFour {
 
     #[inline]
     fn to_move(&self) -> Player {
-        if self.all.count_ones() % 2 == 0 { Player::First } else { Player::Second }
+        if self.all.count_ones().is_multiple_of(2) { Player::First } else { Player::Second }
     }
 
     #[inline]

@@ -1,0 +1,101 @@
+//! Searching positions to play or to grade them, with the same schedule that plays the games of a run.
+
+use crate::{
+    Error, checkpoint,
+    device::{self, Place},
+    folder::Folder,
+    settings,
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{
+    Config, Game,
+    config::{LanesConfig, SearchConfig},
+};
+use lockstep_systems::{Answer, Evaluator, Network, Puct, Questions, insert_lanes, run_tick, tick::analysis_schedule};
+use std::{
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+/// Answers questions about positions with one network and one way to search.
+pub struct Analyst<G: Game> {
+    world: World,
+    game: PhantomData<fn() -> G>,
+}
+
+impl<G: Game> Analyst<G> {
+    /// Searches up to `lanes` positions at once, each with so many simulations and no randomness.
+    pub fn new(evaluator: Box<dyn Evaluator>, search: &SearchConfig, lanes: LanesConfig, simulations: u32) -> Self {
+        let mut world = World::new();
+        insert_lanes::<G, Puct>(&mut world, &lanes, 0, vec![(evaluator, search.to_win(simulations))]);
+        world.add_schedule(analysis_schedule::<G, Puct>());
+        // The lanes wait for questions instead of playing.
+        let mut trees = world.query::<&mut lockstep_components::Tree>();
+        trees.iter_mut(&mut world).for_each(|mut t| t.state = lockstep_components::TreeState::Idle);
+        Self { world, game: PhantomData }
+    }
+
+    /// Searches these positions; `progress` hears how many are answered.
+    ///
+    /// # Errors
+    /// When the network fails.
+    pub fn ask(&mut self, positions: Vec<G>, mut progress: impl FnMut(usize)) -> Result<Vec<Answer>, Error> {
+        self.world.insert_resource(Questions::new(positions));
+        while !self.world.resource::<Questions<G>>().done() {
+            run_tick(&mut self.world)?;
+            progress(self.world.resource::<Questions<G>>().answered());
+        }
+        let questions = self.world.remove_resource::<Questions<G>>().expect("inserted above");
+        Ok(questions.into_answers())
+    }
+}
+
+/// A trained player as it lies in a run folder.
+pub struct Player {
+    /// Its configuration.
+    pub config: Config,
+    /// The folder of the checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+impl Player {
+    /// The newest checkpoint of a run.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn newest(path: &Path) -> Result<Self, Error> {
+        let folder = Folder::at(path);
+        let none = |message: &str| Error::Run { path: path.into(), message: message.into() };
+        if !folder.is_run() {
+            return Err(none(
+                "there is no run here (no config.toml); name the folder of a run with --run, \
+                 or make one with `lockstep train`",
+            ));
+        }
+        let config = settings::load(Some(&folder.config()), &[])?;
+        let checkpoint = checkpoint::newest(&folder)?.ok_or_else(|| {
+            none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
+        })?;
+        Ok(Self { config, checkpoint })
+    }
+
+    /// Its evaluator at a place, for batches of at most `capacity` rows.
+    ///
+    /// # Errors
+    /// When the weights do not fit.
+    pub fn evaluator<G: Game>(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
+        let network = Network::init::<G>(&self.config.network, 0, &place.device);
+        let network = network
+            .with_tensors(checkpoint::read_weights(&self.checkpoint)?)
+            .map_err(|e| Error::Checkpoint { path: self.checkpoint.clone(), message: e.to_string() })?;
+        Ok(place.evaluators::<G>(capacity).0(&network))
+    }
+
+    /// The place where it runs.
+    ///
+    /// # Errors
+    /// When this program was built without it.
+    pub fn place(&self) -> Result<Place, Error> {
+        device::place(self.config.run.device)
+    }
+}

@@ -1,0 +1,255 @@
+//! Checkpoints: everything that a run needs to go on exactly where it was.
+//!
+//! `checkpoints/<generation>/` holds
+//! - `weights.safetensors`: the network, under its tensors' names;
+//! - `optimizer.bin`: burn's record of the optimiser, compressed with zstd;
+//! - `state.bin`: the learner's state, the replay buffer and all lanes, in postcard, compressed with zstd.
+
+use crate::{
+    Error,
+    folder::{Folder, sync_dir},
+};
+use lockstep_components::{Game, Replay};
+use lockstep_systems::{learn::LearnerState, network::NamedTensor, snapshot::Snapshot};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    hash::Hasher,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// Raised when the format changes, so that an old program refuses a new checkpoint and the other way round.
+const FORMAT: u32 = 1;
+
+/// What is in `state.bin`.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct State<G: Game> {
+    learner: LearnerState,
+    replay: Replay<G>,
+    lanes: Snapshot<G>,
+    seconds: Seconds,
+}
+
+/// In front of it: enough to tell what is wrong with a file that is not the expected one.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    game: String,
+    weights_hash: u64,
+    optimizer_hash: u64,
+}
+
+/// Time that a run has spent so far. It is shown and reported, and influences nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Playing.
+    pub play: f64,
+    /// Learning.
+    pub learn: f64,
+    /// Of these, in the generation under way.
+    pub this_play: f64,
+    /// Of these, in the generation under way.
+    pub this_learn: f64,
+}
+
+/// A checkpoint in memory.
+pub struct Checkpoint<G: Game> {
+    /// The network.
+    pub tensors: Vec<NamedTensor>,
+    /// Burn's record.
+    pub optimizer: Vec<u8>,
+    /// The learner.
+    pub learner: LearnerState,
+    /// What it learns from.
+    pub replay: Replay<G>,
+    /// The games in play.
+    pub lanes: Snapshot<G>,
+    /// Time spent.
+    pub seconds: Seconds,
+}
+
+impl<G: Game> Checkpoint<G> {
+    /// Writes it as that of its generation, and removes all but the newest `keep`.
+    ///
+    /// # Errors
+    /// When a file cannot be written. The checkpoints that were there before are then still there.
+    pub fn write(self, folder: &Folder, keep: usize) -> Result<PathBuf, Error> {
+        let all = folder.checkpoints();
+        let generation = self.learner.generation;
+        let place = all.join(generation.to_string());
+        let partial = all.join(".partial");
+        let replaced = all.join(format!(".replaced-{generation}"));
+        let weights = to_safetensors(&self.tensors);
+        let optimizer = compress(&self.optimizer);
+        let header = Header {
+            format: FORMAT,
+            game: G::NAME.into(),
+            weights_hash: hash(&weights),
+            optimizer_hash: hash(&optimizer),
+        };
+        let state = State { learner: self.learner, replay: self.replay, lanes: self.lanes, seconds: self.seconds };
+        let mut bytes = postcard::to_stdvec(&header).expect("plain data");
+        bytes.extend(postcard::to_stdvec(&state).expect("plain data"));
+        let write = || -> std::io::Result<()> {
+            remove(&partial)?;
+            remove(&replaced)?;
+            fs::create_dir(&partial)?;
+            for (name, contents) in
+                [("weights.safetensors", &weights), ("optimizer.bin", &optimizer), ("state.bin", &compress(&bytes))]
+            {
+                let mut file = File::create(partial.join(name))?;
+                file.write_all(contents)?;
+                file.sync_all()?;
+            }
+            sync_dir(&partial)?;
+            // A folder cannot replace another in one step. If the program ends between these two, `newest` puts the
+            // old one back.
+            if place.exists() {
+                fs::rename(&place, &replaced)?;
+            }
+            fs::rename(&partial, &place)?;
+            sync_dir(&all)?;
+            remove(&replaced)?;
+            for old in generations(folder)?.into_iter().rev().skip(keep) {
+                remove(&all.join(old.to_string()))?;
+            }
+            Ok(())
+        };
+        let written = write();
+        if written.is_err() && !place.exists() && replaced.exists() {
+            // Best effort: the error that is reported is the first one.
+            let _ = fs::rename(&replaced, &place);
+        }
+        written.map_err(Error::io("write the checkpoint", &place))?;
+        Ok(place)
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is damaged, of another game, or of another version of lockstep.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let fail = |message: String| Error::Checkpoint { path: path.into(), message };
+        let (tensors, weights_hash) = read_weights_hashed(path)?;
+        let file = |name: &str| {
+            let path = path.join(name);
+            fs::read(&path).map_err(Error::io("read", &path))
+        };
+        let optimizer = file("optimizer.bin")?;
+        let bytes = decompress(&file("state.bin")?).map_err(|e| fail(format!("state.bin is damaged ({e})")))?;
+        let (header, rest) = postcard::take_from_bytes::<Header>(&bytes)
+            .map_err(|e| fail(format!("state.bin does not begin as one of lockstep ({e})")))?;
+        if header.format != FORMAT {
+            let found = header.format;
+            return Err(fail(format!("it has format {found}, and this version of lockstep reads format {FORMAT}")));
+        }
+        if header.game != G::NAME {
+            return Err(fail(format!("it is one of '{}', not of '{}'", header.game, G::NAME)));
+        }
+        if header.weights_hash != weights_hash || header.optimizer_hash != hash(&optimizer) {
+            return Err(fail("its files do not belong together, or one is damaged".into()));
+        }
+        let state: State<G> = postcard::from_bytes(rest).map_err(|e| fail(format!("state.bin is damaged ({e})")))?;
+        let optimizer = decompress(&optimizer).map_err(|e| fail(format!("optimizer.bin is damaged ({e})")))?;
+        let State { learner, replay, lanes, seconds } = state;
+        Ok(Self { tensors, optimizer, learner, replay, lanes, seconds })
+    }
+}
+
+/// The folder of the newest checkpoint, if there is one. Mends what a killed program has left behind.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn newest(folder: &Folder) -> Result<Option<PathBuf>, Error> {
+    let all = folder.checkpoints();
+    let find = || -> std::io::Result<Option<PathBuf>> {
+        for entry in fs::read_dir(&all)? {
+            let entry = entry?;
+            if let Some(generation) = entry.file_name().to_str().and_then(|n| n.strip_prefix(".replaced-")) {
+                let place = all.join(generation);
+                if !place.exists() {
+                    fs::rename(entry.path(), place)?;
+                }
+            }
+        }
+        Ok(generations(folder)?.last().map(|g| all.join(g.to_string())))
+    };
+    match find() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        found => found.map_err(Error::io("read", &all)),
+    }
+}
+
+/// Generations that have a checkpoint, in ascending order.
+fn generations(folder: &Folder) -> std::io::Result<Vec<u64>> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder.checkpoints())? {
+        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The network of a checkpoint alone.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub fn read_weights(checkpoint: &Path) -> Result<Vec<NamedTensor>, Error> {
+    Ok(read_weights_hashed(checkpoint)?.0)
+}
+
+fn read_weights_hashed(checkpoint: &Path) -> Result<(Vec<NamedTensor>, u64), Error> {
+    let path = checkpoint.join("weights.safetensors");
+    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let fail = |message: String| Error::Checkpoint { path: checkpoint.into(), message };
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(format!("weights.safetensors is damaged ({e})")))?;
+    let mut tensors = vec![];
+    for (name, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(fail(format!("tensor '{name}' is {:?}, and F32 is needed", view.dtype())));
+        }
+        let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let data: Vec<f32> = numbers.collect();
+        if data.iter().any(|x| !x.is_finite()) {
+            return Err(fail(format!("tensor '{name}' has numbers that are not finite")));
+        }
+        tensors.push(NamedTensor { shape: view.shape().to_vec(), data, name });
+    }
+    Ok((tensors, hash(&bytes)))
+}
+
+fn to_safetensors(tensors: &[NamedTensor]) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|(tensor, bytes)| {
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).expect("as many numbers as the shape says");
+        (tensor.name.as_str(), view)
+    });
+    safetensors::serialize(views, None).expect("tensors have distinct names")
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn compress(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(vec![], 1).expect("memory for compression");
+    encoder.include_checksum(true).expect("checksums are always available");
+    encoder.write_all(bytes).expect("writing to memory");
+    encoder.finish().expect("writing to memory")
+}
+
+fn decompress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    zstd::decode_all(bytes)
+}

@@ -1,0 +1,201 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lockstep_components::config::NetworkKind;
+use std::path::PathBuf;
+
+/// Trains game-playing agents from nothing: AlphaZero, with thousands of games in lockstep.
+///
+/// Without a command it trains the built-in recipe: tic-tac-toe, from random weights to perfect play in seconds, and
+/// lets an exact solver check the result.
+#[derive(Parser, Debug)]
+#[command(version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; `train` with the built-in recipe if nothing is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lockstep                                              learn tic-tac-toe now
+  lockstep train --config configs/connect_four.toml     learn Connect Four
+  lockstep train --config configs/connect_four.toml --set run.generations=20 --set search.simulations=100
+  lockstep grade --run runs/connect_four                how often does it give away a result?
+  lockstep play --run runs/connect_four                 play against it
+  lockstep bench selfplay --game connect_four           how fast is this machine?";
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Train a player, or go on with a run.
+    ///
+    /// Plays games against itself, learns from them, and repeats that for `run.generations` generations. Everything
+    /// is kept in the run folder; the same command again goes on where it stopped. Ctrl-C stops and saves.
+    Train(TrainArgs),
+    /// Grade a trained player against an exact solver.
+    ///
+    /// A mistake is a move that gives away a result: a win becomes a draw or a loss, or a draw becomes a loss.
+    /// Tic-tac-toe is graded in every position there is, and along every line of play as either side.
+    /// Connect Four is graded on the test sets of Pascal Pons, 1,000 positions each, or on a file of your own.
+    Grade(GradeArgs),
+    /// Play against a trained player in the terminal.
+    Play(PlayArgs),
+    /// Measure the speed of this machine.
+    Bench(BenchArgs),
+    /// List the games that can be played.
+    Games(JsonArgs),
+}
+
+/// `--json` alone.
+#[derive(Args, Debug)]
+pub struct JsonArgs {
+    /// Print one JSON object for each line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep train`
+#[derive(Args, Debug, Default)]
+pub struct TrainArgs {
+    /// Recipe to train with, such as configs/connect_four.toml [default: the built-in tic-tac-toe recipe]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder to keep the run in [default: runs/ and the recipe's name]
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Change a key of the recipe: section.key=value. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Threads; 0 takes as many as there are cores. Changes the speed, never the result. Same as --set run.threads=N.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Seed of every random choice. Same as --set run.seed=S.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+}
+
+/// `lockstep grade`
+#[derive(Args, Debug)]
+pub struct GradeArgs {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Positions with exact scores, as CSV with the header set,moves,score,c1,c2,.. [default: those of the game]
+    #[arg(long, value_name = "FILE")]
+    pub positions: Option<PathBuf>,
+    /// Simulations for each move [default: run.grade_simulations of the run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// Take the network's most likely move, without any search
+    #[arg(long, conflicts_with = "simulations")]
+    pub network_only: bool,
+    /// Grade plain tree search without a network instead, for comparison
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "network_only")]
+    pub instead: Option<Untrained>,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Print one JSON object for each set
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Evaluators that know nothing.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Untrained {
+    /// Equal priors and value 0
+    Uniform,
+    /// Equal priors and the result of one random game
+    Rollout,
+}
+
+/// `lockstep play`
+#[derive(Args, Debug)]
+pub struct PlayArgs {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Simulations for each of its moves; more play better
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: u32,
+    /// Let the player begin
+    #[arg(long)]
+    pub second: bool,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+}
+
+/// `lockstep bench`
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum)]
+    pub what: BenchKind,
+    /// The game: its rules, its board for the network
+    #[arg(long, default_value = "connect_four")]
+    pub game: String,
+    /// Games in play at once
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub lanes: u32,
+    /// Simulations of each search
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: u32,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Positions of a batch (network, train)
+    #[arg(long, default_value_t = 256)]
+    pub batch: usize,
+    /// Kind of network
+    #[arg(long, value_parser = network_kind, default_value = "resnet")]
+    pub network: NetworkKind,
+    /// Channels of the network
+    #[arg(long, default_value_t = 64)]
+    pub channels: usize,
+    /// Residual blocks, or hidden layers
+    #[arg(long, default_value_t = 4)]
+    pub blocks: usize,
+    /// Where the network runs: auto, cpu, cuda or vulkan
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Seconds to measure for, after a warm-up
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchKind {
+    /// The search alone, with an evaluator that costs nothing
+    Search,
+    /// Evaluating batches
+    Network,
+    /// Steps of the optimiser
+    Train,
+    /// Everything that playing needs: search, network, games
+    Selfplay,
+}
+
+fn network_kind(text: &str) -> Result<NetworkKind, String> {
+    match text {
+        "resnet" => Ok(NetworkKind::Resnet),
+        "mlp" => Ok(NetworkKind::Mlp),
+        _ => Err("resnet or mlp".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

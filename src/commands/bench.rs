@@ -1,0 +1,196 @@
+use crate::{
+    Error,
+    cli::{BenchArgs, BenchKind},
+    device::{self, Place},
+    metrics::count,
+    settings,
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
+use lockstep_systems::{
+    Agents, Batch, Evaluations, Evaluator, Learner, Network, Puct, Uniform, insert_lanes,
+    learn::{Sampling, TrainingBatch, learn_schedule},
+    run_tick, tick_schedule,
+};
+use serde_json::{Map, Value, json};
+use std::time::{Duration, Instant};
+
+/// `lockstep bench`
+pub fn run(args: BenchArgs) -> Result<(), Error> {
+    device::use_threads(args.threads);
+    if !(args.seconds > 0.0 && args.seconds <= 86_400.0) {
+        return Err(Error::Usage(format!("--seconds {} must be above 0 and at most 86400", args.seconds)));
+    }
+    if !(1..=1_000_000).contains(&args.batch) {
+        return Err(Error::Usage(format!("--batch {} must be from 1 to 1000000", args.batch)));
+    }
+    let name = args.game.clone();
+    super::with_game(&name, Bench(args))
+}
+
+struct Bench(BenchArgs);
+
+impl GameVisitor for Bench {
+    type Output = Result<(), Error>;
+
+    fn visit<G: Game>(self) -> Result<(), Error> {
+        let args = self.0;
+        let overrides = [
+            format!("game.name={}", G::NAME),
+            format!("lanes.count={}", args.lanes),
+            format!("search.simulations={}", args.simulations),
+            format!("network.channels={}", args.channels),
+            format!("network.blocks={}", args.blocks),
+            format!("learn.batch_size={}", args.batch),
+            format!("run.device={}", args.device),
+        ];
+        let mut config = settings::parse("", "bench", &overrides)?;
+        config.network.kind = args.network;
+        let place = device::place(config.run.device)?;
+        let mut line = Map::new();
+        let mut put = |key: &str, value: Value| line.insert(key.into(), value);
+        put("bench", format!("{:?}", args.what).to_lowercase().into());
+        put("game", G::NAME.into());
+        if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
+            put("lanes", args.lanes.into());
+            put("simulations", args.simulations.into());
+        }
+        if args.what != BenchKind::Search {
+            put("network", json!(args.network));
+            put("channels", args.channels.into());
+            put("blocks", args.blocks.into());
+            put("device", place.name.into());
+        }
+        if matches!(args.what, BenchKind::Network | BenchKind::Train) {
+            put("batch", args.batch.into());
+        }
+        put("threads", rayon::current_num_threads().into());
+        let rates = match args.what {
+            BenchKind::Search => ticks::<G>(&config, Box::new(Uniform::default()), args.seconds, false)?,
+            BenchKind::Selfplay => ticks::<G>(&config, evaluator::<G>(&config, &place), args.seconds, true)?,
+            BenchKind::Network => network::<G>(&config, &place, args.batch, args.seconds)?,
+            BenchKind::Train => train::<G>(&config, &place, args.seconds)?,
+        };
+        for (name, rate) in &rates {
+            put(name, json!(rate.round()));
+        }
+        if args.json {
+            println!("{}", Value::Object(line));
+        } else {
+            let settings = line.iter().filter(|(key, _)| !key.ends_with("_second")).skip(1);
+            let settings = settings.map(|(key, value)| format!("{key} {}", value.to_string().trim_matches('"')));
+            println!("{}", settings.collect::<Vec<_>>().join(", "));
+            for (name, rate) in rates {
+                println!("  {:<26} {:>10}", name.replace('_', " "), count(rate));
+            }
+        }
+        Ok(())
+    }
+}
+
+type Rates = Vec<(&'static str, f64)>;
+
+fn evaluator<G: Game>(config: &Config, place: &Place) -> Box<dyn Evaluator> {
+    let network = Network::init::<G>(&config.network, 1, &place.device);
+    place.evaluators::<G>(device::batch_capacity(config)).0(&network)
+}
+
+/// Rates of ticks after a warm-up in which every lane gets into the middle of a game. Each counter's rate is the
+/// median over ten stretches of time.
+fn ticks<G: Game>(config: &Config, evaluator: Box<dyn Evaluator>, seconds: f64, network: bool) -> Result<Rates, Error> {
+    let mut world = World::new();
+    insert_lanes::<G, Puct>(&mut world, &config.lanes, 1, vec![(evaluator, config.search.clone())]);
+    world.add_schedule(tick_schedule::<G, Puct>());
+    let stretch = |world: &mut World, time: Duration| -> Result<[f64; 4], Error> {
+        *world.resource_mut::<Stats>() = Stats::default();
+        let start = Instant::now();
+        while start.elapsed() < time {
+            run_tick(world)?;
+        }
+        let spent = start.elapsed().as_secs_f64();
+        let s = world.resource::<Stats>();
+        Ok([s.simulations, s.evaluations, s.moves, s.games].map(|n| n as f64 / spent))
+    };
+    stretch(&mut world, Duration::from_secs_f64((seconds * 0.3).min(3.0)))?;
+    let mut stretches = vec![];
+    for _ in 0..10 {
+        stretches.push(stretch(&mut world, Duration::from_secs_f64(seconds / 10.0))?);
+    }
+    let rate = |i: usize| median(stretches.iter().map(|s| s[i]).collect());
+    // Moves and games are counted when games end: too rarely for stretches of a slow device.
+    let mean = |i: usize| stretches.iter().map(|s| s[i]).sum::<f64>() / stretches.len() as f64;
+    let mut rates = vec![("simulations_per_second", rate(0))];
+    if network {
+        rates.push(("evaluations_per_second", rate(1)));
+    }
+    rates.extend([("moves_per_second", mean(2)), ("games_per_second", mean(3))]);
+    Ok(rates)
+}
+
+fn network<G: Game>(config: &Config, place: &Place, rows: usize, seconds: f64) -> Result<Rates, Error> {
+    let network = Network::init::<G>(&config.network, 1, &place.device);
+    let mut evaluator = place.evaluators::<G>(rows).0(&network);
+    let mut batch = Batch::new::<G>(rows);
+    batch.rows = rows;
+    let mut rng = LaneRng::new(1, 1);
+    batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
+    let mut out = Evaluations::new(rows, G::ACTIONS);
+    let rate = repeat(seconds, rows, || {
+        evaluator.submit(&batch)?;
+        Ok(evaluator.receive(&mut out)?)
+    })?;
+    Ok(vec![("evaluations_per_second", rate)])
+}
+
+fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
+    // Positions of games that were played with equal priors: as varied as those of a run.
+    let mut world = World::new();
+    let search = lockstep_components::config::SearchConfig { simulations: 8, ..config.search.clone() };
+    let lanes = lockstep_components::config::LanesConfig { count: 64, leaves_per_tree: 1 };
+    insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), search)]);
+    world.insert_resource(Replay::<G>::new(20_000));
+    world.add_schedule(tick_schedule::<G, Puct>());
+    while world.resource::<Stats>().games < 500 {
+        run_tick(&mut world)?;
+    }
+    world.remove_resource::<Agents>();
+    let mut learner = Learner::new::<G>(config, &place.device);
+    // One generation without an end.
+    learner.config.steps = lockstep_components::config::Steps::Batches(u64::MAX);
+    world.insert_resource(learner);
+    world.insert_resource(Agents(vec![]));
+    world.insert_resource(place.evaluators::<G>(1));
+    world.insert_resource(Sampling(config.replay.clone()));
+    world.insert_resource(TrainingBatch::default());
+    world.add_schedule(learn_schedule::<G>());
+    let rate = repeat(seconds, config.learn.batch_size, || {
+        lockstep_systems::run_learn(&mut world)?;
+        Ok(place
+            .device
+            .sync()
+            .map_err(|e| lockstep_systems::Error::Device { doing: "training", message: format!("{e:?}") })?)
+    })?;
+    Ok(vec![("samples_per_second", rate)])
+}
+
+/// Rows per second of a repeated piece of work: from its median time after a warm-up.
+fn repeat(seconds: f64, rows: usize, mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+    work()?;
+    let warm = Instant::now();
+    while warm.elapsed().as_secs_f64() < (seconds * 0.2).min(2.0) {
+        work()?;
+    }
+    let mut times = vec![];
+    let start = Instant::now();
+    while times.len() < 5 || start.elapsed().as_secs_f64() < seconds {
+        let began = Instant::now();
+        work()?;
+        times.push(began.elapsed().as_secs_f64());
+    }
+    Ok(rows as f64 / median(times))
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}

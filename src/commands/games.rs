@@ -1,0 +1,35 @@
+use crate::{Error, cli::JsonArgs};
+use lockstep_components::{
+    Game,
+    games::{GameVisitor, NAMES},
+};
+use serde_json::json;
+
+/// `lockstep games`
+pub fn run(args: JsonArgs) -> Result<(), Error> {
+    if !args.json {
+        println!("{:<14} {:<14} {:>7} {:>7} {:>8} {:>11}", "name", "title", "board", "planes", "actions", "symmetries");
+    }
+    NAMES.iter().try_for_each(|name| super::with_game(name, Line(args.json)))
+}
+
+struct Line(bool);
+
+impl GameVisitor for Line {
+    type Output = Result<(), Error>;
+
+    fn visit<G: Game>(self) -> Result<(), Error> {
+        if self.0 {
+            let line = json!({
+                "game": G::NAME, "title": G::TITLE, "height": G::HEIGHT, "width": G::WIDTH,
+                "planes": G::PLANES, "actions": G::ACTIONS, "symmetries": G::SYMMETRIES,
+            });
+            println!("{line}");
+        } else {
+            let board = format!("{}x{}", G::HEIGHT, G::WIDTH);
+            let (planes, actions, symmetries) = (G::PLANES, G::ACTIONS, G::SYMMETRIES);
+            println!("{:<14} {:<14} {board:>7} {planes:>7} {actions:>8} {symmetries:>11}", G::NAME, G::TITLE);
+        }
+        Ok(())
+    }
+}

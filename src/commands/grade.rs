@@ -1,0 +1,271 @@
+use crate::{
+    Error,
+    analyst::{Analyst, Player},
+    cli::{GradeArgs, Untrained},
+    device, display,
+    oracle::{self, Set},
+};
+use lockstep_components::{
+    Action, Game, Outcome, Player as Side,
+    config::LanesConfig,
+    games::{GameVisitor, TicTacToe},
+};
+use lockstep_systems::{Evaluator, Rollouts, Uniform};
+use serde_json::{Value, json};
+use std::{collections::HashMap, path::PathBuf};
+
+/// How to grade.
+#[derive(Clone, Debug, Default)]
+pub struct Grading {
+    /// Simulations for each move; 0 takes the network's most likely move.
+    pub simulations: u32,
+    /// Labelled positions instead of those that come with lockstep.
+    pub positions: Option<PathBuf>,
+    /// Grades this instead of the network.
+    pub instead: Option<Untrained>,
+    /// At most so many positions of each set of more than 4,520.
+    pub limit: Option<usize>,
+}
+
+/// How often a player erred.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Graded {
+    /// In the positions of a set.
+    Set {
+        /// The set's name.
+        set: String,
+        /// Positions.
+        positions: usize,
+        /// Positions in which the move gave away a result.
+        mistakes: usize,
+        /// Simulations for each move.
+        simulations: u32,
+    },
+    /// Along all lines of play.
+    LinesOfPlay {
+        /// Games, one for each way in which the opponent can play, as either side.
+        games: usize,
+        /// Games lost.
+        lost: usize,
+        /// Simulations for each move.
+        simulations: u32,
+    },
+}
+
+impl Graded {
+    fn json(&self) -> Value {
+        match self {
+            Self::Set { set, positions, mistakes, simulations } => {
+                let rate = *mistakes as f64 / *positions as f64;
+                json!({"set": set, "positions": positions, "mistakes": mistakes, "rate": rate, "simulations": simulations})
+            }
+            Self::LinesOfPlay { games, lost, simulations } => {
+                json!({"set": "lines_of_play", "games": games, "lost": lost, "simulations": simulations})
+            }
+        }
+    }
+
+    fn of_json(value: &Value) -> Option<Self> {
+        let number = |key: &str| value.get(key)?.as_u64().map(|n| n as usize);
+        let simulations = number("simulations")? as u32;
+        Some(match value.get("set")?.as_str()? {
+            "lines_of_play" => Self::LinesOfPlay { games: number("games")?, lost: number("lost")?, simulations },
+            set => Self::Set {
+                set: set.into(),
+                positions: number("positions")?,
+                mistakes: number("mistakes")?,
+                simulations,
+            },
+        })
+    }
+
+    /// One JSON object a line, each with the checkpoint that was graded.
+    pub fn to_lines(graded: &[Self], checkpoint: &str) -> String {
+        let line = |g: &Self| {
+            let mut value = g.json();
+            value["checkpoint"] = checkpoint.into();
+            value.to_string() + "\n"
+        };
+        graded.iter().map(line).collect()
+    }
+
+    /// Reads them back, if they are of this checkpoint and as many simulations.
+    pub fn from_lines(text: &str, checkpoint: &str, simulations: u32) -> Option<Vec<Self>> {
+        let read = |line: &str| {
+            let value: Value = serde_json::from_str(line).ok()?;
+            let fits = value.get("checkpoint")?.as_str()? == checkpoint
+                && value.get("simulations")?.as_u64()? == u64::from(simulations);
+            fits.then(|| Self::of_json(&value)).flatten()
+        };
+        let graded = text.lines().map(read).collect::<Option<Vec<_>>>()?;
+        (!graded.is_empty()).then_some(graded)
+    }
+
+    /// Whether nothing was given away.
+    pub fn is_perfect(&self) -> bool {
+        matches!(self, Self::Set { mistakes: 0, .. } | Self::LinesOfPlay { lost: 0, .. })
+    }
+
+    /// Prints a table for people.
+    pub fn print_table(graded: &[Self]) {
+        let (Self::Set { simulations, .. } | Self::LinesOfPlay { simulations, .. }) = &graded[0];
+        match simulations {
+            0 => println!("Graded by an exact solver, the network alone:"),
+            n => println!("Graded by an exact solver, {n} simulations a move:"),
+        }
+        for line in graded {
+            match line {
+                Self::Set { set, positions, mistakes, .. } => {
+                    let rate = 100.0 * *mistakes as f64 / *positions as f64;
+                    println!("  {set:<16} {positions:>6} positions {mistakes:>6} mistakes {rate:>7.2} %");
+                }
+                Self::LinesOfPlay { games, lost, .. } => {
+                    println!("  {:<16} {games:>6} games     {lost:>6} lost", "lines_of_play");
+                }
+            }
+        }
+        if graded.iter().any(|g| matches!(g, Self::LinesOfPlay { .. })) && graded.iter().all(Self::is_perfect) {
+            println!("Perfect: no mistake in any position, and no line of play that beats it.");
+        }
+    }
+}
+
+/// `lockstep grade`
+pub fn run(args: GradeArgs) -> Result<(), Error> {
+    device::use_threads(args.threads);
+    let player = Player::newest(&args.run)?;
+    let name = player.config.game.name.clone();
+    super::with_game(&name, Grade { player, args })
+}
+
+struct Grade {
+    player: Player,
+    args: GradeArgs,
+}
+
+impl GameVisitor for Grade {
+    type Output = Result<(), Error>;
+
+    fn visit<G: Game>(self) -> Result<(), Error> {
+        let Self { player, args } = self;
+        let simulations = match args.network_only {
+            true => 0,
+            false => args.simulations.unwrap_or(player.config.run.grade_simulations),
+        };
+        let grading = Grading { simulations, positions: args.positions, instead: args.instead, limit: None };
+        let graded = grade::<G>(&player, &grading)?;
+        if graded.is_empty() {
+            return Err(Error::Usage(format!(
+                "there is no exact solver for {} here; name a file of labelled positions with --positions",
+                G::TITLE
+            )));
+        }
+        if args.json {
+            graded.iter().for_each(|g| println!("{}", g.json()));
+        } else {
+            Graded::print_table(&graded);
+        }
+        Ok(())
+    }
+}
+
+/// Grades a player. Empty when there is nothing to grade it with.
+///
+/// # Errors
+/// When the positions or the checkpoint cannot be used.
+pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
+    let mut sets: Vec<Set<G>> = match &grading.positions {
+        Some(path) => oracle::read_file(path)?,
+        None => oracle::built_in(),
+    };
+    if sets.is_empty() {
+        return Ok(vec![]);
+    }
+    if let Some(limit) = grading.limit.filter(|_| sets.len() > 1) {
+        sets.iter_mut().for_each(|set| set.positions.truncate(limit));
+    }
+    let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position)).collect();
+    let count = positions.len().min(1024) as u32;
+    let lanes = LanesConfig { count, leaves_per_tree: 1 };
+    let evaluator: Box<dyn Evaluator> = match grading.instead {
+        None => player.evaluator::<G>(&player.place()?, count as usize)?,
+        Some(Untrained::Uniform) => Box::new(Uniform::default()),
+        Some(Untrained::Rollout) => Box::new(Rollouts::<G>::new(1, 1)),
+    };
+    // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
+    let simulations = grading.simulations.max(1);
+    let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, simulations);
+    let bar = display::bar(positions.len() as u64, "grading");
+    let answers = analyst.ask(positions.clone(), |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let mut answers_left = answers.iter();
+    let mut graded: Vec<Graded> = sets
+        .iter()
+        .map(|set| Graded::Set {
+            set: set.name.clone(),
+            positions: set.positions.len(),
+            mistakes: set
+                .positions
+                .iter()
+                .filter(|p| p.is_mistake(answers_left.next().expect("an answer for each position").action))
+                .count(),
+            simulations: grading.simulations,
+        })
+        .collect();
+    if G::NAME == TicTacToe::NAME && grading.positions.is_none() {
+        let choices = positions.iter().copied().zip(answers.iter().map(|a| a.action)).collect();
+        let [first, second] = [Side::First, Side::Second].map(|side| lines_of_play(G::start(), side, &choices));
+        graded.push(Graded::LinesOfPlay {
+            games: first.0 + second.0,
+            lost: first.1 + second.1,
+            simulations: grading.simulations,
+        });
+    }
+    Ok(graded)
+}
+
+/// Games and lost games when one side plays the chosen moves and the other side plays every legal move.
+fn lines_of_play<G: Game>(position: G, side: Side, choices: &HashMap<G, Action>) -> (usize, usize) {
+    if let Some(outcome) = position.outcome() {
+        let own = if position.to_move() == side { outcome } else { outcome.reversed() };
+        return (1, usize::from(own == Outcome::Loss));
+    }
+    let after = |action| {
+        let mut next = position;
+        next.play(action);
+        lines_of_play(next, side, choices)
+    };
+    if position.to_move() == side {
+        return after(choices[&position]);
+    }
+    position.legal().map(after).fold((0, 0), |sum, line| (sum.0 + line.0, sum.1 + line.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_solver_loses_no_line_and_the_first_legal_move_many() {
+        let decisions = oracle::tictactoe_decisions();
+        let best = decisions.iter().map(|(p, s)| (*p, s.iter().max_by_key(|s| s.1).unwrap().0)).collect();
+        let first = decisions.iter().map(|(p, s)| (*p, s[0].0)).collect();
+        for side in [Side::First, Side::Second] {
+            let (games, lost) = lines_of_play(TicTacToe::start(), side, &best);
+            assert!(games > 50 && lost == 0);
+            assert!(lines_of_play(TicTacToe::start(), side, &first).1 > 0);
+        }
+    }
+
+    #[test]
+    fn verdicts_round_trip() {
+        let graded = vec![
+            Graded::Set { set: "a".into(), positions: 3, mistakes: 1, simulations: 7 },
+            Graded::LinesOfPlay { games: 5, lost: 0, simulations: 7 },
+        ];
+        let text = Graded::to_lines(&graded, "12");
+        assert_eq!(Graded::from_lines(&text, "12", 7), Some(graded));
+        assert_eq!(Graded::from_lines(&text, "13", 7), None);
+        assert_eq!(Graded::from_lines(&text, "12", 8), None);
+    }
+}

@@ -1,0 +1,125 @@
+use crate::{
+    Error,
+    analyst::{Analyst, Player},
+    cli::PlayArgs,
+    device,
+};
+use lockstep_components::{Game, Player as Side, config::LanesConfig, games::GameVisitor};
+use lockstep_systems::Answer;
+use std::io::{BufRead, Write};
+
+/// Leaves that the one tree sends to the network at once.
+const LEAVES: u32 = 8;
+
+/// `lockstep play`
+pub fn run(args: PlayArgs) -> Result<(), Error> {
+    device::use_threads(args.threads);
+    let player = Player::newest(&args.run)?;
+    let name = player.config.game.name.clone();
+    super::with_game(&name, Play { player, args })
+}
+
+struct Play {
+    player: Player,
+    args: PlayArgs,
+}
+
+const HELP: &str = "Type a move, or: undo, hint, moves, new, help, quit";
+
+impl GameVisitor for Play {
+    type Output = Result<(), Error>;
+
+    fn visit<G: Game>(self) -> Result<(), Error> {
+        let Self { player, args } = self;
+        let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
+        let lanes = LanesConfig { count: 1, leaves_per_tree: LEAVES.min(args.simulations) };
+        let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
+        let you = if args.second { Side::Second } else { Side::First };
+        println!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);
+        println!("{HELP}");
+        let mut line: Vec<G> = vec![G::start()];
+        let mut input = std::io::stdin().lock();
+        loop {
+            let position = *line.last().expect("a game has its start");
+            println!("\n{}", position.render());
+            if let Some(outcome) = position.outcome() {
+                let value = if position.to_move() == you { outcome.value() } else { -outcome.value() };
+                println!(
+                    "{}",
+                    if value > 0.0 {
+                        "You win."
+                    } else if value < 0.0 {
+                        "You lose."
+                    } else {
+                        "A draw."
+                    }
+                );
+            } else if position.to_move() != you {
+                let answer = ask(&mut analyst, position)?;
+                println!(
+                    "It plays {} and expects {:+.2} for itself.",
+                    position.action_text(answer.action),
+                    answer.value
+                );
+                let mut next = position;
+                next.play(answer.action);
+                line.push(next);
+                continue;
+            }
+            // Without a line left to read the game is over, as after `quit`.
+            let Some(text) = prompt(&mut input)? else { return Ok(()) };
+            match text.to_lowercase().as_str() {
+                "" => {}
+                "quit" | "exit" | "q" => return Ok(()),
+                "help" | "?" => println!("{HELP}"),
+                "new" => line.truncate(1),
+                "undo" => {
+                    // Back to the last position in which you were to move, leaving out the present one.
+                    let before = line[..line.len() - 1].iter().rposition(|p| p.to_move() == you);
+                    match before {
+                        Some(before) => line.truncate(before + 1),
+                        None => println!("There is nothing to undo."),
+                    }
+                }
+                "moves" if position.outcome().is_none() => {
+                    let moves: Vec<_> = position.legal().map(|a| position.action_text(a)).collect();
+                    println!("Legal moves: {}", moves.join(" "));
+                }
+                "hint" if position.outcome().is_none() => hint(&position, &ask(&mut analyst, position)?),
+                _ => match position.parse_action(&text) {
+                    Ok(action) => {
+                        let mut next = position;
+                        next.play(action);
+                        line.push(next);
+                    }
+                    Err(_) if position.outcome().is_some() => println!("The game is over. Type: undo, new or quit"),
+                    Err(error) => println!("{error}. {HELP}"),
+                },
+            }
+        }
+    }
+}
+
+fn prompt(input: &mut impl BufRead) -> Result<Option<String>, Error> {
+    print!("> ");
+    let io = |source| Error::Io { doing: "talk to", path: "the terminal".into(), source };
+    std::io::stdout().flush().map_err(io)?;
+    let mut text = String::new();
+    let read = input.read_line(&mut text).map_err(io)?;
+    Ok((read > 0).then(|| text.trim().to_string()))
+}
+
+fn ask<G: Game>(analyst: &mut Analyst<G>, position: G) -> Result<Answer, Error> {
+    Ok(analyst.ask(vec![position], |_| ())?.remove(0))
+}
+
+fn hint<G: Game>(position: &G, answer: &Answer) {
+    println!("It would play {} here; value for you {:+.2}.", position.action_text(answer.action), answer.value);
+    println!("{:>6} {:>7} {:>7} {:>7}", "move", "visits", "prior", "value");
+    let mut moves = answer.moves.clone();
+    moves.sort_by_key(|m| std::cmp::Reverse(m.visits));
+    for m in moves {
+        let value = m.value.map_or("-".into(), |v| format!("{v:+.2}"));
+        println!("{:>6} {:>7} {:>6.1}% {value:>7}", position.action_text(m.action), m.visits, 100.0 * m.prior);
+    }
+}

@@ -1,0 +1,141 @@
+//! What a person sees while a run goes on: a live display on a terminal, else a plain line for each generation.
+
+use crate::metrics::{Metrics, count};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lockstep_components::{Config, Stats};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+/// Shows a run.
+pub struct Display {
+    generations: u64,
+    games: u64,
+    live: Option<Live>,
+}
+
+struct Live {
+    all: MultiProgress,
+    run: ProgressBar,
+    work: ProgressBar,
+    now: ProgressBar,
+    last: ProgressBar,
+    drawn: Instant,
+    since: Instant,
+    began_at: u64,
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a template written here").progress_chars("=> ")
+}
+
+impl Display {
+    /// For a run that stands at this generation.
+    pub fn new(config: &Config, generation: u64) -> Self {
+        let live = std::io::stderr().is_terminal().then(|| {
+            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            let add = |length, template: &str| all.add(ProgressBar::new(length).with_style(style(template)));
+            let run = add(config.run.generations, "generation {pos:>4}/{len:<4} [{bar:30}] {elapsed} spent, {msg}");
+            run.set_position(generation);
+            run.set_message("time left: known after the first generation");
+            Live {
+                work: add(config.run.games, "  {prefix:<8} {pos:>5}/{len:<5} [{bar:30}]"),
+                now: add(1, "  now   {msg}"),
+                last: add(1, "  last  {msg}"),
+                run,
+                all,
+                drawn: Instant::now() - Duration::from_secs(1),
+                since: Instant::now(),
+                began_at: generation,
+            }
+        });
+        Self { generations: config.run.generations, games: config.run.games, live }
+    }
+
+    /// After each tick; redraws a few times a second.
+    pub fn playing(&mut self, stats: &Stats, seconds: f64) {
+        let games = self.games;
+        let Some(live) = self.live.as_mut().filter(|l| l.drawn.elapsed() > Duration::from_millis(100)) else { return };
+        live.drawn = Instant::now();
+        live.work.set_prefix("games");
+        live.work.set_length(games);
+        live.work.set_position(stats.games.min(games));
+        let per_second = |n: u64| count(n as f64 / seconds.max(1e-9));
+        live.now.set_message(format!(
+            "{} simulations/s  {} evaluations/s  batch {:.0} ({:.0} % full)  length {:.1}  first player {:.2}",
+            per_second(stats.simulations),
+            per_second(stats.evaluations),
+            stats.evaluations as f64 / stats.ticks.max(1) as f64,
+            100.0 * stats.batch_fill(),
+            stats.mean_length(),
+            stats.first_player_score(),
+        ));
+    }
+
+    /// After each step of the optimiser.
+    pub fn learning(&mut self, progress: (u64, u64)) {
+        let Some(live) = self.live.as_mut().filter(|l| l.drawn.elapsed() > Duration::from_millis(100)) else { return };
+        live.drawn = Instant::now();
+        live.work.set_prefix("learning");
+        live.work.set_length(progress.1);
+        live.work.set_position(progress.0);
+    }
+
+    /// At the end of each generation.
+    pub fn generation(&mut self, metrics: &Metrics) {
+        let Some(live) = &mut self.live else {
+            println!("{}", metrics.line(self.generations));
+            for warning in &metrics.warnings {
+                println!("  warning: {warning}");
+            }
+            return;
+        };
+        live.run.set_position(metrics.generation);
+        let done = metrics.generation.saturating_sub(live.began_at).max(1);
+        let left = self.generations.saturating_sub(metrics.generation);
+        let seconds = live.since.elapsed().as_secs_f64() / done as f64 * left as f64;
+        live.run.set_message(format!("about {} left", duration(seconds)));
+        live.last.set_message(format!(
+            "policy loss {:.3} (floor {:.3})  value loss {:.3}  games {}  positions {}  length {:.1}  \
+             first player {:.2}  draws {:.2}  entropy {:.2}",
+            metrics.policy_loss,
+            metrics.policy_floor,
+            metrics.value_loss,
+            metrics.games,
+            metrics.positions,
+            metrics.mean_length,
+            metrics.first_player_score,
+            metrics.draws,
+            metrics.policy_entropy,
+        ));
+        for warning in &metrics.warnings {
+            let _ = live.all.println(format!("generation {}: warning: {warning}", metrics.generation));
+        }
+    }
+
+    /// Takes the display down, so that other text can follow.
+    pub fn close(self) {
+        if let Some(live) = self.live {
+            let _ = live.all.clear();
+        }
+    }
+}
+
+/// A bar for work whose length is known; hidden where there is no terminal.
+pub fn bar(length: u64, what: &'static str) -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    bar.with_style(style("{prefix} {pos}/{len} [{bar:30}] {eta} left")).with_prefix(what)
+}
+
+/// Seconds for people: `42 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}

@@ -1,0 +1,107 @@
+//! The run folder, and writing files so that none is ever half written.
+
+use crate::Error;
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `games/` and `verdict.json`.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder at this path, which may not exist yet.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_path_buf())
+    }
+
+    /// Creates it where it is missing, and checks that it can be written to.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn create(&self) -> Result<(), Error> {
+        for dir in [self.0.clone(), self.checkpoints(), self.games()] {
+            fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        }
+        Ok(())
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The configuration as resolved.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    /// One object for each generation.
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+
+    /// How the finished player was graded.
+    pub fn verdict(&self) -> PathBuf {
+        self.0.join("verdict.jsonl")
+    }
+
+    /// A folder for each kept generation.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
+    /// Records of some games of each generation.
+    pub fn games(&self) -> PathBuf {
+        self.0.join("games")
+    }
+
+    /// Whether a run was started here.
+    pub fn is_run(&self) -> bool {
+        self.config().is_file()
+    }
+
+    /// Only one process may train in a folder. The lock ends with the process, however it ends.
+    ///
+    /// # Errors
+    /// When another process holds it.
+    pub fn lock(&self) -> Result<File, Error> {
+        let path = self.0.join(".lock");
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Run {
+                path: self.0.clone(),
+                message: "another lockstep is training in this folder; wait for it, or choose another --run".into(),
+            }),
+            Err(fs::TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path, source }),
+        }
+    }
+}
+
+/// Writes a file beside its place, syncs it, and renames it into place.
+///
+/// # Errors
+/// When that fails; what was there before is then still there.
+pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    let partial = path.with_extension("partial");
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        sync_dir(path.parent().unwrap_or(Path::new(".")))
+    };
+    write().map_err(Error::io("write", path))
+}
+
+/// Makes renames within a folder durable, where the system can.
+pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
+    if cfg!(unix) {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}

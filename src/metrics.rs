@@ -1,0 +1,261 @@
+//! What a run reports of each generation, and what it warns of.
+
+use crate::{Error, checkpoint::Seconds, folder::write_file};
+use lockstep_components::Stats;
+use lockstep_systems::learn::Losses;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::OpenOptions,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+};
+
+/// One line of `metrics.jsonl`. All but the last group is the same in every run with the same seed and configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Generation, from 1.
+    pub generation: u64,
+    /// Games finished.
+    pub games: u64,
+    /// Positions that these games added to the replay buffer.
+    pub positions: u64,
+    /// Of these, the ones with a policy target.
+    pub recorded: u64,
+    /// Positions in the replay buffer.
+    pub replay: u64,
+    /// Different positions in it, up to symmetry, when equal positions are merged.
+    pub distinct_positions: u64,
+    /// Share of the games that differ in their moves.
+    pub distinct_games: f64,
+    /// Mean plies of a game.
+    pub mean_length: f64,
+    /// Mean result of the first player: 1 for a win, 0.5 for a draw.
+    pub first_player_score: f64,
+    /// Share of drawn games.
+    pub draws: f64,
+    /// Mean entropy of the policy targets, in nats.
+    pub policy_entropy: f64,
+    /// Simulations.
+    pub simulations: u64,
+    /// Positions evaluated by the network.
+    pub evaluations: u64,
+    /// Share of the computed rows that carried a position.
+    pub batch_fill: f64,
+    /// Mean rows of a batch.
+    pub mean_batch: f64,
+    /// Share of the simulations that ended at the end of a game.
+    pub terminal_share: f64,
+    /// Mean depth of a simulation, in plies.
+    pub mean_depth: f64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Mean cross-entropy between search and policy, in nats.
+    pub policy_loss: f64,
+    /// What is left of it when the policy is perfect.
+    pub policy_floor: f64,
+    /// Mean squared error, or cross-entropy of win, draw and loss in nats.
+    pub value_loss: f64,
+    /// Warnings, if any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Seconds of this generation's games.
+    pub play_seconds: f64,
+    /// Seconds of its learning.
+    pub learn_seconds: f64,
+    /// Seconds of the run so far.
+    pub seconds: f64,
+    /// Simulations per second of playing.
+    pub simulations_per_second: f64,
+    /// Evaluations per second of playing.
+    pub evaluations_per_second: f64,
+}
+
+/// What [`Metrics::new`] needs beside the counts.
+pub struct Learned {
+    /// Steps of the generation.
+    pub steps: u64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Mean losses.
+    pub losses: Losses,
+    /// Positions in the replay buffer.
+    pub replay: usize,
+    /// Entries of the dataset.
+    pub distinct: usize,
+}
+
+impl Metrics {
+    /// Those of a generation.
+    pub fn new(generation: u64, stats: &Stats, learned: &Learned, seconds: Seconds) -> Self {
+        let games = stats.games.max(1) as f64;
+        let per_second = |n: u64| n as f64 / seconds.this_play.max(1e-9);
+        let mut metrics = Self {
+            generation,
+            games: stats.games,
+            positions: stats.moves,
+            recorded: stats.recorded,
+            replay: learned.replay as u64,
+            distinct_positions: learned.distinct as u64,
+            distinct_games: stats.distinct_games as f64 / games,
+            mean_length: stats.mean_length(),
+            first_player_score: stats.first_player_score(),
+            draws: stats.results[1] as f64 / games,
+            policy_entropy: stats.mean_entropy(),
+            simulations: stats.simulations,
+            evaluations: stats.evaluations,
+            batch_fill: stats.batch_fill(),
+            mean_batch: stats.evaluations as f64 / stats.ticks.max(1) as f64,
+            terminal_share: stats.terminals as f64 / stats.simulations.max(1) as f64,
+            mean_depth: stats.mean_depth(),
+            steps: learned.steps,
+            learning_rate: learned.learning_rate,
+            policy_loss: learned.losses.policy,
+            policy_floor: learned.losses.policy_floor,
+            value_loss: learned.losses.value,
+            warnings: vec![],
+            play_seconds: seconds.this_play,
+            learn_seconds: seconds.this_learn,
+            seconds: seconds.play + seconds.learn,
+            simulations_per_second: per_second(stats.simulations),
+            evaluations_per_second: per_second(stats.evaluations),
+        };
+        metrics.warnings = metrics.warn(stats);
+        metrics
+    }
+
+    /// What looks broken, with its likely cause.
+    fn warn(&self, stats: &Stats) -> Vec<String> {
+        let mut warnings = vec![];
+        // A perfect player of a drawn game repeats itself: judge by games only where there are enough of them.
+        let enough = self.games >= 50;
+        if enough && self.distinct_games < 0.05 {
+            warnings.push(format!(
+                "nearly all games are equal ({} different ones of {}): raise search.temperature, \
+                 search.temperature_plies, search.opening_plies or search.noise_share",
+                stats.distinct_games, self.games
+            ));
+        }
+        if enough && self.draws > 0.98 && self.distinct_games < 0.5 {
+            warnings.push(format!(
+                "nearly all games are drawn ({:.0} %): a perfect player of a drawn game does so; \
+                 a new one needs more noise or random openings (search.opening_plies)",
+                100.0 * self.draws
+            ));
+        }
+        if stats.entropy_moves > 50 && self.policy_entropy < 0.02 {
+            warnings.push(format!(
+                "the search puts all its visits on one move (entropy {:.3} nats): raise search.c_puct or \
+                 search.noise_share, or lower learn.learning_rate if the policy loss jumped",
+                self.policy_entropy
+            ));
+        }
+        warnings
+    }
+
+    /// The line that is printed where there is no terminal to draw on.
+    pub fn line(&self, generations: u64) -> String {
+        format!(
+            "generation {}/{generations}  games {}  length {:.1}  first player {:.2}  draws {:.2}  \
+             policy loss {:.3} (floor {:.3})  value loss {:.3}  batch {:.0} ({:.0} % full)  {} simulations/s  \
+             {} evaluations/s  {:.1} s",
+            self.generation,
+            self.games,
+            self.mean_length,
+            self.first_player_score,
+            self.draws,
+            self.policy_loss,
+            self.policy_floor,
+            self.value_loss,
+            self.mean_batch,
+            100.0 * self.batch_fill,
+            count(self.simulations_per_second),
+            count(self.evaluations_per_second),
+            self.play_seconds + self.learn_seconds,
+        )
+    }
+}
+
+/// A number for people: `950`, `12.3 k`, `4.5 M`.
+pub fn count(n: f64) -> String {
+    match n {
+        n if n >= 1e6 => format!("{:.1} M", n / 1e6),
+        n if n >= 1e4 => format!("{:.1} k", n / 1e3),
+        n => format!("{n:.0}"),
+    }
+}
+
+/// Bytes for people.
+pub fn bytes(n: usize) -> String {
+    match n as f64 {
+        n if n >= 1e9 => format!("{:.1} GB", n / 1e9),
+        n if n >= 1e6 => format!("{:.1} MB", n / 1e6),
+        n => format!("{:.0} kB", n / 1e3),
+    }
+}
+
+/// Appends a line.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn append(path: &Path, metrics: &Metrics) -> Result<(), Error> {
+    let line = serde_json::to_string(metrics).expect("plain data") + "\n";
+    let write = || OpenOptions::new().create(true).append(true).open(path)?.write_all(line.as_bytes());
+    write().map_err(Error::io("write", path))
+}
+
+/// Drops what a killed run has written after the checkpoint that it resumes from.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn truncate(path: &Path, generation: u64) -> Result<(), Error> {
+    let Ok(file) = std::fs::File::open(path) else { return Ok(()) };
+    let mut kept = String::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(Error::io("read", path))?;
+        // The last line of a killed process may be cut off.
+        let Ok(metrics) = serde_json::from_str::<Metrics>(&line) else { break };
+        if metrics.generation > generation {
+            break;
+        }
+        kept += &(line + "\n");
+    }
+    write_file(path, kept.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_name_the_cause() {
+        let healthy = Stats {
+            games: 100,
+            distinct_games: 90,
+            results: [40, 20, 40],
+            entropy_moves: 500,
+            entropy_sum: 400.0,
+            ..Stats::default()
+        };
+        let learned = Learned { steps: 1, learning_rate: 0.1, losses: Losses::default(), replay: 1, distinct: 1 };
+        let warnings = |stats: &Stats| Metrics::new(1, stats, &learned, Seconds::default()).warnings;
+        assert!(warnings(&healthy).is_empty());
+        let warned = |stats: Stats, word: &str| assert!(warnings(&stats)[0].contains(word), "{word}");
+        warned(Stats { distinct_games: 2, ..healthy.clone() }, "games are equal");
+        warned(Stats { distinct_games: 30, results: [0, 100, 0], ..healthy.clone() }, "are drawn");
+        warned(Stats { entropy_sum: 1.0, ..healthy.clone() }, "entropy");
+    }
+
+    #[test]
+    fn truncating_drops_later_and_broken_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        for generation in 1..=3 {
+            append(&path, &Metrics { generation, ..Default::default() }).unwrap();
+        }
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"genera").unwrap();
+        truncate(&path, 2).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+    }
+}

@@ -1,0 +1,114 @@
+//! `TickSystems::Act` for answering questions: each lane searches one position after another and reports what it found.
+
+use crate::{Agents, act::choose, columns::*};
+use bevy_ecs::prelude::*;
+use lockstep_components::{Action, Game, LaneRng, Position, Stats, Tree, TreeState};
+
+/// What a search found about one root move.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MoveStats {
+    /// The move.
+    pub action: Action,
+    /// The network's probability.
+    pub prior: f32,
+    /// Simulations through it.
+    pub visits: u32,
+    /// Mean value for the player to move at the root; `None` without visits.
+    pub value: Option<f32>,
+}
+
+/// What a search found about one position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The move it would play: the most visited one.
+    pub action: Action,
+    /// Mean value of the root, for the player to move.
+    pub value: f32,
+    /// Every legal move.
+    pub moves: Vec<MoveStats>,
+}
+
+/// Positions to be searched, and what was found. Lanes take them in order.
+#[derive(Resource, Clone, Debug)]
+pub struct Questions<G: Game> {
+    positions: Vec<G>,
+    answers: Vec<Option<Answer>>,
+    next: usize,
+    asked: Vec<Option<usize>>,
+    open: usize,
+}
+
+impl<G: Game> Questions<G> {
+    /// Asks about these positions, none of them finished.
+    ///
+    /// # Panics
+    /// If one of the games is over.
+    pub fn new(positions: Vec<G>) -> Self {
+        assert!(positions.iter().all(|p| p.outcome().is_none()), "a finished game has no move to search for");
+        Self { answers: vec![None; positions.len()], open: positions.len(), positions, next: 0, asked: vec![] }
+    }
+
+    /// Whether every position has its answer.
+    pub fn done(&self) -> bool {
+        self.open == 0
+    }
+
+    /// How many have one.
+    pub fn answered(&self) -> usize {
+        self.positions.len() - self.open
+    }
+
+    /// The answers in the order of the positions.
+    ///
+    /// # Panics
+    /// If some are still open.
+    pub fn into_answers(self) -> Vec<Answer> {
+        self.answers.into_iter().map(|a| a.expect("ticks ran until all were answered")).collect()
+    }
+}
+
+/// Takes the answers of complete searches, and gives each free lane the next position.
+pub fn answer<G: Game>(
+    mut lanes: Query<(&mut Position<G>, &mut LaneRng)>,
+    mut trees: Query<&mut Tree>,
+    mut questions: ResMut<Questions<G>>,
+    mut stats: ResMut<Stats>,
+    agents: Res<Agents>,
+) {
+    assert_eq!(agents.0.len(), 1, "one agent answers");
+    let (mut positions, mut rngs) = only(lanes.contiguous_iter_mut());
+    let mut trees = only(trees.contiguous_iter_mut());
+    let lanes = positions.bypass_change_detection().iter_mut().zip(rngs.bypass_change_detection());
+    let questions = &mut *questions;
+    questions.asked.resize(lanes.len(), None);
+    for ((lane, tree), (position, rng)) in trees.bypass_change_detection().iter_mut().enumerate().zip(lanes) {
+        stats.simulations += u64::from(std::mem::take(&mut tree.simulations));
+        stats.terminals += u64::from(std::mem::take(&mut tree.terminals));
+        stats.depth_sum += u64::from(std::mem::take(&mut tree.depth_sum));
+        if tree.state == TreeState::Complete {
+            let asked = questions.asked[lane].take().expect("a complete search was asked for");
+            questions.answers[asked] = Some(report(tree, rng));
+            questions.open -= 1;
+        } else if questions.asked[lane].is_some() {
+            continue;
+        }
+        tree.clear();
+        tree.state = TreeState::Idle;
+        if let Some(next) = questions.positions.get(questions.next) {
+            position.0 = *next;
+            tree.state = TreeState::Empty;
+            questions.asked[lane] = Some(questions.next);
+            questions.next += 1;
+        }
+    }
+}
+
+fn report(tree: &Tree, rng: &mut LaneRng) -> Answer {
+    let moves = tree.root_edges().iter().map(|edge| MoveStats {
+        action: edge.action(),
+        prior: edge.prior(),
+        visits: edge.visits,
+        value: (edge.visits > 0).then(|| edge.value_or(0.0)),
+    });
+    Answer { action: choose(tree, 0.0, rng), value: tree.root_value(), moves: moves.collect() }
+}

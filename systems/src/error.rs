@@ -1,0 +1,65 @@
+use bevy_ecs::prelude::*;
+
+/// What can go wrong inside a schedule.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The network returned NaN or infinity.
+    #[error(
+        "the network returned {count} numbers that are not finite among {rows} evaluations; \
+         go back to an earlier checkpoint and lower learn.learning_rate or learn.gradient_clip"
+    )]
+    EvaluationNotFinite {
+        /// How many numbers.
+        count: usize,
+        /// Rows of the batch.
+        rows: usize,
+    },
+    /// A loss is NaN or infinity.
+    #[error(
+        "the loss is not finite (policy {policy}, value {value}) at step {step} of generation {generation}; \
+         go back to the last checkpoint and lower learn.learning_rate or learn.gradient_clip"
+    )]
+    LossNotFinite {
+        /// Mean policy loss of the steps that were read.
+        policy: f32,
+        /// Mean value loss of these.
+        value: f32,
+        /// Step within the generation.
+        step: u64,
+        /// Generation that was being trained.
+        generation: u64,
+    },
+    /// The device failed.
+    #[error("the device failed while {doing}: {message}")]
+    Device {
+        /// What it was asked for.
+        doing: &'static str,
+        /// What it answered.
+        message: String,
+    },
+    /// There is nothing to learn from.
+    #[error("the replay buffer is empty: let games finish before the first Learn")]
+    NothingToLearn,
+    /// Weights that are not those of this network.
+    #[error("the weights do not fit the network: {0}")]
+    Weights(String),
+    /// A snapshot that is not one of this configuration.
+    #[error("the saved state does not fit this run: {0}")]
+    Snapshot(String),
+}
+
+/// The first error of a schedule. Later systems do not run while it is set.
+#[derive(Resource, Debug, Default)]
+pub struct Failure(pub Option<Error>);
+
+impl Failure {
+    /// Keeps the error, unless there is an earlier one.
+    pub fn set(&mut self, error: Error) {
+        self.0.get_or_insert(error);
+    }
+}
+
+/// A run condition: nothing has failed.
+pub(crate) fn healthy(failure: Res<Failure>) -> bool {
+    failure.0.is_none()
+}

@@ -1,0 +1,161 @@
+//! What evaluates positions: the seam between the search and any model.
+
+use crate::Error;
+use lockstep_components::{Game, LaneRng};
+use std::{any::Any, marker::PhantomData};
+
+/// The positions of one tick that wait for one agent's evaluation.
+pub struct Batch {
+    /// Rows in use.
+    pub rows: usize,
+    /// Numbers in a row.
+    pub input: usize,
+    /// Planes, height and width of a row.
+    pub shape: [usize; 3],
+    /// `[capacity, planes, height, width]`; the first `rows` are in use.
+    pub planes: Vec<f32>,
+    /// The same positions as values: a `Vec<G>`.
+    pub(crate) positions: Box<dyn Any + Send + Sync>,
+    /// Row of the leaf table that each row came from.
+    pub(crate) leaves: Vec<u32>,
+}
+
+impl Batch {
+    /// An empty batch with room for so many rows.
+    pub fn new<G: Game>(capacity: usize) -> Self {
+        Self {
+            rows: 0,
+            input: G::INPUT,
+            shape: [G::PLANES, G::HEIGHT, G::WIDTH],
+            planes: vec![0.0; capacity * G::INPUT],
+            positions: Box::new(Vec::<G>::with_capacity(capacity)),
+            leaves: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// The planes of the rows in use, `[rows, planes, height, width]`.
+    pub fn planes(&self) -> &[f32] {
+        &self.planes[..self.rows * self.input]
+    }
+
+    /// The positions of the rows in use.
+    ///
+    /// # Panics
+    /// If the batch belongs to another game.
+    pub fn positions<G: Game>(&self) -> &[G] {
+        self.positions.downcast_ref::<Vec<G>>().expect("the batch holds positions of this game")
+    }
+}
+
+/// What comes back: for each row of the batch a policy and a value.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluations {
+    /// `[rows, actions]`, logits; those of illegal moves are ignored.
+    pub logits: Vec<f32>,
+    /// `[rows]`, -1 to 1, for the player to move.
+    pub values: Vec<f32>,
+    /// Rows that the device computed, padding included.
+    pub computed: usize,
+}
+
+impl Evaluations {
+    /// Room for so many rows.
+    pub fn new(capacity: usize, actions: usize) -> Self {
+        Self { logits: vec![0.0; capacity * actions], values: vec![0.0; capacity], computed: 0 }
+    }
+}
+
+/// Gives policies and values for batches of positions.
+///
+/// Submitting and receiving are apart, so that a device can work on one batch while the host prepares the next.
+pub trait Evaluator: Send + Sync {
+    /// Takes the rows in use of a batch.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error>;
+
+    /// Writes the evaluations of the batch submitted last, and waits for them if need be.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error>;
+}
+
+/// Knows nothing: equal priors, value 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uniform {
+    rows: usize,
+}
+
+impl Evaluator for Uniform {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.rows = batch.rows;
+        Ok(())
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        let actions = out.logits.len() / out.values.len();
+        out.logits[..self.rows * actions].fill(0.0);
+        out.values[..self.rows].fill(0.0);
+        out.computed = self.rows;
+        Ok(())
+    }
+}
+
+/// Plays each position to the end with random moves: plain Monte-Carlo tree search, without any learning.
+///
+/// Each position's moves are drawn from a generator seeded by the position itself, so its value does not depend on
+/// when or beside which others it is asked for.
+#[derive(Clone, Debug)]
+pub struct Rollouts<G> {
+    seed: u64,
+    games: u32,
+    values: Vec<f32>,
+    game: PhantomData<fn() -> G>,
+}
+
+impl<G: Game> Rollouts<G> {
+    /// Takes the mean result of so many random games from each position.
+    pub fn new(seed: u64, games: u32) -> Self {
+        Self { seed, games: games.max(1), values: vec![], game: PhantomData }
+    }
+
+    fn value(&self, position: G) -> f32 {
+        use std::hash::Hasher;
+        let mut hasher = rustc_hash::FxHasher::default();
+        position.hash(&mut hasher);
+        let mut rng = LaneRng::new(self.seed, hasher.finish());
+        let mover = position.to_move();
+        let total: f32 = (0..self.games)
+            .map(|_| {
+                let mut end = position;
+                loop {
+                    if let Some(outcome) = end.outcome() {
+                        return if end.to_move() == mover { outcome.value() } else { -outcome.value() };
+                    }
+                    let choice = rng.below(end.legal().count());
+                    let action = end.legal().nth(choice).expect("a game in play has moves");
+                    end.play(action);
+                }
+            })
+            .sum();
+        total / self.games as f32
+    }
+}
+
+impl<G: Game> Evaluator for Rollouts<G> {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        use rayon::prelude::*;
+        self.values = batch.positions::<G>().par_iter().map(|p| self.value(*p)).collect();
+        Ok(())
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        let rows = self.values.len();
+        out.logits[..rows * G::ACTIONS].fill(0.0);
+        out.values[..rows].copy_from_slice(&self.values);
+        out.computed = rows;
+        Ok(())
+    }
+}

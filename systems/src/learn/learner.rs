@@ -1,0 +1,187 @@
+//! The network in training, its optimiser, and how far the generation has come.
+
+use crate::{Error, Network};
+use bevy_ecs::prelude::*;
+use burn::{
+    optim::{AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
+    tensor::{Bytes, Device, Tensor, Transaction},
+};
+use lockstep_components::{
+    Game, LaneRng,
+    config::{Config, LearnConfig, OptimizerKind, ValueHead},
+};
+use serde::{Deserialize, Serialize};
+
+/// Means over the steps of a generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// Cross-entropy between search and policy, in nats.
+    pub policy: f64,
+    /// What is left of it when the policy is perfect: the entropy of the targets, in nats.
+    pub policy_floor: f64,
+    /// Squared error of a scalar head, or cross-entropy of a win-draw-loss head in nats.
+    pub value: f64,
+}
+
+/// The network in training.
+#[derive(Resource)]
+pub struct Learner {
+    /// On an autodiff device.
+    pub network: Network,
+    /// How it learns.
+    pub config: LearnConfig,
+    pub(super) optimizer: ModuleOptimizer,
+    pub(super) state: LearnerState,
+    pub(super) value_head: ValueHead,
+    pub(super) generations: u64,
+    /// Losses of steps that were not read from the device yet, `[policy, value]`.
+    pub(super) unread: Vec<Tensor<1>>,
+    /// Means of the last generation that ended.
+    pub(super) last: Losses,
+}
+
+/// What a checkpoint keeps beside the weights and the optimiser.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LearnerState {
+    /// Draws batches and symmetries.
+    pub(super) rng: LaneRng,
+    /// Generations that have ended.
+    pub generation: u64,
+    /// Steps taken since the start of the run.
+    pub steps: u64,
+    /// Steps taken and planned in this generation; `(0, 0)` between generations.
+    pub progress: (u64, u64),
+    /// Positions in the replay buffer's count when the last generation began to learn.
+    pub(super) learned_from: u64,
+    /// Sums over the steps that were read.
+    pub(super) sums: Losses,
+    pub(super) read: u64,
+}
+
+impl Learner {
+    /// A learner with a new network on the training side of `device`.
+    pub fn new<G: Game>(config: &Config, device: &Device) -> Self {
+        Self {
+            network: Network::init::<G>(&config.network, config.run.seed, &device.clone().autodiff()),
+            optimizer: optimizer(&config.learn),
+            config: config.learn.clone(),
+            state: LearnerState {
+                rng: LaneRng::new(config.run.seed, u64::MAX - 1),
+                generation: 0,
+                steps: 0,
+                progress: (0, 0),
+                learned_from: 0,
+                sums: Losses::default(),
+                read: 0,
+            },
+            value_head: config.network.value_head,
+            generations: config.run.generations,
+            unread: vec![],
+            last: Losses::default(),
+        }
+    }
+
+    /// Whether no generation is being learned.
+    pub fn is_idle(&self) -> bool {
+        self.state.progress == (0, 0)
+    }
+
+    /// Generations that have ended.
+    pub fn generation(&self) -> u64 {
+        self.state.generation
+    }
+
+    /// Steps taken and planned in the generation that is being learned; `(0, 0)` between generations.
+    pub fn progress(&self) -> (u64, u64) {
+        self.state.progress
+    }
+
+    /// Steps taken since the start of the run.
+    pub fn steps(&self) -> u64 {
+        self.state.steps
+    }
+
+    /// Mean losses of the last generation that has ended.
+    pub fn losses(&self) -> Losses {
+        self.last
+    }
+
+    /// The learning rate now.
+    pub fn learning_rate(&self) -> f64 {
+        let (taken, planned) = self.state.progress;
+        let along = self.state.generation as f64 + taken as f64 / planned.max(1) as f64;
+        self.config.learning_rate * self.config.schedule.factor(along, self.generations)
+    }
+
+    /// What a checkpoint keeps: the state and the optimiser's record. The weights are [`Network::tensors`].
+    ///
+    /// # Errors
+    /// When a loss that was still on the device is not finite, or the device fails.
+    pub fn save(&mut self) -> Result<(LearnerState, Vec<u8>), Error> {
+        self.read_losses()?;
+        let record = self.optimizer.into_bytes();
+        let bytes = record.map_err(|e| Error::Snapshot(format!("the optimiser could not be recorded: {e:?}")))?;
+        Ok((self.state.clone(), bytes.to_vec()))
+    }
+
+    /// Takes up where [`Learner::save`] left off. The network must have its weights already.
+    ///
+    /// # Errors
+    /// When the optimiser's record is damaged.
+    pub fn restore(&mut self, state: LearnerState, optimizer_record: Vec<u8>) -> Result<(), Error> {
+        let bytes = Bytes::from_bytes_vec(optimizer_record);
+        let loaded = optimizer(&self.config).from_bytes(bytes);
+        self.optimizer = loaded.map_err(|e| Error::Snapshot(format!("its optimiser is damaged: {e:?}")))?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Reads the losses that are still on the device, and checks that they are finite.
+    pub(super) fn read_losses(&mut self) -> Result<(), Error> {
+        if self.unread.is_empty() {
+            return Ok(());
+        }
+        let steps = self.unread.len() as u64;
+        let all = Tensor::cat(std::mem::take(&mut self.unread), 0);
+        let device = |message| Error::Device { doing: "reading the losses", message };
+        let data = Transaction::default().register(all).try_execute().map_err(|e| device(format!("{e:?}")))?;
+        let data = data.into_iter().next().expect("one tensor was registered").convert::<f32>();
+        let numbers = data.try_into_vec::<f32>().map_err(|e| device(format!("{e:?}")))?;
+        let sum = |offset| numbers.iter().skip(offset).step_by(2).map(|&x| f64::from(x)).sum::<f64>();
+        let (policy, value) = (sum(0), sum(1));
+        if !(policy + value).is_finite() {
+            return Err(Error::LossNotFinite {
+                policy: (policy / steps as f64) as f32,
+                value: (value / steps as f64) as f32,
+                step: self.state.progress.0,
+                generation: self.state.generation + 1,
+            });
+        }
+        self.state.sums.policy += policy;
+        self.state.sums.value += value;
+        self.state.read += steps;
+        Ok(())
+    }
+
+    /// Ends the generation.
+    pub(super) fn finish(&mut self) {
+        let (sums, n) = (self.state.sums, self.state.read.max(1) as f64);
+        self.last = Losses { policy: sums.policy / n, policy_floor: sums.policy_floor / n, value: sums.value / n };
+        self.state.sums = Losses::default();
+        self.state.read = 0;
+        self.state.progress = (0, 0);
+        self.state.generation += 1;
+    }
+}
+
+fn optimizer(config: &LearnConfig) -> ModuleOptimizer {
+    match config.optimizer {
+        OptimizerKind::AdamW => {
+            AdamWConfig::new().with_weight_decay(config.weight_decay as f32).with_epsilon(1e-8).init()
+        }
+        OptimizerKind::Sgd => SgdConfig::new()
+            .with_momentum(Some(MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false }))
+            .with_weight_decay(Some(WeightDecayConfig { penalty: config.weight_decay as f32 }))
+            .init(),
+    }
+}

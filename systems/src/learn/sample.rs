@@ -1,0 +1,124 @@
+//! `LearnSystems::Sample`: draws a batch from the replay buffer.
+
+use super::Learner;
+use crate::{Error, Failure};
+use bevy_ecs::prelude::*;
+use lockstep_components::{Dataset, Game, Replay, config::ReplayConfig};
+use rayon::prelude::*;
+
+/// One batch on the host, with room for the next: positions as planes, and their targets.
+#[derive(Resource, Clone, Debug, Default)]
+pub struct TrainingBatch {
+    /// Rows.
+    pub rows: usize,
+    /// Planes, height and width of a row.
+    pub shape: [usize; 3],
+    /// Size of the policy.
+    pub actions: usize,
+    /// `[rows, planes, height, width]`
+    pub planes: Vec<f32>,
+    /// `[rows, actions]`, shares of visits; rows without a policy are 0.
+    pub policies: Vec<f32>,
+    /// `[rows, actions]`, 0 for legal moves and a large negative number for the others, to be added to the logits.
+    pub masks: Vec<f32>,
+    /// `[rows]`, weights of the policy loss.
+    pub policy_weights: Vec<f32>,
+    /// `[rows, 3]`, shares of win, draw and loss for the player to move.
+    pub outcomes: Vec<f32>,
+    /// Mean entropy of the policies, in nats.
+    pub policy_floor: f32,
+}
+
+/// Added to the logits of illegal moves: their probability becomes 0 without infinities in the gradient.
+const ILLEGAL: f32 = -1e9;
+
+/// How the replay buffer is drawn from.
+#[derive(Resource, Clone, Debug)]
+pub struct Sampling(pub ReplayConfig);
+
+/// Draws the next batch. At the first step of a generation, decides how many steps it takes and prepares the dataset.
+pub fn sample<G: Game>(
+    mut commands: Commands,
+    replay: Res<Replay<G>>,
+    sampling: Res<Sampling>,
+    dataset: Option<Res<Dataset<G>>>,
+    mut learner: ResMut<Learner>,
+    mut batch: ResMut<TrainingBatch>,
+    mut failure: ResMut<Failure>,
+) {
+    if replay.is_empty() {
+        failure.set(Error::NothingToLearn);
+        return;
+    }
+    let learner = &mut *learner;
+    let first = learner.is_idle();
+    if first {
+        let added = replay.added - learner.state.learned_from;
+        learner.state.learned_from = replay.added;
+        learner.state.progress = (0, learner.config.steps.count(added, learner.config.batch_size));
+    }
+    // A resumed run is in the middle of a generation without its dataset; the replay buffer is the same as then.
+    match dataset.filter(|_| !first) {
+        Some(dataset) => fill(&mut batch, &dataset, learner),
+        None => {
+            let dataset = Dataset::new(&replay, &sampling.0);
+            fill(&mut batch, &dataset, learner);
+            commands.insert_resource(dataset);
+        }
+    }
+    learner.state.sums.policy_floor += f64::from(batch.policy_floor);
+}
+
+fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut Learner) {
+    let rows = learner.config.batch_size;
+    let config = &learner.config;
+    let rng = &mut learner.state.rng;
+    // All draws come from one generator in order; only the work that follows is spread over threads.
+    let draws: Vec<(usize, usize)> = (0..rows)
+        .map(|_| {
+            let entry = dataset.draw(rng);
+            (entry, if config.symmetries { rng.below(G::SYMMETRIES) } else { 0 })
+        })
+        .collect();
+    batch.rows = rows;
+    batch.shape = [G::PLANES, G::HEIGHT, G::WIDTH];
+    batch.actions = G::ACTIONS;
+    batch.planes.resize(rows * G::INPUT, 0.0);
+    batch.policies.resize(rows * G::ACTIONS, 0.0);
+    batch.masks.resize(rows * G::ACTIONS, 0.0);
+    batch.policy_weights.resize(rows, 0.0);
+    batch.outcomes.resize(rows * 3, 0.0);
+    batch
+        .planes
+        .par_chunks_exact_mut(G::INPUT)
+        .zip(batch.policies.par_chunks_exact_mut(G::ACTIONS))
+        .zip(batch.masks.par_chunks_exact_mut(G::ACTIONS))
+        .zip(batch.policy_weights.par_iter_mut())
+        .zip(batch.outcomes.par_chunks_exact_mut(3))
+        .zip(&draws)
+        .with_min_len(64)
+        .for_each(|(((((planes, policy), mask), weight), outcomes), &(entry, symmetry))| {
+            let (entry, shares) = dataset.get(entry);
+            let position = entry.position.transform(symmetry);
+            position.encode(planes);
+            policy.fill(0.0);
+            for &(action, share) in shares {
+                policy[G::transform_action(action, symmetry) as usize] = share;
+            }
+            mask.fill(ILLEGAL);
+            for action in position.legal() {
+                mask[action as usize] = 0.0;
+            }
+            *weight = entry.policy_weight;
+            let q = entry.root_value.clamp(-1.0, 1.0);
+            let searched = [q.max(0.0), 1.0 - q.abs(), (-q).max(0.0)];
+            for ((outcome, played), searched) in outcomes.iter_mut().zip(entry.outcomes).zip(searched) {
+                *outcome = played + config.search_value_share * (searched - played);
+            }
+        });
+    let entropy = |(policy, weight): (&[f32], &f32)| -> f32 {
+        weight * policy.iter().filter(|&&p| p > 0.0).map(|p| -p * p.ln()).sum::<f32>()
+    };
+    let entropies = batch.policies.chunks_exact(G::ACTIONS).zip(&batch.policy_weights).map(entropy);
+    batch.policy_floor = entropies.sum::<f32>() / rows as f32;
+}

@@ -1,0 +1,270 @@
+//! Weights outside of any tensor: by name for checkpoints, and folded for inference.
+
+use super::modules::{Body, ConvNorm, Network};
+use crate::Error;
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
+    nn::Linear,
+    tensor::{Tensor, TensorData},
+};
+use lockstep_components::{Game, LaneRng};
+use rand_distr::{Distribution, StandardNormal};
+use std::collections::HashMap;
+
+/// One tensor of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Its path in the module, such as `body.blocks.0.first.conv.weight`.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers in row-major order.
+    pub data: Vec<f32>,
+}
+
+impl Network {
+    /// All tensors by name, the running statistics of batch norm included.
+    pub fn tensors(&self) -> Vec<NamedTensor> {
+        let mut export = Export::default();
+        // `valid` also settles the running statistics, which lag one update behind while training.
+        self.valid().visit(&mut export);
+        export.tensors
+    }
+
+    /// This network with other weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing, left over, or of another shape.
+    pub fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self, Error> {
+        let tensors = tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
+        let mut import = Import { path: vec![], next_id: 0, source: Source::Stored { tensors, error: None } };
+        let network = self.map(&mut import);
+        let Source::Stored { tensors, error } = import.source else { unreachable!("the source does not change") };
+        match (error, tensors.keys().next()) {
+            (Some(error), _) => Err(error),
+            (None, Some(name)) => Err(Error::Weights(format!("this network has no tensor '{name}'"))),
+            (None, None) => Ok(network),
+        }
+    }
+
+    pub(super) fn with_random_weights(self, seed: u64) -> Self {
+        // A stream of its own, far from those of the lanes.
+        let rng = LaneRng::new(seed, u64::MAX);
+        self.map(&mut Import { path: vec![], next_id: 0, source: Source::Random(rng) })
+    }
+
+    /// The frozen network: batch norm folded into the convolutions.
+    pub fn frozen<G: Game>(&self) -> Weights {
+        let network = self.valid();
+        let body = match &network.body {
+            Body::Resnet(net) => FrozenBody::Resnet {
+                stem: Conv::folded(&net.stem),
+                blocks: net.blocks.iter().map(|b| (Conv::folded(&b.first), Conv::folded(&b.second))).collect(),
+                policy_conv: Conv::folded(&net.policy_conv),
+                value_conv: Conv::folded(&net.value_conv),
+            },
+            Body::Mlp(net) => FrozenBody::Mlp { layers: net.layers.iter().map(Dense::of).collect() },
+        };
+        Weights {
+            planes: G::PLANES,
+            height: G::HEIGHT,
+            width: G::WIDTH,
+            body,
+            policy: Dense::of(&network.heads.policy),
+            value_hidden: Dense::of(&network.heads.value_hidden),
+            value_out: Dense::of(&network.heads.value_out),
+        }
+    }
+}
+
+/// A convolution with normalisation folded in: stride 1, padded with `kernel / 2` zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// 1 or 3.
+    pub kernel: usize,
+    /// `[outputs, inputs, kernel, kernel]`
+    pub weight: Vec<f32>,
+    /// `[outputs]`
+    pub bias: Vec<f32>,
+}
+
+/// A fully connected layer, `y = x W + b`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dense {
+    /// Inputs.
+    pub inputs: usize,
+    /// Outputs.
+    pub outputs: usize,
+    /// `[inputs, outputs]`
+    pub weight: Vec<f32>,
+    /// `[outputs]`
+    pub bias: Vec<f32>,
+}
+
+/// The part of a frozen network below its heads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FrozenBody {
+    /// `relu(stem)`, then blocks `relu(x + second(relu(first(x))))`; the heads read `relu` of their 1x1 convolutions,
+    /// flattened as `[channels, height, width]`.
+    Resnet {
+        /// From the planes.
+        stem: Conv,
+        /// The tower.
+        blocks: Vec<(Conv, Conv)>,
+        /// To the policy head.
+        policy_conv: Conv,
+        /// To the value head.
+        value_conv: Conv,
+    },
+    /// A ReLU after each layer; both heads read the last one.
+    Mlp {
+        /// The layers.
+        layers: Vec<Dense>,
+    },
+}
+
+/// All weights of a frozen network.
+///
+/// Logits are `policy(features)`, values `value_out(relu(value_hidden(features)))`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// Planes of the input.
+    pub planes: usize,
+    /// Rows of a plane.
+    pub height: usize,
+    /// Columns of a plane.
+    pub width: usize,
+    /// Below the heads.
+    pub body: FrozenBody,
+    /// The policy head.
+    pub policy: Dense,
+    /// The value head's hidden layer.
+    pub value_hidden: Dense,
+    /// The value head's last layer: 1 output before tanh, or logits of win, draw and loss.
+    pub value_out: Dense,
+}
+
+impl Conv {
+    /// `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta` as one convolution.
+    fn folded(layer: &ConvNorm) -> Self {
+        let weight = layer.conv.weight.val();
+        let [outputs, inputs, kernel, _] = weight.dims();
+        let mut weight = numbers(weight);
+        let (gamma, beta) = (numbers(layer.norm.gamma.val()), numbers(layer.norm.beta.val()));
+        let (mean, variance) = (numbers(layer.norm.running_mean.value()), numbers(layer.norm.running_var.value()));
+        let mut bias = vec![0.0; outputs];
+        for (o, row) in weight.chunks_mut(inputs * kernel * kernel).enumerate() {
+            let scale = gamma[o] / (variance[o] + layer.norm.epsilon as f32).sqrt();
+            row.iter_mut().for_each(|w| *w *= scale);
+            bias[o] = beta[o] - mean[o] * scale;
+        }
+        Self { inputs, outputs, kernel, weight, bias }
+    }
+}
+
+impl Dense {
+    fn of(layer: &Linear) -> Self {
+        let weight = layer.weight.val();
+        let [inputs, outputs] = weight.dims();
+        let bias = layer.bias.as_ref().expect("our layers have a bias");
+        Self { inputs, outputs, weight: numbers(weight), bias: numbers(bias.val()) }
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
+}
+
+#[derive(Default)]
+struct Export {
+    path: Vec<String>,
+    tensors: Vec<NamedTensor>,
+}
+
+impl ModuleVisitor for Export {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let shape = tensor.dims().to_vec();
+        self.tensors.push(NamedTensor { name: self.path.join("."), shape, data: numbers(tensor) });
+    }
+}
+
+enum Source {
+    Random(LaneRng),
+    Stored { tensors: HashMap<String, NamedTensor>, error: Option<Error> },
+}
+
+/// Gives every tensor its numbers, and every parameter an id by its place, so that the optimiser's state finds its
+/// parameter again in another process.
+struct Import {
+    path: Vec<String>,
+    next_id: u64,
+    source: Source,
+}
+
+impl ModuleMapper for Import {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (_, tensor, mapper) = param.consume();
+        let name = self.path.join(".");
+        let shape = tensor.dims();
+        let data = match &mut self.source {
+            Source::Random(rng) => random(&name, &shape, rng),
+            Source::Stored { tensors, error } => match tensors.remove(&name) {
+                Some(stored) if stored.shape == shape && stored.data.len() == shape.iter().product::<usize>() => {
+                    stored.data
+                }
+                other => {
+                    let found = other.map_or("missing".into(), |t| format!("of shape {:?}", t.shape));
+                    let message = format!("tensor '{name}' is {found}, and {shape:?} is needed");
+                    error.get_or_insert(Error::Weights(message));
+                    vec![0.0; shape.iter().product()]
+                }
+            },
+        };
+        let device = tensor.device();
+        let mut tensor = Tensor::from_data(TensorData::new(data, shape), &device);
+        if device.is_autodiff() {
+            tensor = tensor.require_grad();
+        }
+        self.next_id += 1;
+        Param::from_mapped_value(ParamId::from(self.next_id), tensor, mapper)
+    }
+}
+
+fn random(name: &str, shape: &[usize], rng: &mut LaneRng) -> Vec<f32> {
+    let count = shape.iter().product();
+    if shape.len() == 1 {
+        // Scales and variances begin at 1, biases and means at 0.
+        let one = name.ends_with("gamma") || name.ends_with("running_var");
+        return vec![if one { 1.0 } else { 0.0 }; count];
+    }
+    let inputs: usize = if shape.len() == 4 { shape[1..].iter().product() } else { shape[0] };
+    let last = name.ends_with("policy.weight") || name.ends_with("value_out.weight");
+    let deviation = if last { 0.1 / (inputs as f32).sqrt() } else { (2.0 / inputs as f32).sqrt() };
+    (0..count)
+        .map(|_| {
+            let normal: f32 = StandardNormal.sample(&mut rng.0);
+            normal * deviation
+        })
+        .collect()
+}

@@ -1,0 +1,87 @@
+//! The selection rule: which edge a descent follows.
+
+use lockstep_components::{
+    Edge,
+    config::{Fpu, SearchConfig},
+};
+
+/// Chooses among the edges of a node. Replace it to experiment with the search: implement this for a type of your own
+/// and build the schedule with `tick_schedule::<G, MyRule>()`.
+pub trait SelectionRule: Send + Sync + 'static {
+    /// The rule with an agent's settings.
+    fn new(config: &SearchConfig) -> Self;
+
+    /// The index of the edge to follow.
+    ///
+    /// `visits` are those of the node, its own evaluation included, so it is at least 1. `value` is the node's mean
+    /// value for the player to move there, as are the values of the edges. There is at least one edge.
+    fn select(&self, edges: &[Edge], visits: u32, value: f32) -> usize;
+}
+
+/// Predictor and upper confidence bound on trees, as in AlphaZero (Silver et al. 2018): the edge with the largest
+/// `Q + c * P * sqrt(N) / (1 + n)`, the first one among equals.
+///
+/// `N` are the visits of the node, its own evaluation included, so that priors decide from the first descent on.
+/// A move without visits has the value that [`Fpu`] says.
+#[derive(Clone, Copy, Debug)]
+pub struct Puct {
+    c: f32,
+    fpu: Fpu,
+}
+
+impl SelectionRule for Puct {
+    fn new(config: &SearchConfig) -> Self {
+        Self { c: config.c_puct, fpu: config.fpu }
+    }
+
+    #[inline]
+    fn select(&self, edges: &[Edge], visits: u32, value: f32) -> usize {
+        let unvisited = match self.fpu {
+            Fpu::Absolute(value) => value,
+            Fpu::Reduction(reduction) => {
+                let seen: f32 = edges.iter().map(|e| if e.visits > 0 { e.prior() } else { 0.0 }).sum();
+                value - reduction * seen.sqrt()
+            }
+        };
+        let scale = self.c * (visits as f32).sqrt();
+        let mut best = 0;
+        let mut best_score = f32::NEG_INFINITY;
+        for (i, edge) in edges.iter().enumerate() {
+            let n = edge.visits as f32;
+            let q = if edge.visits == 0 { unvisited } else { edge.value_sum / n };
+            let score = q + scale * edge.prior() / (1.0 + n);
+            if score > best_score {
+                (best, best_score) = (i, score);
+            }
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Priors 0.5, 0.25, 0.25; visits 3, 1, 0; value sums 0.6, 0.5, 0; node visits 5, value 0.22; c = 1.5.
+    ///
+    /// scale = 1.5 * sqrt(5) = 3.354102
+    /// a: 0.2 + 3.354102 * 0.5 / 4 = 0.619263
+    /// b: 0.5 + 3.354102 * 0.25 / 2 = 0.919263
+    /// c: u + 3.354102 * 0.25 = u + 0.838525, so it wins exactly when u > 0.080737
+    ///    reduction 0.2: u = 0.22 - 0.2 * sqrt(0.75) = 0.046795: b
+    ///    reduction 0.1: u = 0.133397: c
+    ///    absolute 0: b; absolute 0.1: c
+    #[test]
+    fn a_hand_computed_example() {
+        let edge = |action, prior, visits, value_sum| Edge { visits, value_sum, ..Edge::new(action, prior) };
+        let edges = [edge(0, 0.5, 3, 0.6), edge(1, 0.25, 1, 0.5), edge(2, 0.25, 0, 0.0)];
+        let select = |fpu| Puct { c: 1.5, fpu }.select(&edges, 5, 0.22);
+        assert_eq!(select(Fpu::Reduction(0.2)), 1);
+        assert_eq!(select(Fpu::Reduction(0.1)), 2);
+        assert_eq!(select(Fpu::Absolute(0.0)), 1);
+        assert_eq!(select(Fpu::Absolute(0.1)), 2);
+        // With a large constant the prior decides: a has 33.54 * 0.125, b 33.54 * 0.125 + 0.3 more value, c 33.54 * 0.25.
+        assert_eq!(Puct { c: 15.0, fpu: Fpu::Absolute(-1.0) }.select(&edges, 5, 0.22), 2);
+        assert_eq!(Puct { c: 0.0, fpu: Fpu::Absolute(-1.0) }.select(&edges, 5, 0.22), 1);
+    }
+}

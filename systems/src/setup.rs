@@ -1,0 +1,141 @@
+//! Spawning the lanes, trees and leaves of a world, once.
+
+use crate::{
+    Agents, Evaluator, Failure, SelectionRule,
+    act::{FinishedGames, begin_game},
+    collect::LeavesPerTree,
+    evaluate::Agent,
+    evaluator::{Batch, Evaluations},
+    select::Rules,
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{
+    Config, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats, Trajectory, Tree, TreeOf,
+    config::{LanesConfig, SearchConfig},
+};
+
+/// How many bytes a run occupies at most, known before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Search trees.
+    pub trees: usize,
+    /// Lanes with their games, leaves, and the staging of batches.
+    pub lanes: usize,
+    /// Replay buffer and the dataset made from it.
+    pub replay: usize,
+}
+
+impl Bounds {
+    /// Of a run with this configuration.
+    pub fn of<G: Game>(config: &Config) -> Self {
+        let lanes = config.lanes.count as usize;
+        let leaves = lanes * config.lanes.leaves_per_tree as usize;
+        Self {
+            trees: lanes * Tree::bytes(config.search.simulations, G::MAX_LEGAL),
+            lanes: lanes * (Trajectory::<G>::bytes() + 64)
+                + leaves * (size_of::<Leaf<G>>() + size_of::<G>() + 4 * (G::INPUT + G::ACTIONS + 2)),
+            replay: Replay::<G>::bytes(config.replay.window),
+        }
+    }
+
+    /// All of it.
+    pub fn total(self) -> usize {
+        self.trees + self.lanes + self.replay
+    }
+}
+
+/// Spawns lanes, trees and leaves with the resources that the tick needs.
+///
+/// One agent plays against itself; two play a match, in which lanes with odd numbers begin with the second.
+/// Every lane begins a game.
+///
+/// # Example
+///
+/// ```
+/// use bevy_ecs::prelude::*;
+/// use lockstep_components::{Stats, config::*, games::TicTacToe};
+/// use lockstep_systems::{Puct, Uniform, insert_lanes, run_tick, tick_schedule};
+///
+/// let mut world = World::new();
+/// let lanes = LanesConfig { count: 8, ..Default::default() };
+/// insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), SearchConfig::default())]);
+/// world.add_schedule(tick_schedule::<TicTacToe, Puct>());
+/// while world.resource::<Stats>().games < 8 {
+///     run_tick(&mut world)?;
+/// }
+/// # Ok::<(), lockstep_systems::Error>(())
+/// ```
+///
+/// # Panics
+/// Without agents, with more than two, or if the world has lanes already.
+pub fn insert_lanes<G: Game, R: SelectionRule>(
+    world: &mut World,
+    lanes: &LanesConfig,
+    seed: u64,
+    agents: Vec<(Box<dyn Evaluator>, SearchConfig)>,
+) {
+    let players = agents.len();
+    assert!((1..=2).contains(&players), "one agent for self-play or two for a match, not {players}");
+    assert!(world.query::<&Lane>().iter(world).next().is_none(), "the world has lanes already");
+    let per_tree = lanes.leaves_per_tree as usize;
+    let mut lane_entities = vec![];
+    for lane in 0..lanes.count {
+        let seats = if players == 1 { [0, 0] } else { [lane as u8 % 2, 1 - lane as u8 % 2] };
+        let bundle = (
+            Lane(lane),
+            Position(G::start()),
+            LaneRng::new(seed, u64::from(lane)),
+            Trajectory::<G>::default(),
+            Seats(seats),
+        );
+        lane_entities.push(world.spawn(bundle).id());
+    }
+    let mut tree_entities = vec![];
+    for &lane in &lane_entities {
+        for (_, search) in &agents {
+            let tree = Tree::new(search.simulations, G::MAX_LEGAL);
+            tree_entities.push(world.spawn((TreeOf(lane), tree, SearchBudget::default())).id());
+        }
+    }
+    for &tree in &tree_entities {
+        for _ in 0..per_tree {
+            world.spawn((LeafOf(tree), Leaf::<G>::default()));
+        }
+    }
+    // The relationships moved lanes and trees to other tables; the kernels rely on the order of the rows.
+    assert!(world.query_filtered::<Entity, With<Lane>>().iter(world).eq(lane_entities.iter().copied()));
+    assert!(world.query_filtered::<Entity, With<Tree>>().iter(world).eq(tree_entities.iter().copied()));
+
+    let capacity = lanes.count as usize * per_tree;
+    world.insert_resource(Rules(agents.iter().map(|(_, search)| R::new(search)).collect::<Vec<R>>()));
+    world.insert_resource(LeavesPerTree(per_tree));
+    world.insert_resource(Agents(
+        agents
+            .into_iter()
+            .map(|(evaluator, search)| Agent {
+                evaluator,
+                search,
+                batch: Batch::new::<G>(capacity),
+                evaluations: Evaluations::new(capacity, G::ACTIONS),
+            })
+            .collect(),
+    ));
+    world.init_resource::<Failure>();
+    world.init_resource::<Stats>();
+    world.init_resource::<FinishedGames>();
+    world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
+}
+
+/// Begins a game in every lane.
+fn begin_games<G: Game>(
+    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut Trajectory<G>, &Seats)>,
+    mut trees: Query<&mut Tree>,
+    agents: Res<Agents>,
+) {
+    let mut trees = crate::columns::only(trees.contiguous_iter_mut());
+    let trees = trees.bypass_change_detection().chunks_mut(agents.0.len());
+    for ((mut position, mut rng, mut game, seats), trees) in lanes.iter_mut().zip(trees) {
+        let search = &agents.0[seats.0[0] as usize].search;
+        begin_game(&mut position.0, &mut rng, &mut game, *seats, trees, search);
+    }
+}
