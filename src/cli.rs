@@ -44,6 +44,9 @@ pub enum Command {
     /// Measure the speed of this machine.
     Bench(BenchArgs),
     /// List the games that can be played.
+    ///
+    /// With the size of the board, the planes of the network's input, the size of its policy, and the number of
+    /// symmetries under which positions are averaged and shown to the network.
     Games(JsonArgs),
 }
 
@@ -157,7 +160,7 @@ pub struct BenchArgs {
     /// Residual blocks, or hidden layers
     #[arg(long, default_value_t = 4)]
     pub blocks: usize,
-    /// Where the network runs: auto, cpu, cuda or vulkan
+    /// Where the network runs: auto, cpu, flex, cuda or vulkan
     #[arg(long, default_value = "auto")]
     pub device: String,
     /// Seconds to measure for, after a warm-up

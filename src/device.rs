@@ -6,7 +6,7 @@ use lockstep_components::{
     Game,
     config::{Config, DeviceKind},
 };
-use lockstep_systems::{BurnEvaluator, EvaluatorFactory};
+use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator};
 
 /// Where the network runs, and how that place wants its batches.
 #[derive(Clone, Debug)]
@@ -15,8 +15,19 @@ pub struct Place {
     pub device: Device,
     /// Its name for people.
     pub name: &'static str,
-    /// Whether batches are padded to one of a few sizes: a GPU back end compiles again for each new shape.
-    pub padded: bool,
+    /// How positions are evaluated there.
+    pub evaluation: Evaluation,
+}
+
+/// How positions are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evaluation {
+    /// By the fused network on the CPU.
+    Fused,
+    /// By burn, batches as they come.
+    Burn,
+    /// By burn, batches padded to one of a few sizes: a GPU back end compiles again for each new shape.
+    BurnPadded,
 }
 
 /// The place that a configuration asks for.
@@ -34,13 +45,17 @@ pub fn place(kind: DeviceKind) -> Result<Place, Error> {
         DeviceKind::Cuda => cuda().ok_or_else(|| missing("cuda")),
         DeviceKind::Vulkan => vulkan().ok_or_else(|| missing("vulkan")),
         DeviceKind::Cpu => cpu().ok_or_else(|| missing("flex")),
+        DeviceKind::Flex => {
+            let flex = cpu().ok_or_else(|| missing("flex"))?;
+            Ok(Place { name: "CPU (burn)", evaluation: Evaluation::Burn, ..flex })
+        }
         DeviceKind::Auto => cuda().or_else(vulkan).or_else(cpu).ok_or_else(|| missing("flex")),
     }
 }
 
 #[cfg(feature = "flex")]
 fn cpu() -> Option<Place> {
-    Some(Place { device: Device::flex(), name: "CPU", padded: false })
+    Some(Place { device: Device::flex(), name: "CPU", evaluation: Evaluation::Fused })
 }
 
 #[cfg(not(feature = "flex"))]
@@ -50,7 +65,7 @@ fn cpu() -> Option<Place> {
 
 #[cfg(feature = "cuda")]
 fn cuda() -> Option<Place> {
-    Some(Place { device: Device::cuda(0), name: "CUDA", padded: true })
+    Some(Place { device: Device::cuda(0), name: "CUDA", evaluation: Evaluation::BurnPadded })
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -61,7 +76,7 @@ fn cuda() -> Option<Place> {
 #[cfg(feature = "vulkan")]
 fn vulkan() -> Option<Place> {
     use burn::tensor::DeviceKind::DefaultDevice;
-    Some(Place { device: Device::vulkan(DefaultDevice), name: "Vulkan", padded: true })
+    Some(Place { device: Device::vulkan(DefaultDevice), name: "Vulkan", evaluation: Evaluation::BurnPadded })
 }
 
 #[cfg(not(feature = "vulkan"))]
@@ -73,9 +88,14 @@ impl Place {
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
-        let sizes = if self.padded { padded_sizes(capacity) } else { vec![] };
         EvaluatorFactory(Box::new(move |network| {
-            Box::new(BurnEvaluator::new(&network.frozen::<G>(), &place.device, sizes.clone()))
+            let weights = network.frozen::<G>();
+            let burn = |sizes| BurnEvaluator::new(&weights, &place.device, sizes);
+            match place.evaluation {
+                Evaluation::Fused => Box::new(FusedEvaluator::new(&weights)),
+                Evaluation::Burn => Box::new(burn(vec![])),
+                Evaluation::BurnPadded => Box::new(burn(padded_sizes(capacity))),
+            }
         }))
     }
 }
@@ -92,8 +112,14 @@ pub fn batch_capacity(config: &Config) -> usize {
     config.lanes.count as usize * config.lanes.leaves_per_tree as usize
 }
 
-/// Sets up the threads of the whole program; 0 takes as many as the machine has cores. Later calls change nothing.
-pub fn use_threads(threads: usize) {
-    // Fails only when the pool exists already, which embedders and tests may have made themselves.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+/// Runs `work` on a pool of so many threads; 0 takes as many as the machine has cores.
+///
+/// The caller's part of the work runs on a thread of the pool, so that handing a system's lanes to the others costs
+/// a tenth of a microsecond instead of waking and waiting for a stranger.
+///
+/// # Errors
+/// Those of `work`, and when the threads cannot be started.
+pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?.install(work)
 }

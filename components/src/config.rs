@@ -283,7 +283,8 @@ pub struct RunConfig {
     pub seed: u64,
     /// Threads, 0 to 1,024; 0 takes as many as the machine has cores. Default 0.
     pub threads: usize,
-    /// `"auto"`, `"cpu"`, `"cuda"` or `"vulkan"`. Default `"auto"`: a GPU if the program was built for one, else the CPU.
+    /// `"auto"`, `"cpu"`, `"flex"`, `"cuda"` or `"vulkan"`. Default `"auto"`: a GPU if the program was built for one,
+    /// else the CPU.
     pub device: DeviceKind,
     /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. Default 10.
     pub checkpoint_every: u64,
@@ -301,8 +302,10 @@ pub struct RunConfig {
 pub enum DeviceKind {
     /// A GPU if the program was built for one, else the CPU.
     Auto,
-    /// Burn's CPU back end.
+    /// The CPU: positions are evaluated by the fused network, training runs on burn's CPU back end.
     Cpu,
+    /// Burn's CPU back end for both, to compare with.
+    Flex,
     /// The first NVIDIA GPU.
     Cuda,
     /// The first GPU with a Vulkan driver.

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 /// `lockstep bench`
 pub fn run(args: BenchArgs) -> Result<(), Error> {
-    device::use_threads(args.threads);
     if !(args.seconds > 0.0 && args.seconds <= 86_400.0) {
         return Err(Error::Usage(format!("--seconds {} must be above 0 and at most 86400", args.seconds)));
     }
@@ -25,7 +24,7 @@ pub fn run(args: BenchArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!("--batch {} must be from 1 to 1000000", args.batch)));
     }
     let name = args.game.clone();
-    super::with_game(&name, Bench(args))
+    device::with_threads(args.threads, || super::with_game(&name, Bench(args)))
 }
 
 struct Bench(BenchArgs);

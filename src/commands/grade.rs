@@ -132,10 +132,9 @@ impl Graded {
 
 /// `lockstep grade`
 pub fn run(args: GradeArgs) -> Result<(), Error> {
-    device::use_threads(args.threads);
     let player = Player::newest(&args.run)?;
     let name = player.config.game.name.clone();
-    super::with_game(&name, Grade { player, args })
+    device::with_threads(args.threads, || super::with_game(&name, Grade { player, args }))
 }
 
 struct Grade {

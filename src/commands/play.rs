@@ -13,10 +13,9 @@ const LEAVES: u32 = 8;
 
 /// `lockstep play`
 pub fn run(args: PlayArgs) -> Result<(), Error> {
-    device::use_threads(args.threads);
     let player = Player::newest(&args.run)?;
     let name = player.config.game.name.clone();
-    super::with_game(&name, Play { player, args })
+    device::with_threads(args.threads, || super::with_game(&name, Play { player, args }))
 }
 
 struct Play {

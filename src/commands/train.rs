@@ -33,7 +33,6 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     });
     let folder = Folder::at(&path);
     let config = resolve(&args, &folder)?;
-    device::use_threads(config.run.threads);
     // A second signal ends the program at once; the newest checkpoint is then where it goes on.
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
@@ -42,7 +41,7 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot listen to Ctrl-C: {e}")))?;
     let name = config.game.name.clone();
-    super::with_game(&name, Train { config, folder, args })
+    device::with_threads(config.run.threads, || super::with_game(&name, Train { config, folder, args }))
 }
 
 /// The configuration of a new run, or that of the run in the folder with what may change changed.

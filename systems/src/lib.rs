@@ -51,7 +51,7 @@ pub use error::{Error, Failure};
 pub use evaluate::{Agent, Agents};
 pub use evaluator::{Batch, Evaluations, Evaluator, Rollouts, Uniform};
 pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, run_learn};
-pub use network::{BurnEvaluator, Network};
+pub use network::{BurnEvaluator, FusedEvaluator, Network};
 pub use puct::{Puct, SelectionRule};
 pub use setup::{Bounds, insert_lanes};
 pub use tick::{Tick, TickSystems, run_tick, tick_schedule};

@@ -73,7 +73,11 @@ mod tests {
     ///    absolute 0: b; absolute 0.1: c
     #[test]
     fn a_hand_computed_example() {
-        let edge = |action, prior, visits, value_sum| Edge { visits, value_sum, ..Edge::new(action, prior) };
+        let edge = |action, prior, visits, value_sum| {
+            let mut edge = Edge::new(action, prior);
+            (edge.visits, edge.value_sum) = (visits, value_sum);
+            edge
+        };
         let edges = [edge(0, 0.5, 3, 0.6), edge(1, 0.25, 1, 0.5), edge(2, 0.25, 0, 0.0)];
         let select = |fpu| Puct { c: 1.5, fpu }.select(&edges, 5, 0.22);
         assert_eq!(select(Fpu::Reduction(0.2)), 1);

@@ -1,6 +1,5 @@
 //! Evaluation by a frozen network on any device of burn.
 
-use super::weights::{Conv, Dense, FrozenBody, Weights};
 use crate::{Batch, Error, Evaluations, Evaluator};
 use burn::tensor::{
     Device, Tensor, TensorData, Transaction,
@@ -8,6 +7,7 @@ use burn::tensor::{
     module::{conv2d, linear},
     ops::ConvOptions,
 };
+use lockstep_fused::{Body as FrozenWeights, Conv, Dense, Weights};
 
 /// A frozen network on a device of burn.
 ///
@@ -76,13 +76,13 @@ impl BurnEvaluator {
         let conv = |c: &Conv| ConvTensors::new(c, device);
         let dense = |d: &Dense| DenseTensors::new(d, device);
         let body = match &weights.body {
-            FrozenBody::Resnet { stem, blocks, policy_conv, value_conv } => FrozenTensors::Resnet {
+            FrozenWeights::Resnet { stem, blocks, policy_conv, value_conv } => FrozenTensors::Resnet {
                 stem: conv(stem),
                 blocks: blocks.iter().map(|(a, b)| (conv(a), conv(b))).collect(),
                 policy: conv(policy_conv),
                 value: conv(value_conv),
             },
-            FrozenBody::Mlp { layers } => FrozenTensors::Mlp(layers.iter().map(dense).collect()),
+            FrozenWeights::Mlp { layers } => FrozenTensors::Mlp(layers.iter().map(dense).collect()),
         };
         Self {
             body,
@@ -138,15 +138,15 @@ impl Evaluator for BurnEvaluator {
         let (logits, values) = (next()?, next()?);
         let actions = logits.len() / size;
         out.logits[..rows * actions].copy_from_slice(&logits[..rows * actions]);
-        scalar_values(&values, &mut out.values[..rows]);
+        scalar_values(&values, values.len() / size, &mut out.values[..rows]);
         out.computed = size;
         Ok(())
     }
 }
 
 /// One number in -1 to 1 for each row of a value head's raw outputs: tanh of one, or win minus loss of three logits.
-pub(crate) fn scalar_values(raw: &[f32], values: &mut [f32]) {
-    if raw.len() >= 3 * values.len() {
+pub(super) fn scalar_values(raw: &[f32], outputs: usize, values: &mut [f32]) {
+    if outputs == 3 {
         for (value, logits) in values.iter_mut().zip(raw.chunks_exact(3)) {
             let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let [win, draw, loss] = [0, 1, 2].map(|i| (logits[i] - highest).exp());

@@ -8,6 +8,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use lockstep_components::{Game, LaneRng};
+use lockstep_fused::{Conv, Dense, Weights};
 use rand_distr::{Distribution, StandardNormal};
 use std::collections::HashMap;
 
@@ -57,122 +58,47 @@ impl Network {
     pub fn frozen<G: Game>(&self) -> Weights {
         let network = self.valid();
         let body = match &network.body {
-            Body::Resnet(net) => FrozenBody::Resnet {
-                stem: Conv::folded(&net.stem),
-                blocks: net.blocks.iter().map(|b| (Conv::folded(&b.first), Conv::folded(&b.second))).collect(),
-                policy_conv: Conv::folded(&net.policy_conv),
-                value_conv: Conv::folded(&net.value_conv),
+            Body::Resnet(net) => lockstep_fused::Body::Resnet {
+                stem: folded(&net.stem),
+                blocks: net.blocks.iter().map(|b| (folded(&b.first), folded(&b.second))).collect(),
+                policy_conv: folded(&net.policy_conv),
+                value_conv: folded(&net.value_conv),
             },
-            Body::Mlp(net) => FrozenBody::Mlp { layers: net.layers.iter().map(Dense::of).collect() },
+            Body::Mlp(net) => lockstep_fused::Body::Mlp { layers: net.layers.iter().map(dense).collect() },
         };
         Weights {
             planes: G::PLANES,
             height: G::HEIGHT,
             width: G::WIDTH,
             body,
-            policy: Dense::of(&network.heads.policy),
-            value_hidden: Dense::of(&network.heads.value_hidden),
-            value_out: Dense::of(&network.heads.value_out),
+            policy: dense(&network.heads.policy),
+            value_hidden: dense(&network.heads.value_hidden),
+            value_out: dense(&network.heads.value_out),
         }
     }
 }
 
-/// A convolution with normalisation folded in: stride 1, padded with `kernel / 2` zeros.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conv {
-    /// Input channels.
-    pub inputs: usize,
-    /// Output channels.
-    pub outputs: usize,
-    /// 1 or 3.
-    pub kernel: usize,
-    /// `[outputs, inputs, kernel, kernel]`
-    pub weight: Vec<f32>,
-    /// `[outputs]`
-    pub bias: Vec<f32>,
-}
-
-/// A fully connected layer, `y = x W + b`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dense {
-    /// Inputs.
-    pub inputs: usize,
-    /// Outputs.
-    pub outputs: usize,
-    /// `[inputs, outputs]`
-    pub weight: Vec<f32>,
-    /// `[outputs]`
-    pub bias: Vec<f32>,
-}
-
-/// The part of a frozen network below its heads.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FrozenBody {
-    /// `relu(stem)`, then blocks `relu(x + second(relu(first(x))))`; the heads read `relu` of their 1x1 convolutions,
-    /// flattened as `[channels, height, width]`.
-    Resnet {
-        /// From the planes.
-        stem: Conv,
-        /// The tower.
-        blocks: Vec<(Conv, Conv)>,
-        /// To the policy head.
-        policy_conv: Conv,
-        /// To the value head.
-        value_conv: Conv,
-    },
-    /// A ReLU after each layer; both heads read the last one.
-    Mlp {
-        /// The layers.
-        layers: Vec<Dense>,
-    },
-}
-
-/// All weights of a frozen network.
-///
-/// Logits are `policy(features)`, values `value_out(relu(value_hidden(features)))`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weights {
-    /// Planes of the input.
-    pub planes: usize,
-    /// Rows of a plane.
-    pub height: usize,
-    /// Columns of a plane.
-    pub width: usize,
-    /// Below the heads.
-    pub body: FrozenBody,
-    /// The policy head.
-    pub policy: Dense,
-    /// The value head's hidden layer.
-    pub value_hidden: Dense,
-    /// The value head's last layer: 1 output before tanh, or logits of win, draw and loss.
-    pub value_out: Dense,
-}
-
-impl Conv {
-    /// `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta` as one convolution.
-    fn folded(layer: &ConvNorm) -> Self {
-        let weight = layer.conv.weight.val();
-        let [outputs, inputs, kernel, _] = weight.dims();
-        let mut weight = numbers(weight);
-        let (gamma, beta) = (numbers(layer.norm.gamma.val()), numbers(layer.norm.beta.val()));
-        let (mean, variance) = (numbers(layer.norm.running_mean.value()), numbers(layer.norm.running_var.value()));
-        let mut bias = vec![0.0; outputs];
-        for (o, row) in weight.chunks_mut(inputs * kernel * kernel).enumerate() {
-            let scale = gamma[o] / (variance[o] + layer.norm.epsilon as f32).sqrt();
-            row.iter_mut().for_each(|w| *w *= scale);
-            bias[o] = beta[o] - mean[o] * scale;
-        }
-        Self { inputs, outputs, kernel, weight, bias }
+/// `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta` as one convolution.
+fn folded(layer: &ConvNorm) -> Conv {
+    let weight = layer.conv.weight.val();
+    let [outputs, inputs, kernel, _] = weight.dims();
+    let mut weight = numbers(weight);
+    let (gamma, beta) = (numbers(layer.norm.gamma.val()), numbers(layer.norm.beta.val()));
+    let (mean, variance) = (numbers(layer.norm.running_mean.value()), numbers(layer.norm.running_var.value()));
+    let mut bias = vec![0.0; outputs];
+    for (o, row) in weight.chunks_mut(inputs * kernel * kernel).enumerate() {
+        let scale = gamma[o] / (variance[o] + layer.norm.epsilon as f32).sqrt();
+        row.iter_mut().for_each(|w| *w *= scale);
+        bias[o] = beta[o] - mean[o] * scale;
     }
+    Conv { inputs, outputs, kernel, weight, bias }
 }
 
-impl Dense {
-    fn of(layer: &Linear) -> Self {
-        let weight = layer.weight.val();
-        let [inputs, outputs] = weight.dims();
-        let bias = layer.bias.as_ref().expect("our layers have a bias");
-        Self { inputs, outputs, weight: numbers(weight), bias: numbers(bias.val()) }
-    }
+fn dense(layer: &Linear) -> Dense {
+    let weight = layer.weight.val();
+    let [inputs, outputs] = weight.dims();
+    let bias = layer.bias.as_ref().expect("our layers have a bias");
+    Dense { inputs, outputs, weight: numbers(weight), bias: numbers(bias.val()) }
 }
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -1,0 +1,213 @@
+//! The residual tower as products of spectra.
+//!
+//! A board of less than `N` rows and columns, filled up with zeros to `N` by `N`, turns a 3x3 convolution with zero padding
+//! into an exact cyclic one: what wraps around the edge is the padding. A cyclic convolution is a product at each of the
+//! `N^2` frequencies, of which about half are conjugates of others. A complex product takes three multiplications, and that
+//! makes 22 for a 3x3 board where the direct way needs 49, 83 for 6x7 (304), 121 for 8x8 (484) and 598 for 19x19 (3025).
+
+use super::kernels::{Kernel, Level, Simd, Slots, Spectral};
+use super::panels::{Panels, odd_lines};
+use super::waves::{Board, frequency, pairs, reals};
+use super::weights::Conv;
+
+/// The sizes of transforms that are compiled, smallest first. 7x8 is Connect Four's.
+pub(super) const SIZES: [[usize; 2]; 10] =
+    [[4, 4], [5, 5], [6, 6], [7, 8], [8, 8], [9, 9], [10, 10], [12, 12], [16, 16], [20, 20]];
+
+/// The convolutions of a residual tower.
+#[derive(Debug)]
+pub(super) struct Tower {
+    level: Level,
+    board: [usize; 2],
+    /// Rows and columns of the transform, one of [`SIZES`].
+    size: [usize; 2],
+    /// Numbers from one cell of the activations to the next.
+    cell_stride: usize,
+    slot_stride: usize,
+    /// For each block and each of its convolutions, the matrices of all frequencies.
+    blocks: Vec<[Vec<Panels>; 2]>,
+    depth: usize,
+}
+
+impl Tower {
+    /// The size of the transform for a board of `height` rows and `width` columns, if one is large enough.
+    pub(super) fn size([height, width]: [usize; 2]) -> Option<[usize; 2]> {
+        SIZES.into_iter().find(|&[ny, nx]| height < ny && width < nx)
+    }
+
+    /// Packs `blocks` for boards of `board` rows and columns, whose cells lie `cell_stride` numbers apart.
+    pub(super) fn new(
+        level: Level,
+        blocks: &[(Conv, Conv)],
+        board: [usize; 2],
+        size: [usize; 2],
+        cell_stride: usize,
+    ) -> Self {
+        let channels = blocks.iter().flat_map(|(first, _)| [first.inputs, first.outputs]).max().unwrap_or(1);
+        let bins = |conv: &Conv| transform(level, conv, size);
+        Self {
+            level,
+            board,
+            size,
+            cell_stride,
+            slot_stride: odd_lines(channels),
+            blocks: blocks.iter().map(|(first, second)| [bins(first), bins(second)]).collect(),
+            depth: channels,
+        }
+    }
+
+    /// Numbers that the spectra take for `rows` rows, and those for the rest of the scratch.
+    pub(super) fn scratch(&self, rows: usize) -> [usize; 2] {
+        [rows * self.row_stride(), Spectral::scratch(rows, self.depth)]
+    }
+
+    fn row_stride(&self) -> usize {
+        self.size[0] * self.size[1] * self.slot_stride
+    }
+
+    /// Takes the activations of `rows` rows of the batch through all blocks, in place.
+    pub(super) fn apply(&self, rows: usize, activations: &mut [f32], spectra: &mut [f32], scratch: &mut [f32]) {
+        let last = self.blocks.len().wrapping_sub(1);
+        for (index, [first, second]) in self.blocks.iter().enumerate() {
+            if index == 0 {
+                let padded = first[0].depth().next_multiple_of(self.level.shape().0);
+                self.sweep(rows, activations, spectra, Stage::First, &[], padded);
+            }
+            self.multiply(rows, spectra, first, scratch);
+            self.sweep(rows, activations, spectra, Stage::Inner, first[0].bias(), first[0].padded());
+            self.multiply(rows, spectra, second, scratch);
+            let stage = if index == last { Stage::Last } else { Stage::Outer };
+            self.sweep(rows, activations, spectra, stage, second[0].bias(), second[0].padded());
+        }
+    }
+
+    fn multiply(&self, rows: usize, spectra: &mut [f32], bins: &[Panels], scratch: &mut [f32]) {
+        let (row_stride, slot_stride) = (self.row_stride(), self.slot_stride);
+        let reals = reals(self.size[0]) * reals(self.size[1]);
+        self.level.run(Spectral { spectra, rows, row_stride, slot_stride, reals, bins, scratch });
+    }
+
+    fn sweep(
+        &self,
+        rows: usize,
+        activations: &mut [f32],
+        spectra: &mut [f32],
+        stage: Stage,
+        bias: &[f32],
+        padded: usize,
+    ) {
+        let Self { board, cell_stride, slot_stride, .. } = *self;
+        macro_rules! run {
+            ($($ny:literal x $nx:literal),+) => {
+                match self.size {
+                    $([$ny, $nx] => self.level.run(Sweep::<$ny, $nx> {
+                        rows, board, padded, activations, cell_stride, spectra, slot_stride, bias, stage,
+                    }),)+
+                    other => unreachable!("a transform of {other:?}"),
+                }
+            };
+        }
+        run!(4 x 4, 5 x 5, 6 x 6, 7 x 8, 8 x 8, 9 x 9, 10 x 10, 12 x 12, 16 x 16, 20 x 20);
+    }
+}
+
+/// The matrices of a convolution, one for each frequency in the order of the slots.
+fn transform(level: Level, conv: &Conv, [ny, nx]: [usize; 2]) -> Vec<Panels> {
+    let real = reals(ny) * reals(nx);
+    let side = conv.kernel as isize;
+    (0..real + reals(ny) * pairs(nx) + pairs(ny) * nx)
+        .map(|bin| {
+            let [ky, kx] = frequency([ny, nx], bin);
+            let segments = if bin < real { 1 } else { 3 };
+            // The inverse divides by the number of cells, and a complex frequency stands for its conjugate too.
+            let scale = if bin < real { 1.0 } else { 2.0 } / (ny * nx) as f64;
+            let wave = |tap: isize| {
+                let (dy, dx) = ((tap / side - side / 2) as f64, (tap % side - side / 2) as f64);
+                let turns = -(dy * ky as f64 / ny as f64 + dx * kx as f64 / nx as f64);
+                let (sin, cos) = (2.0 * std::f64::consts::PI * turns).sin_cos();
+                (cos * scale, sin * scale)
+            };
+            let waves: Vec<(f64, f64)> = (0..side * side).map(wave).collect();
+            Panels::new(level, [segments, conv.inputs, conv.outputs], &conv.bias, |segment, input, output| {
+                let taps = &conv.weight[(output * conv.inputs + input) * waves.len()..][..waves.len()];
+                let (mut re, mut im) = (0.0, 0.0);
+                for (&weight, (cos, sin)) in taps.iter().zip(&waves) {
+                    re += f64::from(weight) * cos;
+                    im += f64::from(weight) * sin;
+                }
+                // See `Spectral` for the three matrices of a complex product.
+                [re, im - re, -(re + im)][segment] as f32
+            })
+        })
+        .collect()
+}
+
+/// Where a sweep over the batch stands in the tower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Before the first convolution: activations to spectra.
+    First,
+    /// Between the two convolutions of a block: spectra to spectra.
+    Inner,
+    /// Between two blocks: the same, with the residual sum to the activations.
+    Outer,
+    /// After the last block: spectra to activations.
+    Last,
+}
+
+/// Everything that happens between two products: inverse transform, bias, residual sum, ReLU, forward transform.
+struct Sweep<'a, const NY: usize, const NX: usize> {
+    rows: usize,
+    board: [usize; 2],
+    /// Channels, filled up to whole vectors.
+    padded: usize,
+    activations: &'a mut [f32],
+    cell_stride: usize,
+    spectra: &'a mut [f32],
+    slot_stride: usize,
+    bias: &'a [f32],
+    stage: Stage,
+}
+
+impl<const NY: usize, const NX: usize> Kernel for Sweep<'_, NY, NX> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let [height, width] = self.board;
+        assert!(height < NY && width < NX, "a {height}x{width} board wraps around a transform of {NY}x{NX}");
+        let residual = matches!(self.stage, Stage::Outer | Stage::Last);
+        let mut board = Board::<S::Vector, NY, NX>::new(simd.splat(0.0));
+        for row in 0..self.rows {
+            let cells = &mut self.activations[row * height * width * self.cell_stride..];
+            let spectrum = &mut self.spectra[row * NY * NX * self.slot_stride..][..NY * NX * self.slot_stride];
+            for channel in (0..self.padded).step_by(S::LANES) {
+                let mut slots = Slots::new(simd, &mut spectrum[channel..], self.slot_stride);
+                if self.stage == Stage::First {
+                    for y in 0..height {
+                        for x in 0..width {
+                            board.cells[y][x] = simd.load(&cells[(y * width + x) * self.cell_stride + channel..]);
+                        }
+                    }
+                } else {
+                    let bias = simd.load(&self.bias[channel..]);
+                    board.inverse(simd, &slots, self.board);
+                    for y in 0..height {
+                        for x in 0..width {
+                            let mut sum = simd.add(board.cells[y][x], bias);
+                            if residual {
+                                let cell = &mut cells[(y * width + x) * self.cell_stride + channel..];
+                                sum = simd.relu(simd.add(sum, simd.load(cell)));
+                                simd.store(sum, cell);
+                            } else {
+                                sum = simd.relu(sum);
+                            }
+                            board.cells[y][x] = sum;
+                        }
+                    }
+                }
+                if self.stage != Stage::Last {
+                    board.forward(simd, &mut slots, width);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Vectors of the processor, and the choice between them at run time.
+
+/// Vectors of `f32` of one kind. Implementors are tokens whose existence proves that the processor has them.
+pub(in super::super) trait Simd: Copy {
+    type Vector: Copy;
+    /// Numbers in one vector.
+    const LANES: usize;
+    /// Vectors across a tile.
+    const VECTORS: usize;
+    fn splat(self, x: f32) -> Self::Vector;
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c`.
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a * b - c`.
+    fn mul_sub(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `c - a * b`.
+    fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// Zero for negative numbers; NaN stays NaN, so that a broken network shows in its outputs.
+    fn relu(self, a: Self::Vector) -> Self::Vector;
+    /// Runs a kernel in a function of its own, where it has all registers to itself.
+    fn outlined<K: Kernel>(self, kernel: K);
+    /// # Safety
+    /// `LANES` numbers can be read at `from`.
+    unsafe fn read(self, from: *const f32) -> Self::Vector;
+    /// # Safety
+    /// `LANES` numbers can be written at `to`.
+    unsafe fn write(self, a: Self::Vector, to: *mut f32);
+
+    /// Asks the processor to fetch these numbers, as far as there are so many.
+    #[inline(always)]
+    fn prefetch(self, numbers: &[f32], range: std::ops::Range<usize>) {
+        #[cfg(target_arch = "x86_64")]
+        for i in range.step_by(16).take_while(|&i| i < numbers.len()) {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            // SAFETY: every processor of this architecture has the instruction, and it never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(numbers.as_ptr().wrapping_add(i).cast()) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (numbers, range);
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::Vector {
+        assert!(from.len() >= Self::LANES);
+        // SAFETY: the slice holds a whole vector.
+        unsafe { self.read(from.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, a: Self::Vector, to: &mut [f32]) {
+        assert!(to.len() >= Self::LANES);
+        // SAFETY: the slice holds a whole vector.
+        unsafe { self.write(a, to.as_mut_ptr()) }
+    }
+}
+
+/// A spectrum as `NY * NX` vectors `stride` numbers apart, whose bounds are checked once for all of them.
+pub(in super::super) struct Slots<'a, S: Simd, const NY: usize, const NX: usize> {
+    simd: S,
+    first: *mut f32,
+    stride: usize,
+    lifetime: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+impl<'a, S: Simd, const NY: usize, const NX: usize> Slots<'a, S, NY, NX> {
+    #[inline(always)]
+    pub(in super::super) fn new(simd: S, numbers: &'a mut [f32], stride: usize) -> Self {
+        assert!(numbers.len() >= (NY * NX - 1) * stride + S::LANES, "the last slot ends behind the spectrum");
+        Self { simd, first: numbers.as_mut_ptr(), stride, lifetime: std::marker::PhantomData }
+    }
+
+    // The compiler knows most of the indices below, so that nothing remains of the assertions.
+
+    #[inline(always)]
+    pub(in super::super) fn get(&self, slot: usize) -> S::Vector {
+        assert!(slot < NY * NX);
+        // SAFETY: `new` has found the last slot inside the numbers that this view borrows.
+        unsafe { self.simd.read(self.first.add(slot * self.stride)) }
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn set(&mut self, slot: usize, a: S::Vector) {
+        assert!(slot < NY * NX);
+        // SAFETY: as above, and the borrow is a unique one.
+        unsafe { self.simd.write(a, self.first.add(slot * self.stride)) }
+    }
+}
+
+/// Work that is written once for all vectors. Mark `run` and all that it calls `#[inline(always)]`: only code that ends
+/// up inside the function with the target features is compiled for them. A closure has no such promise, so keep vectors
+/// out of closures, `array::from_fn` included; a call that is not inlined costs more than everything else together.
+pub(in super::super) trait Kernel {
+    fn run<S: Simd>(self, simd: S);
+}
+
+/// Plain arrays, for processors without a level of their own; the compiler makes of them what it can.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Portable;
+
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+pub(in super::super) struct Four([f32; 4]);
+
+impl Simd for Portable {
+    type Vector = Four;
+    const LANES: usize = 4;
+    const VECTORS: usize = 2;
+    #[inline(always)]
+    fn splat(self, x: f32) -> Four {
+        Four([x; 4])
+    }
+    #[inline(always)]
+    fn add(self, a: Four, b: Four) -> Four {
+        Four(std::array::from_fn(|i| a.0[i] + b.0[i]))
+    }
+    #[inline(always)]
+    fn sub(self, a: Four, b: Four) -> Four {
+        Four(std::array::from_fn(|i| a.0[i] - b.0[i]))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Four, b: Four, c: Four) -> Four {
+        Four(std::array::from_fn(|i| a.0[i] * b.0[i] + c.0[i]))
+    }
+    #[inline(always)]
+    fn mul_sub(self, a: Four, b: Four, c: Four) -> Four {
+        Four(std::array::from_fn(|i| a.0[i] * b.0[i] - c.0[i]))
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: Four, b: Four, c: Four) -> Four {
+        Four(std::array::from_fn(|i| c.0[i] - a.0[i] * b.0[i]))
+    }
+    #[inline(always)]
+    fn relu(self, a: Four) -> Four {
+        Four(a.0.map(|x| if x < 0.0 { 0.0 } else { x }))
+    }
+    #[inline(never)]
+    fn outlined<K: Kernel>(self, kernel: K) {
+        kernel.run(self);
+    }
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> Four {
+        // SAFETY: the caller vouches for four numbers.
+        Four(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn write(self, a: Four, to: *mut f32) {
+        // SAFETY: the caller vouches for four numbers.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(a.0) }
+    }
+}
+
+/// Implements [`Simd`] with the intrinsics of one level.
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86_level {
+    ($(#[$doc:meta])* $token:ident, $run:ident, $vector:ident, $lanes:literal x $vectors:literal,
+     $splat:ident, $add:ident, $sub:ident, $mul_add:ident, $mul_sub:ident, $neg_mul_add:ident,
+     $max:ident, $read:ident, $write:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(in super::super) struct $token(());
+
+        // SAFETY (of every block below): a token exists only where the processor has been found to have its level;
+        // memory is touched only by `read` and `write`, whose callers vouch for it.
+        impl Simd for $token {
+            type Vector = std::arch::x86_64::$vector;
+            const LANES: usize = $lanes;
+            const VECTORS: usize = $vectors;
+            #[inline(always)]
+            fn splat(self, x: f32) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$splat(x) }
+            }
+            #[inline(always)]
+            fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$add(a, b) }
+            }
+            #[inline(always)]
+            fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$sub(a, b) }
+            }
+            #[inline(always)]
+            fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$mul_add(a, b, c) }
+            }
+            #[inline(always)]
+            fn mul_sub(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$mul_sub(a, b, c) }
+            }
+            #[inline(always)]
+            fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$neg_mul_add(a, b, c) }
+            }
+            #[inline(always)]
+            fn relu(self, a: Self::Vector) -> Self::Vector {
+                // The instruction returns its second operand if either is NaN, hence the order.
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$max(std::arch::x86_64::$splat(0.0), a) }
+            }
+            #[inline(always)]
+            fn outlined<K: Kernel>(self, kernel: K) {
+                // SAFETY: see above.
+                unsafe { $run(kernel) }
+            }
+            #[inline(always)]
+            unsafe fn read(self, from: *const f32) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$read(from) }
+            }
+            #[inline(always)]
+            unsafe fn write(self, a: Self::Vector, to: *mut f32) {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$write(to, a) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+x86_level!(
+    /// AVX2 and FMA.
+    Avx2, run_avx2, __m256, 8 x 2,
+    _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps, _mm256_fmsub_ps, _mm256_fnmadd_ps, _mm256_max_ps,
+    _mm256_loadu_ps, _mm256_storeu_ps
+);
+#[cfg(target_arch = "x86_64")]
+x86_level!(
+    /// AVX-512F.
+    Avx512, run_avx512, __m512, 16 x 4,
+    _mm512_set1_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_fnmadd_ps, _mm512_max_ps,
+    _mm512_loadu_ps, _mm512_storeu_ps
+);
+
+/// What the processor can do; made only by [`Level::available`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Level(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The levels of this processor, best first.
+    pub(in super::super) fn available() -> Vec<Self> {
+        let mut levels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                levels.push(Self(Kind::Avx512));
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                levels.push(Self(Kind::Avx2));
+            }
+        }
+        levels.push(Self(Kind::Portable));
+        levels
+    }
+
+    pub(in super::super) fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
+        }
+    }
+
+    /// Numbers in a vector, and vectors across a tile.
+    pub(in super::super) fn shape(self) -> (usize, usize) {
+        match self.0 {
+            Kind::Portable => (Portable::LANES, Portable::VECTORS),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => (Avx2::LANES, Avx2::VECTORS),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => (Avx512::LANES, Avx512::VECTORS),
+        }
+    }
+
+    pub(in super::super) fn run<K: Kernel>(self, kernel: K) {
+        match self.0 {
+            Kind::Portable => kernel.run(Portable),
+            // SAFETY: a level exists only if it has been detected.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { run_avx2(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { run_avx512(kernel) },
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<K: Kernel>(kernel: K) {
+    kernel.run(Avx2(()));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+fn run_avx512<K: Kernel>(kernel: K) {
+    kernel.run(Avx512(()));
+}

@@ -1,0 +1,141 @@
+//! Weights packed in the order in which the kernels read them.
+
+use super::kernels::Level;
+
+/// Numbers in a cache line; packed weights and scratch start at one, so that no vector straddles two.
+const LINE: usize = 16;
+
+/// Numbers that start at a cache line.
+#[derive(Debug, Default)]
+pub(super) struct Aligned {
+    data: Vec<f32>,
+    start: usize,
+    length: usize,
+}
+
+impl Aligned {
+    pub(super) fn zeros(length: usize) -> Self {
+        let data = vec![0.0; length + LINE];
+        let start = data.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Self { data, start, length }
+    }
+
+    pub(super) fn get(&self) -> &[f32] {
+        &self.data[self.start..self.start + self.length]
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut [f32] {
+        &mut self.data[self.start..self.start + self.length]
+    }
+
+    /// The first `length` numbers, of any value; the buffer grows if it must and never shrinks.
+    pub(super) fn at_least(&mut self, length: usize) -> &mut [f32] {
+        if self.length < length {
+            *self = Self::zeros(length);
+        }
+        &mut self.get_mut()[..length]
+    }
+}
+
+/// `length` rounded up to an odd number of cache lines.
+///
+/// Numbers that lie an even number of lines apart share few sets of the cache and drive each other out of it.
+pub(super) fn odd_lines(length: usize) -> usize {
+    (length.div_ceil(LINE) | 1) * LINE
+}
+
+/// Matrices `[segments][depth][outputs]` cut into panels as wide as a tile, each packed `[segments][depth][width]`.
+///
+/// Columns are filled up with zeros to whole vectors; the last panel may be narrower than the others.
+#[derive(Debug)]
+pub(super) struct Panels {
+    data: Aligned,
+    bias: Aligned,
+    segments: usize,
+    depth: usize,
+    padded: usize,
+    lanes: usize,
+    vectors: usize,
+}
+
+/// One panel of [`Panels`].
+pub(super) struct Panel<'a> {
+    /// Its first column.
+    pub start: usize,
+    /// Its width in vectors.
+    pub vectors: usize,
+    /// `[segments][depth][width]`.
+    pub data: &'a [f32],
+    /// `[width]`.
+    pub bias: &'a [f32],
+    /// The panels behind this one.
+    pub next: &'a [f32],
+}
+
+impl Panels {
+    /// Packs the numbers `weight(segment, row, column)` for the tiles of `level`.
+    pub(super) fn new(
+        level: Level,
+        [segments, depth, outputs]: [usize; 3],
+        bias: &[f32],
+        weight: impl Fn(usize, usize, usize) -> f32,
+    ) -> Self {
+        let (lanes, vectors) = level.shape();
+        let padded = outputs.next_multiple_of(lanes);
+        let mut data = Aligned::zeros(segments * depth * padded);
+        let mut packed = data.get_mut().iter_mut();
+        for start in (0..padded).step_by(lanes * vectors) {
+            let end = padded.min(start + lanes * vectors);
+            for segment in 0..segments {
+                for row in 0..depth {
+                    for column in start..end {
+                        let number = packed.next().expect("as many numbers as the panels hold");
+                        *number = if column < outputs { weight(segment, row, column) } else { 0.0 };
+                    }
+                }
+            }
+        }
+        let mut padded_bias = Aligned::zeros(padded);
+        padded_bias.get_mut()[..bias.len()].copy_from_slice(bias);
+        Self { data, bias: padded_bias, segments, depth, padded, lanes, vectors }
+    }
+
+    pub(super) fn segments(&self) -> usize {
+        self.segments
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns, with those of the padding.
+    pub(super) fn padded(&self) -> usize {
+        self.padded
+    }
+
+    /// The level's shape that these panels are packed for.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        (self.lanes, self.vectors)
+    }
+
+    /// One number for each column, zero in the padding.
+    pub(super) fn bias(&self) -> &[f32] {
+        self.bias.get()
+    }
+
+    #[inline(always)]
+    pub(super) fn panels(&self) -> impl Iterator<Item = Panel<'_>> {
+        let rows = self.segments * self.depth;
+        (0..self.padded).step_by(self.lanes * self.vectors).map(move |start| {
+            let width = (self.padded - start).min(self.lanes * self.vectors);
+            let data = &self.data.get()[start * rows..(start + width) * rows];
+            Panel {
+                start,
+                vectors: width / self.lanes,
+                data,
+                bias: &self.bias.get()[start..start + width],
+                next: &self.data.get()[(start + width) * rows..],
+            }
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! The program as a user meets it: exit codes, messages, and what is left on disk.
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+fn lockstep(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Fails with code 2 and one message that has all of these words.
+fn refused(dir: &Path, args: &[&str], words: &[&str]) {
+    let output = lockstep(dir, args);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+    assert!(message.starts_with("error: ") && !message.contains("panicked"), "{args:?}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{args:?}: '{word}' is missing in: {message}");
+    }
+}
+
+const QUICK: [&str; 8] = [
+    "--set",
+    "run.generations=2",
+    "--set",
+    "run.games=40",
+    "--set",
+    "search.simulations=8",
+    "--set",
+    "network.channels=16",
+];
+
+fn train(dir: &Path, more: &[&str]) -> Output {
+    lockstep(dir, &[&["train", "--run", "run"], &QUICK[..], more].concat())
+}
+
+/// All files with their contents.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = vec![];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn train_resume_grade_and_play() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = train(dir.path(), &[]);
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for words in ["Memory at most", "generation 2/2", "decisions", "lines_of_play", "lockstep play --run run"] {
+        assert!(printed.contains(words), "'{words}' is missing in:\n{printed}");
+    }
+    let run = dir.path().join("run");
+    for file in
+        ["config.toml", "metrics.jsonl", "verdict.jsonl", "games/000001.txt", "checkpoints/2/weights.safetensors"]
+    {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+    for line in fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
+        let metrics: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(metrics["simulations"].as_u64().unwrap() > 0 && metrics["policy_loss"].as_f64().unwrap() > 0.0);
+    }
+
+    // Again: finished. It says so, repeats the verdict, and changes nothing.
+    let before = files(&run);
+    let again = text(&lockstep(dir.path(), &["train", "--run", "run"]).stdout);
+    assert!(
+        again.contains("is finished") && again.contains("decisions") && again.contains("run.generations=4"),
+        "{again}"
+    );
+    assert_eq!(before, files(&run));
+
+    // Longer: it goes on.
+    let longer = text(&lockstep(dir.path(), &["train", "--run", "run", "--set", "run.generations=3"]).stdout);
+    assert!(
+        longer.contains("Going on") && longer.contains("generation 3/3") && !longer.contains("generation 2/"),
+        "{longer}"
+    );
+
+    let graded = lockstep(dir.path(), &["grade", "--run", "run", "--simulations", "4", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        text(&graded.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((lines[0]["set"].as_str(), lines[0]["positions"].as_u64()), (Some("decisions"), Some(4520)));
+    assert_eq!((lines[1]["set"].as_str(), lines[1]["simulations"].as_u64()), (Some("lines_of_play"), Some(4)));
+    assert!(text(&lockstep(dir.path(), &["grade", "--run", "run", "--network-only"]).stdout).contains("network alone"));
+
+    // A person plays: moves, a wrong one, undo, hint, and the end of the input.
+    let mut play = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .current_dir(dir.path())
+        .args(["play", "--run", "run", "--simulations", "16"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    play.stdin.take().unwrap().write_all(b"b2\nz9\nhint\nmoves\nundo\nundo\na1\nnew\n").unwrap();
+    let output = play.wait_with_output().unwrap();
+    let printed = text(&output.stdout);
+    assert!(output.status.success());
+    for words in ["It plays", "'z9' is not a legal move", "visits", "Legal moves:", "nothing to undo", "2 . x ."] {
+        assert!(printed.contains(words), "'{words}' is missing in:\n{printed}");
+    }
+}
+
+#[test]
+fn bad_input_is_refused_and_nothing_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    assert!(train(path, &[]).status.success());
+    let before = files(path);
+    refused(path, &["train", "--config", "none.toml"], &["none.toml", "No such file"]);
+    refused(path, &["train", "--set", "search.simulation=3"], &["search.simulation", "did you mean simulations"]);
+    refused(path, &["train", "--set", "game.name=chess"], &["game.name", "tictactoe, connect_four"]);
+    refused(path, &["train", "--run", "run", "--seed", "7"], &["run.seed", "--run"]);
+    refused(path, &["train", "--run", "run", "--set", "game.name=connect_four"], &["game.name", "--run"]);
+    refused(path, &["train", "--run", "run", "--set", "network.channels=17"], &["[network]"]);
+    refused(path, &["train", "--set", "run.device=cuda"], &["built without it", "--features cuda"]);
+    refused(path, &["grade", "--run", "nowhere"], &["nowhere", "there is no run here"]);
+    refused(path, &["play", "--run", "nowhere"], &["nowhere", "there is no run here"]);
+    refused(path, &["grade", "--run", "run", "--positions", "none.csv"], &["none.csv"]);
+    refused(path, &["bench", "search", "--game", "go"], &["'go'", "connect_four"]);
+    refused(path, &["bench", "network", "--batch", "0"], &["--batch 0", "from 1"]);
+    assert_eq!(files(path), before);
+
+    fs::write(path.join("bad.toml"), "[search]\nsimulations = -3\n").unwrap();
+    refused(path, &["train", "--config", "bad.toml"], &["bad.toml", "line 2", "simulations"]);
+    fs::write(path.join("bad.csv"), "set,moves,score,c1,c2,c3,c4,c5,c6,c7,c8,c9\na,xxx/.../...,0,1,1,1,1,1,1,1,1,1\n")
+        .unwrap();
+    refused(path, &["grade", "--run", "run", "--positions", "bad.csv"], &["bad.csv, line 2", "x begins"]);
+
+    let weights = path.join("run/checkpoints/2/weights.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+    let longer = ["train", "--run", "run", "--set", "run.generations=9"];
+    refused(path, &longer, &["checkpoints/2", "damaged", "remove this checkpoint"]);
+    fs::write(&weights, &bytes[..middle]).unwrap();
+    refused(path, &["play", "--run", "run"], &["checkpoints/2", "damaged"]);
+    fs::remove_file(&weights).unwrap();
+    refused(path, &["grade", "--run", "run"], &["weights.safetensors"]);
+}
+
+#[test]
+fn an_unwritable_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file where a folder is needed: no user may write there, not even root.
+    fs::write(dir.path().join("file"), "").unwrap();
+    refused(dir.path(), &["train", "--run", "file/run"], &["file/run", "cannot create"]);
+    fs::create_dir(dir.path().join("run")).unwrap();
+    fs::write(dir.path().join("run/games"), "").unwrap();
+    refused(dir.path(), &["train", "--run", "run"], &["run/games"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_a_second_process_waits_its_turn() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .current_dir(dir.path())
+        .args(["train", "--run", "run", "--set", "run.generations=100000", "--set", "run.games=40"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("generation 2/")).expect("it trains");
+    refused(dir.path(), &["train", "--run", "run"], &["another lockstep is training"]);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = lines.collect();
+    assert!(child.wait().unwrap().success());
+    let last = rest.last().unwrap();
+    assert!(last.contains("Stopped and saved") && last.contains("To go on: lockstep train --run run"), "{last}");
+    let again = lockstep(dir.path(), &["train", "--run", "run", "--set", "run.generations=3"]);
+    let printed = text(&again.stdout);
+    assert!(printed.contains("is finished") || printed.contains("Trained 3"), "{printed}{}", text(&again.stderr));
+}
+
+#[test]
+fn benches_and_games_print_what_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    for (what, key) in [
+        ("search", "simulations_per_second"),
+        ("network", "evaluations_per_second"),
+        ("train", "samples_per_second"),
+        ("selfplay", "evaluations_per_second"),
+    ] {
+        let small = ["--lanes", "8", "--simulations", "8", "--batch", "8", "--channels", "8", "--blocks", "1"];
+        let args = [&["bench", what, "--seconds", "0.1", "--threads", "1", "--json"], &small[..]].concat();
+        let output = lockstep(dir.path(), &args);
+        let line: serde_json::Value = serde_json::from_str(text(&output.stdout).trim()).unwrap();
+        assert_eq!((line["bench"].as_str(), line["threads"].as_u64()), (Some(what), Some(1)));
+        assert!(line[key].as_f64().unwrap() > 0.0, "{line}");
+    }
+    let games = text(&lockstep(dir.path(), &["games", "--json"]).stdout);
+    assert_eq!(games.lines().count(), lockstep::components::games::NAMES.len());
+    assert!(text(&lockstep(dir.path(), &["games"]).stdout).contains("Connect Four"));
+    for command in ["train", "grade", "play", "bench", "games"] {
+        assert!(lockstep(dir.path(), &[command, "--help"]).stdout.len() > 200);
+    }
+}

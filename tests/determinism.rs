@@ -1,0 +1,56 @@
+//! The same seed gives the same run, whatever the number of threads.
+
+use crate::small;
+use lockstep::{
+    components::{Config, Game, games::ConnectFour, games::TicTacToe},
+    device,
+    trainer::{Advance, Trainer},
+};
+use lockstep_components::config::DeviceKind;
+
+/// Everything that a run produces but time: metrics, games and weights.
+fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, Vec<u32>) {
+    device::with_threads(threads, || {
+        let place = device::place(DeviceKind::Cpu)?;
+        let mut run = Trainer::<G>::new(config, &place);
+        let (mut metrics, mut games) = (vec![], vec![]);
+        while !run.is_finished() {
+            if let Advance::Generation(mut generation, records) = run.advance()? {
+                generation.play_seconds = 0.0;
+                generation.learn_seconds = 0.0;
+                generation.seconds = 0.0;
+                generation.simulations_per_second = 0.0;
+                generation.evaluations_per_second = 0.0;
+                metrics.push(serde_json::to_string(&generation).expect("plain data"));
+                games.extend(records.iter().map(|record| format!("{record:?}")));
+            }
+        }
+        let tensors = run.checkpoint()?.tensors;
+        let bits = tensors.iter().flat_map(|t| t.data.iter().map(|x| x.to_bits())).collect();
+        Ok((metrics, games, bits))
+    })
+    .unwrap()
+}
+
+fn same_on_any_number_of_threads<G: Game>(config: &Config) {
+    let one = run::<G>(config, 1);
+    assert!(one.0.len() == config.run.generations as usize && !one.1.is_empty());
+    for threads in [2, 3] {
+        assert!(run::<G>(config, threads) == one, "{threads} threads gave another run than one");
+    }
+    let seed =
+        Config { run: lockstep_components::config::RunConfig { seed: 2, ..config.run.clone() }, ..config.clone() };
+    assert!(run::<G>(&seed, 1) != one, "another seed gave the same run");
+}
+
+#[test]
+fn tictactoe_with_fast_searches() {
+    same_on_any_number_of_threads::<TicTacToe>(&small(&["search.fast_simulations=4"]));
+}
+
+#[test]
+fn connect_four_with_a_resnet_and_several_leaves() {
+    let overrides = ["game.name=connect_four", "network.kind=resnet", "network.blocks=2", "lanes.leaves_per_tree=4"];
+    let overrides = [&overrides[..], &["run.games=16", "run.generations=2", "learn.accumulation=3"]].concat();
+    same_on_any_number_of_threads::<ConnectFour>(&small(&overrides));
+}

@@ -1,0 +1,73 @@
+//! Whole search trees against stored ones.
+//!
+//! A golden tree is that of one lane after a fixed number of simulations from a fixed position, with the uniform
+//! evaluator and a fixed seed. To renew them after a change of meaning, delete the file and run the test twice; the
+//! first run writes it and fails.
+
+use lockstep::prelude::*;
+use std::{fmt::Write, path::Path};
+
+fn dump(tree: &Tree, node: u32, depth: usize, out: &mut String) {
+    for edge in tree.edges(node) {
+        write!(
+            out,
+            "{:indent$}{} visits {} value_sum {:?} prior {:?}",
+            "",
+            edge.action(),
+            edge.visits,
+            edge.value_sum,
+            edge.prior(),
+            indent = 2 * depth
+        )
+        .unwrap();
+        match edge.child() {
+            components::tree::Child::Node(child) => {
+                out.push('\n');
+                dump(tree, child, depth + 1, out);
+            }
+            components::tree::Child::Terminal(outcome) => writeln!(out, " {outcome:?}").unwrap(),
+            _ => out.push('\n'),
+        }
+    }
+}
+
+fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32) {
+    let mut world = World::new();
+    let search = SearchConfig { simulations: 120, ..Default::default() };
+    let lanes = LanesConfig { count: 1, leaves_per_tree };
+    insert_lanes::<G, Puct>(&mut world, &lanes, 11, vec![(Box::new(Uniform::default()), search)]);
+    let position: G = position.parse().unwrap();
+    world.query::<&mut Position<G>>().single_mut(&mut world).unwrap().0 = position;
+    world.add_schedule(search_schedule::<G, Puct>());
+    let mut trees = world.query::<&Tree>();
+    while trees.single(&world).unwrap().state != TreeState::Complete {
+        run_tick(&mut world).unwrap();
+    }
+    let tree = trees.single(&world).unwrap();
+    assert_eq!(tree.simulations_at_root(), 120);
+    let visits: u32 = tree.root_edges().iter().map(|e| e.visits).sum();
+    assert_eq!(visits, 120, "every simulation passes through one root edge");
+    let mut found = format!("root visits {} value_sum {:?}\n", tree.root_visits, tree.root_value_sum);
+    dump(tree, 0, 0, &mut found);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let Ok(expected) = std::fs::read_to_string(&path) else {
+        std::fs::write(&path, found).unwrap();
+        panic!("{} was missing and is now written: check it and run again", path.display());
+    };
+    assert!(found == expected, "the tree differs from {}:\n{found}", path.display());
+}
+
+#[test]
+fn tictactoe_one_leaf() {
+    check::<TicTacToe>("tictactoe.txt", "x../.o./...", 1);
+}
+
+#[test]
+fn tictactoe_eight_leaves() {
+    check::<TicTacToe>("tictactoe_8_leaves.txt", "x../.o./...", 8);
+}
+
+#[test]
+fn connect_four_one_leaf() {
+    check::<ConnectFour>("connect_four.txt", "4444326555", 1);
+}

@@ -1,0 +1,118 @@
+//! Networks: frozen copies agree with what is trained, weights come back as they were, NaN stops a run.
+
+use crate::small;
+use lockstep::{device, prelude::*};
+use lockstep_systems::{Batch, BurnEvaluator, Error, Evaluations, FusedEvaluator};
+
+fn batch<G: Game>(rows: usize) -> Batch {
+    let mut batch = Batch::new::<G>(rows);
+    batch.rows = rows;
+    let mut rng = LaneRng::new(4, 4);
+    batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
+    batch
+}
+
+/// A network after some steps, so that its running statistics are not the initial ones.
+fn trained(kind: &str) -> Network {
+    let config =
+        small(&["game.name=connect_four", "run.generations=1", "run.games=8", &format!("network.kind={kind}")]);
+    let mut run = Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+    while !run.is_finished() {
+        run.advance().unwrap();
+    }
+    run.world.resource::<Learner>().network.clone()
+}
+
+#[test]
+fn frozen_networks_agree_with_trained_ones() {
+    use burn::{module::Module, tensor::TensorData};
+    let place = device::place(DeviceKind::Cpu).unwrap();
+    for kind in ["resnet", "mlp"] {
+        let network = trained(kind);
+        let rows = 33;
+        let batch = batch::<ConnectFour>(rows);
+        let planes = TensorData::new(batch.planes.clone(), [rows, 2, 6, 7]);
+        let output = network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device));
+        let logits: Vec<f32> = output.logits.into_data().try_into_vec().unwrap();
+        let wdl: Vec<f32> = burn::tensor::activation::softmax(output.values, 1).into_data().try_into_vec().unwrap();
+        // Also with padding, as on a GPU.
+        let weights = network.frozen::<ConnectFour>();
+        let burn = |sizes| Box::new(BurnEvaluator::new(&weights, &place.device, sizes)) as Box<dyn Evaluator>;
+        let evaluators = [(burn(vec![]), 33), (burn(vec![16, 64]), 64), (Box::new(FusedEvaluator::new(&weights)), 33)];
+        for (mut evaluator, computed) in evaluators {
+            let mut out = Evaluations::new(rows, 7);
+            evaluator.submit(&batch).unwrap();
+            evaluator.receive(&mut out).unwrap();
+            assert_eq!(out.computed, computed);
+            for (a, b) in out.logits.iter().zip(&logits) {
+                assert!((a - b).abs() < 1e-4, "{kind}: logit {a} and {b}");
+            }
+            for (value, wdl) in out.values.iter().zip(wdl.chunks(3)) {
+                assert!((value - (wdl[0] - wdl[2])).abs() < 1e-4, "{kind}: value {value} and {wdl:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_round_trip_and_misfits_are_named() {
+    let device = device::place(DeviceKind::Cpu).unwrap().device;
+    let network = trained("resnet");
+    let tensors = network.tensors();
+    let fresh = || Network::init::<ConnectFour>(&small(&["network.kind=resnet"]).network, 9, &device);
+    assert_ne!(fresh().tensors(), tensors);
+    assert_eq!(fresh().with_tensors(tensors.clone()).unwrap().tensors(), tensors);
+    let message = |tensors| fresh().with_tensors(tensors).unwrap_err().to_string();
+    assert!(message(tensors[1..].to_vec()).contains("missing"));
+    let mut wrong = tensors.clone();
+    wrong[0].shape[0] += 1;
+    assert!(message(wrong).contains("of shape"));
+    let mut wrong = tensors.clone();
+    wrong[0].name = "other".into();
+    assert!(message(wrong).contains(&tensors[0].name));
+}
+
+/// Evaluates as NaN from some tick on.
+struct Broken(u32);
+
+impl Evaluator for Broken {
+    fn submit(&mut self, _: &Batch) -> Result<(), Error> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        out.values.fill(if self.0 > 3 { f32::NAN } else { 0.0 });
+        Ok(())
+    }
+}
+
+#[test]
+fn nan_stops_the_tick_and_stays() {
+    let mut world = World::new();
+    let lanes = LanesConfig { count: 4, ..Default::default() };
+    insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(Box::new(Broken(0)), SearchConfig::default())]);
+    world.add_schedule(tick_schedule::<TicTacToe, Puct>());
+    for _ in 0..3 {
+        run_tick(&mut world).unwrap();
+    }
+    for _ in 0..2 {
+        let error = run_tick(&mut world).unwrap_err();
+        assert!(matches!(error, Error::EvaluationNotFinite { rows: 4, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_nan_loss_stops_the_run() {
+    let mut config = small(&["run.generations=5"]);
+    config.learn.learning_rate = 1e30;
+    config.learn.gradient_clip = 0.0;
+    let mut run = Trainer::<TicTacToe>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+    let error = loop {
+        assert!(!run.is_finished(), "such a learning rate cannot end well");
+        if let Err(error) = run.advance() {
+            break error.to_string();
+        }
+    };
+    assert!(error.contains("not finite") && error.contains("learning_rate"), "{error}");
+}

@@ -1,0 +1,91 @@
+//! What the README and the recipes say works.
+
+use lockstep::{
+    device,
+    prelude::*,
+    settings,
+    trainer::{Advance, Trainer},
+};
+use lockstep_components::games::{GameVisitor, visit};
+use std::{fs, path::Path, process::Command};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+struct FewTicks(Config);
+
+impl GameVisitor for FewTicks {
+    type Output = ();
+
+    fn visit<G: Game>(self) {
+        let mut config = self.0;
+        config.run.device = DeviceKind::Cpu;
+        let mut run = Trainer::<G>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+        for _ in 0..3 {
+            assert_eq!(run.advance().unwrap(), Advance::Played);
+        }
+        assert!(run.world.resource::<Stats>().evaluations >= u64::from(config.lanes.count));
+    }
+}
+
+#[test]
+fn every_recipe_runs_a_few_ticks() {
+    let mut recipes = 0;
+    for entry in fs::read_dir(root().join("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        let config = settings::load(Some(&path), &["lanes.count=4".into()]).unwrap();
+        visit(&config.game.name.clone(), FewTicks(config)).ok().expect("a known game");
+        recipes += 1;
+    }
+    assert!(recipes >= 3);
+}
+
+#[test]
+fn the_commented_recipe_names_every_key() {
+    let text = fs::read_to_string(root().join("configs/tictactoe.toml")).unwrap();
+    let given: toml::Table = text.parse().unwrap();
+    let known = toml::Table::try_from(Config::default()).unwrap();
+    for (section, keys) in &known {
+        for (key, _) in keys.as_table().unwrap() {
+            assert!(given[section].get(key).is_some(), "{section}.{key} is not in configs/tictactoe.toml");
+        }
+    }
+    // Each key has a comment right above it.
+    let lines: Vec<&str> = text.lines().collect();
+    for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.contains(" = ") && !l.starts_with('#')) {
+        assert!(lines[i - 1].starts_with('#'), "no comment above: {line}");
+    }
+}
+
+/// Every `lockstep` command line of the README is understood, and every file it names exists.
+#[test]
+fn commands_of_the_readme_parse() {
+    use clap::Parser;
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut commands = 0;
+    for line in readme.lines().map(str::trim) {
+        let line = line.split(" #").next().unwrap().trim();
+        let Some(rest) = line.strip_prefix("cargo run --release --bin lockstep").or(line.strip_prefix("lockstep "))
+        else {
+            continue;
+        };
+        let args = rest.trim().trim_start_matches("-- ").split_whitespace();
+        let parsed = lockstep::cli::Cli::try_parse_from(std::iter::once("lockstep").chain(args.clone()));
+        parsed.unwrap_or_else(|e| panic!("{line}: {e}"));
+        for file in args.filter(|a| a.starts_with("configs/")) {
+            assert!(root().join(file).is_file(), "{line}: {file} is missing");
+        }
+        commands += 1;
+    }
+    assert!(commands >= 6, "only {commands} commands found");
+}
+
+#[test]
+fn the_readme_s_first_command_is_that_of_the_program() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lockstep")).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for command in ["train", "grade", "play", "bench", "games"] {
+        assert!(help.contains(command));
+    }
+}

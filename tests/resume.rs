@@ -1,0 +1,128 @@
+//! A run that is stopped or killed goes on exactly where it was.
+
+use crate::small;
+use lockstep::{
+    components::{Config, games::TicTacToe},
+    device,
+    folder::Folder,
+    metrics,
+    trainer::{self, Advance, Trainer},
+};
+use lockstep_components::config::DeviceKind;
+use proptest::prelude::*;
+use std::{fs, path::Path};
+
+/// Runs to the end, or until so many advances were made and, if `save`, saves then. Weights as bits at the end.
+fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<u32>> {
+    let folder = Folder::at(path);
+    let place = device::place(DeviceKind::Cpu).unwrap();
+    let mut run: Trainer<TicTacToe> = trainer::open(config, &place, &folder).unwrap();
+    for _ in 0..advances {
+        if run.is_finished() {
+            let tensors = run.checkpoint().unwrap().tensors;
+            return Some(tensors.iter().flat_map(|t| t.data.iter().map(|x| x.to_bits())).collect());
+        }
+        if let Advance::Generation(generation, games) = run.advance().unwrap() {
+            trainer::write_games::<TicTacToe>(&folder, generation.generation, &games).unwrap();
+            metrics::append(&folder.metrics(), &generation).unwrap();
+            if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
+                run.save(&folder).unwrap();
+            }
+        }
+    }
+    if save {
+        run.save(&folder).unwrap();
+    }
+    None
+}
+
+/// Metrics without the times, and all recorded games.
+fn written(path: &Path) -> (Vec<String>, Vec<String>) {
+    let folder = Folder::at(path);
+    let metrics = fs::read_to_string(folder.metrics()).unwrap();
+    let without_times = |line: &str| line.split_once(",\"play_seconds\"").expect("a line of metrics").0.to_string();
+    let mut games: Vec<_> = fs::read_dir(folder.games()).unwrap().map(|e| e.unwrap().path()).collect();
+    games.sort();
+    (metrics.lines().map(without_times).collect(), games.iter().map(|g| fs::read_to_string(g).unwrap()).collect())
+}
+
+#[test]
+fn stopped_anywhere_it_ends_the_same() {
+    let config = small(&["run.checkpoint_every=2", "run.generations=4"]);
+    let whole = tempfile::tempdir().unwrap();
+    let weights = run(&config, whole.path(), usize::MAX, false).unwrap();
+    let expected = written(whole.path());
+    assert_eq!(expected.0.len(), 4);
+    let mut rng = lockstep_components::LaneRng::new(5, 5);
+    for round in 0..6 {
+        // Saved stops, in the middle of games and of learning, and kills, which fall back to a checkpoint.
+        let parts = tempfile::tempdir().unwrap();
+        let found = loop {
+            if let Some(weights) = run(&config, parts.path(), 1 + rng.below(150), rng.below(2) == 0) {
+                break weights;
+            }
+        };
+        assert!(found == weights, "round {round}: other weights than in one go");
+        assert!(written(parts.path()) == expected, "round {round}: other metrics or games than in one go");
+    }
+}
+
+#[test]
+fn a_kill_between_two_renames_loses_nothing() {
+    let config = small(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    run(&config, dir.path(), 400, true);
+    let all = Folder::at(dir.path()).checkpoints();
+    let newest = lockstep::checkpoint::newest(&Folder::at(dir.path())).unwrap().unwrap();
+    let name = newest.file_name().unwrap().to_str().unwrap().to_string();
+    fs::rename(&newest, all.join(format!(".replaced-{name}"))).unwrap();
+    fs::create_dir(all.join(".partial")).unwrap();
+    assert_eq!(lockstep::checkpoint::newest(&Folder::at(dir.path())).unwrap(), Some(newest));
+    assert!(run(&config, dir.path(), usize::MAX, false).is_some());
+}
+
+#[test]
+fn a_longer_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    run(&small(&["run.generations=2"]), dir.path(), usize::MAX, false).unwrap();
+    run(&small(&["run.generations=3"]), dir.path(), usize::MAX, false).unwrap();
+    assert_eq!(written(dir.path()).0.len(), 3);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn a_damaged_checkpoint_is_an_error(file in 0..3usize, at in any::<prop::sample::Index>(), cut in any::<bool>(), bit in 0..8u8) {
+        static GOOD: std::sync::LazyLock<tempfile::TempDir> = std::sync::LazyLock::new(|| {
+            let dir = tempfile::tempdir().unwrap();
+            run(&small(&["run.generations=1"]), dir.path(), usize::MAX, false).unwrap();
+            dir
+        });
+        let dir = tempfile::tempdir().unwrap();
+        copy(GOOD.path(), dir.path());
+        let folder = Folder::at(dir.path());
+        let checkpoint = lockstep::checkpoint::newest(&folder).unwrap().unwrap();
+        let path = checkpoint.join(["weights.safetensors", "optimizer.bin", "state.bin"][file]);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] ^= 1 << bit }
+        fs::write(&path, bytes).unwrap();
+        let place = device::place(DeviceKind::Cpu).unwrap();
+        let opened = trainer::open::<TicTacToe>(&small(&["run.generations=1"]), &place, &folder);
+        let message = opened.err().expect("the damage is found").to_string();
+        prop_assert!(message.contains("checkpoints"), "{message}");
+    }
+}
