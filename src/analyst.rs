@@ -59,11 +59,11 @@ pub struct Player {
 }
 
 impl Player {
-    /// The newest checkpoint of a run.
+    /// The checkpoint of a generation of a run, or its newest one.
     ///
     /// # Errors
     /// When there is none.
-    pub fn newest(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path, generation: Option<u64>) -> Result<Self, Error> {
         let folder = Folder::at(path);
         let none = |message: &str| Error::Run { path: path.into(), message: message.into() };
         if !folder.is_run() {
@@ -73,9 +73,15 @@ impl Player {
             ));
         }
         let config = settings::load(Some(&folder.config()), &[])?;
-        let checkpoint = checkpoint::newest(&folder)?.ok_or_else(|| {
+        let newest = checkpoint::newest(&folder)?.ok_or_else(|| {
             none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
         })?;
+        let checkpoint = generation.map_or(newest, |g| folder.checkpoints().join(g.to_string()));
+        if !checkpoint.is_dir() {
+            let kept = checkpoint::generations(&folder).map_err(Error::io("read", &folder.checkpoints()))?;
+            let kept = kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            return Err(none(&format!("there is no checkpoint of that generation; there are those of {kept}")));
+        }
         Ok(Self { config, checkpoint })
     }
 

@@ -184,7 +184,10 @@ pub fn newest(folder: &Folder) -> Result<Option<PathBuf>, Error> {
 }
 
 /// Generations that have a checkpoint, in ascending order.
-fn generations(folder: &Folder) -> std::io::Result<Vec<u64>> {
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn generations(folder: &Folder) -> std::io::Result<Vec<u64>> {
     let mut found = vec![];
     for entry in fs::read_dir(folder.checkpoints())? {
         found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));

@@ -84,6 +84,9 @@ pub struct GradeArgs {
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
+    /// Generation whose checkpoint is graded [default: the newest one]
+    #[arg(long, value_name = "GENERATION")]
+    pub checkpoint: Option<u64>,
     /// Positions with exact scores, as CSV with the header set,moves,score,c1,c2,.. [default: those of the game]
     #[arg(long, value_name = "FILE")]
     pub positions: Option<PathBuf>,

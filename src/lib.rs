@@ -1,6 +1,7 @@
 #![doc = include_str!("../examples/README.md")]
 
 pub use lockstep_components as components;
+pub use lockstep_fused as fused;
 pub use lockstep_systems as systems;
 
 pub mod analyst;

@@ -111,7 +111,9 @@ fn train_resume_grade_and_play() {
     let output = play.wait_with_output().unwrap();
     let printed = text(&output.stdout);
     assert!(output.status.success());
-    for words in ["It plays", "'z9' is not a legal move", "visits", "Legal moves:", "nothing to undo", "2 . x ."] {
+    for words in
+        ["It plays", "'z9' is not a legal move", "visits", "Legal moves:", "nothing to undo", "2 . x .", "Moves: b2 "]
+    {
         assert!(printed.contains(words), "'{words}' is missing in:\n{printed}");
     }
 }

@@ -18,9 +18,9 @@ pub struct Stats {
     pub computed: u64,
     /// Sum of the depths of all descents, in plies.
     pub depth_sum: u64,
-    /// Moves played.
+    /// Searched moves of the finished games.
     pub moves: u64,
-    /// Moves played after a full search.
+    /// Of these, the ones after a full search.
     pub recorded: u64,
     /// Finished games.
     pub games: u64,

@@ -132,7 +132,7 @@ impl Graded {
 
 /// `lockstep grade`
 pub fn run(args: GradeArgs) -> Result<(), Error> {
-    let player = Player::newest(&args.run)?;
+    let player = Player::open(&args.run, args.checkpoint)?;
     let name = player.config.game.name.clone();
     device::with_threads(args.threads, || super::with_game(&name, Grade { player, args }))
 }

@@ -13,7 +13,7 @@ const LEAVES: u32 = 8;
 
 /// `lockstep play`
 pub fn run(args: PlayArgs) -> Result<(), Error> {
-    let player = Player::newest(&args.run)?;
+    let player = Player::open(&args.run, None)?;
     let name = player.config.game.name.clone();
     device::with_threads(args.threads, || super::with_game(&name, Play { player, args }))
 }
@@ -36,11 +36,16 @@ impl GameVisitor for Play {
         let you = if args.second { Side::Second } else { Side::First };
         println!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);
         println!("{HELP}");
+        // The positions of the game, and the moves between them.
         let mut line: Vec<G> = vec![G::start()];
+        let mut moves: Vec<String> = vec![];
         let mut input = std::io::stdin().lock();
         loop {
             let position = *line.last().expect("a game has its start");
             println!("\n{}", position.render());
+            if !moves.is_empty() {
+                println!("Moves: {}", moves.join(" "));
+            }
             if let Some(outcome) = position.outcome() {
                 let value = if position.to_move() == you { outcome.value() } else { -outcome.value() };
                 println!(
@@ -63,6 +68,7 @@ impl GameVisitor for Play {
                 let mut next = position;
                 next.play(answer.action);
                 line.push(next);
+                moves.push(position.action_text(answer.action));
                 continue;
             }
             // Without a line left to read the game is over, as after `quit`.
@@ -81,8 +87,8 @@ impl GameVisitor for Play {
                     }
                 }
                 "moves" if position.outcome().is_none() => {
-                    let moves: Vec<_> = position.legal().map(|a| position.action_text(a)).collect();
-                    println!("Legal moves: {}", moves.join(" "));
+                    let legal: Vec<_> = position.legal().map(|a| position.action_text(a)).collect();
+                    println!("Legal moves: {}", legal.join(" "));
                 }
                 "hint" if position.outcome().is_none() => hint(&position, &ask(&mut analyst, position)?),
                 _ => match position.parse_action(&text) {
@@ -90,11 +96,13 @@ impl GameVisitor for Play {
                         let mut next = position;
                         next.play(action);
                         line.push(next);
+                        moves.push(position.action_text(action));
                     }
                     Err(_) if position.outcome().is_some() => println!("The game is over. Type: undo, new or quit"),
                     Err(error) => println!("{error}. {HELP}"),
                 },
             }
+            moves.truncate(line.len() - 1);
         }
     }
 }

@@ -19,6 +19,8 @@ use std::{
 };
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Set once everything is saved: a signal then ends the program without more ado.
+static SAVED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the user has asked to stop.
 pub fn interrupted() -> bool {
@@ -35,7 +37,7 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     let config = resolve(&args, &folder)?;
     // A second signal ends the program at once; the newest checkpoint is then where it goes on.
     let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) || SAVED.load(Ordering::Relaxed) {
             std::process::exit(130);
         }
     };
@@ -190,7 +192,8 @@ fn train<G: Game>(
 
 /// Prints how the finished player was graded, and grades it the first time.
 fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
-    let player = Player::newest(folder.path())?;
+    SAVED.store(true, Ordering::Relaxed);
+    let player = Player::open(folder.path(), None)?;
     let path = folder.verdict();
     let checkpoint = player.checkpoint.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let simulations = config.run.grade_simulations;

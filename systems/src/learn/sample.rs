@@ -25,7 +25,7 @@ pub struct TrainingBatch {
     pub policy_weights: Vec<f32>,
     /// `[rows, 3]`, shares of win, draw and loss for the player to move.
     pub outcomes: Vec<f32>,
-    /// Mean entropy of the policies, in nats.
+    /// Mean entropy of the policies, by weight, in nats.
     pub policy_floor: f32,
 }
 
@@ -120,5 +120,5 @@ fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut 
         weight * policy.iter().filter(|&&p| p > 0.0).map(|p| -p * p.ln()).sum::<f32>()
     };
     let entropies = batch.policies.chunks_exact(G::ACTIONS).zip(&batch.policy_weights).map(entropy);
-    batch.policy_floor = entropies.sum::<f32>() / rows as f32;
+    batch.policy_floor = entropies.sum::<f32>() / batch.policy_weights.iter().sum::<f32>().max(1.0);
 }

@@ -74,8 +74,8 @@ fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> GradientsParams {
 
 /// Mean policy and value loss of some rows, each `[1]`.
 ///
-/// The policy loss is the cross-entropy with the search's visits over the legal moves, weighted by row. The value
-/// loss is the squared error, or the cross-entropy over win, draw and loss.
+/// The policy loss is the cross-entropy with the search's visits over the legal moves, a mean over the rows that have
+/// them. The value loss is the squared error, or the cross-entropy over win, draw and loss, a mean over all rows.
 fn losses(
     network: &Network,
     batch: &TrainingBatch,
@@ -95,13 +95,16 @@ fn losses(
     let output = network.forward(Tensor::from_data(input, device));
 
     let logits = output.logits + matrix(&batch.masks, batch.actions);
+    // Divided by the weight of the whole batch, so that parts of a batch add up to it.
+    let share = n as f32 / batch.rows as f32;
+    let weights: f32 = batch.policy_weights.iter().sum::<f32>().max(1.0);
     let weighted: Vec<f32> = batch
         .policies
         .chunks_exact(batch.actions)
         .zip(&batch.policy_weights)
         .flat_map(|(policy, weight)| policy.iter().map(move |p| p * weight))
         .collect();
-    let policy = -(log_softmax(logits, 1) * matrix(&weighted, batch.actions)).sum() / n as f32;
+    let policy = -(log_softmax(logits, 1) * matrix(&weighted, batch.actions)).sum() / (weights * share);
 
     let outcomes = match head {
         ValueHead::Wdl => -(log_softmax(output.values, 1) * matrix(&batch.outcomes, 3)).sum() / n as f32,
