@@ -446,9 +446,9 @@ mod tests {
             assert_eq!(before, after);
             let mut copy = Tree::new(60, 5);
             assert!(copy.restore(&tree.snapshot()));
-            if after.is_some() {
+            if let Some(after) = after {
                 assert_eq!(tree.root_visits, edge.visits);
-                assert_eq!(after.unwrap(), shape(&copy, 0));
+                assert_eq!(after, shape(&copy, 0));
             }
         }
     }
