@@ -144,7 +144,7 @@ impl Metrics {
                 100.0 * self.draws
             ));
         }
-        if stats.entropy_moves > 50 && self.policy_entropy < 0.02 {
+        if stats.recorded > 50 && self.policy_entropy < 0.02 {
             warnings.push(format!(
                 "the search puts all its visits on one move (entropy {:.3} nats): raise search.c_puct or \
                  search.noise_share, or lower learn.learning_rate if the policy loss jumped",
@@ -234,7 +234,7 @@ mod tests {
             games: 100,
             distinct_games: 90,
             results: [40, 20, 40],
-            entropy_moves: 500,
+            recorded: 500,
             entropy_sum: 400.0,
             ..Stats::default()
         };

@@ -73,7 +73,11 @@ fn train_resume_grade_and_play() {
     }
     for line in fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
         let metrics: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(metrics["simulations"].as_u64().unwrap() > 0 && metrics["policy_loss"].as_f64().unwrap() > 0.0);
+        for key in
+            ["simulations", "evaluations", "policy_loss", "policy_floor", "value_loss", "policy_entropy", "mean_depth"]
+        {
+            assert!(metrics[key].as_f64().unwrap() > 0.0, "{key} in {line}");
+        }
     }
 
     // Again: finished. It says so, repeats the verdict, and changes nothing.

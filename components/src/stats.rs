@@ -30,8 +30,6 @@ pub struct Stats {
     pub results: [u64; 3],
     /// Sum of the policy targets' entropies over recorded moves of finished games, in nats.
     pub entropy_sum: f64,
-    /// Recorded moves of finished games.
-    pub entropy_moves: u64,
     /// Finished games whose list of moves had not been seen since the last reset.
     pub distinct_games: u64,
 }
@@ -54,7 +52,7 @@ impl Stats {
 
     /// Mean entropy of the policy targets, in nats.
     pub fn mean_entropy(&self) -> f64 {
-        ratio(self.entropy_sum, self.entropy_moves)
+        ratio(self.entropy_sum, self.recorded)
     }
 
     /// Mean depth of a descent, in plies.
