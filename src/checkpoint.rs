@@ -3,7 +3,8 @@
 //! `checkpoints/<generation>/` holds
 //! - `weights.safetensors`: the network, under its tensors' names;
 //! - `optimizer.bin`: burn's record of the optimiser, compressed with zstd;
-//! - `state.bin`: the learner's state, the replay buffer and all lanes, in postcard, compressed with zstd.
+//! - `state.bin`: the learner's state, the replay buffer and all lanes, in postcard, compressed with zstd, behind a
+//!   hash of the whole. In it are the hashes of the other two files.
 
 use crate::{
     Error,
@@ -93,12 +94,14 @@ impl<G: Game> Checkpoint<G> {
         let state = State { learner: self.learner, replay: self.replay, lanes: self.lanes, seconds: self.seconds };
         let mut bytes = postcard::to_stdvec(&header).expect("plain data");
         bytes.extend(postcard::to_stdvec(&state).expect("plain data"));
+        let bytes = compress(&bytes);
+        let state = [&hash(&bytes).to_le_bytes()[..], &bytes].concat();
         let write = || -> std::io::Result<()> {
             remove(&partial)?;
             remove(&replaced)?;
             fs::create_dir(&partial)?;
             for (name, contents) in
-                [("weights.safetensors", &weights), ("optimizer.bin", &optimizer), ("state.bin", &compress(&bytes))]
+                [("weights.safetensors", &weights), ("optimizer.bin", &optimizer), ("state.bin", &state)]
             {
                 let mut file = File::create(partial.join(name))?;
                 file.write_all(contents)?;
@@ -139,7 +142,12 @@ impl<G: Game> Checkpoint<G> {
             fs::read(&path).map_err(Error::io("read", &path))
         };
         let optimizer = file("optimizer.bin")?;
-        let bytes = decompress(&file("state.bin")?).map_err(|e| fail(format!("state.bin is damaged ({e})")))?;
+        let bytes = file("state.bin")?;
+        let bytes = match bytes.split_first_chunk::<8>() {
+            Some((stored, rest)) if u64::from_le_bytes(*stored) == hash(rest) => rest,
+            _ => return Err(fail("state.bin is damaged".into())),
+        };
+        let bytes = decompress(bytes).map_err(|e| fail(format!("state.bin is damaged ({e})")))?;
         let (header, rest) = postcard::take_from_bytes::<Header>(&bytes)
             .map_err(|e| fail(format!("state.bin does not begin as one of lockstep ({e})")))?;
         if header.format != FORMAT {
@@ -247,10 +255,7 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = zstd::Encoder::new(vec![], 1).expect("memory for compression");
-    encoder.include_checksum(true).expect("checksums are always available");
-    encoder.write_all(bytes).expect("writing to memory");
-    encoder.finish().expect("writing to memory")
+    zstd::encode_all(bytes, 1).expect("writing to memory")
 }
 
 fn decompress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -102,7 +102,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a_damaged_checkpoint_is_an_error(file in 0..3usize, at in any::<prop::sample::Index>(), cut in any::<bool>(), bit in 0..8u8) {
