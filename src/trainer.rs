@@ -168,22 +168,16 @@ impl<G: Game> Trainer<G> {
 /// When the folder cannot be used, or its newest checkpoint does not fit.
 pub fn open<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Trainer<G>, Error> {
     folder.create()?;
-    match checkpoint::newest(folder)? {
-        None => {
-            write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
-            metrics::truncate(&folder.metrics(), 0)?;
-            Ok(Trainer::new(config, place))
-        }
-        Some(path) => {
-            let run = Trainer::resume(config, place, Checkpoint::read(&path)?).map_err(|e| match e {
-                Error::Systems(e) => Error::Checkpoint { path: path.clone(), message: e.to_string() },
-                e => e,
-            })?;
-            write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
-            metrics::truncate(&folder.metrics(), run.generation())?;
-            Ok(run)
-        }
-    }
+    let run = match checkpoint::newest(folder)? {
+        None => Trainer::new(config, place),
+        Some(path) => Trainer::resume(config, place, Checkpoint::read(&path)?).map_err(|e| match e {
+            Error::Systems(e) => Error::Checkpoint { path, message: e.to_string() },
+            e => e,
+        })?,
+    };
+    write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
+    metrics::truncate(&folder.metrics(), run.generation())?;
+    Ok(run)
 }
 
 /// Writes the records of some games of a generation as text: a line for each game.

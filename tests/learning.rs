@@ -10,7 +10,6 @@ fn match_percent(first: Box<dyn Evaluator>, second: Box<dyn Evaluator>, games: u
     let mut world = World::new();
     // Few simulations, so that knowledge counts, and random openings, so that no two games are equal.
     let search = SearchConfig { opening_plies: 2, ..SearchConfig::default().to_win(2) };
-    let search = SearchConfig { opening_plies: 2, ..search };
     let agents = vec![(first, search.clone()), (second, search)];
     insert_lanes::<TicTacToe, Puct>(&mut world, &LanesConfig { count: 32, ..Default::default() }, 3, agents);
     world.insert_resource(FinishedGames::new(games));

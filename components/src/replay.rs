@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Merge, ReplayConfig},
-    game::{Action, Game, Outcome},
+    game::{Action, Game},
     lane::{LaneRng, Trajectory},
 };
 use bevy_ecs::prelude::*;
@@ -68,10 +68,7 @@ impl<G: Game> Replay<G> {
             self.policies.extend(policy);
             self.added += 1;
         }
-        while self.samples.len() > self.window {
-            let old = self.samples.pop_front().expect("not empty");
-            self.policies.drain(..old.policy_len as usize);
-        }
+        self.set_window(self.window);
     }
 
     /// Positions in the buffer.
@@ -229,20 +226,10 @@ impl<G: Game> Dataset<G> {
     }
 }
 
-/// Reads a result of the first player back from 1, 0 or -1.
-pub fn outcome_of(result: i8) -> Option<Outcome> {
-    Some(match result {
-        1 => Outcome::Win,
-        0 => Outcome::Draw,
-        -1 => Outcome::Loss,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{games::TicTacToe, lane::Ply};
+    use crate::{game::Outcome, games::TicTacToe, lane::Ply};
 
     fn game(moves: &[Action], outcome: Outcome) -> Trajectory<TicTacToe> {
         let mut game = Trajectory::default();

@@ -1,5 +1,6 @@
 //! What a run counts.
 
+use crate::tree::Tree;
 use bevy_ecs::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,13 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Takes what a tree has counted since it was last asked.
+    pub fn take_from(&mut self, tree: &mut Tree) {
+        self.simulations += u64::from(std::mem::take(&mut tree.simulations));
+        self.terminals += u64::from(std::mem::take(&mut tree.terminals));
+        self.depth_sum += u64::from(std::mem::take(&mut tree.depth_sum));
+    }
+
     /// Rows that carried a leaf, of those that the devices computed; 1 is a full batch.
     pub fn batch_fill(&self) -> f64 {
         ratio(self.evaluations as f64, self.computed)

@@ -73,9 +73,7 @@ pub fn act<G: Game>(
     for (lane, game) in games.iter_mut().enumerate() {
         let trees = &mut trees[lane * per_lane..(lane + 1) * per_lane];
         for tree in trees.iter_mut() {
-            stats.simulations += u64::from(std::mem::take(&mut tree.simulations));
-            stats.terminals += u64::from(std::mem::take(&mut tree.terminals));
-            stats.depth_sum += u64::from(std::mem::take(&mut tree.depth_sum));
+            stats.take_from(tree);
         }
         if let Some(outcome) = game.finished {
             count(&mut stats, &mut finished, game, outcome, seats[lane]);

@@ -82,9 +82,7 @@ pub fn answer<G: Game>(
     let questions = &mut *questions;
     questions.asked.resize(lanes.len(), None);
     for ((lane, tree), (position, rng)) in trees.bypass_change_detection().iter_mut().enumerate().zip(lanes) {
-        stats.simulations += u64::from(std::mem::take(&mut tree.simulations));
-        stats.terminals += u64::from(std::mem::take(&mut tree.terminals));
-        stats.depth_sum += u64::from(std::mem::take(&mut tree.depth_sum));
+        stats.take_from(tree);
         if tree.state == TreeState::Complete {
             let asked = questions.asked[lane].take().expect("a complete search was asked for");
             questions.answers[asked] = Some(report(tree, rng));
