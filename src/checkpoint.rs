@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Raised when the format changes, so that an old program refuses a new checkpoint and the other way round.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is in `state.bin`.
 #[derive(Serialize, Deserialize)]

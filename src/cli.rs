@@ -166,6 +166,14 @@ pub struct BenchArgs {
     /// Where the network runs: auto, cpu, flex, cuda or vulkan
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// Nanoseconds of each stage of a tick for each simulation (search, selfplay)
+    #[arg(long)]
+    pub stages: bool,
+    /// Change a key of the configuration: section.key=value. May be given several times.
+    ///
+    /// `search` measures plain search: without solver and cache, unless they are set here.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Seconds to measure for, after a warm-up
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,

@@ -4,9 +4,9 @@ use crate::Error;
 use burn::tensor::Device;
 use lockstep_components::{
     Game,
-    config::{Config, DeviceKind},
+    config::{Config, DeviceKind, LanesConfig},
 };
-use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator};
+use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, setup::cohorts_of};
 
 /// Where the network runs, and how that place wants its batches.
 #[derive(Clone, Debug)]
@@ -85,6 +85,12 @@ fn vulkan() -> Option<Place> {
 }
 
 impl Place {
+    /// The same lanes with as many batches in flight as are best here, unless the configuration says how many.
+    pub fn lanes(&self, lanes: &LanesConfig) -> LanesConfig {
+        let best = if self.evaluation == Evaluation::BurnPadded { 2 } else { 1 };
+        LanesConfig { in_flight: if lanes.in_flight == 0 { best } else { lanes.in_flight }, ..lanes.clone() }
+    }
+
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
@@ -108,8 +114,9 @@ fn padded_sizes(capacity: usize) -> Vec<usize> {
 }
 
 /// Rows of a batch at most.
-pub fn batch_capacity(config: &Config) -> usize {
-    config.lanes.count as usize * config.lanes.leaves_per_tree as usize
+pub fn batch_capacity<G: Game>(config: &Config, place: &Place) -> usize {
+    let lanes = place.lanes(&config.lanes);
+    cohorts_of::<G>(&lanes, &config.search).size() * config.lanes.leaves_per_tree as usize
 }
 
 /// Runs `work` on a pool of so many threads; 0 takes as many as the machine has cores.

@@ -66,7 +66,7 @@ impl Display {
             "{} simulations/s  {} evaluations/s  batch {:.0} ({:.0} % full)  length {:.1}  first player {:.2}",
             per_second(stats.simulations),
             per_second(stats.evaluations),
-            stats.evaluations as f64 / stats.ticks.max(1) as f64,
+            stats.mean_batch(),
             100.0 * stats.batch_fill(),
             stats.mean_length(),
             stats.first_player_score(),

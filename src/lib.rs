@@ -15,6 +15,7 @@ pub mod folder;
 pub mod metrics;
 pub mod oracle;
 pub mod settings;
+pub mod stages;
 pub mod trainer;
 
 pub use error::Error;

@@ -39,11 +39,20 @@ pub struct Metrics {
     pub simulations: u64,
     /// Positions evaluated by the network.
     pub evaluations: u64,
+    /// Share of the simulations whose evaluation was in the cache.
+    #[serde(default)]
+    pub cache_hits: f64,
+    /// Share of the leaves of batches that shared the row of an equal one.
+    #[serde(default)]
+    pub duplicates: f64,
+    /// Share of the searches whose root was proven.
+    #[serde(default)]
+    pub proven: f64,
     /// Share of the computed rows that carried a position.
     pub batch_fill: f64,
     /// Mean rows of a batch.
     pub mean_batch: f64,
-    /// Share of the simulations that ended at the end of a game.
+    /// Share of the simulations that ended at the end of a game or in a proven result.
     pub terminal_share: f64,
     /// Mean depth of a simulation, in plies.
     pub mean_depth: f64,
@@ -73,6 +82,7 @@ pub struct Metrics {
 }
 
 /// What [`Metrics::new`] needs beside the counts.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Learned {
     /// Steps of the generation.
     pub steps: u64,
@@ -105,8 +115,11 @@ impl Metrics {
             policy_entropy: stats.mean_entropy(),
             simulations: stats.simulations,
             evaluations: stats.evaluations,
+            cache_hits: stats.cache_hits as f64 / stats.simulations.max(1) as f64,
+            duplicates: stats.duplicates as f64 / (stats.evaluations + stats.duplicates).max(1) as f64,
+            proven: stats.proven as f64 / stats.moves.max(1) as f64,
             batch_fill: stats.batch_fill(),
-            mean_batch: stats.evaluations as f64 / stats.ticks.max(1) as f64,
+            mean_batch: stats.mean_batch(),
             terminal_share: stats.terminals as f64 / stats.simulations.max(1) as f64,
             mean_depth: stats.mean_depth(),
             steps: learned.steps,

@@ -45,10 +45,11 @@ impl<G: Game> Trainer<G> {
     pub fn new(config: &Config, place: &Place) -> Self {
         let mut world = World::new();
         let learner = Learner::new::<G>(config, &place.device);
-        let factory = place.evaluators::<G>(device::batch_capacity(config));
+        let lanes = place.lanes(&config.lanes);
+        let factory = place.evaluators::<G>(device::batch_capacity::<G>(config, place));
         let evaluator = factory.0(&learner.network);
         let agents = vec![(evaluator, config.search.clone())];
-        insert_lanes::<G, Puct>(&mut world, &config.lanes, config.run.seed, agents);
+        insert_lanes::<G, Puct>(&mut world, &lanes, config.run.seed, agents);
         world.insert_resource(FinishedGames::new(config.run.recorded_games));
         world.insert_resource(Replay::<G>::new(config.replay.window));
         world.insert_resource(Sampling(config.replay.clone()));
@@ -68,9 +69,7 @@ impl<G: Game> Trainer<G> {
         let mut run = Self::new(config, place);
         let Checkpoint { tensors, optimizer, learner: state, replay, lanes, seconds } = checkpoint;
         let replay = check_replay(replay, config.replay.window)?;
-        lanes.restore(&mut run.world)?;
         run.world.insert_resource(replay);
-        run.world.resource_mut::<FinishedGames>().limit = config.run.recorded_games;
         run.world.resource_scope(|world, mut learner: Mut<Learner>| -> Result<(), Error> {
             learner.network = learner.network.clone().with_tensors(tensors)?;
             learner.restore(state, optimizer)?;
@@ -79,6 +78,9 @@ impl<G: Game> Trainer<G> {
             world.resource_mut::<lockstep_systems::Agents>().0[0].evaluator = evaluator;
             Ok(())
         })?;
+        // After the network, which a batch in flight is given to again.
+        lanes.restore(&mut run.world)?;
+        run.world.resource_mut::<FinishedGames>().limit = config.run.recorded_games;
         run.seconds = seconds;
         Ok(run)
     }

@@ -49,6 +49,17 @@ fn tictactoe_with_fast_searches() {
 }
 
 #[test]
+fn cohorts_with_two_batches_in_flight() {
+    let overrides = ["lanes.cohort=5", "lanes.in_flight=2", "search.cache_mb=1", "search.solver=true"];
+    same_on_any_number_of_threads::<TicTacToe>(&small(&overrides));
+}
+
+#[test]
+fn neither_solver_nor_cache() {
+    same_on_any_number_of_threads::<TicTacToe>(&small(&["search.solver=false", "search.cache_mb=0", "lanes.cohort=6"]));
+}
+
+#[test]
 fn connect_four_with_a_resnet_and_several_leaves() {
     let overrides = ["game.name=connect_four", "network.kind=resnet", "network.blocks=2", "lanes.leaves_per_tree=4"];
     let overrides = [&overrides[..], &["run.games=16", "run.generations=2", "learn.accumulation=3"]].concat();

@@ -31,10 +31,10 @@ fn dump(tree: &Tree, node: u32, depth: usize, out: &mut String) {
     }
 }
 
-fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32) {
+fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32, solver: bool) {
     let mut world = World::new();
-    let search = SearchConfig { simulations: 120, ..Default::default() };
-    let lanes = LanesConfig { count: 1, leaves_per_tree };
+    let search = SearchConfig { simulations: 120, solver, cache_mb: 0, ..Default::default() };
+    let lanes = LanesConfig { count: 1, leaves_per_tree, ..Default::default() };
     insert_lanes::<G, Puct>(&mut world, &lanes, 11, vec![(Box::new(Uniform::default()), search)]);
     let position: G = position.parse().unwrap();
     world.query::<&mut Position<G>>().single_mut(&mut world).unwrap().0 = position;
@@ -44,10 +44,13 @@ fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32) {
         run_tick(&mut world).unwrap();
     }
     let tree = trees.single(&world).unwrap();
-    assert_eq!(tree.simulations_at_root(), 120);
+    assert!(tree.simulations_at_root() == 120 || tree.proven.is_some());
     let visits: u32 = tree.root_edges().iter().map(|e| e.visits).sum();
-    assert_eq!(visits, 120, "every simulation passes through one root edge");
+    assert_eq!(visits, tree.simulations_at_root(), "every simulation passes through one root edge");
     let mut found = format!("root visits {} value_sum {:?}\n", tree.root_visits, tree.root_value_sum);
+    if let Some(outcome) = tree.proven {
+        found += &format!("proven {outcome:?}\n");
+    }
     dump(tree, 0, 0, &mut found);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let Ok(expected) = std::fs::read_to_string(&path) else {
@@ -59,15 +62,20 @@ fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32) {
 
 #[test]
 fn tictactoe_one_leaf() {
-    check::<TicTacToe>("tictactoe.txt", "x../.o./...", 1);
+    check::<TicTacToe>("tictactoe.txt", "x../.o./...", 1, false);
 }
 
 #[test]
 fn tictactoe_eight_leaves() {
-    check::<TicTacToe>("tictactoe_8_leaves.txt", "x../.o./...", 8);
+    check::<TicTacToe>("tictactoe_8_leaves.txt", "x../.o./...", 8, false);
 }
 
 #[test]
 fn connect_four_one_leaf() {
-    check::<ConnectFour>("connect_four.txt", "4444326555", 1);
+    check::<ConnectFour>("connect_four.txt", "4444326555", 1, false);
+}
+
+#[test]
+fn tictactoe_with_a_solver() {
+    check::<TicTacToe>("tictactoe_solver.txt", "x../.o./..x", 1, true);
 }

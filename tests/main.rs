@@ -8,6 +8,7 @@ mod learning;
 mod networks;
 mod readme;
 mod resume;
+mod search;
 
 use lockstep::{components::Config, settings};
 

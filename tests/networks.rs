@@ -91,7 +91,8 @@ impl Evaluator for Broken {
 fn nan_stops_the_tick_and_stays() {
     let mut world = World::new();
     let lanes = LanesConfig { count: 4, ..Default::default() };
-    insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(Box::new(Broken(0)), SearchConfig::default())]);
+    let search = SearchConfig { cache_mb: 0, ..Default::default() };
+    insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(Box::new(Broken(0)), search)]);
     world.add_schedule(tick_schedule::<TicTacToe, Puct>());
     for _ in 0..3 {
         run_tick(&mut world).unwrap();

@@ -48,9 +48,18 @@ fn written(path: &Path) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn stopped_anywhere_it_ends_the_same() {
-    let config = small(&["run.checkpoint_every=2", "run.generations=4"]);
+    ends_the_same(&small(&["run.checkpoint_every=2", "run.generations=4"]));
+}
+
+#[test]
+fn stopped_with_a_batch_in_flight_it_ends_the_same() {
+    let cohorts = ["lanes.cohort=6", "lanes.in_flight=2", "search.cache_mb=1"];
+    ends_the_same(&small(&[&cohorts[..], &["run.checkpoint_every=2", "run.generations=4"]].concat()));
+}
+
+fn ends_the_same(config: &Config) {
     let whole = tempfile::tempdir().unwrap();
-    let weights = run(&config, whole.path(), usize::MAX, false).unwrap();
+    let weights = run(config, whole.path(), usize::MAX, false).unwrap();
     let expected = written(whole.path());
     assert_eq!(expected.0.len(), 4);
     let mut rng = lockstep_components::LaneRng::new(5, 5);
@@ -58,12 +67,12 @@ fn stopped_anywhere_it_ends_the_same() {
         // Saved stops, in the middle of games and of learning, and kills, which fall back to a checkpoint.
         let parts = tempfile::tempdir().unwrap();
         let found = loop {
-            if let Some(weights) = run(&config, parts.path(), 1 + rng.below(150), rng.below(2) == 0) {
+            if let Some(weights) = run(config, parts.path(), 1 + rng.below(150), rng.below(2) == 0) {
                 break weights;
             }
         };
         assert!(found == weights, "round {round}: other weights than in one go");
-        assert!(written(parts.path()) == expected, "round {round}: other metrics or games than in one go");
+        assert_eq!(written(parts.path()), expected, "round {round}: other metrics or games than in one go");
     }
 }
 

@@ -55,6 +55,13 @@ pub struct LanesConfig {
     /// Leaves that each tree sends to the network in one tick, 1 to 256. Default 1.
     /// More fill the batch when there are few lanes; the search then decides with virtual losses instead of values.
     pub leaves_per_tree: u32,
+    /// Lanes that advance together before the next ones have their turn, 0 to 65,536. Default 0: as many as keep their
+    /// trees in the processor's cache, or half of all when two batches are in flight. They share a batch, so fewer make
+    /// smaller batches.
+    pub cohort: u32,
+    /// Batches on their way at the same time, 0 to 2. Default 0: 2 on a GPU, which works on one while the next is
+    /// prepared; 1 on the CPU, which does both itself.
+    pub in_flight: u32,
 }
 
 /// `[search]`
@@ -93,6 +100,12 @@ pub struct SearchConfig {
     /// Value taken off a path for each leaf in flight, 0 to 10. Default 1.
     /// Only with several leaves per tree; higher spreads them more widely.
     pub virtual_loss: f32,
+    /// Whether wins, draws and losses that the search has proven go up the tree: proven moves are played or avoided,
+    /// and a search ends when its root is proven (MCTS-Solver, Winands et al. 2008). Default true.
+    pub solver: bool,
+    /// Megabytes of evaluations that are kept for positions that come again, 0 to 1,000,000. Default 64.
+    /// With 0 every leaf is evaluated, and equal leaves of a batch do not share a row either.
+    pub cache_mb: u32,
 }
 
 /// First-play urgency: the value that PUCT gives to a move without visits.
@@ -320,7 +333,7 @@ impl Default for GameConfig {
 
 impl Default for LanesConfig {
     fn default() -> Self {
-        Self { count: 256, leaves_per_tree: 1 }
+        Self { count: 256, leaves_per_tree: 1, cohort: 0, in_flight: 0 }
     }
 }
 
@@ -340,6 +353,8 @@ impl Default for SearchConfig {
             opening_plies: 0,
             keep_subtree: true,
             virtual_loss: 1.0,
+            solver: true,
+            cache_mb: 64,
         }
     }
 }
@@ -426,6 +441,8 @@ impl Config {
         let Self { lanes, search, network, replay, learn, run, .. } = self;
         within("lanes.count", lanes.count, 1, 65_536)?;
         within("lanes.leaves_per_tree", lanes.leaves_per_tree, 1, 256)?;
+        within("lanes.cohort", lanes.cohort, 0, 65_536)?;
+        within("lanes.in_flight", lanes.in_flight, 0, 2)?;
         within("search.simulations", search.simulations, 1, 1_000_000)?;
         within("search.fast_simulations", search.fast_simulations, 0, search.simulations)?;
         within("search.full_search_chance", search.full_search_chance, 1e-6, 1.0)?;
@@ -441,6 +458,7 @@ impl Config {
         within("search.temperature_plies", search.temperature_plies, 0, 10_000)?;
         within("search.opening_plies", search.opening_plies, 0, 1_000)?;
         within("search.virtual_loss", search.virtual_loss, 0.0, 10.0)?;
+        within("search.cache_mb", search.cache_mb, 0, 1_000_000)?;
         within("network.channels", network.channels, 1, 4_096)?;
         within("network.blocks", network.blocks, 1, 100)?;
         within("network.head_channels", network.head_channels, 1, 4_096)?;

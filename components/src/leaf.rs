@@ -2,6 +2,7 @@
 
 use crate::game::Game;
 use bevy_ecs::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// The tree that this pending evaluation belongs to.
 #[derive(Component, Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub struct LeafOf(pub Entity);
 pub struct Leaves(Vec<Entity>);
 
 /// Whether a leaf waits for an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeafState {
     /// Nothing to evaluate in this tick.
     Idle,
@@ -28,10 +29,16 @@ pub enum LeafState {
 }
 
 /// One position on its way to the network and back.
-#[derive(Component, Clone, Copy, Debug)]
+#[derive(Component, Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
 pub struct Leaf<G: Game> {
     /// The position to evaluate.
     pub position: G,
+    /// The same as the network is asked: the canonical one of its symmetric forms when evaluations are shared, so that
+    /// an evaluation does not depend on which of them came first.
+    pub asked: G,
+    /// The symmetry that leads from `position` to `asked`.
+    pub symmetry: u8,
     /// Cell of the edge that leads to it, or [`crate::tree::ROOT`] when the root itself is to be expanded.
     /// The path back to the root is found through the nodes' parents.
     pub edge: u32,
@@ -43,6 +50,8 @@ pub struct Leaf<G: Game> {
 
 impl<G: Game> Default for Leaf<G> {
     fn default() -> Self {
-        Self { position: G::start(), edge: crate::tree::ROOT, node: 0, state: LeafState::Idle }
+        let start = G::start();
+        let edge = crate::tree::ROOT;
+        Self { position: start, asked: start, symmetry: 0, edge, node: 0, state: LeafState::Idle }
     }
 }

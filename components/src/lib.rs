@@ -24,10 +24,12 @@
 //! | [`lane`] | the components of a lane |
 //! | [`tree`] | the search tree: nodes and edges packed in one slab |
 //! | [`leaf`] | a pending evaluation |
+//! | [`cache`] | evaluations of positions that may come again |
 //! | [`replay`] | finished games as compact positions, and the dataset drawn from them |
 //! | [`config`] | every key of a configuration, its default and its bounds |
 //! | [`stats`] | what a run counts |
 
+pub mod cache;
 pub mod config;
 pub mod game;
 pub mod games;
@@ -37,6 +39,7 @@ pub mod replay;
 pub mod stats;
 pub mod tree;
 
+pub use cache::{Cache, Caches};
 pub use config::Config;
 pub use game::{Action, Game, Outcome, Player};
 pub use lane::{GameRecord, Lane, LaneRng, Ply, Position, Seats, Trajectory};

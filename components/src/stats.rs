@@ -11,9 +11,17 @@ pub struct Stats {
     pub ticks: u64,
     /// Simulations: descents that ended in a backup.
     pub simulations: u64,
-    /// Simulations that ended in a finished game and needed no evaluation.
+    /// Simulations that ended in a finished game or a proven result, and needed no evaluation.
     pub terminals: u64,
-    /// Rows of batches that carried a leaf.
+    /// Simulations and new roots whose evaluation was in the cache.
+    pub cache_hits: u64,
+    /// Leaves that shared the row of an equal one in the same batch.
+    pub duplicates: u64,
+    /// Searches that ended because their root was proven.
+    pub proven: u64,
+    /// Batches.
+    pub batches: u64,
+    /// Rows of batches: positions that the network was asked for.
     pub evaluations: u64,
     /// Rows that the devices computed, padding included.
     pub computed: u64,
@@ -40,12 +48,19 @@ impl Stats {
     pub fn take_from(&mut self, tree: &mut Tree) {
         self.simulations += u64::from(std::mem::take(&mut tree.simulations));
         self.terminals += u64::from(std::mem::take(&mut tree.terminals));
+        self.cache_hits += u64::from(std::mem::take(&mut tree.cache_hits));
+        self.proven += u64::from(std::mem::take(&mut tree.proofs));
         self.depth_sum += u64::from(std::mem::take(&mut tree.depth_sum));
     }
 
-    /// Rows that carried a leaf, of those that the devices computed; 1 is a full batch.
+    /// Rows that carried a position, of those that the devices computed; 1 is a full batch.
     pub fn batch_fill(&self) -> f64 {
         ratio(self.evaluations as f64, self.computed)
+    }
+
+    /// Mean rows of a batch.
+    pub fn mean_batch(&self) -> f64 {
+        ratio(self.evaluations as f64, self.batches)
     }
 
     /// Mean plies of a finished game.

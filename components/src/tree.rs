@@ -4,7 +4,7 @@ mod edge;
 
 pub use edge::{Child, Edge};
 
-use crate::game::Action;
+use crate::game::{Action, Outcome};
 use bevy_ecs::prelude::*;
 use edge::{FIRST_MARK, PENDING};
 use serde::{Deserialize, Serialize};
@@ -61,12 +61,18 @@ pub struct Tree {
     pub root_visits: u32,
     /// Sum of the values at the root, for the player to move there.
     pub root_value_sum: f32,
+    /// The result of the root for the player to move there, once the search has proven it.
+    pub proven: Option<Outcome>,
     /// What the tree is doing.
     pub state: TreeState,
     /// Simulations since the counters were last taken.
     pub simulations: u32,
-    /// Of these, the ones that ended in a finished game.
+    /// Of these, the ones that ended in a known result.
     pub terminals: u32,
+    /// Of these, the ones whose evaluation was in the cache.
+    pub cache_hits: u32,
+    /// Roots that were proven.
+    pub proofs: u32,
     /// Depths of these, summed.
     pub depth_sum: u32,
 }
@@ -77,6 +83,7 @@ pub struct TreeSnapshot {
     cells: Vec<Edge>,
     root_visits: u32,
     root_value_sum: f32,
+    proven: Option<Outcome>,
     state: TreeState,
 }
 
@@ -93,9 +100,12 @@ impl Tree {
             top: 0,
             root_visits: 0,
             root_value_sum: 0.0,
+            proven: None,
             state: TreeState::Empty,
             simulations: 0,
             terminals: 0,
+            cache_hits: 0,
+            proofs: 0,
             depth_sum: 0,
         }
     }
@@ -115,6 +125,7 @@ impl Tree {
         self.top = 0;
         self.root_visits = 0;
         self.root_value_sum = 0.0;
+        self.proven = None;
         self.state = TreeState::Empty;
     }
 
@@ -151,6 +162,12 @@ impl Tree {
         &self.cells[first..first + self.cells[node as usize].child as usize]
     }
 
+    /// The edge at a cell: edge `i` of node `n` is at `n + 1 + i`.
+    #[inline]
+    pub fn edge(&self, cell: u32) -> &Edge {
+        &self.cells[cell as usize]
+    }
+
     /// The same, to change.
     #[inline]
     pub fn edges_mut(&mut self, node: u32) -> &mut [Edge] {
@@ -159,7 +176,7 @@ impl Tree {
         &mut self.cells[first..first + count]
     }
 
-    /// The edge at a cell: edge `i` of node `n` is at `n + 1 + i`.
+    /// The edge at a cell, to change.
     #[inline]
     pub fn edge_mut(&mut self, cell: u32) -> &mut Edge {
         &mut self.cells[cell as usize]
@@ -177,9 +194,28 @@ impl Tree {
         if self.is_empty() { &[] } else { self.edges(0) }
     }
 
-    /// Mean value at the root, for the player to move there; 0 without visits.
+    /// Value of the root for the player to move there: its result if it is proven, else the mean; 0 without visits.
     pub fn root_value(&self) -> f32 {
+        if let Some(outcome) = self.proven {
+            return outcome.value();
+        }
         if self.root_visits == 0 { 0.0 } else { self.root_value_sum / self.root_visits as f32 }
+    }
+
+    /// The result of a node for the player to move there, if that of its moves is known: a win if one wins, else the best
+    /// one if all are known.
+    #[inline]
+    pub fn known(&self, node: u32) -> Option<Outcome> {
+        let mut best = Some(Outcome::Loss);
+        for edge in self.edges(node) {
+            match edge.known() {
+                Some(Outcome::Win) => return Some(Outcome::Win),
+                Some(Outcome::Draw) => best = best.map(|_| Outcome::Draw),
+                Some(Outcome::Loss) => {}
+                None => best = None,
+            }
+        }
+        best
     }
 
     /// Simulations that have passed through the root, those of a kept sub-tree included.
@@ -192,7 +228,8 @@ impl Tree {
     /// Without such a child the tree is cleared.
     ///
     /// Works in place in two passes over the nodes in order: the first leaves in each header where its node goes,
-    /// the second moves them. Both rely on children lying behind their parents.
+    /// the second moves them. Both rely on children lying behind their parents. Nodes that no edge leads to any more,
+    /// because the result of the edge is proven, are dropped.
     ///
     /// # Panics
     /// If a leaf is in flight.
@@ -214,7 +251,7 @@ impl Tree {
             if node as u32 == root {
                 self.cells[node] = Edge { value_sum: f32::from_bits(0), ..Edge::header(0, ROOT, count) };
                 top = 1 + count;
-            } else if parent_to == u32::MAX {
+            } else if parent_to == u32::MAX || self.cells[parent_edge as usize].child != node as u32 {
                 self.cells[node].value_sum = gone;
             } else {
                 let header = Edge::header(parent_to, parent_edge - parent + parent_to, count);
@@ -244,6 +281,7 @@ impl Tree {
         self.top = top;
         self.root_visits = edge.visits;
         self.root_value_sum = -edge.value_sum;
+        self.proven = None;
         self.state = TreeState::Expanded;
     }
 
@@ -253,6 +291,7 @@ impl Tree {
             cells: self.cells[..self.top as usize].to_vec(),
             root_visits: self.root_visits,
             root_value_sum: self.root_value_sum,
+            proven: self.proven,
             state: self.state,
         }
     }
@@ -267,6 +306,7 @@ impl Tree {
         self.top = snapshot.cells.len() as u32;
         self.root_visits = snapshot.root_visits;
         self.root_value_sum = snapshot.root_value_sum;
+        self.proven = snapshot.proven;
         self.state = snapshot.state;
         true
     }
@@ -285,7 +325,9 @@ impl TreeSnapshot {
                 header.policy == ROOT
             } else {
                 let edge = self.cells.get(header.policy as usize);
-                (header.visits as usize) < node && edge.is_some_and(|edge| edge.child == node as u32)
+                // The edge leads here, or its result is proven and nothing leads here any more.
+                let leads = |edge: &Edge| edge.child == node as u32 || edge.known().is_some();
+                (header.visits as usize) < node && edge.is_some_and(leads)
             };
             let child_fits = |edge: &Edge| edge.child >= FIRST_MARK || self.cells.get(edge.child as usize).is_some();
             if !parent_fits || !edges.iter().all(child_fits) {

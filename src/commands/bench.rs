@@ -1,9 +1,11 @@
 use crate::{
     Error,
     cli::{BenchArgs, BenchKind},
+    checkpoint::Seconds,
     device::{self, Place},
-    metrics::count,
+    metrics::{Learned, Metrics, count},
     settings,
+    stages::{STAGES, StageTimes, time_stages},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
@@ -13,7 +15,7 @@ use lockstep_systems::{
     run_tick, tick_schedule,
 };
 use serde_json::{Map, Value, json};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// `lockstep bench`
 pub fn run(args: BenchArgs) -> Result<(), Error> {
@@ -34,7 +36,7 @@ impl GameVisitor for Bench {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let args = self.0;
-        let overrides = [
+        let mut overrides = vec![
             format!("game.name={}", G::NAME),
             format!("lanes.count={}", args.lanes),
             format!("search.simulations={}", args.simulations),
@@ -43,6 +45,10 @@ impl GameVisitor for Bench {
             format!("learn.batch_size={}", args.batch),
             format!("run.device={}", args.device),
         ];
+        if args.what == BenchKind::Search {
+            overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
+        }
+        overrides.extend(args.set.iter().cloned());
         let mut config = settings::parse("", "bench", &overrides)?;
         config.network.kind = args.network;
         let place = device::place(config.run.device)?;
@@ -65,64 +71,99 @@ impl GameVisitor for Bench {
         }
         put("threads", rayon::current_num_threads().into());
         let rates = match args.what {
-            BenchKind::Search => ticks::<G>(&config, Box::new(Uniform::default()), args.seconds, false)?,
-            BenchKind::Selfplay => ticks::<G>(&config, evaluator::<G>(&config, &place), args.seconds, true)?,
+            BenchKind::Search => ticks::<G>(&config, &place, Box::new(Uniform::default()), &args)?,
+            BenchKind::Selfplay => ticks::<G>(&config, &place, evaluator::<G>(&config, &place), &args)?,
             BenchKind::Network => network::<G>(&config, &place, args.batch, args.seconds)?,
             BenchKind::Train => train::<G>(&config, &place, args.seconds)?,
         };
         for (name, rate) in &rates {
-            put(name, json!(rate.round()));
+            put(name, json!(if *rate < 100.0 { (rate * 1000.0).round() / 1000.0 } else { rate.round() }));
         }
         if args.json {
             println!("{}", Value::Object(line));
         } else {
-            let settings = line.iter().filter(|(key, _)| !key.ends_with("_second")).skip(1);
+            let measured = |key: &str| rates.iter().any(|(name, _)| name == key);
+            let settings = line.iter().filter(|(key, _)| !measured(key)).skip(1);
             let settings = settings.map(|(key, value)| format!("{key} {}", value.to_string().trim_matches('"')));
             println!("{}", settings.collect::<Vec<_>>().join(", "));
             for (name, rate) in rates {
-                println!("  {:<26} {:>10}", name.replace('_', " "), count(rate));
+                let number = if name.starts_with("ns_") || rate < 100.0 { format!("{rate:.2}") } else { count(rate) };
+                println!("  {:<34} {number:>10}", name.replace('_', " "));
             }
         }
         Ok(())
     }
 }
 
-type Rates = Vec<(&'static str, f64)>;
+type Rates = Vec<(String, f64)>;
 
 fn evaluator<G: Game>(config: &Config, place: &Place) -> Box<dyn Evaluator> {
     let network = Network::init::<G>(&config.network, 1, &place.device);
-    place.evaluators::<G>(device::batch_capacity(config)).0(&network)
+    place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&network)
 }
 
 /// Rates of ticks after a warm-up in which every lane gets into the middle of a game. Each counter's rate is the
 /// median over ten stretches of time.
-fn ticks<G: Game>(config: &Config, evaluator: Box<dyn Evaluator>, seconds: f64, network: bool) -> Result<Rates, Error> {
+fn ticks<G: Game>(
+    config: &Config,
+    place: &Place,
+    evaluator: Box<dyn Evaluator>,
+    args: &BenchArgs,
+) -> Result<Rates, Error> {
+    let seconds = args.seconds;
     let mut world = World::new();
-    insert_lanes::<G, Puct>(&mut world, &config.lanes, 1, vec![(evaluator, config.search.clone())]);
-    world.add_schedule(tick_schedule::<G, Puct>());
-    let stretch = |world: &mut World, time: Duration| -> Result<[f64; 4], Error> {
-        *world.resource_mut::<Stats>() = Stats::default();
+    let lanes = place.lanes(&config.lanes);
+    insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(evaluator, config.search.clone())]);
+    let mut tick = tick_schedule::<G, Puct>();
+    time_stages(&mut tick);
+    world.add_schedule(tick);
+    world.init_resource::<StageTimes>();
+    let run = |world: &mut World, time: f64| -> Result<f64, Error> {
         let start = Instant::now();
-        while start.elapsed() < time {
+        while start.elapsed().as_secs_f64() < time {
             run_tick(world)?;
         }
-        let spent = start.elapsed().as_secs_f64();
-        let s = world.resource::<Stats>();
-        Ok([s.simulations, s.evaluations, s.moves, s.games].map(|n| n as f64 / spent))
+        Ok(start.elapsed().as_secs_f64())
     };
-    stretch(&mut world, Duration::from_secs_f64((seconds * 0.3).min(3.0)))?;
-    let mut stretches = vec![];
+    run(&mut world, (seconds * 0.3).min(3.0))?;
+    *world.resource_mut::<Stats>() = Stats::default();
+    world.resource_mut::<StageTimes>().take();
+    let (mut stretches, mut spent, mut before) = (vec![], 0.0, Stats::default());
     for _ in 0..10 {
-        stretches.push(stretch(&mut world, Duration::from_secs_f64(seconds / 10.0))?);
+        let time = run(&mut world, seconds / 10.0)?;
+        let now = world.resource::<Stats>().clone();
+        stretches.push([
+            (now.simulations - before.simulations) as f64 / time,
+            (now.evaluations - before.evaluations) as f64 / time,
+        ]);
+        (spent, before) = (spent + time, now);
     }
+    let all = before;
     let rate = |i: usize| median(stretches.iter().map(|s| s[i]).collect());
-    // Moves and games are counted when games end: too rarely for stretches of a slow device.
-    let mean = |i: usize| stretches.iter().map(|s| s[i]).sum::<f64>() / stretches.len() as f64;
-    let mut rates = vec![("simulations_per_second", rate(0))];
-    if network {
-        rates.push(("evaluations_per_second", rate(1)));
+    let mut rates = vec![("simulations_per_second".to_string(), rate(0))];
+    if args.what == BenchKind::Selfplay {
+        rates.push(("evaluations_per_second".into(), rate(1)));
     }
-    rates.extend([("moves_per_second", mean(2)), ("games_per_second", mean(3))]);
+    // Moves and games are counted when games end: too rarely for the stretches of a slow device.
+    let per_second = |n: u64| n as f64 / spent;
+    rates.extend([("moves_per_second".into(), per_second(all.moves)), ("games_per_second".into(), per_second(all.games))]);
+    if args.what == BenchKind::Selfplay {
+        let metrics = Metrics::new(0, &all, &Learned::default(), Seconds::default());
+        rates.extend([
+            ("mean_batch".into(), metrics.mean_batch),
+            ("batch_fill".into(), metrics.batch_fill),
+            ("cache_hits".into(), metrics.cache_hits),
+            ("duplicates".into(), metrics.duplicates),
+            ("terminal_share".into(), metrics.terminal_share),
+            ("proven".into(), metrics.proven),
+        ]);
+    }
+    if args.stages {
+        let times = world.resource_mut::<StageTimes>().take();
+        let ns = |time: f64| time * 1e9 / all.simulations.max(1) as f64;
+        rates.extend(STAGES.iter().zip(times).map(|((_, name), time)| (format!("ns_{name}"), ns(time))));
+        rates.push(("ns_all".into(), ns(spent)));
+    }
     Ok(rates)
 }
 
@@ -138,14 +179,14 @@ fn network<G: Game>(config: &Config, place: &Place, rows: usize, seconds: f64) -
         evaluator.submit(&batch)?;
         Ok(evaluator.receive(&mut out)?)
     })?;
-    Ok(vec![("evaluations_per_second", rate)])
+    Ok(vec![("evaluations_per_second".into(), rate)])
 }
 
 fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
     // Positions of games that were played with equal priors: as varied as those of a run.
     let mut world = World::new();
     let search = lockstep_components::config::SearchConfig { simulations: 8, ..config.search.clone() };
-    let lanes = lockstep_components::config::LanesConfig { count: 64, leaves_per_tree: 1 };
+    let lanes = lockstep_components::config::LanesConfig { count: 64, ..Default::default() };
     insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), search)]);
     world.insert_resource(Replay::<G>::new(20_000));
     world.add_schedule(tick_schedule::<G, Puct>());
@@ -169,7 +210,7 @@ fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates,
             .sync()
             .map_err(|e| lockstep_systems::Error::Device { doing: "training", message: format!("{e:?}") })?)
     })?;
-    Ok(vec![("samples_per_second", rate)])
+    Ok(vec![("samples_per_second".into(), rate)])
 }
 
 /// Rows per second of a repeated piece of work: from its median time after a warm-up.

@@ -7,7 +7,7 @@ use crate::{
 };
 use lockstep_components::{
     Action, Game, Outcome, Player as Side,
-    config::LanesConfig,
+    config::{LanesConfig, SearchConfig},
     games::{GameVisitor, TicTacToe},
 };
 use lockstep_systems::{Evaluator, Rollouts, Uniform};
@@ -185,7 +185,7 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
     }
     let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position)).collect();
     let count = positions.len().min(1024) as u32;
-    let lanes = LanesConfig { count, leaves_per_tree: 1 };
+    let lanes = LanesConfig { count, ..LanesConfig::default() };
     let evaluator: Box<dyn Evaluator> = match grading.instead {
         None => player.evaluator::<G>(&player.place()?, count as usize)?,
         Some(Untrained::Uniform) => Box::new(Uniform::default()),
@@ -193,7 +193,10 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
     };
     // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
     let simulations = grading.simulations.max(1);
-    let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, simulations);
+    // The network alone proves nothing.
+    let solver = grading.simulations > 0 && player.config.search.solver;
+    let search = SearchConfig { solver, ..player.config.search.clone() };
+    let mut analyst = Analyst::<G>::new(evaluator, &search, lanes, simulations);
     let bar = display::bar(positions.len() as u64, "grading");
     let answers = analyst.ask(positions.clone(), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();

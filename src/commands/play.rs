@@ -31,7 +31,7 @@ impl GameVisitor for Play {
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { player, args } = self;
         let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
-        let lanes = LanesConfig { count: 1, leaves_per_tree: LEAVES.min(args.simulations) };
+        let lanes = LanesConfig { count: 1, leaves_per_tree: LEAVES.min(args.simulations), ..LanesConfig::default() };
         let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
         let you = if args.second { Side::Second } else { Side::First };
         println!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);

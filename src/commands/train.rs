@@ -127,9 +127,11 @@ impl GameVisitor for Train {
             config.run.seed,
         );
         println!(
-            "Memory at most: {} for trees, {} for lanes and batches, {} for replay, besides the network. Ctrl-C saves and stops.",
+            "Memory at most: {} for trees, {} for lanes and batches, {} for the cache, {} for replay, besides the network. \
+             Ctrl-C saves and stops.",
             bytes(bounds.trees),
             bytes(bounds.lanes),
+            bytes(bounds.cache),
             bytes(bounds.replay)
         );
         let mut display = Display::new(&config, run.generation());

@@ -1,9 +1,9 @@
 //! `TickSystems::Act`: complete searches play their move, and finished games make room for new ones.
 
-use crate::{Agents, columns::*};
+use crate::{Agents, Cohorts, columns::*};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, Game, GameRecord, LaneRng, Outcome, Player, Ply, Position, Replay, SearchBudget, Seats, Stats, Trajectory,
+    Action, Edge, Game, GameRecord, LaneRng, Outcome, Player, Ply, Position, Replay, SearchBudget, Seats, Stats, Trajectory,
     Tree, TreeState, config::SearchConfig,
 };
 use rayon::prelude::*;
@@ -43,23 +43,28 @@ pub fn act<G: Game>(
     mut replay: Option<ResMut<Replay<G>>>,
     mut finished: ResMut<FinishedGames>,
     mut stats: ResMut<Stats>,
+    cohorts: Res<Cohorts>,
 ) {
+    let range = cohorts.answered();
     let (mut positions, mut rngs, mut games, mut seats) = only(lanes.contiguous_iter_mut());
-    let positions = positions.bypass_change_detection();
-    let rngs = rngs.bypass_change_detection();
-    let games = games.bypass_change_detection();
-    let seats = seats.bypass_change_detection();
+    let positions = &mut positions.bypass_change_detection()[range.clone()];
+    let rngs = &mut rngs.bypass_change_detection()[range.clone()];
+    let games = &mut games.bypass_change_detection()[range.clone()];
+    let seats = &mut seats.bypass_change_detection()[range.clone()];
+    let per_lane = agents.0.len();
+    let rows = times(&range, per_lane);
     let (mut trees, budgets) = only(trees.contiguous_iter_mut());
     let trees = trees.bypass_change_detection();
-    let per_lane = agents.0.len();
-    let min_len = lanes_per_task(positions.len());
+    trees[times(&cohorts.selecting(), per_lane)].iter_mut().for_each(|tree| stats.take_from(tree));
+    let trees = &mut trees[rows.clone()];
+    let min_len = lanes_per_task(range.len());
     positions
         .par_iter_mut()
         .zip(rngs.par_iter_mut())
         .zip(games.par_iter_mut())
         .zip(seats.par_iter())
         .zip(trees.par_chunks_mut(per_lane))
-        .zip(budgets.par_chunks(per_lane))
+        .zip(budgets[rows].par_chunks(per_lane))
         .with_min_len(min_len)
         .for_each(|(((((position, rng), game), seats), trees), budgets)| {
             let seat = seats.of(position.0.to_move());
@@ -72,9 +77,6 @@ pub fn act<G: Game>(
     // What lanes share is written in row order.
     for (lane, game) in games.iter_mut().enumerate() {
         let trees = &mut trees[lane * per_lane..(lane + 1) * per_lane];
-        for tree in trees.iter_mut() {
-            stats.take_from(tree);
-        }
         if let Some(outcome) = game.finished {
             count(&mut stats, &mut finished, game, outcome, seats[lane]);
             if let Some(replay) = &mut replay {
@@ -141,9 +143,10 @@ fn play_move<G: Game>(
     let ply = game.opening.len() + game.plies.len();
     let warm = ply < search.temperature_plies as usize;
     let temperature = if warm { search.temperature } else { search.final_temperature };
-    let action = choose(tree, temperature, rng);
+    let weights = Weights::of(tree, search.solver);
+    let action = weights.choose(temperature, rng);
     if full {
-        game.entropy_sum += record_policy(tree, &mut game.policies);
+        game.entropy_sum += weights.record(&mut game.policies);
     }
     game.plies.push(Ply {
         position: *position,
@@ -163,47 +166,93 @@ fn play_move<G: Game>(
     wake(trees, seats.of(position.to_move()));
 }
 
-/// Chooses a root move with a chance in proportion to `visits ^ (1 / temperature)`; at temperature 0 the most visited
-/// one, of these the one with the highest value, of these the first.
-pub fn choose(tree: &Tree, temperature: f32, rng: &mut LaneRng) -> Action {
-    let edges = tree.root_edges();
-    let best = edges
-        .iter()
-        .reduce(|a, b| {
-            let key = |e: &lockstep_components::Edge| (e.visits, e.value_or(f32::NEG_INFINITY));
-            if key(b) > key(a) { b } else { a }
-        })
-        .expect("a root has moves");
-    if temperature == 0.0 {
-        return best.action();
-    }
-    let weight = |visits: u32| (visits as f32 / best.visits as f32).powf(1.0 / temperature);
-    let total: f32 = edges.iter().map(|e| weight(e.visits)).sum();
-    let mut left = rng.unit() * total;
-    for edge in edges.iter().filter(|e| e.visits > 0) {
-        left -= weight(edge.visits);
-        if left < 0.0 {
-            return edge.action();
-        }
-    }
-    // The weights were summed in the same order, but rounding can leave a little over.
-    best.action()
+/// What a search says about the moves at its root.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    edges: &'a [Edge],
+    mode: Mode,
 }
 
-/// Appends the shares of the root's visits, and returns their entropy in nats.
-fn record_policy(tree: &Tree, policies: &mut Vec<(Action, u16)>) -> f32 {
-    let edges = tree.root_edges();
-    let total: u32 = edges.iter().map(|e| e.visits).sum();
-    let mut entropy = 0.0;
-    for edge in edges {
-        let share = edge.visits as f32 / total as f32;
-        let rounded = (share * 65_535.0).round() as u16;
-        if rounded > 0 {
-            policies.push((edge.action(), rounded));
-            entropy -= share * share.ln();
+/// Which moves are in question, and what they are weighed by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    /// All, by visits.
+    All,
+    /// Those that are known to win, by visits.
+    Winning,
+    /// Those that are not known to lose, by visits.
+    NotLosing,
+    /// Those that are not known to lose, by priors: none of them was visited.
+    Untried,
+}
+
+impl<'a> Weights<'a> {
+    /// The visits of the root's moves. With a solver, moves that are known to win are the only ones if there are any, and
+    /// moves that are known to lose have no weight unless all lose.
+    ///
+    /// # Panics
+    /// If the tree is empty.
+    pub fn of(tree: &'a Tree, solver: bool) -> Self {
+        let edges = tree.root_edges();
+        assert!(!edges.is_empty(), "a root has moves");
+        let mut mode = Mode::All;
+        if solver {
+            if edges.iter().any(|e| e.known() == Some(Outcome::Win)) {
+                mode = Mode::Winning;
+            } else if edges.iter().any(Edge::is_lost) && !edges.iter().all(Edge::is_lost) {
+                let tried = edges.iter().any(|e| !e.is_lost() && e.visits > 0);
+                mode = if tried { Mode::NotLosing } else { Mode::Untried };
+            }
+        }
+        Self { edges, mode }
+    }
+
+    /// The weight of a move.
+    pub fn weight(&self, edge: &Edge) -> f32 {
+        match self.mode {
+            Mode::Winning if edge.known() != Some(Outcome::Win) => 0.0,
+            Mode::NotLosing | Mode::Untried if edge.is_lost() => 0.0,
+            Mode::Untried => edge.prior(),
+            _ => edge.visits as f32,
         }
     }
-    entropy
+
+    /// Chooses a move with a chance in proportion to `weight ^ (1 / temperature)`; at temperature 0 the one with the
+    /// highest weight, of these the one with the highest value, of these the first.
+    pub fn choose(&self, temperature: f32, rng: &mut LaneRng) -> Action {
+        let key = |e: &Edge| (self.weight(e), e.value_or(f32::NEG_INFINITY));
+        let best = self.edges.iter().reduce(|a, b| if key(b) > key(a) { b } else { a }).expect("a root has moves");
+        if temperature == 0.0 {
+            return best.action();
+        }
+        let most = self.weight(best);
+        let weight = |e: &Edge| (self.weight(e) / most).powf(1.0 / temperature);
+        let total: f32 = self.edges.iter().map(weight).sum();
+        let mut left = rng.unit() * total;
+        for edge in self.edges.iter().filter(|e| self.weight(e) > 0.0) {
+            left -= weight(edge);
+            if left < 0.0 {
+                return edge.action();
+            }
+        }
+        // The weights were summed in the same order, but rounding can leave a little over.
+        best.action()
+    }
+
+    /// Appends the moves' shares of the weight, and returns their entropy in nats.
+    fn record(&self, policies: &mut Vec<(Action, u16)>) -> f32 {
+        let total: f32 = self.edges.iter().map(|e| self.weight(e)).sum();
+        let mut entropy = 0.0;
+        for edge in self.edges {
+            let share = self.weight(edge) / total;
+            let rounded = (share * 65_535.0).round() as u16;
+            if rounded > 0 {
+                policies.push((edge.action(), rounded));
+                entropy -= share * share.ln();
+            }
+        }
+        entropy
+    }
 }
 
 fn count<G: Game>(
@@ -233,7 +282,11 @@ fn count<G: Game>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_components::tree::ROOT;
+    use lockstep_components::tree::{Child, ROOT};
+
+    fn weights(tree: &Tree) -> Weights<'_> {
+        Weights::of(tree, true)
+    }
 
     #[test]
     fn temperature_weighs_the_visits() {
@@ -244,12 +297,36 @@ mod tests {
         }
         let mut rng = LaneRng::new(1, 2);
         for (temperature, expected) in [(1.0, 0.75), (0.5, 0.9), (2.0, 0.634), (0.0, 1.0)] {
-            let hits = (0..10_000).filter(|_| choose(&tree, temperature, &mut rng) == 1).count();
+            let hits = (0..10_000).filter(|_| weights(&tree).choose(temperature, &mut rng) == 1).count();
             assert!((hits as f32 / 10_000.0 - expected).abs() < 0.02, "temperature {temperature}: {hits}");
         }
         let mut policies = vec![];
-        let entropy = record_policy(&tree, &mut policies);
+        let entropy = weights(&tree).record(&mut policies);
         assert_eq!(policies, [(1, 49_151), (2, 16_384)]);
         assert!((entropy - 0.5623).abs() < 1e-3);
+    }
+
+    #[test]
+    fn known_results_come_before_visits() {
+        let mut tree = Tree::new(1, 3);
+        tree.push_node(0, ROOT, 0..3);
+        let mut rng = LaneRng::new(1, 2);
+        let mut choose = |known: [Option<Outcome>; 3], visits: [u32; 3], solver| {
+            for (i, edge) in tree.edges_mut(0).iter_mut().enumerate() {
+                edge.set_child(known[i].map_or(Child::Unexpanded, |o| Child::Terminal(o.reversed())));
+                edge.visits = visits[i];
+                edge.set_prior([0.2, 0.3, 0.5][i]);
+            }
+            let weights = Weights::of(&tree, solver);
+            let mut policies = vec![];
+            weights.record(&mut policies);
+            (weights.choose(0.0, &mut rng), policies.iter().map(|p| p.0).collect::<Vec<_>>())
+        };
+        use Outcome::{Loss, Win};
+        assert_eq!(choose([None, Some(Win), None], [9, 1, 5], true), (1, vec![1]), "the win is played");
+        assert_eq!(choose([None, Some(Win), None], [9, 1, 5], false), (0, vec![0, 1, 2]), "without a solver it is not");
+        assert_eq!(choose([Some(Loss), None, None], [9, 1, 5], true), (2, vec![1, 2]), "the loss is avoided");
+        assert_eq!(choose([Some(Loss), None, None], [9, 0, 0], true), (2, vec![1, 2]), "priors decide");
+        assert_eq!(choose([Some(Loss); 3], [9, 1, 5], true), (0, vec![0, 1, 2]), "all lose");
     }
 }

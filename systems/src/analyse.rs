@@ -1,8 +1,8 @@
 //! `TickSystems::Act` for answering questions: each lane searches one position after another and reports what it found.
 
-use crate::{Agents, act::choose, columns::*};
+use crate::{Agents, Cohorts, act::Weights, columns::*};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Action, Game, LaneRng, Position, Stats, Tree, TreeState};
+use lockstep_components::{Action, Game, LaneRng, Outcome, Position, Stats, Tree, TreeState};
 
 /// What a search found about one root move.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,15 +15,19 @@ pub struct MoveStats {
     pub visits: u32,
     /// Mean value for the player to move at the root; `None` without visits.
     pub value: Option<f32>,
+    /// The result that the search has proven for the player to move at the root.
+    pub proven: Option<Outcome>,
 }
 
 /// What a search found about one position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The move it would play: the most visited one.
+    /// The move it would play: the most visited one, or one that is proven to be better.
     pub action: Action,
-    /// Mean value of the root, for the player to move.
+    /// Value of the root for the player to move: its result if it is proven, else the mean.
     pub value: f32,
+    /// The result of the root for the player to move, if the search has proven it.
+    pub proven: Option<Outcome>,
     /// Every legal move.
     pub moves: Vec<MoveStats>,
 }
@@ -74,18 +78,22 @@ pub fn answer<G: Game>(
     mut questions: ResMut<Questions<G>>,
     mut stats: ResMut<Stats>,
     agents: Res<Agents>,
+    cohorts: Res<Cohorts>,
 ) {
+    let range = cohorts.answered();
     assert_eq!(agents.0.len(), 1, "one agent answers");
     let (mut positions, mut rngs) = only(lanes.contiguous_iter_mut());
     let mut trees = only(trees.contiguous_iter_mut());
     let lanes = positions.bypass_change_detection().iter_mut().zip(rngs.bypass_change_detection());
     let questions = &mut *questions;
     questions.asked.resize(lanes.len(), None);
-    for ((lane, tree), (position, rng)) in trees.bypass_change_detection().iter_mut().enumerate().zip(lanes) {
-        stats.take_from(tree);
+    let trees = trees.bypass_change_detection();
+    trees[cohorts.selecting()].iter_mut().for_each(|tree| stats.take_from(tree));
+    let trees = trees.iter_mut().enumerate();
+    for ((lane, tree), (position, rng)) in trees.zip(lanes).skip(range.start).take(range.len()) {
         if tree.state == TreeState::Complete {
             let asked = questions.asked[lane].take().expect("a complete search was asked for");
-            questions.answers[asked] = Some(report(tree, rng));
+            questions.answers[asked] = Some(report(tree, rng, agents.0[0].search.solver));
             questions.open -= 1;
         } else if questions.asked[lane].is_some() {
             continue;
@@ -101,12 +109,18 @@ pub fn answer<G: Game>(
     }
 }
 
-fn report(tree: &Tree, rng: &mut LaneRng) -> Answer {
+fn report(tree: &Tree, rng: &mut LaneRng, solver: bool) -> Answer {
     let moves = tree.root_edges().iter().map(|edge| MoveStats {
         action: edge.action(),
         prior: edge.prior(),
         visits: edge.visits,
         value: (edge.visits > 0).then(|| edge.value_or(0.0)),
+        proven: edge.known(),
     });
-    Answer { action: choose(tree, 0.0, rng), value: tree.root_value(), moves: moves.collect() }
+    Answer {
+        action: Weights::of(tree, solver).choose(0.0, rng),
+        value: tree.root_value(),
+        proven: tree.proven,
+        moves: moves.collect(),
+    }
 }

@@ -1,40 +1,53 @@
 //! `TickSystems::Collect`: the selected leaves of all lanes become one batch per agent.
 
-use crate::{Agents, columns::*};
+use crate::{Agents, Cohorts, columns::*};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Game, Leaf, LeafState};
-use rayon::prelude::*;
-
-/// Gives each selected leaf a row in its agent's batch, in row order, and encodes its position.
-pub fn collect<G: Game>(mut leaves: Query<&mut Leaf<G>>, mut agents: ResMut<Agents>, per_tree: Res<LeavesPerTree>) {
-    let mut leaves = only(leaves.contiguous_iter_mut());
-    let leaves = leaves.bypass_change_detection();
-    let players = agents.0.len();
-    for agent in &mut agents.0 {
-        agent.batch.leaves.clear();
-        agent.batch.rows = 0;
-    }
-    for (i, leaf) in leaves.iter_mut().enumerate() {
-        if leaf.state == LeafState::Selected {
-            let batch = &mut agents.0[i / per_tree.0 % players].batch;
-            leaf.state = LeafState::Pending { row: batch.rows as u32 };
-            batch.leaves.push(i as u32);
-            batch.rows += 1;
-        }
-    }
-    for agent in &mut agents.0 {
-        let batch = &mut agent.batch;
-        let positions = batch.positions.downcast_mut::<Vec<G>>().expect("the batch holds positions of this game");
-        positions.clear();
-        positions.extend(batch.leaves.iter().map(|&leaf| leaves[leaf as usize].position));
-        batch.planes[..batch.rows * G::INPUT]
-            .par_chunks_exact_mut(G::INPUT)
-            .zip(positions.par_iter())
-            .with_min_len(lanes_per_task(batch.rows))
-            .for_each(|(planes, position)| position.encode(planes));
-    }
-}
+use lockstep_components::{Caches, Game, Leaf, LeafState, Stats};
+use rustc_hash::FxHashMap;
 
 /// Pending evaluations of each tree.
 #[derive(Resource, Clone, Copy, Debug)]
 pub struct LeavesPerTree(pub usize);
+
+/// The row of each position of the batch that is being collected.
+#[derive(Resource, Debug, Default)]
+pub struct SharedRows<G: Game>(FxHashMap<G, u32>);
+
+impl<G: Game> SharedRows<G> {
+    /// With room for batches of so many rows.
+    pub fn new(capacity: usize) -> Self {
+        Self(FxHashMap::with_capacity_and_hasher(capacity, Default::default()))
+    }
+}
+
+/// Gives each selected leaf a row in its agent's batch, in row order, and encodes the positions. Leaves of one agent
+/// with the same position share a row, unless its cache is off.
+pub fn collect<G: Game>(
+    mut leaves: Query<&mut Leaf<G>>,
+    mut agents: ResMut<Agents>,
+    per_tree: Res<LeavesPerTree>,
+    caches: Res<Caches<G>>,
+    mut shared: ResMut<SharedRows<G>>,
+    cohorts: Res<Cohorts>,
+    mut stats: ResMut<Stats>,
+) {
+    let players = agents.0.len();
+    let mut leaves = only(leaves.contiguous_iter_mut());
+    let leaves = &mut leaves.bypass_change_detection()[times(&cohorts.selecting(), players * per_tree.0)];
+    for (player, (agent, cache)) in agents.0.iter_mut().zip(&caches.0).enumerate() {
+        shared.0.clear();
+        let own = leaves.chunks_mut(per_tree.0).skip(player).step_by(players).flatten();
+        agent.batch.fill::<G>(|positions| {
+            for leaf in own.filter(|leaf| leaf.state == LeafState::Selected) {
+                let new = positions.len() as u32;
+                let row = if cache.is_on() { *shared.0.entry(leaf.asked).or_insert(new) } else { new };
+                leaf.state = LeafState::Pending { row };
+                if row == new {
+                    positions.push(leaf.asked);
+                } else {
+                    stats.duplicates += 1;
+                }
+            }
+        });
+    }
+}

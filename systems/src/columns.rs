@@ -1,5 +1,7 @@
 //! Columns of components as slices.
 
+use std::ops::Range;
+
 /// The one table that a query of a fixed archetype matches.
 ///
 /// # Panics
@@ -13,6 +15,11 @@ pub(crate) fn only<T, E: std::fmt::Debug>(tables: Result<impl Iterator<Item = T>
         "lanes, trees and leaves must stay in one table each: insert a component on all of them or on none"
     );
     table
+}
+
+/// The rows of a table with `n` rows for each of these lanes.
+pub(crate) fn times(lanes: &Range<usize>, n: usize) -> Range<usize> {
+    lanes.start * n..lanes.end * n
 }
 
 /// How many lanes a task takes at least: a few tasks per thread balance the load, more cost more than they bring.

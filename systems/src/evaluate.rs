@@ -1,9 +1,10 @@
 //! `TickSystems::Evaluate`: hands each agent's batch to its evaluator and takes the answers.
 
-use crate::{Batch, Error, Evaluations, Evaluator, Failure};
+use crate::{Batch, Cohorts, Error, Evaluations, Evaluator, Failure};
 use bevy_ecs::prelude::*;
 use lockstep_components::{Stats, config::SearchConfig};
 use rayon::prelude::*;
+use std::collections::VecDeque;
 
 /// One player: an evaluator and the way to search with it.
 pub struct Agent {
@@ -13,35 +14,52 @@ pub struct Agent {
     pub search: SearchConfig,
     /// Its positions of this tick.
     pub batch: Batch,
-    /// Their evaluations.
+    /// The evaluations that were received last.
     pub evaluations: Evaluations,
+    /// Batches that were submitted and not received yet: the first lane of their cohort, and their rows.
+    pub(crate) in_flight: VecDeque<(usize, usize)>,
 }
 
 /// The players. Tree `i` of each lane searches for agent `i`; self-play has one.
 #[derive(Resource)]
 pub struct Agents(pub Vec<Agent>);
 
-/// Evaluates the batches of all agents.
-pub fn evaluate(mut agents: ResMut<Agents>, mut stats: ResMut<Stats>, mut failure: ResMut<Failure>) {
+/// Submits the batches of the lanes that have selected, then receives those of the lanes that are to be answered.
+pub fn evaluate(
+    mut agents: ResMut<Agents>,
+    mut stats: ResMut<Stats>,
+    mut failure: ResMut<Failure>,
+    cohorts: Res<Cohorts>,
+) {
+    let (selecting, answered) = (cohorts.selecting(), cohorts.answered());
     for agent in &mut agents.0 {
-        if agent.batch.rows == 0 {
-            continue;
-        }
-        match evaluate_batch(agent) {
-            Ok(computed) => {
-                stats.evaluations += agent.batch.rows as u64;
-                stats.computed += computed as u64;
+        let mut exchange = || {
+            if agent.batch.rows > 0 && !selecting.is_empty() {
+                agent.submit(selecting.start)?;
             }
-            Err(error) => failure.set(error),
+            match agent.in_flight.pop_front_if(|(first, _)| !answered.is_empty() && *first == answered.start) {
+                Some((_, rows)) => receive(agent, rows, &mut stats),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = exchange() {
+            failure.set(error);
         }
     }
 }
 
-/// Rows that the device computed.
-fn evaluate_batch(agent: &mut Agent) -> Result<usize, Error> {
-    agent.evaluator.submit(&agent.batch)?;
+impl Agent {
+    /// Submits the batch, for the cohort that begins with this lane.
+    pub(crate) fn submit(&mut self, first_lane: usize) -> Result<(), Error> {
+        self.evaluator.submit(&self.batch)?;
+        self.in_flight.push_back((first_lane, self.batch.rows));
+        Ok(())
+    }
+}
+
+fn receive(agent: &mut Agent, rows: usize, stats: &mut Stats) -> Result<(), Error> {
     agent.evaluator.receive(&mut agent.evaluations)?;
-    let (rows, out) = (agent.batch.rows, &agent.evaluations);
+    let out = &agent.evaluations;
     let actions = out.logits.len() / out.values.len();
     // Sums are finite exactly when every summand is, short of an overflow that would be as wrong.
     let bad = |numbers: &[f32]| !numbers.iter().sum::<f32>().is_finite();
@@ -52,5 +70,8 @@ fn evaluate_batch(agent: &mut Agent) -> Result<usize, Error> {
         let count = count(&out.logits[..rows * actions]) + count(&out.values[..rows]);
         return Err(Error::EvaluationNotFinite { count, rows });
     }
-    Ok(out.computed)
+    stats.batches += 1;
+    stats.evaluations += rows as u64;
+    stats.computed += out.computed as u64;
+    Ok(())
 }

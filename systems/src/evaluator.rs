@@ -1,8 +1,9 @@
 //! What evaluates positions: the seam between the search and any model.
 
-use crate::Error;
+use crate::{Error, columns::lanes_per_task};
 use lockstep_components::{Game, LaneRng};
-use std::{any::Any, marker::PhantomData};
+use rayon::prelude::*;
+use std::{any::Any, collections::VecDeque, marker::PhantomData};
 
 /// The positions of one tick that wait for one agent's evaluation.
 pub struct Batch {
@@ -16,8 +17,6 @@ pub struct Batch {
     pub planes: Vec<f32>,
     /// The same positions as values: a `Vec<G>`.
     pub(crate) positions: Box<dyn Any + Send + Sync>,
-    /// Row of the leaf table that each row came from.
-    pub(crate) leaves: Vec<u32>,
 }
 
 impl Batch {
@@ -29,8 +28,27 @@ impl Batch {
             shape: [G::PLANES, G::HEIGHT, G::WIDTH],
             planes: vec![0.0; capacity * G::INPUT],
             positions: Box::new(Vec::<G>::with_capacity(capacity)),
-            leaves: Vec::with_capacity(capacity),
         }
+    }
+
+    /// A batch of these positions.
+    pub fn of<G: Game>(positions: &[G]) -> Self {
+        let mut batch = Self::new::<G>(positions.len());
+        batch.fill::<G>(|all| all.extend(positions));
+        batch
+    }
+
+    /// Makes the rows anew: `push` fills the list of positions, which is empty, and they are encoded.
+    pub(crate) fn fill<G: Game>(&mut self, push: impl FnOnce(&mut Vec<G>)) {
+        let positions = self.positions.downcast_mut::<Vec<G>>().expect("the batch holds positions of this game");
+        positions.clear();
+        push(positions);
+        self.rows = positions.len();
+        self.planes[..self.rows * G::INPUT]
+            .par_chunks_exact_mut(G::INPUT)
+            .zip(positions.par_iter())
+            .with_min_len(lanes_per_task(self.rows))
+            .for_each(|(planes, position)| position.encode(planes));
     }
 
     /// The planes of the rows in use, `[rows, planes, height, width]`.
@@ -67,15 +85,16 @@ impl Evaluations {
 
 /// Gives policies and values for batches of positions.
 ///
-/// Submitting and receiving are apart, so that a device can work on one batch while the host prepares the next.
+/// Submitting and receiving are apart, so that a device can work on one batch while the host prepares the next: with
+/// `lanes.in_flight = 2` a second batch is submitted before the first is received.
 pub trait Evaluator: Send + Sync {
-    /// Takes the rows in use of a batch.
+    /// Takes the rows in use of a batch, which the caller then uses again.
     ///
     /// # Errors
     /// When the device fails.
     fn submit(&mut self, batch: &Batch) -> Result<(), Error>;
 
-    /// Writes the evaluations of the batch submitted last, and waits for them if need be.
+    /// Writes the evaluations of the oldest batch that was not received yet, and waits for them if need be.
     ///
     /// # Errors
     /// When the device fails.
@@ -83,22 +102,23 @@ pub trait Evaluator: Send + Sync {
 }
 
 /// Knows nothing: equal priors, value 0.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Uniform {
-    rows: usize,
+    rows: VecDeque<usize>,
 }
 
 impl Evaluator for Uniform {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.rows = batch.rows;
+        self.rows.push_back(batch.rows);
         Ok(())
     }
 
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        let rows = self.rows.pop_front().expect("a batch was submitted");
         let actions = out.logits.len() / out.values.len();
-        out.logits[..self.rows * actions].fill(0.0);
-        out.values[..self.rows].fill(0.0);
-        out.computed = self.rows;
+        out.logits[..rows * actions].fill(0.0);
+        out.values[..rows].fill(0.0);
+        out.computed = rows;
         Ok(())
     }
 }
@@ -111,14 +131,14 @@ impl Evaluator for Uniform {
 pub struct Rollouts<G> {
     seed: u64,
     games: u32,
-    values: Vec<f32>,
+    values: VecDeque<Vec<f32>>,
     game: PhantomData<fn() -> G>,
 }
 
 impl<G: Game> Rollouts<G> {
     /// Takes the mean result of so many random games from each position.
     pub fn new(seed: u64, games: u32) -> Self {
-        Self { seed, games: games.max(1), values: vec![], game: PhantomData }
+        Self { seed, games: games.max(1), values: VecDeque::new(), game: PhantomData }
     }
 
     fn value(&self, position: G) -> f32 {
@@ -146,15 +166,15 @@ impl<G: Game> Rollouts<G> {
 
 impl<G: Game> Evaluator for Rollouts<G> {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        use rayon::prelude::*;
-        self.values = batch.positions::<G>().par_iter().map(|p| self.value(*p)).collect();
+        self.values.push_back(batch.positions::<G>().par_iter().map(|p| self.value(*p)).collect());
         Ok(())
     }
 
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
-        let rows = self.values.len();
+        let values = self.values.pop_front().expect("a batch was submitted");
+        let rows = values.len();
         out.logits[..rows * G::ACTIONS].fill(0.0);
-        out.values[..rows].copy_from_slice(&self.values);
+        out.values[..rows].copy_from_slice(&values);
         out.computed = rows;
         Ok(())
     }

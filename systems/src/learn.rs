@@ -8,7 +8,7 @@ pub use learner::{Learner, LearnerState, Losses};
 pub use sample::{Sampling, TrainingBatch, sample};
 pub use step::{publish, step};
 
-use crate::{Error, Evaluator, Failure, Network, error::healthy};
+use crate::{Error, Evaluator, Failure, Network, drain, error::healthy};
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
 use lockstep_components::Game;
 
@@ -40,15 +40,17 @@ pub fn learn_schedule<G: Game>() -> Schedule {
     for set in [Sample, Step, Publish] {
         schedule.configure_sets(set.run_if(healthy));
     }
-    schedule.add_systems((sample::<G>.in_set(Sample), step.in_set(Step), publish.in_set(Publish)));
+    schedule.add_systems((sample::<G>.in_set(Sample), step.in_set(Step), publish::<G>.in_set(Publish)));
     schedule
 }
 
-/// Runs [`Learn`] once: one step. True when it was the last one of the generation.
+/// Runs [`Learn`] once: one step. True when it was the last one of the generation. Batches in flight are received first,
+/// because the network changes.
 ///
 /// # Errors
 /// The first error of a system.
 pub fn run_learn(world: &mut World) -> Result<bool, Error> {
+    drain(world)?;
     world.run_schedule(Learn);
     match &world.resource::<Failure>().0 {
         Some(error) => Err(error.clone()),

@@ -9,11 +9,11 @@
 //!
 //! | set | system | reads | writes |
 //! |---|---|---|---|
-//! | [`TickSystems::Root`] | [`root::root`] | agents | trees, budgets, lane generators |
-//! | [`TickSystems::Select`] | [`select::select`] | positions, budgets, rules | trees, leaves |
+//! | [`TickSystems::Root`] | [`root::root`] | agents, caches | trees, budgets, lane generators |
+//! | [`TickSystems::Select`] | [`select::select`] | positions, budgets, rules, caches | trees, leaves |
 //! | [`TickSystems::Collect`] | [`collect::collect`] | leaves | leaves' rows, the agents' batches |
 //! | [`TickSystems::Evaluate`] | [`evaluate::evaluate`] | batches | evaluations |
-//! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees, leaves |
+//! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees, caches |
 //! | [`TickSystems::Act`] | [`act::act`], or [`analyse::answer`] | trees | positions, trajectories, replay, statistics |
 //!
 //! [`Learn`] takes one step of the optimiser; the last step of a generation publishes the network:
@@ -30,6 +30,7 @@
 
 pub mod act;
 pub mod analyse;
+pub mod cohorts;
 pub mod collect;
 mod columns;
 mod error;
@@ -47,6 +48,7 @@ pub mod tick;
 
 pub use act::FinishedGames;
 pub use analyse::{Answer, Questions};
+pub use cohorts::Cohorts;
 pub use error::{Error, Failure};
 pub use evaluate::{Agent, Agents};
 pub use evaluator::{Batch, Evaluations, Evaluator, Rollouts, Uniform};
@@ -54,4 +56,4 @@ pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, run_learn};
 pub use network::{BurnEvaluator, FusedEvaluator, Network};
 pub use puct::{Puct, SelectionRule};
 pub use setup::{Bounds, insert_lanes};
-pub use tick::{Tick, TickSystems, run_tick, tick_schedule};
+pub use tick::{Tick, TickSystems, drain, run_tick, tick_schedule};

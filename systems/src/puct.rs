@@ -22,39 +22,51 @@ pub trait SelectionRule: Send + Sync + 'static {
 /// `Q + c * P * sqrt(N) / (1 + n)`, the first one among equals.
 ///
 /// `N` are the visits of the node, its own evaluation included, so that priors decide from the first descent on.
-/// A move without visits has the value that [`Fpu`] says.
+/// A move without visits has the value that [`Fpu`] says. With a solver, moves that are known to lose are not followed.
 #[derive(Clone, Copy, Debug)]
 pub struct Puct {
     c: f32,
     fpu: Fpu,
+    solver: bool,
 }
 
 impl SelectionRule for Puct {
     fn new(config: &SearchConfig) -> Self {
-        Self { c: config.c_puct, fpu: config.fpu }
+        Self { c: config.c_puct, fpu: config.fpu, solver: config.solver }
     }
 
     #[inline]
     fn select(&self, edges: &[Edge], visits: u32, value: f32) -> usize {
-        let unvisited = match self.fpu {
-            Fpu::Absolute(value) => value,
-            Fpu::Reduction(reduction) => {
-                let seen: f32 = edges.iter().map(|e| if e.visits > 0 { e.prior() } else { 0.0 }).sum();
-                value - reduction * seen.sqrt()
-            }
-        };
+        // All moves without visits have the same value, so the one of them with the largest prior is known before that
+        // value is: one pass over the edges is enough, and only visited ones are divided for.
         let scale = self.c * (visits as f32).sqrt();
-        let mut best = 0;
-        let mut best_score = f32::NEG_INFINITY;
+        let mut seen = 0.0;
+        let (mut best, mut best_score) = (0, f32::NEG_INFINITY);
+        let (mut new, mut new_prior) = (0, -1.0);
         for (i, edge) in edges.iter().enumerate() {
+            let prior = edge.prior();
+            if edge.visits == 0 {
+                if prior > new_prior {
+                    (new, new_prior) = (i, prior);
+                }
+                continue;
+            }
+            seen += prior;
             let n = edge.visits as f32;
-            let q = if edge.visits == 0 { unvisited } else { edge.value_sum / n };
-            let score = q + scale * edge.prior() / (1.0 + n);
-            if score > best_score {
+            let score = edge.value_sum / n + scale * prior / (1.0 + n);
+            if score > best_score && !(self.solver && edge.is_lost()) {
                 (best, best_score) = (i, score);
             }
         }
-        best
+        if new_prior < 0.0 {
+            return best;
+        }
+        let unvisited = match self.fpu {
+            Fpu::Absolute(value) => value,
+            Fpu::Reduction(reduction) => value - reduction * seen.sqrt(),
+        };
+        let new_score = unvisited + scale * new_prior;
+        if new_score > best_score || new_score == best_score && new < best { new } else { best }
     }
 }
 
@@ -79,13 +91,13 @@ mod tests {
             edge
         };
         let edges = [edge(0, 0.5, 3, 0.6), edge(1, 0.25, 1, 0.5), edge(2, 0.25, 0, 0.0)];
-        let select = |fpu| Puct { c: 1.5, fpu }.select(&edges, 5, 0.22);
+        let select = |fpu| Puct { c: 1.5, fpu, solver: true }.select(&edges, 5, 0.22);
         assert_eq!(select(Fpu::Reduction(0.2)), 1);
         assert_eq!(select(Fpu::Reduction(0.1)), 2);
         assert_eq!(select(Fpu::Absolute(0.0)), 1);
         assert_eq!(select(Fpu::Absolute(0.1)), 2);
         // With a large constant the prior decides: a has 33.54 * 0.125, b 33.54 * 0.125 + 0.3 more value, c 33.54 * 0.25.
-        assert_eq!(Puct { c: 15.0, fpu: Fpu::Absolute(-1.0) }.select(&edges, 5, 0.22), 2);
-        assert_eq!(Puct { c: 0.0, fpu: Fpu::Absolute(-1.0) }.select(&edges, 5, 0.22), 1);
+        assert_eq!(Puct { c: 15.0, fpu: Fpu::Absolute(-1.0), solver: true }.select(&edges, 5, 0.22), 2);
+        assert_eq!(Puct { c: 0.0, fpu: Fpu::Absolute(-1.0), solver: true }.select(&edges, 5, 0.22), 1);
     }
 }

@@ -1,24 +1,41 @@
 //! `TickSystems::Root`: searches that begin get their budget, and their root its noise.
 
-use crate::{Agents, columns::*};
+use crate::{Agents, Cohorts, columns::*, expand::expand_cached};
 use bevy_ecs::prelude::*;
-use lockstep_components::{LaneRng, SearchBudget, Tree, TreeState, config::SearchConfig};
+use lockstep_components::{
+    Caches, Game, LaneRng, Position, SearchBudget, Tree, TreeState, config::SearchConfig, tree::ROOT,
+};
 use rand_distr::{Distribution, Gamma};
 use rayon::prelude::*;
 
-/// Prepares every tree whose root has its edges and whose search has not begun.
-pub fn root(mut lanes: Query<&mut LaneRng>, mut trees: Query<(&mut Tree, &mut SearchBudget)>, agents: Res<Agents>) {
-    let mut rngs = only(lanes.contiguous_iter_mut());
-    let rngs = rngs.bypass_change_detection();
+/// Prepares every tree whose root has its edges and whose search has not begun. A root whose evaluation is in the cache
+/// gets its edges here.
+pub fn root<G: Game>(
+    mut lanes: Query<(&Position<G>, &mut LaneRng)>,
+    mut trees: Query<(&mut Tree, &mut SearchBudget)>,
+    agents: Res<Agents>,
+    caches: Res<Caches<G>>,
+    cohorts: Res<Cohorts>,
+) {
+    let range = cohorts.selecting();
+    let (positions, mut rngs) = only(lanes.contiguous_iter_mut());
     let (mut trees, mut budgets) = only(trees.contiguous_iter_mut());
     let per_lane = agents.0.len();
-    let min_len = lanes_per_task(rngs.len());
-    rngs.par_iter_mut()
-        .zip(trees.bypass_change_detection().par_chunks_mut(per_lane))
-        .zip(budgets.bypass_change_detection().par_chunks_mut(per_lane))
-        .with_min_len(min_len)
-        .for_each(|((rng, trees), budgets)| {
-            for ((tree, budget), agent) in trees.iter_mut().zip(budgets).zip(&agents.0) {
+    let rows = times(&range, per_lane);
+    positions[range.clone()]
+        .par_iter()
+        .zip(&mut rngs.bypass_change_detection()[range.clone()])
+        .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
+        .zip(budgets.bypass_change_detection()[rows].par_chunks_mut(per_lane))
+        .with_min_len(lanes_per_task(range.len()))
+        .for_each(|(((position, rng), trees), budgets)| {
+            for (i, ((tree, budget), agent)) in trees.iter_mut().zip(budgets).zip(&agents.0).enumerate() {
+                if tree.state == TreeState::Empty && caches.0[i].is_on() {
+                    let (asked, symmetry) = position.0.canonical();
+                    if let Some(cached) = caches.0[i].get(&asked) {
+                        expand_cached(tree, &position.0, 0, ROOT, symmetry, cached, 0.0);
+                    }
+                }
                 if tree.state == TreeState::Expanded {
                     *budget = begin(tree, rng, &agent.search);
                 }

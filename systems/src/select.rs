@@ -1,9 +1,13 @@
 //! `TickSystems::Select`: descends each tree to positions that need the network.
 
-use crate::{Agents, SelectionRule, columns::*, expand::backup};
+use crate::{
+    Agents, Cohorts, SelectionRule,
+    columns::*,
+    expand::{backup, expand_cached, settle},
+};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Game, Leaf, LeafState, Position, SearchBudget, Tree, TreeState,
+    Cache, Caches, Game, Leaf, LeafState, Position, SearchBudget, Tree, TreeState,
     tree::{Child, ROOT},
 };
 use rayon::prelude::*;
@@ -19,56 +23,98 @@ pub fn select<G: Game, R: SelectionRule>(
     mut leaves: Query<&mut Leaf<G>>,
     agents: Res<Agents>,
     rules: Res<Rules<R>>,
+    caches: Res<Caches<G>>,
+    cohorts: Res<Cohorts>,
 ) {
+    let range = cohorts.selecting();
     let positions = only(lanes.contiguous_iter());
     let (mut trees, budgets) = only(trees.contiguous_iter_mut());
     let mut leaves = only(leaves.contiguous_iter_mut());
     let leaves = leaves.bypass_change_detection();
     let per_lane = agents.0.len();
     let per_tree = leaves.len() / budgets.len();
-    positions
+    let rows = times(&range, per_lane);
+    positions[range.clone()]
         .par_iter()
-        .zip(trees.bypass_change_detection().par_chunks_mut(per_lane))
-        .zip(budgets.par_chunks(per_lane))
-        .zip(leaves.par_chunks_mut(per_lane * per_tree))
-        .with_min_len(lanes_per_task(positions.len()))
+        .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
+        .zip(budgets[rows].par_chunks(per_lane))
+        .zip(leaves[times(&range, per_lane * per_tree)].par_chunks_mut(per_lane * per_tree))
+        .with_min_len(lanes_per_task(range.len()))
         .for_each(|(((position, trees), budgets), leaves)| {
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
-            for (((tree, budget), leaves), (rule, agent)) in rows.zip(rules.0.iter().zip(&agents.0)) {
-                // One leaf at a time needs no virtual loss.
-                let virtual_loss = if per_tree > 1 { agent.search.virtual_loss } else { 0.0 };
-                select_leaves(tree, &position.0, budget.simulations, leaves, rule, virtual_loss);
+            let agents = rules.0.iter().zip(&agents.0).zip(&caches.0);
+            for (((tree, budget), leaves), ((rule, agent), cache)) in rows.zip(agents) {
+                let descents = Descents {
+                    // One leaf at a time needs no virtual loss.
+                    virtual_loss: if per_tree > 1 { agent.search.virtual_loss } else { 0.0 },
+                    solver: agent.search.solver,
+                    cache: cache.is_on().then_some(cache),
+                };
+                select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);
             }
         });
 }
 
+/// How a tree is descended.
+#[derive(Debug)]
+pub struct Descents<'a, G: Game> {
+    /// Value taken off a path for each leaf in flight.
+    pub virtual_loss: f32,
+    /// Whether proven results go up the tree.
+    pub solver: bool,
+    /// Evaluations that are known.
+    pub cache: Option<&'a Cache<G>>,
+}
+
+impl<G: Game> Clone for Descents<'_, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<G: Game> Copy for Descents<'_, G> {}
+
 /// Descends until each leaf has a position for the network, or the budget is spent.
 ///
-/// Ends of games are backed up at once and the tree goes on, so no leaf is wasted on them. When two descents of one
-/// tick meet at the same position the second is undone and the tree waits for the first.
+/// Known results and positions in the cache are backed up at once and the tree goes on, so no leaf is wasted on them.
+/// When two descents of one tick meet at the same position the second is undone and the tree waits for the first.
 pub fn select_leaves<G: Game, R: SelectionRule>(
     tree: &mut Tree,
     root: &G,
     budget: u32,
     leaves: &mut [Leaf<G>],
     rule: &R,
-    virtual_loss: f32,
+    descents: Descents<G>,
 ) {
     leaves.iter_mut().for_each(|leaf| leaf.state = LeafState::Idle);
+    let ask = |position: &G| if descents.cache.is_some() { position.canonical() } else { (*position, 0) };
+    let leaf_at = |position, (asked, symmetry): (G, usize), node, edge| Leaf {
+        position,
+        asked,
+        symmetry: symmetry as u8,
+        edge,
+        node,
+        state: LeafState::Selected,
+    };
     if tree.state == TreeState::Empty {
-        leaves[0] = Leaf { position: *root, edge: ROOT, node: 0, state: LeafState::Selected };
+        leaves[0] = leaf_at(*root, ask(root), 0, ROOT);
     }
     if tree.state != TreeState::Searching {
         return;
     }
     'leaves: for leaf in leaves {
         loop {
-            if tree.simulations_at_root() >= budget {
+            if tree.simulations_at_root() >= budget || tree.proven.is_some() {
                 break 'leaves;
             }
-            match descend(tree, root, rule, virtual_loss) {
+            match descend(tree, root, rule, descents.virtual_loss, descents.solver) {
                 Descent::Leaf { position, node, edge } => {
-                    *leaf = Leaf { position, edge, node, state: LeafState::Selected };
+                    let asked = ask(&position);
+                    if let Some(cached) = descents.cache.and_then(|cache| cache.get(&asked.0)) {
+                        expand_cached(tree, &position, node, edge, asked.1, cached, descents.virtual_loss);
+                        continue;
+                    }
+                    *leaf = leaf_at(position, asked, node, edge);
                     break;
                 }
                 Descent::Terminal => {}
@@ -86,7 +132,13 @@ enum Descent<G> {
 
 /// One descent from the root. Counts the visit, and takes the virtual loss, on every edge that it passes.
 #[inline]
-fn descend<G: Game, R: SelectionRule>(tree: &mut Tree, root: &G, rule: &R, virtual_loss: f32) -> Descent<G> {
+fn descend<G: Game, R: SelectionRule>(
+    tree: &mut Tree,
+    root: &G,
+    rule: &R,
+    virtual_loss: f32,
+    solver: bool,
+) -> Descent<G> {
     let mut position = *root;
     let mut node = 0;
     let mut visits = tree.root_visits;
@@ -119,7 +171,11 @@ fn descend<G: Game, R: SelectionRule>(tree: &mut Tree, root: &G, rule: &R, virtu
             Child::Unexpanded => match position.outcome() {
                 Some(outcome) => {
                     tree.edge_mut(edge).set_child(Child::Terminal(outcome));
-                    backup(tree, node, edge, outcome.value(), virtual_loss);
+                    if solver {
+                        settle(tree, node, edge, outcome, virtual_loss);
+                    } else {
+                        backup(tree, node, edge, outcome.value(), virtual_loss);
+                    }
                     break Descent::Terminal;
                 }
                 None => {

@@ -1,16 +1,16 @@
 //! Spawning the lanes, trees and leaves of a world, once.
 
 use crate::{
-    Agents, Evaluator, Failure, SelectionRule,
+    Agents, Cohorts, Evaluator, Failure, SelectionRule,
     act::{FinishedGames, begin_game},
-    collect::LeavesPerTree,
+    collect::{LeavesPerTree, SharedRows},
     evaluate::Agent,
     evaluator::{Batch, Evaluations},
     select::Rules,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Config, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats, Trajectory, Tree, TreeOf,
+    Cache, Caches, Config, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats, Trajectory, Tree, TreeOf,
     config::{LanesConfig, SearchConfig},
 };
 
@@ -21,6 +21,8 @@ pub struct Bounds {
     pub trees: usize,
     /// Lanes with their games, leaves, and the staging of batches.
     pub lanes: usize,
+    /// Evaluations of positions that may come again.
+    pub cache: usize,
     /// Replay buffer and the dataset made from it.
     pub replay: usize,
 }
@@ -34,14 +36,24 @@ impl Bounds {
             trees: lanes * Tree::bytes(config.search.simulations, G::MAX_LEGAL),
             lanes: lanes * (Trajectory::<G>::bytes() + 64)
                 + leaves * (size_of::<Leaf<G>>() + size_of::<G>() + 4 * (G::INPUT + G::ACTIONS + 2)),
+            cache: Cache::<G>::bytes(cache_bytes(&config.search)),
             replay: Replay::<G>::bytes(config.replay.window),
         }
     }
 
     /// All of it.
     pub fn total(self) -> usize {
-        self.trees + self.lanes + self.replay
+        self.trees + self.lanes + self.cache + self.replay
     }
+}
+
+fn cache_bytes(search: &SearchConfig) -> usize {
+    search.cache_mb as usize * 1_000_000
+}
+
+/// The cohorts of self-play with this configuration.
+pub fn cohorts_of<G: Game>(lanes: &LanesConfig, search: &SearchConfig) -> Cohorts {
+    Cohorts::new(lanes, Tree::bytes(search.simulations, G::MAX_LEGAL), search.simulations)
 }
 
 /// Spawns lanes, trees and leaves with the resources that the tick needs.
@@ -106,7 +118,14 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
     assert!(world.query_filtered::<Entity, With<Lane>>().iter(world).eq(lane_entities.iter().copied()));
     assert!(world.query_filtered::<Entity, With<Tree>>().iter(world).eq(tree_entities.iter().copied()));
 
-    let capacity = lanes.count as usize * per_tree;
+    let simulations = agents.iter().map(|(_, search)| search.simulations).max().expect("there are agents");
+    let bytes = agents.iter().map(|(_, search)| Tree::bytes(search.simulations, G::MAX_LEGAL)).sum();
+    let cohorts = Cohorts::new(lanes, bytes, simulations);
+    let capacity = cohorts.size() * per_tree;
+    world.insert_resource(cohorts);
+    let caches = agents.iter().map(|(_, search)| Cache::new(cache_bytes(search))).collect();
+    world.insert_resource(Caches::<G>(caches));
+    world.insert_resource(SharedRows::<G>::new(capacity));
     world.insert_resource(Rules(agents.iter().map(|(_, search)| R::new(search)).collect::<Vec<R>>()));
     world.insert_resource(LeavesPerTree(per_tree));
     world.insert_resource(Agents(
@@ -117,6 +136,7 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
                 search,
                 batch: Batch::new::<G>(capacity),
                 evaluations: Evaluations::new(capacity, G::ACTIONS),
+                in_flight: Default::default(),
             })
             .collect(),
     ));

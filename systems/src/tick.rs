@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Failure, SelectionRule, act::act, analyse::answer, collect::collect, error::healthy, evaluate::evaluate,
-    expand::expand, root::root, select::select,
+    Cohorts, expand::expand, root::root, select::select,
 };
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
 use lockstep_components::{Game, Stats};
@@ -53,7 +53,7 @@ pub fn search_schedule<G: Game, R: SelectionRule>() -> Schedule {
         schedule.configure_sets(set.run_if(healthy));
     }
     schedule.add_systems((
-        root.in_set(Root),
+        root::<G>.in_set(Root),
         select::<G, R>.in_set(Select),
         collect::<G>.in_set(Collect),
         evaluate.in_set(Evaluate),
@@ -62,12 +62,29 @@ pub fn search_schedule<G: Game, R: SelectionRule>() -> Schedule {
     schedule
 }
 
-/// Runs [`Tick`] once.
+/// Runs [`Tick`] once, for the lanes whose turn it is.
 ///
 /// # Errors
 /// The first error of a system. The world then stays as it is, and every further tick returns the same error.
 pub fn run_tick(world: &mut World) -> Result<(), Error> {
+    tick(world, false)
+}
+
+/// Waits for batches that are in flight, and expands their leaves, without selecting new ones. Needed before the network
+/// changes; without a batch in flight it does nothing.
+///
+/// # Errors
+/// As [`run_tick`].
+pub fn drain(world: &mut World) -> Result<(), Error> {
+    tick(world, true)
+}
+
+fn tick(world: &mut World, draining: bool) -> Result<(), Error> {
+    if !world.resource_mut::<Cohorts>().begin(draining) {
+        return Ok(());
+    }
     world.run_schedule(Tick);
+    world.resource_mut::<Cohorts>().end();
     world.resource_mut::<Stats>().ticks += 1;
     match &world.resource::<Failure>().0 {
         None => Ok(()),

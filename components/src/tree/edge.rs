@@ -10,7 +10,7 @@ pub enum Child {
     Unexpanded,
     /// A leaf that waits for its evaluation.
     Pending,
-    /// The end of the game, for the player to move there.
+    /// A result that is known for the player to move there: the end of the game, or proven by the search.
     Terminal(Outcome),
     /// The node at this cell.
     Node(u32),
@@ -74,6 +74,23 @@ impl Edge {
     #[inline]
     pub fn value_or(&self, unvisited: f32) -> f32 {
         if self.visits == 0 { unvisited } else { self.value_sum / self.visits as f32 }
+    }
+
+    /// The result that is known of this move, for the player who chooses it.
+    #[inline]
+    pub fn known(&self) -> Option<Outcome> {
+        match self.child {
+            LOSS => Some(Outcome::Win),
+            DRAW => Some(Outcome::Draw),
+            WIN => Some(Outcome::Loss),
+            _ => None,
+        }
+    }
+
+    /// Whether it is known that this move loses.
+    #[inline]
+    pub fn is_lost(&self) -> bool {
+        self.child == WIN
     }
 
     /// What the edge leads to.

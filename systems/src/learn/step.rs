@@ -8,7 +8,7 @@ use burn::{
     optim::{GradientsAccumulator, GradientsParams},
     tensor::{Device, Tensor, TensorData, activation::log_softmax, activation::tanh},
 };
-use lockstep_components::config::ValueHead;
+use lockstep_components::{Caches, Game, config::ValueHead};
 
 /// Takes one step of the optimiser with the batch that was drawn.
 pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure: ResMut<Failure>) {
@@ -27,11 +27,13 @@ pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure
     }
 }
 
-/// After the last step of a generation: reads the losses and gives the first agent the new network.
-pub fn publish(
+/// After the last step of a generation: reads the losses, gives the first agent the new network, and forgets what the
+/// old one has said.
+pub fn publish<G: Game>(
     mut learner: ResMut<Learner>,
     factory: Res<EvaluatorFactory>,
     mut agents: ResMut<Agents>,
+    mut caches: ResMut<Caches<G>>,
     mut failure: ResMut<Failure>,
 ) {
     let (taken, planned) = learner.progress();
@@ -43,6 +45,7 @@ pub fn publish(
     }
     learner.finish();
     agents.0[0].evaluator = factory.0(&learner.network);
+    caches.0[0].clear();
 }
 
 /// The gradient of the mean loss of a batch, taken in `accumulation` parts.

@@ -8,6 +8,7 @@ use burn::tensor::{
     ops::ConvOptions,
 };
 use lockstep_fused::{Body as FrozenWeights, Conv, Dense, Weights};
+use std::collections::VecDeque;
 
 /// A frozen network on a device of burn.
 ///
@@ -20,7 +21,8 @@ pub struct BurnEvaluator {
     value_out: DenseTensors,
     device: Device,
     sizes: Vec<usize>,
-    pending: Option<(usize, usize, Tensor<2>, Tensor<2>)>,
+    /// Rows, rows with padding, logits and values of batches that were not received yet.
+    pending: VecDeque<(usize, usize, Tensor<2>, Tensor<2>)>,
 }
 
 enum FrozenTensors {
@@ -91,7 +93,7 @@ impl BurnEvaluator {
             value_out: dense(&weights.value_out),
             device: device.clone(),
             sizes,
-            pending: None,
+            pending: VecDeque::new(),
         }
     }
 
@@ -122,12 +124,12 @@ impl Evaluator for BurnEvaluator {
         data.resize(size * batch.input, 0.0);
         let data = TensorData::new(data, [size, planes, height, width]);
         let (logits, values) = self.forward(Tensor::from_data(data, &self.device));
-        self.pending = Some((batch.rows, size, logits, values));
+        self.pending.push_back((batch.rows, size, logits, values));
         Ok(())
     }
 
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
-        let (rows, size, logits, values) = self.pending.take().expect("a batch was submitted");
+        let (rows, size, logits, values) = self.pending.pop_front().expect("a batch was submitted");
         let device = |message| Error::Device { doing: "evaluating a batch", message };
         let read = Transaction::default().register(logits).register(values).try_execute();
         let mut read = read

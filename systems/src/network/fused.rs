@@ -3,6 +3,7 @@
 use super::evaluator::scalar_values;
 use crate::{Batch, Error, Evaluations, Evaluator};
 use lockstep_fused::{FusedNetwork, Weights};
+use std::collections::VecDeque;
 
 /// A frozen network on the CPU as fused kernels, on the current rayon pool: several times as fast as the general
 /// operators of a tensor library on boards this small.
@@ -10,11 +11,12 @@ use lockstep_fused::{FusedNetwork, Weights};
 /// A row's result depends neither on the batch around it nor on the number of threads.
 pub struct FusedEvaluator {
     network: FusedNetwork,
-    logits: Vec<f32>,
-    raw_values: Vec<f32>,
     actions: usize,
     value_outputs: usize,
-    rows: usize,
+    /// Logits and raw values of batches that were not received yet.
+    answers: VecDeque<[Vec<f32>; 2]>,
+    /// Buffers to be used again.
+    spare: Vec<[Vec<f32>; 2]>,
 }
 
 impl FusedEvaluator {
@@ -22,28 +24,31 @@ impl FusedEvaluator {
     pub fn new(weights: &Weights) -> Self {
         Self {
             network: FusedNetwork::new(weights),
-            logits: vec![],
-            raw_values: vec![],
             actions: weights.policy.outputs,
             value_outputs: weights.value_out.outputs,
-            rows: 0,
+            answers: VecDeque::new(),
+            spare: vec![],
         }
     }
 }
 
 impl Evaluator for FusedEvaluator {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.rows = batch.rows;
-        self.logits.resize(self.rows * self.actions, 0.0);
-        self.raw_values.resize(self.rows * self.value_outputs, 0.0);
-        self.network.forward(self.rows, batch.planes(), &mut self.logits, &mut self.raw_values);
+        let [mut logits, mut raw_values] = self.spare.pop().unwrap_or_default();
+        logits.resize(batch.rows * self.actions, 0.0);
+        raw_values.resize(batch.rows * self.value_outputs, 0.0);
+        self.network.forward(batch.rows, batch.planes(), &mut logits, &mut raw_values);
+        self.answers.push_back([logits, raw_values]);
         Ok(())
     }
 
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
-        out.logits[..self.logits.len()].copy_from_slice(&self.logits);
-        scalar_values(&self.raw_values, self.value_outputs, &mut out.values[..self.rows]);
-        out.computed = self.rows;
+        let [logits, raw_values] = self.answers.pop_front().expect("a batch was submitted");
+        let rows = logits.len() / self.actions;
+        out.logits[..logits.len()].copy_from_slice(&logits);
+        scalar_values(&raw_values, self.value_outputs, &mut out.values[..rows]);
+        out.computed = rows;
+        self.spare.push([logits, raw_values]);
         Ok(())
     }
 }

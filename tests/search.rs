@@ -1,0 +1,175 @@
+//! What the search promises beside its golden trees: proofs are exact, shared evaluations change nothing, and a device
+//! may take its time.
+
+use lockstep::{analyst::Analyst, oracle, prelude::*};
+use lockstep_components::Action;
+use lockstep_systems::{Answer, Batch, Error, Evaluations, FinishedGames, Questions, tick::analysis_schedule};
+use std::{collections::VecDeque, sync::mpsc, thread, time::Duration};
+
+fn ask<G: Game>(positions: &[G], simulations: u32) -> Vec<Answer> {
+    let lanes = LanesConfig { count: 64, ..Default::default() };
+    let search = SearchConfig { cache_mb: 0, ..SearchConfig::default() };
+    let mut analyst = Analyst::<G>::new(Box::new(Uniform::default()), &search, lanes, simulations);
+    analyst.ask(positions.to_vec(), |_| {}).unwrap()
+}
+
+/// What is proven, of the root and of each move, must be what an exact solver says.
+fn check_proofs<G: Game>(labelled: &[(G, Vec<(Action, i32)>)], simulations: u32) -> usize {
+    let positions: Vec<G> = labelled.iter().map(|l| l.0).collect();
+    let mut proven = 0;
+    for ((position, scores), answer) in labelled.iter().zip(ask(&positions, simulations)) {
+        let exact = |action: Action| scores.iter().find(|s| s.0 == action).expect("every move has a score").1.signum();
+        let best = scores.iter().map(|s| s.1.signum()).max().unwrap();
+        for m in &answer.moves {
+            if let Some(outcome) = m.proven {
+                assert_eq!(outcome.value(), exact(m.action) as f32, "{position:?}, move {}", m.action);
+            }
+        }
+        if let Some(outcome) = answer.proven {
+            proven += 1;
+            assert_eq!((outcome.value(), answer.value), (best as f32, best as f32), "{position:?}");
+            assert_eq!(exact(answer.action), best, "{position:?}");
+        }
+    }
+    proven
+}
+
+#[test]
+fn tictactoe_is_proven_and_proven_right() {
+    let decisions = oracle::tictactoe_decisions();
+    let proven = check_proofs::<TicTacToe>(&decisions, 2_000);
+    assert!(proven > 4_000, "{proven} proofs of {}", decisions.len());
+}
+
+#[test]
+fn what_is_proven_in_connect_four_is_right() {
+    let sets = oracle::built_in::<ConnectFour>();
+    let positions: Vec<_> = sets
+        .iter()
+        .flat_map(|set| set.positions.iter().take(100))
+        .map(|p| (p.position, p.scores.clone()))
+        .collect();
+    let proven = check_proofs::<ConnectFour>(&positions, 800);
+    assert!(proven > 100 && proven < positions.len(), "{proven} proofs of {}", positions.len());
+}
+
+/// An evaluator that depends on the position alone and is not symmetric.
+fn rollouts() -> Box<dyn Evaluator> {
+    Box::new(Rollouts::<ConnectFour>::new(3, 2))
+}
+
+#[test]
+fn the_cache_saves_evaluations_and_changes_no_search() {
+    let answers = |forget: bool| {
+        let mut world = World::new();
+        let search = SearchConfig { cache_mb: 1, ..SearchConfig::default().to_win(60) };
+        insert_lanes::<ConnectFour, Puct>(&mut world, &LanesConfig { count: 8, ..Default::default() }, 1, vec![(rollouts(), search)]);
+        world.query::<&mut Tree>().iter_mut(&mut world).for_each(|mut t| t.state = TreeState::Idle);
+        let mut tick = analysis_schedule::<ConnectFour, Puct>();
+        if forget {
+            let clear = |mut caches: ResMut<components::Caches<ConnectFour>>| caches.0[0].clear();
+            tick.add_systems(clear.before(TickSystems::Root));
+        }
+        world.add_schedule(tick);
+        // Each position twice, and its mirror image.
+        let sets = oracle::built_in::<ConnectFour>();
+        let positions = sets[2].positions[..40].iter().map(|p| p.position);
+        let positions = positions.flat_map(|p| [p, p.transform(1), p]).collect();
+        world.insert_resource(Questions::<ConnectFour>::new(positions));
+        while !world.resource::<Questions<ConnectFour>>().done() {
+            run_tick(&mut world).unwrap();
+        }
+        let stats = world.resource::<Stats>().clone();
+        (world.remove_resource::<Questions<ConnectFour>>().unwrap().into_answers(), stats)
+    };
+    let ((with, kept), (without, forgotten)) = (answers(false), answers(true));
+    assert!(with == without, "the cache changed a search");
+    assert!(kept.cache_hits > forgotten.cache_hits && kept.duplicates > 0);
+    assert!(3 * kept.evaluations < 2 * forgotten.evaluations, "{} of {}", kept.evaluations, forgotten.evaluations);
+}
+
+#[test]
+fn equal_leaves_share_a_row() {
+    for (cache_mb, rows) in [(1, 1), (0, 32)] {
+        let mut world = World::new();
+        let agent = (rollouts(), SearchConfig { cache_mb, ..Default::default() });
+        insert_lanes::<ConnectFour, Puct>(&mut world, &LanesConfig { count: 32, ..Default::default() }, 1, vec![agent]);
+        world.add_schedule(tick_schedule::<ConnectFour, Puct>());
+        run_tick(&mut world).unwrap();
+        let stats = world.resource::<Stats>();
+        assert_eq!((stats.evaluations, stats.duplicates), (rows, 32 - rows), "all lanes ask for the first position");
+    }
+}
+
+/// Gives the answers of another evaluator from a thread of its own, and takes its time.
+struct Late {
+    to: mpsc::Sender<(Vec<ConnectFour>, usize)>,
+    from: std::sync::Mutex<mpsc::Receiver<Evaluations>>,
+    rows: VecDeque<usize>,
+    /// Most batches in flight.
+    most: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Late {
+    fn new(capacity: usize, most: std::sync::Arc<std::sync::atomic::AtomicUsize>) -> Self {
+        let (to, work) = mpsc::channel::<(Vec<ConnectFour>, usize)>();
+        let (done, from) = mpsc::channel();
+        thread::spawn(move || {
+            let mut inner = Rollouts::<ConnectFour>::new(3, 2);
+            for (positions, delay) in work {
+                thread::sleep(Duration::from_micros(100 * (delay % 7) as u64));
+                let mut out = Evaluations::new(capacity, ConnectFour::ACTIONS);
+                inner.submit(&Batch::of(&positions)).unwrap();
+                inner.receive(&mut out).unwrap();
+                if done.send(out).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { to, from: from.into(), rows: VecDeque::new(), most }
+    }
+}
+
+impl Evaluator for Late {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.rows.push_back(batch.rows);
+        self.most.fetch_max(self.rows.len(), std::sync::atomic::Ordering::Relaxed);
+        self.to.send((batch.positions().to_vec(), batch.rows)).unwrap();
+        Ok(())
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        self.rows.pop_front().expect("a batch is in flight");
+        *out = self.from.lock().unwrap().recv().unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_late_device_changes_nothing() {
+    let play = |evaluator: Box<dyn Evaluator>, in_flight: u32| {
+        let mut world = World::new();
+        let search = SearchConfig { simulations: 20, cache_mb: 1, ..Default::default() };
+        let lanes = LanesConfig { count: 24, in_flight, ..Default::default() };
+        insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(evaluator, search)]);
+        world.insert_resource(FinishedGames::new(60));
+        world.add_schedule(tick_schedule::<ConnectFour, Puct>());
+        while world.resource::<Stats>().games < 60 {
+            run_tick(&mut world).unwrap();
+        }
+        lockstep_systems::drain(&mut world).unwrap();
+        (world.resource_mut::<FinishedGames>().take(), world.resource::<Stats>().clone())
+    };
+    let most = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let late = play(Box::new(Late::new(24, most.clone())), 2);
+    assert_eq!(most.load(std::sync::atomic::Ordering::Relaxed), 2, "one batch is submitted before the other is received");
+    assert!(late == play(rollouts(), 2), "a late answer changed the games");
+    // In one cohort the games are the same, lane by lane, but end in another order.
+    let sorted = |mut games: Vec<(components::GameRecord, components::Seats)>| {
+        games.sort_by_key(|g| g.0.moves.clone());
+        games
+    };
+    let one = play(rollouts(), 1);
+    let common = sorted(late.0).iter().filter(|g| one.0.contains(g)).count();
+    assert!(common > 40, "{common} of 60 games are the same");
+}
