@@ -1,6 +1,8 @@
 //! `cargo bench`: the tick and its parts, the encoding of positions, the network, and a step of the optimiser.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+mod plain;
+
+use criterion::{Criterion, Throughput, criterion_group};
 use lockstep::{device, prelude::*, settings};
 use lockstep_systems::{
     Batch, Evaluations,
@@ -8,22 +10,30 @@ use lockstep_systems::{
     learn::{Sampling, TrainingBatch, learn_schedule},
     select::{Descents, select_leaves},
 };
+use plain::Plain;
 use std::hint::black_box;
 
+/// A tick of plain search with the trivial evaluator, in the ECS and as a plain loop over structs: see `plain.rs`.
 fn tick(c: &mut Criterion) {
     let mut group = c.benchmark_group("tick");
-    for lanes in [64, 1024] {
+    group.sample_size(20);
+    for (lanes, simulations) in [(256, 200), (1024, 64)] {
+        let search = SearchConfig { simulations, solver: false, cache_mb: 0, ..SearchConfig::default() };
         let mut world = World::new();
-        let agent = (Box::new(Uniform::default()) as Box<dyn Evaluator>, SearchConfig::default());
-        insert_lanes::<ConnectFour, Puct>(
-            &mut world,
-            &LanesConfig { count: lanes, ..Default::default() },
-            1,
-            vec![agent],
-        );
+        let config = LanesConfig { count: lanes, cohort: lanes, ..Default::default() };
+        let agent = (Box::new(Uniform::default()) as Box<dyn Evaluator>, search.clone());
+        insert_lanes::<ConnectFour, Puct>(&mut world, &config, 1, vec![agent]);
         world.add_schedule(tick_schedule::<ConnectFour, Puct>());
+        let mut plain = Plain::<ConnectFour>::new(lanes as usize, &search);
+        // Until every lane is somewhere in a game of its own.
+        for _ in 0..20 * simulations {
+            run_tick(&mut world).unwrap();
+            plain.tick();
+        }
         group.throughput(Throughput::Elements(lanes.into()));
-        group.bench_function(format!("connect_four/{lanes}_lanes"), |b| b.iter(|| run_tick(&mut world).unwrap()));
+        let name = |what: &str| format!("connect_four/{lanes}x{simulations}/{what}");
+        group.bench_function(name("ecs"), |b| b.iter(|| run_tick(&mut world).unwrap()));
+        group.bench_function(name("plain"), |b| b.iter(|| plain.tick()));
     }
 }
 
@@ -97,4 +107,13 @@ fn learn_step(c: &mut Criterion) {
 }
 
 criterion_group!(benches, tick, select, encode, network, learn_step);
-criterion_main!(benches);
+
+/// On a thread of the pool, as in the program.
+fn main() {
+    device::with_threads(0, || {
+        benches();
+        Ok(())
+    })
+    .unwrap();
+    Criterion::default().configure_from_args().final_summary();
+}

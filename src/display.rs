@@ -1,6 +1,9 @@
 //! What a person sees while a run goes on: a live display on a terminal, else a plain line for each generation.
 
-use crate::metrics::{Metrics, count};
+use crate::{
+    metrics::{Metrics, count},
+    stages::StageTimes,
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockstep_components::{Config, Stats};
 use std::{
@@ -20,6 +23,8 @@ struct Live {
     run: ProgressBar,
     work: ProgressBar,
     now: ProgressBar,
+    shared: ProgressBar,
+    time: ProgressBar,
     last: ProgressBar,
     drawn: Instant,
     since: Instant,
@@ -42,6 +47,8 @@ impl Display {
             Live {
                 work: add(config.run.games, "  {prefix:<8} {pos:>5}/{len:<5} [{bar:30}]"),
                 now: add(1, "  now   {msg}"),
+                shared: add(1, "  tree  {msg}"),
+                time: add(1, "  time  {msg}"),
                 last: add(1, "  last  {msg}"),
                 run,
                 all,
@@ -54,7 +61,7 @@ impl Display {
     }
 
     /// After each tick; redraws a few times a second.
-    pub fn playing(&mut self, stats: &Stats, seconds: f64) {
+    pub fn playing(&mut self, stats: &Stats, seconds: f64, stages: &StageTimes) {
         let games = self.games;
         let Some(live) = self.live.as_mut().filter(|l| l.drawn.elapsed() > Duration::from_millis(100)) else { return };
         live.drawn = Instant::now();
@@ -71,6 +78,16 @@ impl Display {
             stats.mean_length(),
             stats.first_player_score(),
         ));
+        let share = |part: u64, all: u64| 100.0 * part as f64 / all.max(1) as f64;
+        live.shared.set_message(format!(
+            "depth {:.1}  ends {:.0} %  cache hits {:.0} %  duplicates {:.0} %  proven roots {:.0} %",
+            stats.mean_depth(),
+            share(stats.terminals, stats.simulations),
+            share(stats.cache_hits, stats.simulations),
+            share(stats.duplicates, stats.evaluations + stats.duplicates),
+            share(stats.proven, stats.moves),
+        ));
+        live.time.set_message(stages.seconds().shares());
     }
 
     /// After each step of the optimiser.

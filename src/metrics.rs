@@ -1,6 +1,6 @@
 //! What a run reports of each generation, and what it warns of.
 
-use crate::{Error, checkpoint::Seconds, folder::write_file};
+use crate::{Error, checkpoint::Seconds, folder::write_file, stages::StageSeconds};
 use lockstep_components::Stats;
 use lockstep_systems::learn::Losses;
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,9 @@ pub struct Metrics {
     pub simulations_per_second: f64,
     /// Evaluations per second of playing.
     pub evaluations_per_second: f64,
+    /// Seconds of each stage of the ticks.
+    #[serde(default)]
+    pub stages: StageSeconds,
 }
 
 /// What [`Metrics::new`] needs beside the counts.
@@ -98,7 +101,7 @@ pub struct Learned {
 
 impl Metrics {
     /// Those of a generation.
-    pub fn new(generation: u64, stats: &Stats, learned: &Learned, seconds: Seconds) -> Self {
+    pub fn new(generation: u64, stats: &Stats, learned: &Learned, seconds: Seconds, stages: StageSeconds) -> Self {
         let games = stats.games.max(1) as f64;
         let per_second = |n: u64| n as f64 / seconds.this_play.max(1e-9);
         let mut metrics = Self {
@@ -133,6 +136,7 @@ impl Metrics {
             seconds: seconds.play + seconds.learn,
             simulations_per_second: per_second(stats.simulations),
             evaluations_per_second: per_second(stats.evaluations),
+            stages,
         };
         metrics.warnings = metrics.warn(stats);
         metrics
@@ -171,8 +175,8 @@ impl Metrics {
     pub fn line(&self, generations: u64) -> String {
         format!(
             "generation {}/{generations}  games {}  length {:.1}  first player {:.2}  draws {:.2}  \
-             policy loss {:.3} (floor {:.3})  value loss {:.3}  batch {:.0} ({:.0} % full)  {} simulations/s  \
-             {} evaluations/s  {:.1} s",
+             policy loss {:.3} (floor {:.3})  value loss {:.3}  batch {:.0} ({:.0} % full)  cache {:.0} %  \
+             {} simulations/s  {} evaluations/s  {:.1} s",
             self.generation,
             self.games,
             self.mean_length,
@@ -183,6 +187,7 @@ impl Metrics {
             self.value_loss,
             self.mean_batch,
             100.0 * self.batch_fill,
+            100.0 * self.cache_hits,
             count(self.simulations_per_second),
             count(self.evaluations_per_second),
             self.play_seconds + self.learn_seconds,
@@ -252,7 +257,7 @@ mod tests {
             ..Stats::default()
         };
         let learned = Learned { steps: 1, learning_rate: 0.1, losses: Losses::default(), replay: 1, distinct: 1 };
-        let warnings = |stats: &Stats| Metrics::new(1, stats, &learned, Seconds::default()).warnings;
+        let warnings = |stats: &Stats| Metrics::new(1, stats, &learned, Seconds::default(), StageSeconds::default()).warnings;
         assert!(warnings(&healthy).is_empty());
         let warned = |stats: Stats, word: &str| assert!(warnings(&stats)[0].contains(word), "{word}");
         warned(Stats { distinct_games: 2, ..healthy.clone() }, "games are equal");

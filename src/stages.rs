@@ -4,6 +4,7 @@
 
 use bevy_ecs::prelude::*;
 use lockstep_systems::TickSystems;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// The sets of a tick with their names, in run order.
@@ -30,14 +31,51 @@ impl Default for StageTimes {
 }
 
 impl StageTimes {
-    /// Seconds of each stage, and begins anew.
-    pub fn take(&mut self) -> [f64; STAGES.len()] {
-        std::mem::take(&mut self.spent).map(|time| time.as_secs_f64())
+    /// The seconds, and begins anew.
+    pub fn take(&mut self) -> StageSeconds {
+        let seconds = self.seconds();
+        self.spent = Default::default();
+        seconds
     }
 
-    /// Seconds of each stage.
-    pub fn seconds(&self) -> [f64; STAGES.len()] {
-        self.spent.map(|time| time.as_secs_f64())
+    /// The seconds.
+    pub fn seconds(&self) -> StageSeconds {
+        let [root, select, collect, evaluate, expand, act] = self.spent.map(|time| time.as_secs_f64());
+        StageSeconds { root, select, collect, evaluate, expand, act }
+    }
+}
+
+/// Seconds of each set of a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageSeconds {
+    /// Searches begin.
+    pub root: f64,
+    /// Trees are descended.
+    pub select: f64,
+    /// Leaves become batches.
+    pub collect: f64,
+    /// The network answers, or is waited for.
+    pub evaluate: f64,
+    /// Answers become nodes.
+    pub expand: f64,
+    /// Moves are played.
+    pub act: f64,
+}
+
+impl StageSeconds {
+    /// Each with its name, in run order.
+    pub fn named(&self) -> [(&'static str, f64); STAGES.len()] {
+        let Self { root, select, collect, evaluate, expand, act } = *self;
+        let seconds = [root, select, collect, evaluate, expand, act];
+        std::array::from_fn(|i| (STAGES[i].1, seconds[i]))
+    }
+
+    /// Their shares for people: `root 1 %  select 5 %` and so on.
+    pub fn shares(&self) -> String {
+        let all: f64 = self.named().iter().map(|s| s.1).sum();
+        let share = |(name, seconds): (&str, f64)| format!("{name} {:.0} %", 100.0 * seconds / all.max(1e-9));
+        self.named().map(share).join("  ")
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     device::{self, Place},
     folder::{Folder, write_file},
     metrics::{self, Learned, Metrics},
+    stages::{StageTimes, time_stages},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Dataset, Game, GameRecord, Replay, Stats};
@@ -56,7 +57,10 @@ impl<G: Game> Trainer<G> {
         world.insert_resource(TrainingBatch::default());
         world.insert_resource(learner);
         world.insert_resource(factory);
-        world.add_schedule(tick_schedule::<G, Puct>());
+        let mut tick = tick_schedule::<G, Puct>();
+        time_stages(&mut tick);
+        world.add_schedule(tick);
+        world.init_resource::<StageTimes>();
         world.add_schedule(learn_schedule::<G>());
         Self { world, config: config.clone(), seconds: Seconds::default(), game: PhantomData }
     }
@@ -120,7 +124,9 @@ impl<G: Game> Trainer<G> {
             replay: self.world.resource::<Replay<G>>().len(),
             distinct: self.world.get_resource::<Dataset<G>>().map_or(0, Dataset::len),
         };
-        let metrics = Metrics::new(learner.generation(), &stats, &learned, self.seconds);
+        let generation = learner.generation();
+        let stages = self.world.resource_mut::<StageTimes>().take();
+        let metrics = Metrics::new(generation, &stats, &learned, self.seconds, stages);
         (self.seconds.this_play, self.seconds.this_learn) = (0.0, 0.0);
         Ok(Advance::Generation(Box::new(metrics), games.into_iter().map(|(record, _)| record).collect()))
     }

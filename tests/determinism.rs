@@ -21,6 +21,7 @@ fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, V
                 generation.seconds = 0.0;
                 generation.simulations_per_second = 0.0;
                 generation.evaluations_per_second = 0.0;
+                generation.stages = Default::default();
                 metrics.push(serde_json::to_string(&generation).expect("plain data"));
                 games.extend(records.iter().map(|record| format!("{record:?}")));
             }

@@ -1,6 +1,6 @@
 //! What a run counts.
 
-use crate::tree::Tree;
+use crate::tree::Counts;
 use bevy_ecs::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -44,13 +44,13 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Takes what a tree has counted since it was last asked.
-    pub fn take_from(&mut self, tree: &mut Tree) {
-        self.simulations += u64::from(std::mem::take(&mut tree.simulations));
-        self.terminals += u64::from(std::mem::take(&mut tree.terminals));
-        self.cache_hits += u64::from(std::mem::take(&mut tree.cache_hits));
-        self.proven += u64::from(std::mem::take(&mut tree.proofs));
-        self.depth_sum += u64::from(std::mem::take(&mut tree.depth_sum));
+    /// Adds what trees have counted.
+    pub fn add(&mut self, counts: Counts) {
+        self.simulations += u64::from(counts.simulations);
+        self.terminals += u64::from(counts.terminals);
+        self.cache_hits += u64::from(counts.cache_hits);
+        self.proven += u64::from(counts.proofs);
+        self.depth_sum += u64::from(counts.depth_sum);
     }
 
     /// Rows that carried a position, of those that the devices computed; 1 is a full batch.

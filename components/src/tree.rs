@@ -65,16 +65,37 @@ pub struct Tree {
     pub proven: Option<Outcome>,
     /// What the tree is doing.
     pub state: TreeState,
-    /// Simulations since the counters were last taken.
+    /// What it has counted since that was last taken.
+    pub counts: Counts,
+}
+
+/// What a tree counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Simulations.
     pub simulations: u32,
     /// Of these, the ones that ended in a known result.
     pub terminals: u32,
-    /// Of these, the ones whose evaluation was in the cache.
+    /// Simulations and new roots whose evaluation was in the cache.
     pub cache_hits: u32,
     /// Roots that were proven.
     pub proofs: u32,
-    /// Depths of these, summed.
+    /// Depths of the simulations, summed.
     pub depth_sum: u32,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            simulations: self.simulations + other.simulations,
+            terminals: self.terminals + other.terminals,
+            cache_hits: self.cache_hits + other.cache_hits,
+            proofs: self.proofs + other.proofs,
+            depth_sum: self.depth_sum + other.depth_sum,
+        }
+    }
 }
 
 /// What a checkpoint keeps of a [`Tree`]: the cells in use.
@@ -102,11 +123,7 @@ impl Tree {
             root_value_sum: 0.0,
             proven: None,
             state: TreeState::Empty,
-            simulations: 0,
-            terminals: 0,
-            cache_hits: 0,
-            proofs: 0,
-            depth_sum: 0,
+            counts: Counts::default(),
         }
     }
 

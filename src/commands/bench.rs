@@ -5,7 +5,7 @@ use crate::{
     device::{self, Place},
     metrics::{Learned, Metrics, count},
     settings,
-    stages::{STAGES, StageTimes, time_stages},
+    stages::{StageSeconds, StageTimes, time_stages},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
@@ -148,7 +148,7 @@ fn ticks<G: Game>(
     let per_second = |n: u64| n as f64 / spent;
     rates.extend([("moves_per_second".into(), per_second(all.moves)), ("games_per_second".into(), per_second(all.games))]);
     if args.what == BenchKind::Selfplay {
-        let metrics = Metrics::new(0, &all, &Learned::default(), Seconds::default());
+        let metrics = Metrics::new(0, &all, &Learned::default(), Seconds::default(), StageSeconds::default());
         rates.extend([
             ("mean_batch".into(), metrics.mean_batch),
             ("batch_fill".into(), metrics.batch_fill),
@@ -161,7 +161,7 @@ fn ticks<G: Game>(
     if args.stages {
         let times = world.resource_mut::<StageTimes>().take();
         let ns = |time: f64| time * 1e9 / all.simulations.max(1) as f64;
-        rates.extend(STAGES.iter().zip(times).map(|((_, name), time)| (format!("ns_{name}"), ns(time))));
+        rates.extend(times.named().map(|(name, time)| (format!("ns_{name}"), ns(time))));
         rates.push(("ns_all".into(), ns(spent)));
     }
     Ok(rates)

@@ -9,6 +9,7 @@ use crate::{
     folder::{Folder, write_file},
     metrics::{self, bytes},
     settings,
+    stages::StageTimes,
     trainer::{self, Advance, Trainer},
 };
 use lockstep_components::{Config, Game, Stats, games::GameVisitor};
@@ -173,7 +174,10 @@ fn train<G: Game>(
 ) -> Result<bool, Error> {
     while !run.is_finished() {
         match run.advance()? {
-            Advance::Played => display.playing(run.world.resource::<Stats>(), run.seconds().this_play),
+            Advance::Played => {
+                let world = &run.world;
+                display.playing(world.resource::<Stats>(), run.seconds().this_play, world.resource::<StageTimes>());
+            }
             Advance::Learned => display.learning(run.world.resource::<Learner>().progress()),
             Advance::Generation(generation, games) => {
                 display.generation(&generation);

@@ -55,39 +55,41 @@ pub fn act<G: Game>(
     let rows = times(&range, per_lane);
     let (mut trees, budgets) = only(trees.contiguous_iter_mut());
     let trees = trees.bypass_change_detection();
-    trees[times(&cohorts.selecting(), per_lane)].iter_mut().for_each(|tree| stats.take_from(tree));
     let trees = &mut trees[rows.clone()];
-    let min_len = lanes_per_task(range.len());
-    positions
+    let finished_lanes = positions
         .par_iter_mut()
         .zip(rngs.par_iter_mut())
         .zip(games.par_iter_mut())
         .zip(seats.par_iter())
         .zip(trees.par_chunks_mut(per_lane))
         .zip(budgets[rows].par_chunks(per_lane))
-        .with_min_len(min_len)
-        .for_each(|(((((position, rng), game), seats), trees), budgets)| {
-            let seat = seats.of(position.0.to_move());
-            if trees[seat].state == TreeState::Complete {
-                let search = &agents.0[seat].search;
-                play_move(&mut position.0, rng, game, *seats, trees, budgets[seat].full, search);
+        .with_min_len(rows_per_task(range.len(), LIGHT))
+        .enumerate()
+        .filter_map(|(lane, (((((position, rng), game), seats), trees), budgets))| {
+            if trees.iter().all(|tree| tree.state != TreeState::Complete) {
+                return None;
             }
-        });
+            // Only the tree of the player to move searches.
+            let seat = seats.of(position.0.to_move());
+            let search = &agents.0[seat].search;
+            play_move(&mut position.0, rng, game, *seats, trees, budgets[seat].full, search);
+            game.finished.map(|outcome| (lane, outcome))
+        })
+        .collect::<Vec<_>>();
 
     // What lanes share is written in row order.
-    for (lane, game) in games.iter_mut().enumerate() {
+    for (lane, outcome) in finished_lanes {
+        let game = &mut games[lane];
         let trees = &mut trees[lane * per_lane..(lane + 1) * per_lane];
-        if let Some(outcome) = game.finished {
-            count(&mut stats, &mut finished, game, outcome, seats[lane]);
-            if let Some(replay) = &mut replay {
-                replay.push(game);
-            }
-            if per_lane > 1 {
-                seats[lane].0.reverse();
-            }
-            let search = &agents.0[seats[lane].0[0] as usize].search;
-            begin_game(&mut positions[lane].0, &mut rngs[lane], game, seats[lane], trees, search);
+        count(&mut stats, &mut finished, game, outcome, seats[lane]);
+        if let Some(replay) = &mut replay {
+            replay.push(game);
         }
+        if per_lane > 1 {
+            seats[lane].0.reverse();
+        }
+        let search = &agents.0[seats[lane].0[0] as usize].search;
+        begin_game(&mut positions[lane].0, &mut rngs[lane], game, seats[lane], trees, search);
     }
 }
 
@@ -130,7 +132,9 @@ fn wake(trees: &mut [Tree], active: usize) {
     }
 }
 
-fn play_move<G: Game>(
+/// Plays the move that a complete search has chosen, records it, and keeps its sub-tree. `full` says whether the search's
+/// visits become a policy target.
+pub fn play_move<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
     game: &mut Trajectory<G>,

@@ -2,7 +2,7 @@
 
 use crate::{Agents, Cohorts, act::Weights, columns::*};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Action, Game, LaneRng, Outcome, Position, Stats, Tree, TreeState};
+use lockstep_components::{Action, Game, LaneRng, Outcome, Position, Tree, TreeState};
 
 /// What a search found about one root move.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,7 +76,6 @@ pub fn answer<G: Game>(
     mut lanes: Query<(&mut Position<G>, &mut LaneRng)>,
     mut trees: Query<&mut Tree>,
     mut questions: ResMut<Questions<G>>,
-    mut stats: ResMut<Stats>,
     agents: Res<Agents>,
     cohorts: Res<Cohorts>,
 ) {
@@ -87,9 +86,7 @@ pub fn answer<G: Game>(
     let lanes = positions.bypass_change_detection().iter_mut().zip(rngs.bypass_change_detection());
     let questions = &mut *questions;
     questions.asked.resize(lanes.len(), None);
-    let trees = trees.bypass_change_detection();
-    trees[cohorts.selecting()].iter_mut().for_each(|tree| stats.take_from(tree));
-    let trees = trees.iter_mut().enumerate();
+    let trees = trees.bypass_change_detection().iter_mut().enumerate();
     for ((lane, tree), (position, rng)) in trees.zip(lanes).skip(range.start).take(range.len()) {
         if tree.state == TreeState::Complete {
             let asked = questions.asked[lane].take().expect("a complete search was asked for");

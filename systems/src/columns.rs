@@ -22,7 +22,14 @@ pub(crate) fn times(lanes: &Range<usize>, n: usize) -> Range<usize> {
     lanes.start * n..lanes.end * n
 }
 
-/// How many lanes a task takes at least: a few tasks per thread balance the load, more cost more than they bring.
-pub(crate) fn lanes_per_task(lanes: usize) -> usize {
-    (lanes / (4 * rayon::current_num_threads())).max(1)
+/// How many rows a task takes at least: a few tasks per thread balance the load, more cost more than they bring. A task is
+/// handed over in about a microsecond, so `least` rows should be worth that.
+pub(crate) fn rows_per_task(rows: usize, least: usize) -> usize {
+    (rows / (4 * rayon::current_num_threads())).max(least)
 }
+
+/// The least rows of a task that descends or expands a tree for each.
+pub(crate) const HEAVY: usize = 16;
+
+/// The least rows of a task that does something for few of them.
+pub(crate) const LIGHT: usize = 256;

@@ -1,6 +1,6 @@
 //! What evaluates positions: the seam between the search and any model.
 
-use crate::{Error, columns::lanes_per_task};
+use crate::{Error, columns::rows_per_task};
 use lockstep_components::{Game, LaneRng};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque, marker::PhantomData};
@@ -47,7 +47,7 @@ impl Batch {
         self.planes[..self.rows * G::INPUT]
             .par_chunks_exact_mut(G::INPUT)
             .zip(positions.par_iter())
-            .with_min_len(lanes_per_task(self.rows))
+            .with_min_len(rows_per_task(self.rows, 128))
             .for_each(|(planes, position)| position.encode(planes));
     }
 

@@ -30,7 +30,7 @@ pub fn expand<G: Game>(
         .par_chunks_mut(per_lane)
         .zip(budgets[rows].par_chunks(per_lane))
         .zip(leaves.par_chunks_mut(per_lane * per_tree))
-        .with_min_len(lanes_per_task(range.len()))
+        .with_min_len(rows_per_task(range.len(), HEAVY))
         .for_each(|((trees, budgets), leaves)| {
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
             for (((tree, budget), leaves), agent) in rows.zip(&agents.0) {
@@ -97,7 +97,7 @@ pub fn expand_cached<G: Game>(
     for edge in tree.edges_mut(new) {
         edge.set_prior(cached.prior(G::transform_action(edge.action(), symmetry)));
     }
-    tree.cache_hits += 1;
+    tree.counts.cache_hits += 1;
     finish(tree, node, edge, cached.value, virtual_loss);
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome:
             Some(known) if parent_edge == ROOT => {
                 tree.root_value_sum += known.value();
                 tree.proven = Some(known);
-                tree.proofs += 1;
+                tree.counts.proofs += 1;
                 return;
             }
             Some(known) => {

@@ -27,7 +27,7 @@ pub fn root<G: Game>(
         .zip(&mut rngs.bypass_change_detection()[range.clone()])
         .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
         .zip(budgets.bypass_change_detection()[rows].par_chunks_mut(per_lane))
-        .with_min_len(lanes_per_task(range.len()))
+        .with_min_len(rows_per_task(range.len(), LIGHT))
         .for_each(|(((position, rng), trees), budgets)| {
             for (i, ((tree, budget), agent)) in trees.iter_mut().zip(budgets).zip(&agents.0).enumerate() {
                 if tree.state == TreeState::Empty && caches.0[i].is_on() {
@@ -44,7 +44,7 @@ pub fn root<G: Game>(
 }
 
 /// Draws the budget of a search, and mixes the noise into the root's priors if it is a full one.
-fn begin(tree: &mut Tree, rng: &mut LaneRng, search: &SearchConfig) -> SearchBudget {
+pub fn begin(tree: &mut Tree, rng: &mut LaneRng, search: &SearchConfig) -> SearchBudget {
     tree.state = TreeState::Searching;
     let full = search.fast_simulations == 0 || rng.unit() < search.full_search_chance;
     if full && search.noise_share > 0.0 {

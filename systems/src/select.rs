@@ -7,8 +7,8 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Caches, Game, Leaf, LeafState, Position, SearchBudget, Tree, TreeState,
-    tree::{Child, ROOT},
+    Cache, Caches, Game, Leaf, LeafState, Position, SearchBudget, Stats, Tree, TreeState,
+    tree::{Child, Counts, ROOT},
 };
 use rayon::prelude::*;
 
@@ -25,6 +25,7 @@ pub fn select<G: Game, R: SelectionRule>(
     rules: Res<Rules<R>>,
     caches: Res<Caches<G>>,
     cohorts: Res<Cohorts>,
+    mut stats: ResMut<Stats>,
 ) {
     let range = cohorts.selecting();
     let positions = only(lanes.contiguous_iter());
@@ -34,13 +35,14 @@ pub fn select<G: Game, R: SelectionRule>(
     let per_lane = agents.0.len();
     let per_tree = leaves.len() / budgets.len();
     let rows = times(&range, per_lane);
-    positions[range.clone()]
+    let counts = positions[range.clone()]
         .par_iter()
         .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
         .zip(budgets[rows].par_chunks(per_lane))
         .zip(leaves[times(&range, per_lane * per_tree)].par_chunks_mut(per_lane * per_tree))
-        .with_min_len(lanes_per_task(range.len()))
-        .for_each(|(((position, trees), budgets), leaves)| {
+        .with_min_len(rows_per_task(range.len(), HEAVY))
+        .map(|(((position, trees), budgets), leaves)| {
+            let mut counts = Counts::default();
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
             let agents = rules.0.iter().zip(&agents.0).zip(&caches.0);
             for (((tree, budget), leaves), ((rule, agent), cache)) in rows.zip(agents) {
@@ -51,8 +53,12 @@ pub fn select<G: Game, R: SelectionRule>(
                     cache: cache.is_on().then_some(cache),
                 };
                 select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);
+                counts = counts + std::mem::take(&mut tree.counts);
             }
-        });
+            counts
+        })
+        .reduce(Counts::default, |a, b| a + b);
+    stats.add(counts);
 }
 
 /// How a tree is descended.
@@ -185,9 +191,9 @@ fn descend<G: Game, R: SelectionRule>(
             },
         }
     };
-    tree.simulations += 1;
-    tree.depth_sum += depth;
-    tree.terminals += u32::from(matches!(descent, Descent::Terminal));
+    tree.counts.simulations += 1;
+    tree.counts.depth_sum += depth;
+    tree.counts.terminals += u32::from(matches!(descent, Descent::Terminal));
     descent
 }
 
