@@ -6,7 +6,7 @@ use lockstep_components::{
     Game,
     config::{Config, DeviceKind, LanesConfig},
 };
-use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, setup::cohorts_of};
+use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, Learner, setup::cohorts_of};
 
 /// Where the network runs, and how that place wants its batches.
 #[derive(Clone, Debug)]
@@ -15,14 +15,14 @@ pub struct Place {
     pub device: Device,
     /// Its name for people.
     pub name: &'static str,
-    /// How positions are evaluated there.
+    /// How positions are evaluated, and the network trained, there.
     pub evaluation: Evaluation,
 }
 
 /// How positions are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evaluation {
-    /// By the fused network on the CPU.
+    /// By the fused kernels on the CPU.
     Fused,
     /// By burn, batches as they come.
     Burn,
@@ -89,6 +89,15 @@ impl Place {
     pub fn lanes(&self, lanes: &LanesConfig) -> LanesConfig {
         let best = if self.evaluation == Evaluation::BurnPadded { 2 } else { 1 };
         LanesConfig { in_flight: if lanes.in_flight == 0 { best } else { lanes.in_flight }, ..lanes.clone() }
+    }
+
+    /// A learner with a new network here.
+    pub fn learner<G: Game>(&self, config: &Config) -> Learner {
+        let learner = Learner::new::<G>(config, &self.device);
+        match self.evaluation {
+            Evaluation::Fused => learner.with_fused_gradients::<G>(&config.network),
+            Evaluation::Burn | Evaluation::BurnPadded => learner,
+        }
     }
 
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.

@@ -45,7 +45,7 @@ impl<G: Game> Trainer<G> {
     /// A new run.
     pub fn new(config: &Config, place: &Place) -> Self {
         let mut world = World::new();
-        let learner = Learner::new::<G>(config, &place.device);
+        let learner = place.learner::<G>(config);
         let lanes = place.lanes(&config.lanes);
         let factory = place.evaluators::<G>(device::batch_capacity::<G>(config, place));
         let evaluator = factory.0(&learner.network);

@@ -315,7 +315,7 @@ pub struct RunConfig {
 pub enum DeviceKind {
     /// A GPU if the program was built for one, else the CPU.
     Auto,
-    /// The CPU: positions are evaluated by the fused network, training runs on burn's CPU back end.
+    /// The CPU: positions are evaluated and the network is trained by fused kernels.
     Cpu,
     /// Burn's CPU back end for both, to compare with.
     Flex,

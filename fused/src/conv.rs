@@ -15,6 +15,8 @@ pub(super) enum Then {
     Store,
     /// Adds the bias, then ReLU.
     Relu,
+    /// Adds the bias and what stands in the output.
+    Add,
     /// Adds the bias and what stands in the output, then ReLU: the end of a residual block.
     ResidualRelu,
 }
@@ -93,6 +95,22 @@ impl Layer {
         Self { level, weights, pixels: 1, classes, input_stride: row_stride, output_stride }
     }
 
+    /// Sets the distance from one pixel of the output to the next.
+    pub(super) fn with_output_stride(self, output_stride: usize) -> Self {
+        assert!(output_stride >= self.weights.padded(), "pixels that overlap");
+        Self { output_stride, ..self }
+    }
+
+    /// Replaces the weights by the numbers `weight(tap, input, output)`.
+    pub(super) fn refill(&mut self, bias: &[f32], weight: impl Fn(usize, usize, usize) -> f32) {
+        self.weights.fill(bias, weight);
+    }
+
+    /// Bytes of the packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
     /// Numbers from one pixel of the output to the next.
     pub(super) fn output_stride(&self) -> usize {
         self.output_stride
@@ -119,8 +137,8 @@ impl Layer {
                 pixels,
                 taps: &class.taps,
                 weights: &self.weights,
-                residual: then == Then::ResidualRelu,
-                relu: then != Then::Store,
+                residual: matches!(then, Then::Add | Then::ResidualRelu),
+                relu: matches!(then, Then::Relu | Then::ResidualRelu),
             });
         }
     }

@@ -14,6 +14,24 @@ use super::weights::Conv;
 pub(super) const SIZES: [[usize; 2]; 10] =
     [[4, 4], [5, 5], [6, 6], [7, 8], [8, 8], [9, 9], [10, 10], [12, 12], [16, 16], [20, 20]];
 
+/// Runs `$work` with the constants `$ny` and `$nx` set to a size of the transform that is known only at run time.
+macro_rules! by_size {
+    ($size:expr, $ny:ident, $nx:ident, $work:expr) => {
+        by_size!(@ $size, $ny, $nx, $work, 4 x 4, 5 x 5, 6 x 6, 7 x 8, 8 x 8, 9 x 9, 10 x 10, 12 x 12, 16 x 16, 20 x 20)
+    };
+    (@ $size:expr, $ny:ident, $nx:ident, $work:expr, $($rows:literal x $columns:literal),+) => {
+        match $size {
+            $([$rows, $columns] => {
+                const $ny: usize = $rows;
+                const $nx: usize = $columns;
+                $work
+            })+
+            other => unreachable!("a transform of {other:?}"),
+        }
+    };
+}
+pub(super) use by_size;
+
 /// The convolutions of a residual tower.
 #[derive(Debug)]
 pub(super) struct Tower {
@@ -84,7 +102,7 @@ impl Tower {
     fn multiply(&self, rows: usize, spectra: &mut [f32], bins: &[Panels], scratch: &mut [f32]) {
         let (row_stride, slot_stride) = (self.row_stride(), self.slot_stride);
         let reals = reals(self.size[0]) * reals(self.size[1]);
-        self.level.run(Spectral { spectra, rows, row_stride, slot_stride, reals, bins, scratch });
+        self.level.run(Spectral { input: None, spectra, rows, row_stride, slot_stride, reals, bins, scratch });
     }
 
     fn sweep(
@@ -97,17 +115,22 @@ impl Tower {
         padded: usize,
     ) {
         let Self { board, cell_stride, slot_stride, .. } = *self;
-        macro_rules! run {
-            ($($ny:literal x $nx:literal),+) => {
-                match self.size {
-                    $([$ny, $nx] => self.level.run(Sweep::<$ny, $nx> {
-                        rows, board, padded, activations, cell_stride, spectra, slot_stride, bias, stage,
-                    }),)+
-                    other => unreachable!("a transform of {other:?}"),
-                }
-            };
-        }
-        run!(4 x 4, 5 x 5, 6 x 6, 7 x 8, 8 x 8, 9 x 9, 10 x 10, 12 x 12, 16 x 16, 20 x 20);
+        by_size!(
+            self.size,
+            NY,
+            NX,
+            self.level.run(Sweep::<NY, NX> {
+                rows,
+                board,
+                padded,
+                activations,
+                cell_stride,
+                spectra,
+                slot_stride,
+                bias,
+                stage,
+            })
+        );
     }
 }
 

@@ -1,6 +1,6 @@
-//! The two matrix products that carry the network, and the vectors below them.
+//! The matrix products that carry the network, and the vectors below them.
 //!
-//! This module with its part [`simd`] is the only one with `unsafe`. It rests on two facts:
+//! This module with its parts is the only one with `unsafe`. It rests on two facts:
 //! - a token such as `Avx2` is made only inside [`Level::run`], for a level that [`Level::available`] has detected;
 //! - the products check the bounds of everything that they will touch before they start, and the inner loops then don't.
 //!
@@ -9,10 +9,11 @@
 
 #![expect(clippy::needless_range_loop, reason = "the loops over a tile or a board use one index on several arrays")]
 
-mod simd;
-
 use super::panels::Panels;
 
+mod simd;
+
+pub(super) use gradient::{Gradient, Spectra, SpectralGradient};
 pub(super) use simd::{Kernel, Level, Simd, Slots};
 
 /// Rows of a tile of the matrix products: 6 rows by 2 vectors fill the 16 registers of AVX2, 6 by 4 the 32 of AVX-512.
@@ -41,6 +42,8 @@ macro_rules! by_shape {
         }
     };
 }
+
+mod gradient;
 
 /// The lengths of the tiles that cover `rows` rows, as equal as they can be: nearly empty tiles waste the processor.
 #[inline(always)]
@@ -172,11 +175,13 @@ impl<const R: usize, const V: usize> Kernel for ProductTile<'_, R, V> {
     }
 }
 
-/// Multiplies spectra `[rows][slots][channels]` in place by one matrix for each frequency.
+/// Multiplies spectra by one matrix for each frequency, in place or from other spectra of the same strides.
 ///
 /// The first bins are real, of one slot and one segment of weights each. The others are complex, of two slots and three
 /// segments `c`, `d - c`, `-(c + d)` for the matrix `c + i d`: Gauss's product with three multiplications for four.
 pub(super) struct Spectral<'a> {
+    /// What is multiplied, if not `spectra` itself.
+    pub input: Option<&'a [f32]>,
     pub spectra: &'a mut [f32],
     pub rows: usize,
     pub row_stride: usize,
@@ -204,6 +209,9 @@ impl Kernel for Spectral<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let rows = self.rows;
+        if rows == 0 {
+            return;
+        }
         for (index, weights) in self.bins.iter().enumerate() {
             let complex = index >= self.reals;
             let slot = if complex { 2 * index - self.reals } else { index };
@@ -212,14 +220,14 @@ impl Kernel for Spectral<'_> {
             let part = depth.div_ceil(BLOCK) * rows * BLOCK_STRIDE;
             assert_eq!(weights.segments(), if complex { 3 } else { 1 });
             assert_eq!(weights.shape(), (S::LANES, S::VECTORS), "weights packed for another level");
-            assert!(weights.padded().max(depth) <= self.slot_stride);
-            assert!(start + (1 + complex as usize) * self.slot_stride <= self.row_stride);
-            assert!(rows * self.row_stride <= self.spectra.len());
+            // The last number that is read or written, if strides may be in any order.
+            let last = (rows - 1) * self.row_stride + start + complex as usize * self.slot_stride;
+            assert!(last + weights.padded() <= self.spectra.len(), "a row behind the spectra");
             assert!(self.scratch.len() >= 3 * part);
             // The inputs move aside, because the results take their place before the last panel has read them. Whole
             // vectors move; what the last one holds behind `depth` is never used.
             for row in 0..rows {
-                let spectrum = &self.spectra[row * self.row_stride + start..];
+                let spectrum = &self.input.unwrap_or(self.spectra)[row * self.row_stride + start..];
                 for channel in (0..depth).step_by(S::LANES) {
                     let to = (channel / BLOCK * rows + row) * BLOCK_STRIDE + channel % BLOCK;
                     let re = simd.load(&spectrum[channel..]);

@@ -23,6 +23,7 @@ mod fourier;
 #[allow(unsafe_code)]
 mod kernels;
 mod panels;
+mod training;
 mod waves;
 mod weights;
 
@@ -36,6 +37,7 @@ use fourier::Tower;
 use kernels::Level;
 use panels::Aligned;
 
+pub use training::{Shape, ShapeBody, Statistics, TrainingNetwork};
 pub use weights::{Body, Conv, Dense, Weights};
 
 /// Bytes of activations and spectra that a chunk of the batch may take.
@@ -251,7 +253,7 @@ impl FusedNetwork {
         match &self.body {
             Plan::Resnet { stem, tower, policy_conv, value_conv } => {
                 let cells = cells.at_least(planes.len());
-                self.planes_last(planes, cells);
+                planes_last(self.planes, self.cells, planes, cells);
                 let main = main.at_least(rows * stem.output_row());
                 stem.apply(rows, cells, main, Then::Relu, pixels);
                 match tower {
@@ -289,18 +291,6 @@ impl FusedNetwork {
         }
     }
 
-    /// Turns `[rows, planes, cells]` into `[rows, cells, planes]`.
-    fn planes_last(&self, planes: &[f32], cells: &mut [f32]) {
-        let row = self.planes * self.cells;
-        for (from, to) in planes.chunks_exact(row).zip(cells.chunks_exact_mut(row)) {
-            for (plane, numbers) in from.chunks_exact(self.cells).enumerate() {
-                for (cell, &number) in numbers.iter().enumerate() {
-                    to[cell * self.planes + plane] = number;
-                }
-            }
-        }
-    }
-
     fn policy_head(&self, rows: usize, input: &[f32], logits: &mut [f32], out: &mut Aligned, pixels: &mut Vec<u32>) {
         let padded = out.at_least(rows * self.policy.output_row());
         self.policy.apply(rows, input, padded, Then::Store, pixels);
@@ -321,6 +311,17 @@ impl FusedNetwork {
         let padded = out.at_least(rows * self.value_out.output_row());
         self.value_out.apply(rows, hidden, padded, Then::Store, pixels);
         copy_rows(padded, self.value_out.output_row(), values, self.value_outputs);
+    }
+}
+
+/// Turns `[rows, planes, cells]` into `[rows, cells, planes]`.
+fn planes_last(count: usize, board: usize, planes: &[f32], cells: &mut [f32]) {
+    for (from, to) in planes.chunks_exact(count * board).zip(cells.chunks_exact_mut(count * board)) {
+        for (plane, numbers) in from.chunks_exact(board).enumerate() {
+            for (cell, &number) in numbers.iter().enumerate() {
+                to[cell * count + plane] = number;
+            }
+        }
     }
 }
 

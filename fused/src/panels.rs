@@ -28,6 +28,11 @@ impl Aligned {
         &mut self.data[self.start..self.start + self.length]
     }
 
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.data.capacity() * size_of::<f32>()
+    }
+
     /// The first `length` numbers, of any value; the buffer grows if it must and never shrinks.
     pub(super) fn at_least(&mut self, length: usize) -> &mut [f32] {
         if self.length < length {
@@ -53,6 +58,7 @@ pub(super) struct Panels {
     bias: Aligned,
     segments: usize,
     depth: usize,
+    outputs: usize,
     padded: usize,
     lanes: usize,
     vectors: usize,
@@ -80,24 +86,52 @@ impl Panels {
         bias: &[f32],
         weight: impl Fn(usize, usize, usize) -> f32,
     ) -> Self {
+        let mut panels = Self::zeros(level, [segments, depth, outputs]);
+        panels.fill(bias, weight);
+        panels
+    }
+
+    /// Matrices of zeros, to be filled later.
+    pub(super) fn zeros(level: Level, [segments, depth, outputs]: [usize; 3]) -> Self {
         let (lanes, vectors) = level.shape();
         let padded = outputs.next_multiple_of(lanes);
-        let mut data = Aligned::zeros(segments * depth * padded);
-        let mut packed = data.get_mut().iter_mut();
-        for start in (0..padded).step_by(lanes * vectors) {
-            let end = padded.min(start + lanes * vectors);
-            for segment in 0..segments {
-                for row in 0..depth {
-                    for column in start..end {
-                        let number = packed.next().expect("as many numbers as the panels hold");
-                        *number = if column < outputs { weight(segment, row, column) } else { 0.0 };
-                    }
+        let data = Aligned::zeros(segments * depth * padded);
+        Self { data, bias: Aligned::zeros(padded), segments, depth, outputs, padded, lanes, vectors }
+    }
+
+    /// Replaces all numbers by `weight(segment, row, column)`, and the first numbers of the bias by `bias`.
+    pub(super) fn fill(&mut self, bias: &[f32], weight: impl Fn(usize, usize, usize) -> f32) {
+        let mut packed = self.data.get_mut();
+        for start in (0..self.padded).step_by(self.lanes * self.vectors) {
+            let width = (self.padded - start).min(self.lanes * self.vectors);
+            let (panel, rest) = packed.split_at_mut(self.segments * self.depth * width);
+            for (index, numbers) in panel.chunks_exact_mut(width).enumerate() {
+                for (column, number) in (start..self.outputs).zip(numbers) {
+                    *number = weight(index / self.depth, index % self.depth, column);
                 }
             }
+            packed = rest;
         }
-        let mut padded_bias = Aligned::zeros(padded);
-        padded_bias.get_mut()[..bias.len()].copy_from_slice(bias);
-        Self { data, bias: padded_bias, segments, depth, padded, lanes, vectors }
+        self.bias.get_mut()[..bias.len()].copy_from_slice(bias);
+    }
+
+    /// All packed numbers, to be written at the places that [`Panels::place`] names.
+    pub(super) fn packed_mut(&mut self) -> &mut [f32] {
+        self.data.get_mut()
+    }
+
+    /// Where a number lies in the packed ones. Numbers of one vector lie side by side.
+    #[inline(always)]
+    pub(super) fn place(&self, segment: usize, row: usize, column: usize) -> usize {
+        let panel = self.lanes * self.vectors;
+        let start = column / panel * panel;
+        let width = (self.padded - start).min(panel);
+        (start * self.segments + segment * width) * self.depth + row * width + column - start
+    }
+
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.data.bytes() + self.bias.bytes()
     }
 
     pub(super) fn segments(&self) -> usize {

@@ -10,7 +10,7 @@ use crate::{
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
 use lockstep_systems::{
-    Agents, Batch, Evaluations, Evaluator, Learner, Network, Puct, Uniform, insert_lanes,
+    Agents, Batch, Evaluations, Evaluator, Network, Puct, Uniform, insert_lanes,
     learn::{Sampling, TrainingBatch, learn_schedule},
     run_tick, tick_schedule,
 };
@@ -194,7 +194,7 @@ fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates,
         run_tick(&mut world)?;
     }
     world.remove_resource::<Agents>();
-    let mut learner = Learner::new::<G>(config, &place.device);
+    let mut learner = place.learner::<G>(config);
     // One generation without an end.
     learner.config.steps = lockstep_components::config::Steps::Batches(u64::MAX);
     world.insert_resource(learner);

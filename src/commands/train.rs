@@ -128,12 +128,13 @@ impl GameVisitor for Train {
             config.run.seed,
         );
         println!(
-            "Memory at most: {} for trees, {} for lanes and batches, {} for the cache, {} for replay, besides the network. \
-             Ctrl-C saves and stops.",
+            "Memory at most: {} for trees, {} for lanes and batches, {} for the cache, {} for replay, {} for training, \
+             besides the network. Ctrl-C saves and stops.",
             bytes(bounds.trees),
             bytes(bounds.lanes),
             bytes(bounds.cache),
-            bytes(bounds.replay)
+            bytes(bounds.replay),
+            bytes(run.world.resource::<Learner>().bytes())
         );
         let mut display = Display::new(&config, run.generation());
         let trained = train(&mut run, &config, &folder, &mut display);

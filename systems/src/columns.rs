@@ -32,4 +32,4 @@ pub(crate) fn rows_per_task(rows: usize, least: usize) -> usize {
 pub(crate) const HEAVY: usize = 16;
 
 /// The least rows of a task that does something for few of them.
-pub(crate) const LIGHT: usize = 256;
+pub(crate) const LIGHT: usize = 32;

@@ -6,6 +6,7 @@ use crate::{
 };
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
 use lockstep_components::{Game, Stats};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The label of the schedule.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +84,7 @@ fn tick(world: &mut World, draining: bool) -> Result<(), Error> {
     if !world.resource_mut::<Cohorts>().begin(draining) {
         return Ok(());
     }
-    world.run_schedule(Tick);
+    all_awake(|| world.run_schedule(Tick));
     world.resource_mut::<Cohorts>().end();
     world.resource_mut::<Stats>().ticks += 1;
     match &world.resource::<Failure>().0 {
@@ -91,3 +92,33 @@ fn tick(world: &mut World, draining: bool) -> Result<(), Error> {
         Some(error) => Err(error.clone()),
     }
 }
+
+/// Runs `work`, which has many short parallel regions, while the other threads of the pool look for its tasks without
+/// pause.
+///
+/// Rayon lets a thread that finds nothing yield to the system and soon sleep; waking it takes longer than many a region
+/// lasts. Each other thread gets a job that does nothing but run other jobs. Left without any for long, as while a device
+/// is at work, it ends and the thread may sleep.
+fn all_awake(work: impl FnOnce() + Send) {
+    let others = rayon::current_num_threads() - 1;
+    if others == 0 || rayon::current_thread_index().is_none() {
+        return work();
+    }
+    let done = AtomicBool::new(false);
+    rayon::in_place_scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|_| {
+                let mut idle = 0;
+                while idle < IDLE_ROUNDS && !done.load(Ordering::Relaxed) {
+                    idle = if rayon::yield_now() == Some(rayon::Yield::Executed) { 0 } else { idle + 1 };
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        work();
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// About a tenth of a millisecond.
+const IDLE_ROUNDS: u32 = 2_000;

@@ -16,6 +16,9 @@ pub(in super::super) trait Simd: Copy {
     fn mul_sub(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `c - a * b`.
     fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a` where `by` is more than zero, else zero: the derivative of ReLU.
+    fn where_positive(self, by: Self::Vector, a: Self::Vector) -> Self::Vector;
     /// Zero for negative numbers; NaN stays NaN, so that a broken network shows in its outputs.
     fn relu(self, a: Self::Vector) -> Self::Vector;
     /// Runs a kernel in a function of its own, where it has all registers to itself.
@@ -66,6 +69,21 @@ impl<'a, S: Simd, const NY: usize, const NX: usize> Slots<'a, S, NY, NX> {
     pub(in super::super) fn new(simd: S, numbers: &'a mut [f32], stride: usize) -> Self {
         assert!(numbers.len() >= (NY * NX - 1) * stride + S::LANES, "the last slot ends behind the spectrum");
         Self { simd, first: numbers.as_mut_ptr(), stride, lifetime: std::marker::PhantomData }
+    }
+
+    /// Asks the processor to fetch the numbers `ahead` of each slot; there need not be any.
+    #[inline(always)]
+    pub(in super::super) fn prefetch(&self, ahead: usize) {
+        for slot in 0..NY * NX {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                // SAFETY: every processor of this architecture has the instruction, and it never faults.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.first.wrapping_add(slot * self.stride + ahead).cast()) }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = (slot, ahead);
+        }
     }
 
     // The compiler knows most of the indices below, so that nothing remains of the assertions.
@@ -129,6 +147,14 @@ impl Simd for Portable {
         Four(std::array::from_fn(|i| c.0[i] - a.0[i] * b.0[i]))
     }
     #[inline(always)]
+    fn mul(self, a: Four, b: Four) -> Four {
+        Four(std::array::from_fn(|i| a.0[i] * b.0[i]))
+    }
+    #[inline(always)]
+    fn where_positive(self, by: Four, a: Four) -> Four {
+        Four(std::array::from_fn(|i| if by.0[i] > 0.0 { a.0[i] } else { 0.0 }))
+    }
+    #[inline(always)]
     fn relu(self, a: Four) -> Four {
         Four(a.0.map(|x| if x < 0.0 { 0.0 } else { x }))
     }
@@ -153,7 +179,7 @@ impl Simd for Portable {
 macro_rules! x86_level {
     ($(#[$doc:meta])* $token:ident, $run:ident, $vector:ident, $lanes:literal x $vectors:literal,
      $splat:ident, $add:ident, $sub:ident, $mul_add:ident, $mul_sub:ident, $neg_mul_add:ident,
-     $max:ident, $read:ident, $write:ident) => {
+     $max:ident, $read:ident, $write:ident, $mul:ident, |$by:ident, $kept:ident| $where_positive:expr) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(in super::super) struct $token(());
@@ -195,6 +221,17 @@ macro_rules! x86_level {
                 unsafe { std::arch::x86_64::$neg_mul_add(a, b, c) }
             }
             #[inline(always)]
+            fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                // SAFETY: see above.
+                unsafe { std::arch::x86_64::$mul(a, b) }
+            }
+            #[inline(always)]
+            fn where_positive(self, $by: Self::Vector, $kept: Self::Vector) -> Self::Vector {
+                use std::arch::x86_64::*;
+                // SAFETY: see above.
+                unsafe { $where_positive }
+            }
+            #[inline(always)]
             fn relu(self, a: Self::Vector) -> Self::Vector {
                 // The instruction returns its second operand if either is NaN, hence the order.
                 // SAFETY: see above.
@@ -224,14 +261,16 @@ x86_level!(
     /// AVX2 and FMA.
     Avx2, run_avx2, __m256, 8 x 2,
     _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps, _mm256_fmsub_ps, _mm256_fnmadd_ps, _mm256_max_ps,
-    _mm256_loadu_ps, _mm256_storeu_ps
+    _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps,
+    |by, a| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(by, _mm256_setzero_ps()), a)
 );
 #[cfg(target_arch = "x86_64")]
 x86_level!(
     /// AVX-512F.
     Avx512, run_avx512, __m512, 16 x 4,
     _mm512_set1_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_fnmadd_ps, _mm512_max_ps,
-    _mm512_loadu_ps, _mm512_storeu_ps
+    _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps,
+    |by, a| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(by, _mm512_setzero_ps()), a)
 );
 
 /// What the processor can do; made only by [`Level::available`].

@@ -1,5 +1,6 @@
 //! The network in training, its optimiser, and how far the generation has come.
 
+use super::fused::FusedGradients;
 use crate::{Error, Network};
 use bevy_ecs::prelude::*;
 use burn::{
@@ -8,7 +9,7 @@ use burn::{
 };
 use lockstep_components::{
     Game, LaneRng,
-    config::{Config, LearnConfig, OptimizerKind, ValueHead},
+    config::{Config, LearnConfig, NetworkConfig, OptimizerKind, ValueHead},
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub struct Learner {
     pub(super) unread: Vec<Tensor<1>>,
     /// Means of the last generation that ended.
     pub(super) last: Losses,
+    /// The kernels that compute the gradients, where burn's automatic differentiation does not.
+    pub(super) fused: Option<FusedGradients>,
 }
 
 /// What a checkpoint keeps beside the weights and the optimiser.
@@ -78,7 +81,22 @@ impl Learner {
             generations: config.run.generations,
             unread: vec![],
             last: Losses::default(),
+            fused: None,
         }
+    }
+
+    /// Lets the fused kernels compute the gradients on the CPU, instead of burn's automatic differentiation. The network
+    /// must lie in memory, on burn's CPU back end.
+    #[must_use]
+    pub fn with_fused_gradients<G: Game>(mut self, config: &NetworkConfig) -> Self {
+        self.fused = Some(FusedGradients::new::<G>(config, &self.network));
+        self
+    }
+
+    /// Bytes that the fused kernels take for a step; 0 without them, because burn doesn't tell.
+    pub fn bytes(&self) -> usize {
+        let rows = self.config.batch_size.div_ceil(self.config.accumulation);
+        self.fused.as_ref().map_or(0, |fused| fused.bytes(rows))
     }
 
     /// Whether no generation is being learned.

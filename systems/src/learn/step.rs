@@ -52,6 +52,13 @@ pub fn publish<G: Game>(
 fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> GradientsParams {
     let device = learner.network.heads.policy.weight.val().device();
     let part = batch.rows.div_ceil(learner.config.accumulation);
+    if let Some(fused) = &mut learner.fused {
+        let parts = (0..batch.rows).step_by(part).map(|start| start..(start + part).min(batch.rows));
+        let value_weight = learner.config.value_weight;
+        let (grads, losses) = fused.gradients(&learner.network, batch, parts, learner.value_head, value_weight);
+        learner.unread.push(Tensor::from_floats(losses, &device.inner()));
+        return grads;
+    }
     let mut accumulator = GradientsAccumulator::new();
     let mut whole: Option<Tensor<1>> = None;
     for start in (0..batch.rows).step_by(part) {

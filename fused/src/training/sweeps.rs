@@ -1,0 +1,185 @@
+//! The passes between activations and spectra, with everything that happens to a number before or behind a transform.
+
+use super::super::kernels::{Kernel, Simd, Slots};
+use super::super::waves::Board;
+use super::norm::{At, Channel, Layout, add_sums};
+
+/// Numbers in a cache line. Slots lie too far apart for the processor to guess the next line, so it is told.
+const LINE: usize = 16;
+
+/// Activations of a chunk on their way into spectra.
+pub(super) struct Enter<'a> {
+    pub layout: Layout,
+    pub z: &'a [f32],
+    pub norm: At<'a>,
+    pub source: Source<'a>,
+    pub spectra: &'a mut [f32],
+}
+
+/// What is transformed.
+pub(super) enum Source<'a> {
+    /// `relu(norm(z) [+ residual])`; `keep` gets it too.
+    Activation { residual: Option<&'a [f32]>, keep: Option<&'a mut [f32]> },
+    /// The gradient with respect to `z`, from this one with respect to `norm(z)`.
+    Gradient(&'a [f32]),
+}
+
+/// The same with all that a kernel needs.
+pub(super) struct EnterSweep<'a, const NY: usize, const NX: usize> {
+    pub board: [usize; 2],
+    pub slot_stride: usize,
+    pub job: Enter<'a>,
+}
+
+impl<const NY: usize, const NX: usize> Kernel for EnterSweep<'_, NY, NX> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let [height, width] = self.board;
+        assert!(height < NY && width < NX, "a {height}x{width} board wraps around a transform of {NY}x{NX}");
+        let Enter { layout, z, norm, mut source, spectra } = self.job;
+        let mut board = Board::<S::Vector, NY, NX>::new(simd.splat(0.0));
+        for row in 0..z.len() / layout.row() {
+            for channel in (0..layout.padded).step_by(S::LANES) {
+                let norm = Channel::new(simd, &norm, channel);
+                let start = row * layout.row() + channel;
+                // Cells lie too far apart for the processor to guess the next row.
+                let next = layout.share(row + 1, channel, S::LANES);
+                simd.prefetch(z, next.clone());
+                match &source {
+                    Source::Activation { residual, keep } => {
+                        residual.iter().for_each(|residual| simd.prefetch(residual, next.clone()));
+                        keep.iter().for_each(|keep| simd.prefetch(keep, next.clone()));
+                    }
+                    Source::Gradient(gradient) => simd.prefetch(gradient, next),
+                }
+                for y in 0..height {
+                    for x in 0..width {
+                        let at = start + (y * width + x) * layout.stride;
+                        let z = simd.load(&z[at..]);
+                        board.cells[y][x] = match &mut source {
+                            Source::Activation { residual, keep } => {
+                                let mut sum = norm.apply(simd, z);
+                                if let Some(residual) = residual {
+                                    sum = simd.add(sum, simd.load(&residual[at..]));
+                                }
+                                sum = simd.relu(sum);
+                                if let Some(keep) = keep {
+                                    simd.store(sum, &mut keep[at..]);
+                                }
+                                sum
+                            }
+                            Source::Gradient(gradient) => norm.back(simd, simd.load(&gradient[at..]), z),
+                        };
+                    }
+                }
+                let slots = &mut spectra[row * layout.padded + channel..];
+                let mut slots = Slots::new(simd, slots, self.slot_stride);
+                if channel % LINE == 0 {
+                    slots.prefetch(LINE);
+                }
+                board.forward(simd, &mut slots, width);
+            }
+        }
+    }
+}
+
+/// Spectra of a chunk on their way to activations.
+pub(super) struct Leave<'a> {
+    pub layout: Layout,
+    pub spectra: &'a mut [f32],
+    pub target: Target<'a>,
+    /// Overwritten by the sums over the chunk, as [`super::norm::Statistics`] and [`super::norm::Mask`] leave them.
+    pub sums: &'a mut [f32],
+}
+
+/// What becomes of the numbers.
+pub(super) enum Target<'a> {
+    /// They are stored.
+    Output(&'a mut [f32]),
+    /// They are a gradient; see [`super::norm::Mask`].
+    Gradient { add: bool, result: Option<&'a [f32]>, z: &'a [f32], norm: At<'a>, gradient: &'a mut [f32] },
+}
+
+/// The same with all that a kernel needs.
+pub(super) struct LeaveSweep<'a, const NY: usize, const NX: usize> {
+    pub board: [usize; 2],
+    pub slot_stride: usize,
+    pub job: Leave<'a>,
+}
+
+impl<const NY: usize, const NX: usize> Kernel for LeaveSweep<'_, NY, NX> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let [height, width] = self.board;
+        assert!(height < NY && width < NX, "a {height}x{width} board wraps around a transform of {NY}x{NX}");
+        let Leave { layout, spectra, mut target, sums } = self.job;
+        let padded = layout.padded;
+        let length = match &target {
+            Target::Output(output) => output.len(),
+            Target::Gradient { gradient, .. } => gradient.len(),
+        };
+        sums.fill(0.0);
+        let mut board = Board::<S::Vector, NY, NX>::new(simd.splat(0.0));
+        for row in 0..length / layout.row() {
+            for channel in (0..padded).step_by(S::LANES) {
+                let slots = &mut spectra[row * padded + channel..];
+                let slots = Slots::new(simd, slots, self.slot_stride);
+                if channel % LINE == 0 {
+                    slots.prefetch(LINE);
+                }
+                board.inverse(simd, &slots, self.board);
+                let start = row * layout.row() + channel;
+                let next = layout.share(row + 1, channel, S::LANES);
+                match &target {
+                    Target::Output(output) => simd.prefetch(output, next),
+                    Target::Gradient { result, z, gradient, .. } => {
+                        simd.prefetch(z, next.clone());
+                        result.iter().for_each(|result| simd.prefetch(result, next.clone()));
+                        simd.prefetch(gradient, next);
+                    }
+                }
+                let mut row_sums = [simd.splat(0.0); 2];
+                match &mut target {
+                    Target::Output(output) => {
+                        if row == 0 {
+                            simd.store(board.cells[0][0], &mut sums[channel..]);
+                        }
+                        let pivot = simd.load(&sums[channel..]);
+                        for y in 0..height {
+                            for x in 0..width {
+                                let z = board.cells[y][x];
+                                simd.store(z, &mut output[start + (y * width + x) * layout.stride..]);
+                                let apart = simd.sub(z, pivot);
+                                row_sums[0] = simd.add(row_sums[0], apart);
+                                row_sums[1] = simd.mul_add(apart, apart, row_sums[1]);
+                            }
+                        }
+                        add_sums(simd, row_sums, &mut sums[padded..], padded, channel);
+                    }
+                    Target::Gradient { add, result, z, norm, gradient } => {
+                        let norm = Channel::new(simd, norm, channel);
+                        for y in 0..height {
+                            for x in 0..width {
+                                let at = start + (y * width + x) * layout.stride;
+                                let z = simd.load(&z[at..]);
+                                let result = match result {
+                                    Some(result) => simd.load(&result[at..]),
+                                    None => norm.apply(simd, z),
+                                };
+                                let mut number = board.cells[y][x];
+                                if *add {
+                                    number = simd.add(number, simd.load(&gradient[at..]));
+                                }
+                                number = simd.where_positive(result, number);
+                                simd.store(number, &mut gradient[at..]);
+                                row_sums[0] = simd.add(row_sums[0], number);
+                                row_sums[1] = simd.mul_add(number, norm.normal(simd, z), row_sums[1]);
+                            }
+                        }
+                        add_sums(simd, row_sums, sums, padded, channel);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Losses and gradients on the CPU by the fused kernels, several times as fast as automatic differentiation there.
+//!
+//! Burn's modules keep the parameters and burn's optimiser takes the step; what lies between, the forward and the backward
+//! pass, is that of [`TrainingNetwork`]. A test holds it against burn's own gradients.
+
+use super::TrainingBatch;
+use crate::{
+    Network,
+    network::{Body, ConvNorm},
+};
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Tensor, TensorData},
+};
+use lockstep_components::{
+    Game,
+    config::{NetworkConfig, NetworkKind, ValueHead},
+};
+use lockstep_fused::{Shape, ShapeBody, TrainingNetwork};
+use std::ops::Range;
+
+/// The kernels with their memory, for one shape of network.
+#[derive(Debug)]
+pub(super) struct FusedGradients {
+    kernels: TrainingNetwork,
+    /// Of one part of a batch, a tensor for each parameter.
+    part: Vec<Vec<f32>>,
+    /// Of the whole batch.
+    sum: Vec<Vec<f32>>,
+    logits: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl FusedGradients {
+    pub(super) fn new<G: Game>(config: &NetworkConfig, network: &Network) -> Self {
+        let (body, epsilon) = match &network.body {
+            Body::Resnet(net) => (
+                ShapeBody::Resnet {
+                    channels: config.channels,
+                    blocks: config.blocks,
+                    kernel: net.stem.conv.weight.dims()[2],
+                    head_channels: config.head_channels,
+                },
+                net.stem.norm.epsilon,
+            ),
+            Body::Mlp(_) => (ShapeBody::Mlp { layers: vec![config.channels; config.blocks] }, 0.0),
+        };
+        debug_assert_eq!(config.kind == NetworkKind::Mlp, matches!(body, ShapeBody::Mlp { .. }));
+        let shape = Shape {
+            planes: G::PLANES,
+            height: G::HEIGHT,
+            width: G::WIDTH,
+            body,
+            actions: G::ACTIONS,
+            value_hidden: config.channels,
+            value_outputs: if config.value_head == ValueHead::Wdl { 3 } else { 1 },
+            epsilon,
+        };
+        let tensors = shape.parameters().len();
+        Self {
+            kernels: TrainingNetwork::new(&shape),
+            part: vec![vec![]; tensors],
+            sum: vec![vec![]; tensors],
+            logits: vec![],
+            values: vec![],
+        }
+    }
+
+    /// Bytes that batches of so many rows need.
+    pub(super) fn bytes(&self, rows: usize) -> usize {
+        self.kernels.bytes_for(rows, rayon::current_num_threads())
+    }
+
+    /// The gradient of the mean loss of a batch, and its mean policy and value loss. `parts` are the rows that go through
+    /// the network together; batch norm sees each by itself, and its running statistics follow.
+    pub(super) fn gradients(
+        &mut self,
+        network: &Network,
+        batch: &TrainingBatch,
+        parts: impl Iterator<Item = Range<usize>>,
+        head: ValueHead,
+        value_weight: f32,
+    ) -> (GradientsParams, [f32; 2]) {
+        let mut read = Read::default();
+        network.visit(&mut read);
+        let parameters: Vec<&[f32]> = read.tensors.iter().map(Vec::as_slice).collect();
+        self.sum.iter_mut().for_each(Vec::clear);
+        let mut losses = [0.0; 2];
+        for rows in parts {
+            let size = batch.planes.len() / batch.rows;
+            self.kernels.forward(rows.len(), &batch.planes[rows.start * size..rows.end * size], &parameters);
+            let part = self.losses(batch, rows, head, value_weight);
+            losses = [0, 1].map(|i| losses[i] + part[i]);
+            self.kernels.backward(&self.logits, &self.values, &mut self.part);
+            self.update_running_statistics(network);
+            for (sum, part) in self.sum.iter_mut().zip(&mut self.part) {
+                if sum.is_empty() {
+                    std::mem::swap(sum, part);
+                } else {
+                    sum.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x);
+                }
+            }
+        }
+        let mut write = Write { tensors: self.sum.iter_mut(), grads: GradientsParams::new(), path: vec![] };
+        network.visit(&mut write);
+        (write.grads, losses.map(|x| x as f32))
+    }
+
+    /// Shares of some rows in the mean losses of the batch; leaves their gradient in `logits` and `values`.
+    fn losses(&mut self, batch: &TrainingBatch, rows: Range<usize>, head: ValueHead, value_weight: f32) -> [f64; 2] {
+        let actions = batch.actions;
+        self.logits.clear();
+        self.logits.extend_from_slice(self.kernels.logits());
+        self.values.clear();
+        self.values.extend_from_slice(self.kernels.values());
+        let weights: f32 = batch.policy_weights.iter().sum::<f32>().max(1.0);
+        let outputs = self.values.len() / rows.len();
+        let rate = value_weight / batch.rows as f32;
+        let (mut policy_loss, mut value_loss) = (0.0, 0.0);
+        for (i, row) in rows.enumerate() {
+            let logits = &mut self.logits[i * actions..(i + 1) * actions];
+            let target = &batch.policies[row * actions..(row + 1) * actions];
+            let mask = &batch.masks[row * actions..(row + 1) * actions];
+            logits.iter_mut().zip(mask).for_each(|(logit, mask)| *logit += mask);
+            let weight = batch.policy_weights[row] / weights;
+            policy_loss += f64::from(weight) * cross_entropy(logits, target, weight);
+            let values = &mut self.values[i * outputs..(i + 1) * outputs];
+            let outcome = &batch.outcomes[row * 3..(row + 1) * 3];
+            value_loss += match head {
+                ValueHead::Wdl => cross_entropy(values, outcome, rate),
+                ValueHead::Scalar => {
+                    let value = values[0].tanh();
+                    let error = value - (outcome[0] - outcome[2]);
+                    values[0] = rate * 2.0 * error * (1.0 - value * value);
+                    f64::from(error * error)
+                }
+            };
+        }
+        [policy_loss, value_loss / batch.rows as f64]
+    }
+
+    /// Moves the running statistics of batch norm towards those of the batch that was seen last, as burn does.
+    fn update_running_statistics(&self, network: &Network) {
+        let Body::Resnet(net) = &network.body else { return };
+        let blocks = net.blocks.iter().flat_map(|block| [&block.first, &block.second]);
+        let layers = std::iter::once(&net.stem).chain(blocks).chain([&net.policy_conv, &net.value_conv]);
+        for (ConvNorm { norm, .. }, seen) in layers.zip(self.kernels.batch_statistics()) {
+            for (running, seen) in [(&norm.running_mean, seen.mean), (&norm.running_var, seen.variance)] {
+                let old = running.value_sync();
+                let device = old.device();
+                let mixed: Vec<f32> = numbers(old)
+                    .into_iter()
+                    .zip(seen)
+                    .map(|(old, new)| old * (1.0 - norm.momentum as f32) + new * norm.momentum as f32)
+                    .collect();
+                running.update(Tensor::from_floats(mixed.as_slice(), &device));
+            }
+        }
+    }
+}
+
+/// `-sum(target * log_softmax(logits))`, whose gradient times `weight` takes the place of the logits.
+fn cross_entropy(logits: &mut [f32], target: &[f32], weight: f32) -> f64 {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = logits.iter().map(|x| (x - highest).exp()).sum();
+    let total: f32 = target.iter().sum();
+    let log_sum = sum.ln();
+    let mut loss = 0.0;
+    for (logit, target) in logits.iter_mut().zip(target) {
+        let log = *logit - highest - log_sum;
+        if *target > 0.0 {
+            loss -= f64::from(target * log);
+        }
+        *logit = weight * (total * log.exp() - target);
+    }
+    // A number that is not finite must not get lost where there is no target.
+    if sum.is_finite() { loss } else { f64::NAN }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
+}
+
+/// Whether a tensor is learned: the running statistics of batch norm are not.
+fn is_parameter(path: &[String]) -> bool {
+    path.last().is_none_or(|name| !name.starts_with("running_"))
+}
+
+/// Copies all parameters, in the order of the modules, which is that of [`Shape::parameters`].
+#[derive(Default)]
+struct Read {
+    path: Vec<String>,
+    tensors: Vec<Vec<f32>>,
+}
+
+impl ModuleVisitor for Read {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if is_parameter(&self.path) {
+            self.tensors.push(numbers(param.val().inner()));
+        }
+    }
+}
+
+/// Registers a gradient for each parameter, in the same order.
+struct Write<'a> {
+    path: Vec<String>,
+    tensors: std::slice::IterMut<'a, Vec<f32>>,
+    grads: GradientsParams,
+}
+
+impl ModuleVisitor for Write<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if is_parameter(&self.path) {
+            let gradient = std::mem::take(self.tensors.next().expect("a gradient for each parameter"));
+            let tensor = param.val();
+            let data = TensorData::new(gradient, tensor.dims());
+            self.grads.register(param.id, Tensor::<D>::from_data(data, &tensor.device().inner()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Failure, Learner, Network, learn::step};
+    use bevy_ecs::prelude::*;
+    use burn::tensor::Device;
+    use lockstep_components::{
+        Config, LaneRng,
+        config::{OptimizerKind, Steps},
+        games::{ConnectFour, TicTacToe},
+    };
+
+    /// Some positions with made-up targets, of which one in four has no policy target.
+    fn batch<G: Game>(rows: usize) -> TrainingBatch {
+        let mut rng = LaneRng::new(4, 4);
+        let mut batch = TrainingBatch {
+            rows,
+            actions: G::ACTIONS,
+            shape: [G::PLANES, G::HEIGHT, G::WIDTH],
+            planes: vec![0.0; rows * G::INPUT],
+            masks: vec![0.0; rows * G::ACTIONS],
+            policies: vec![0.0; rows * G::ACTIONS],
+            policy_weights: (0..rows).map(|i| if i % 4 == 0 { 0.0 } else { 1.0 }).collect(),
+            outcomes: vec![0.0; rows * 3],
+            policy_floor: 0.0,
+        };
+        for row in 0..rows {
+            let mut position = G::start();
+            for _ in 0..rng.below(5) {
+                let action = position.legal().nth(rng.below(position.legal().count())).unwrap();
+                position.play(action);
+            }
+            position.encode(&mut batch.planes[row * G::INPUT..(row + 1) * G::INPUT]);
+            let legal: Vec<_> = position.legal().collect();
+            for action in 0..G::ACTIONS {
+                let at = row * G::ACTIONS + action;
+                match legal.iter().position(|&a| a as usize == action) {
+                    Some(0) => batch.policies[at] = 0.75,
+                    Some(1) => batch.policies[at] = 0.25,
+                    Some(_) => {}
+                    None => batch.masks[at] = -1e9,
+                }
+            }
+            batch.outcomes[row * 3 + rng.below(3)] = 1.0;
+        }
+        batch
+    }
+
+    /// What one step of plain gradient descent changes, by name, and the losses.
+    fn change<G: Game>(config: &Config, fused: bool) -> (Vec<(String, Vec<f32>)>, [f64; 2]) {
+        let mut learner = Learner::new::<G>(config, &Device::flex());
+        if fused {
+            learner = learner.with_fused_gradients::<G>(&config.network);
+        }
+        let before = learner.network.tensors();
+        learner.state.progress = (0, 1);
+        let mut world = World::new();
+        world.insert_resource(learner);
+        world.insert_resource(batch::<G>(37));
+        world.init_resource::<Failure>();
+        world.run_system_cached(step).unwrap();
+        let mut learner = world.resource_mut::<Learner>();
+        learner.read_losses().unwrap();
+        let after = Network::tensors(&learner.network);
+        let difference = |(a, b): (crate::network::NamedTensor, crate::network::NamedTensor)| {
+            (a.name, b.data.iter().zip(&a.data).map(|(b, a)| b - a).collect())
+        };
+        let losses = [learner.state.sums.policy, learner.state.sums.value];
+        (before.into_iter().zip(after).map(difference).collect(), losses)
+    }
+
+    fn agrees_with_burn<G: Game>(kind: NetworkKind, value_head: ValueHead, accumulation: usize, clip: f64) {
+        let mut config = Config::default();
+        config.network = NetworkConfig { kind, channels: 20, blocks: 2, head_channels: 5, value_head };
+        config.learn.optimizer = OptimizerKind::Sgd;
+        config.learn.weight_decay = 0.0;
+        config.learn.learning_rate = 1.0;
+        config.learn.steps = Steps::Batches(1);
+        config.learn.gradient_clip = clip;
+        config.learn.value_weight = 0.7;
+        config.learn.accumulation = accumulation;
+        let (burn, burn_losses) = change::<G>(&config, false);
+        let (fused, losses) = change::<G>(&config, true);
+        assert!(burn.len() > 8);
+        for i in 0..2 {
+            assert!((burn_losses[i] - losses[i]).abs() < 1e-4, "{burn_losses:?} {losses:?}");
+        }
+        let largest = burn.iter().flat_map(|t| &t.1).fold(0.0f32, |a, b| a.max(b.abs()));
+        for ((name, expected), (_, found)) in burn.iter().zip(&fused) {
+            assert!(expected.iter().any(|x| *x != 0.0), "{name} does not change");
+            let error = expected.iter().zip(found).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            let size = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+            assert!(error < 2e-3 * size.max(0.01 * largest), "{name}: {error} of {size}");
+        }
+    }
+
+    #[test]
+    fn gradients_and_statistics_are_those_of_burn() {
+        agrees_with_burn::<ConnectFour>(NetworkKind::Resnet, ValueHead::Wdl, 1, 0.0);
+        agrees_with_burn::<TicTacToe>(NetworkKind::Resnet, ValueHead::Scalar, 3, 0.0);
+        agrees_with_burn::<TicTacToe>(NetworkKind::Mlp, ValueHead::Wdl, 1, 0.01);
+    }
+}
