@@ -257,7 +257,8 @@ mod tests {
             ..Stats::default()
         };
         let learned = Learned { steps: 1, learning_rate: 0.1, losses: Losses::default(), replay: 1, distinct: 1 };
-        let warnings = |stats: &Stats| Metrics::new(1, stats, &learned, Seconds::default(), StageSeconds::default()).warnings;
+        let warnings =
+            |stats: &Stats| Metrics::new(1, stats, &learned, Seconds::default(), StageSeconds::default()).warnings;
         assert!(warnings(&healthy).is_empty());
         let warned = |stats: Stats, word: &str| assert!(warnings(&stats)[0].contains(word), "{word}");
         warned(Stats { distinct_games: 2, ..healthy.clone() }, "games are equal");

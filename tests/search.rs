@@ -44,11 +44,8 @@ fn tictactoe_is_proven_and_proven_right() {
 #[test]
 fn what_is_proven_in_connect_four_is_right() {
     let sets = oracle::built_in::<ConnectFour>();
-    let positions: Vec<_> = sets
-        .iter()
-        .flat_map(|set| set.positions.iter().take(100))
-        .map(|p| (p.position, p.scores.clone()))
-        .collect();
+    let positions: Vec<_> =
+        sets.iter().flat_map(|set| set.positions.iter().take(100)).map(|p| (p.position, p.scores.clone())).collect();
     let proven = check_proofs::<ConnectFour>(&positions, 800);
     assert!(proven > 100 && proven < positions.len(), "{proven} proofs of {}", positions.len());
 }
@@ -63,7 +60,12 @@ fn the_cache_saves_evaluations_and_changes_no_search() {
     let answers = |forget: bool| {
         let mut world = World::new();
         let search = SearchConfig { cache_mb: 1, ..SearchConfig::default().to_win(60) };
-        insert_lanes::<ConnectFour, Puct>(&mut world, &LanesConfig { count: 8, ..Default::default() }, 1, vec![(rollouts(), search)]);
+        insert_lanes::<ConnectFour, Puct>(
+            &mut world,
+            &LanesConfig { count: 8, ..Default::default() },
+            1,
+            vec![(rollouts(), search)],
+        );
         world.query::<&mut Tree>().iter_mut(&mut world).for_each(|mut t| t.state = TreeState::Idle);
         let mut tick = analysis_schedule::<ConnectFour, Puct>();
         if forget {
@@ -162,7 +164,11 @@ fn a_late_device_changes_nothing() {
     };
     let most = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let late = play(Box::new(Late::new(24, most.clone())), 2);
-    assert_eq!(most.load(std::sync::atomic::Ordering::Relaxed), 2, "one batch is submitted before the other is received");
+    assert_eq!(
+        most.load(std::sync::atomic::Ordering::Relaxed),
+        2,
+        "one batch is submitted before the other is received"
+    );
     assert!(late == play(rollouts(), 2), "a late answer changed the games");
     // In one cohort the games are the same, lane by lane, but end in another order.
     let sorted = |mut games: Vec<(components::GameRecord, components::Seats)>| {

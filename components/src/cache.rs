@@ -106,7 +106,7 @@ impl<G: Game> Cache<G> {
         let buckets = (self.slots.len() / WAYS) as u128;
         // The hash is strong in its upper half only after another round.
         let mixed = hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (u128::from(mixed) * buckets >> 64) as usize * WAYS
+        ((u128::from(mixed) * buckets) >> 64) as usize * WAYS
     }
 
     /// What is known about a position.
@@ -206,7 +206,7 @@ mod tests {
         assert!(positions.iter().all(|p| copy.get(p) == cache.get(p)));
         assert!(!Cache::<TicTacToe>::new(1 << 8).restore(cache.snapshot()), "too small");
         cache.clear();
-        assert!(positions.iter().all(|p| cache.get(p).is_none()) && cache.len() == 0);
+        assert!(positions.iter().all(|p| cache.get(p).is_none()) && cache.is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use crate::{
     Error,
-    cli::{BenchArgs, BenchKind},
     checkpoint::Seconds,
+    cli::{BenchArgs, BenchKind},
     device::{self, Place},
     metrics::{Learned, Metrics, count},
     settings,
@@ -146,7 +146,10 @@ fn ticks<G: Game>(
     }
     // Moves and games are counted when games end: too rarely for the stretches of a slow device.
     let per_second = |n: u64| n as f64 / spent;
-    rates.extend([("moves_per_second".into(), per_second(all.moves)), ("games_per_second".into(), per_second(all.games))]);
+    rates.extend([
+        ("moves_per_second".into(), per_second(all.moves)),
+        ("games_per_second".into(), per_second(all.games)),
+    ]);
     if args.what == BenchKind::Selfplay {
         let metrics = Metrics::new(0, &all, &Learned::default(), Seconds::default(), StageSeconds::default());
         rates.extend([

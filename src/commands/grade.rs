@@ -23,6 +23,8 @@ pub struct Grading {
     pub positions: Option<PathBuf>,
     /// Grades this instead of the network.
     pub instead: Option<Untrained>,
+    /// Leaves that each tree evaluates at once; 0 stands for 1.
+    pub leaves: u32,
     /// At most so many positions of each set of more than 4,520.
     pub limit: Option<usize>,
 }
@@ -151,7 +153,8 @@ impl GameVisitor for Grade {
             true => 0,
             false => args.simulations.unwrap_or(player.config.run.grade_simulations),
         };
-        let grading = Grading { simulations, positions: args.positions, instead: args.instead, limit: None };
+        let GradeArgs { positions, instead, leaves, .. } = args;
+        let grading = Grading { simulations, positions, instead, leaves, limit: None };
         let graded = grade::<G>(&player, &grading)?;
         if graded.is_empty() {
             return Err(Error::Usage(format!(
@@ -185,9 +188,10 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
     }
     let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position)).collect();
     let count = positions.len().min(1024) as u32;
-    let lanes = LanesConfig { count, ..LanesConfig::default() };
+    let leaves_per_tree = grading.leaves.max(1);
+    let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
     let evaluator: Box<dyn Evaluator> = match grading.instead {
-        None => player.evaluator::<G>(&player.place()?, count as usize)?,
+        None => player.evaluator::<G>(&player.place()?, (count * leaves_per_tree) as usize)?,
         Some(Untrained::Uniform) => Box::new(Uniform::default()),
         Some(Untrained::Rollout) => Box::new(Rollouts::<G>::new(1, 1)),
     };

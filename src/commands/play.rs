@@ -4,7 +4,7 @@ use crate::{
     cli::PlayArgs,
     device,
 };
-use lockstep_components::{Game, Player as Side, config::LanesConfig, games::GameVisitor};
+use lockstep_components::{Game, Outcome, Player as Side, config::LanesConfig, games::GameVisitor};
 use lockstep_systems::Answer;
 use std::io::{BufRead, Write};
 
@@ -127,6 +127,11 @@ fn hint<G: Game>(position: &G, answer: &Answer) {
     moves.sort_by_key(|m| std::cmp::Reverse(m.visits));
     for m in moves {
         let value = m.value.map_or("-".into(), |v| format!("{v:+.2}"));
-        println!("{:>6} {:>7} {:>6.1}% {value:>7}", position.action_text(m.action), m.visits, 100.0 * m.prior);
+        let proven = m.proven.map_or("", |outcome| match outcome {
+            Outcome::Win => "  proven to win",
+            Outcome::Draw => "  proven to draw",
+            Outcome::Loss => "  proven to lose",
+        });
+        println!("{:>6} {:>7} {:>6.1}% {value:>7}{proven}", position.action_text(m.action), m.visits, 100.0 * m.prior);
     }
 }

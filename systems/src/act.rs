@@ -3,8 +3,8 @@
 use crate::{Agents, Cohorts, columns::*};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, Edge, Game, GameRecord, LaneRng, Outcome, Player, Ply, Position, Replay, SearchBudget, Seats, Stats, Trajectory,
-    Tree, TreeState, config::SearchConfig,
+    Action, Edge, Game, GameRecord, LaneRng, Outcome, Player, Ply, Position, Replay, SearchBudget, Seats, Stats,
+    Trajectory, Tree, TreeState, config::SearchConfig,
 };
 use rayon::prelude::*;
 use rustc_hash::{FxHashSet, FxHasher};

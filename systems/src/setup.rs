@@ -10,7 +10,8 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Caches, Config, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats, Trajectory, Tree, TreeOf,
+    Cache, Caches, Config, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats, Trajectory,
+    Tree, TreeOf,
     config::{LanesConfig, SearchConfig},
 };
 

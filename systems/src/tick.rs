@@ -1,8 +1,8 @@
 //! The schedule that advances every lane by at least one simulation.
 
 use crate::{
-    Error, Failure, SelectionRule, act::act, analyse::answer, collect::collect, error::healthy, evaluate::evaluate,
-    Cohorts, expand::expand, root::root, select::select,
+    Cohorts, Error, Failure, SelectionRule, act::act, analyse::answer, collect::collect, error::healthy,
+    evaluate::evaluate, expand::expand, root::root, select::select,
 };
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
 use lockstep_components::{Game, Stats};

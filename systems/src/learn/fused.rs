@@ -308,8 +308,8 @@ mod tests {
     }
 
     fn agrees_with_burn<G: Game>(kind: NetworkKind, value_head: ValueHead, accumulation: usize, clip: f64) {
-        let mut config = Config::default();
-        config.network = NetworkConfig { kind, channels: 20, blocks: 2, head_channels: 5, value_head };
+        let network = NetworkConfig { kind, channels: 20, blocks: 2, head_channels: 5, value_head };
+        let mut config = Config { network, ..Config::default() };
         config.learn.optimizer = OptimizerKind::Sgd;
         config.learn.weight_decay = 0.0;
         config.learn.learning_rate = 1.0;
