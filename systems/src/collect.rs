@@ -36,9 +36,11 @@ pub fn collect<G: Game>(
     let leaves = &mut leaves.bypass_change_detection()[times(&cohorts.selecting(), players * per_tree.0)];
     for (player, (agent, cache)) in agents.0.iter_mut().zip(&caches.0).enumerate() {
         shared.0.clear();
-        let own = leaves.chunks_mut(per_tree.0).skip(player).step_by(players).flatten();
         agent.batch.fill::<G>(|positions| {
-            for leaf in own.filter(|leaf| leaf.state == LeafState::Selected) {
+            let mut give_row = |leaf: &mut Leaf<G>| {
+                if leaf.state != LeafState::Selected {
+                    return;
+                }
                 let new = positions.len() as u32;
                 let row = if cache.is_on() { *shared.0.entry(leaf.asked).or_insert(new) } else { new };
                 leaf.state = LeafState::Pending { row };
@@ -47,6 +49,11 @@ pub fn collect<G: Game>(
                 } else {
                     stats.duplicates += 1;
                 }
+            };
+            if players == 1 {
+                leaves.iter_mut().for_each(give_row);
+            } else {
+                leaves.chunks_mut(per_tree.0).skip(player).step_by(players).flatten().for_each(&mut give_row);
             }
         });
     }
