@@ -115,21 +115,25 @@ impl<G: Game> Cache<G> {
         if self.is_empty() {
             return None;
         }
-        let first = self.bucket(position);
-        let slot = self.slots[first..first + WAYS]
-            .iter()
-            .position(|slot| slot.stamp > self.cleared && slot.position == *position)?;
-        let at = first + slot;
+        let at = self.find(self.bucket(position), position)?;
         let priors = &self.priors[at * G::ACTIONS..(at + 1) * G::ACTIONS];
         Some(Cached { value: self.slots[at].value, priors })
     }
 
+    /// The slot of a position in its bucket.
+    fn find(&self, first: usize, position: &G) -> Option<usize> {
+        (first..first + WAYS).find(|&i| self.slots[i].stamp > self.cleared && self.slots[i].position == *position)
+    }
+
     /// Keeps an evaluation; `priors` gives moves and their chances. Does nothing if the cache is off or has it already.
     pub fn insert(&mut self, position: &G, value: f32, priors: impl Iterator<Item = (Action, f32)>) {
-        if !self.is_on() || self.get(position).is_some() {
+        if !self.is_on() {
             return;
         }
         let first = self.bucket(position);
+        if self.find(first, position).is_some() {
+            return;
+        }
         let oldest = (first..first + WAYS).min_by_key(|&slot| self.slots[slot].stamp).expect("a bucket has slots");
         self.clock += 1;
         self.slots[oldest] = Slot { position: *position, value, stamp: self.clock };

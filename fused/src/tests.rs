@@ -7,10 +7,10 @@ use super::kernels::Level;
 use super::{Algorithm, Body, Conv, Dense, FusedNetwork, Weights};
 
 /// Uniform numbers between -1 and 1 from a seed: splitmix64.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn next(&mut self) -> f32 {
+    pub(super) fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,7 +18,7 @@ impl Numbers {
         ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    fn list(&mut self, length: usize, scale: f32) -> Vec<f32> {
+    pub(super) fn list(&mut self, length: usize, scale: f32) -> Vec<f32> {
         (0..length).map(|_| self.next() * scale).collect()
     }
 

@@ -4,24 +4,10 @@ use proptest::prelude::*;
 
 use super::super::fourier::SIZES;
 use super::super::kernels::Level;
+use super::super::tests::Numbers;
 use super::{Algorithm, Shape, ShapeBody, TrainingNetwork, fourier};
 
-/// Uniform numbers between -1 and 1 from a seed: splitmix64.
-struct Numbers(u64);
-
 impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    fn list(&mut self, length: usize, scale: f32) -> Vec<f32> {
-        (0..length).map(|_| self.next() * scale).collect()
-    }
-
     /// Parameters that keep activations of order 1.
     fn parameters(&mut self, shape: &Shape) -> Vec<Vec<f32>> {
         let list = shape.parameters();

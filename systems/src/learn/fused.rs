@@ -6,7 +6,7 @@
 use super::TrainingBatch;
 use crate::{
     Network,
-    network::{Body, ConvNorm},
+    network::{Body, ConvNorm, numbers},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -102,7 +102,7 @@ impl FusedGradients {
                 }
             }
         }
-        let mut write = Write { tensors: self.sum.iter_mut(), grads: GradientsParams::new(), path: vec![] };
+        let mut write = Write { tensors: self.sum.iter_mut(), grads: GradientsParams::new() };
         network.visit(&mut write);
         (write.grads, losses.map(|x| x as f32))
     }
@@ -178,58 +178,33 @@ fn cross_entropy(logits: &mut [f32], target: &[f32], weight: f32) -> f64 {
     if sum.is_finite() { loss } else { f64::NAN }
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
-}
-
-/// Whether a tensor is learned: the running statistics of batch norm are not.
-fn is_parameter(path: &[String]) -> bool {
-    path.last().is_none_or(|name| !name.starts_with("running_"))
-}
-
-/// Copies all parameters, in the order of the modules, which is that of [`Shape::parameters`].
+/// Copies all parameters, in the order of the modules, which is that of [`Shape::parameters`]. The running statistics of
+/// batch norm, which a visitor sees as well, need no gradient.
 #[derive(Default)]
 struct Read {
-    path: Vec<String>,
     tensors: Vec<Vec<f32>>,
 }
 
 impl ModuleVisitor for Read {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.into());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if is_parameter(&self.path) {
-            self.tensors.push(numbers(param.val().inner()));
+        let tensor = param.val();
+        if tensor.is_require_grad() {
+            self.tensors.push(numbers(tensor.inner()));
         }
     }
 }
 
 /// Registers a gradient for each parameter, in the same order.
 struct Write<'a> {
-    path: Vec<String>,
     tensors: std::slice::IterMut<'a, Vec<f32>>,
     grads: GradientsParams,
 }
 
 impl ModuleVisitor for Write<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.into());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if is_parameter(&self.path) {
+        let tensor = param.val();
+        if tensor.is_require_grad() {
             let gradient = std::mem::take(self.tensors.next().expect("a gradient for each parameter"));
-            let tensor = param.val();
             let data = TensorData::new(gradient, tensor.dims());
             self.grads.register(param.id, Tensor::<D>::from_data(data, &tensor.device().inner()));
         }

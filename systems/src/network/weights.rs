@@ -101,7 +101,7 @@ fn dense(layer: &Linear) -> Dense {
     Dense { inputs, outputs, weight: numbers(weight), bias: numbers(bias.val()) }
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
 
