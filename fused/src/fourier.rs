@@ -4,10 +4,16 @@
 //! into an exact cyclic one: what wraps around the edge is the padding. A cyclic convolution is a product at each of the
 //! `N^2` frequencies, of which about half are conjugates of others. A complex product takes three multiplications, and that
 //! makes 22 for a 3x3 board where the direct way needs 49, 83 for 6x7 (304), 121 for 8x8 (484) and 598 for 19x19 (3025).
+//!
+//! For boards up to 3x3 there is a transform without complex numbers that needs 16: `three_forward` in `waves.rs`.
+
+mod int16;
+
+pub(super) use int16::{Int16Scratch, Int16Tower};
 
 use super::kernels::{Kernel, Level, Simd, Slots, Spectral};
 use super::panels::{Panels, odd_lines};
-use super::waves::{Board, frequency, pairs, reals};
+use super::waves::{self, Board, phases, three_kernel};
 use super::weights::Conv;
 
 /// The sizes of transforms that are compiled, smallest first. 7x8 is Connect Four's.
@@ -32,13 +38,57 @@ macro_rules! by_size {
 }
 pub(super) use by_size;
 
+/// Runs a sweep on a level, for a transform that is known only at run time.
+macro_rules! sweep {
+    ($transform:expr, $level:expr, $sweep:ident $fields:tt) => {{
+        let transform = $transform;
+        if transform.three {
+            assert_eq!(transform.size, [4, 4]);
+            $level.run($sweep::<4, 4, true> $fields)
+        } else {
+            by_size!(transform.size, NY, NX, $level.run($sweep::<NY, NX, false> $fields))
+        }
+    }};
+}
+use sweep;
+
+/// How boards become spectra.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transform {
+    /// Rows and columns, one of [`SIZES`].
+    pub size: [usize; 2],
+    /// Whether it is the one without complex numbers, of 4 by 4.
+    pub three: bool,
+}
+
+impl Transform {
+    /// The best one for a board of `height` rows and `width` columns, if one is large enough.
+    pub(super) fn of(board: [usize; 2]) -> Option<Self> {
+        Tower::size(board).map(|size| Self { size, three: size == [4, 4] })
+    }
+
+    /// Real numbers of a spectrum.
+    fn reals(self) -> usize {
+        if self.three { self.slots() } else { waves::real_bins(self.size) }
+    }
+
+    /// Real numbers of a spectrum, and complex ones that are not conjugates of each other.
+    fn bins(self) -> usize {
+        if self.three { self.slots() } else { waves::bins(self.size) }
+    }
+
+    /// Numbers of a spectrum.
+    fn slots(self) -> usize {
+        self.size[0] * self.size[1]
+    }
+}
+
 /// The convolutions of a residual tower.
 #[derive(Debug)]
 pub(super) struct Tower {
     level: Level,
     board: [usize; 2],
-    /// Rows and columns of the transform, one of [`SIZES`].
-    size: [usize; 2],
+    transform: Transform,
     /// Numbers from one cell of the activations to the next.
     cell_stride: usize,
     slot_stride: usize,
@@ -58,15 +108,15 @@ impl Tower {
         level: Level,
         blocks: &[(Conv, Conv)],
         board: [usize; 2],
-        size: [usize; 2],
+        transform: Transform,
         cell_stride: usize,
     ) -> Self {
-        let channels = blocks.iter().flat_map(|(first, _)| [first.inputs, first.outputs]).max().unwrap_or(1);
-        let bins = |conv: &Conv| transform(level, conv, size);
+        let channels = widest(blocks);
+        let bins = |conv: &Conv| matrices(level, conv, transform);
         Self {
             level,
             board,
-            size,
+            transform,
             cell_stride,
             slot_stride: odd_lines(channels),
             blocks: blocks.iter().map(|(first, second)| [bins(first), bins(second)]).collect(),
@@ -80,7 +130,7 @@ impl Tower {
     }
 
     fn row_stride(&self) -> usize {
-        self.size[0] * self.size[1] * self.slot_stride
+        self.transform.slots() * self.slot_stride
     }
 
     /// Takes the activations of `rows` rows of the batch through all blocks, in place.
@@ -101,7 +151,7 @@ impl Tower {
 
     fn multiply(&self, rows: usize, spectra: &mut [f32], bins: &[Panels], scratch: &mut [f32]) {
         let (row_stride, slot_stride) = (self.row_stride(), self.slot_stride);
-        let reals = reals(self.size[0]) * reals(self.size[1]);
+        let reals = self.transform.reals();
         self.level.run(Spectral { input: None, spectra, rows, row_stride, slot_stride, reals, bins, scratch });
     }
 
@@ -115,54 +165,74 @@ impl Tower {
         padded: usize,
     ) {
         let Self { board, cell_stride, slot_stride, .. } = *self;
-        by_size!(
-            self.size,
-            NY,
-            NX,
-            self.level.run(Sweep::<NY, NX> {
-                rows,
-                board,
-                padded,
-                activations,
-                cell_stride,
-                spectra,
-                slot_stride,
-                bias,
-                stage,
-            })
+        sweep!(
+            self.transform,
+            self.level,
+            Sweep { rows, board, padded, activations, cell_stride, spectra, slot_stride, bias, stage }
         );
     }
 }
 
 /// The matrices of a convolution, one for each frequency in the order of the slots.
-fn transform(level: Level, conv: &Conv, [ny, nx]: [usize; 2]) -> Vec<Panels> {
-    let real = reals(ny) * reals(nx);
-    let side = conv.kernel as isize;
-    (0..real + reals(ny) * pairs(nx) + pairs(ny) * nx)
-        .map(|bin| {
-            let [ky, kx] = frequency([ny, nx], bin);
-            let segments = if bin < real { 1 } else { 3 };
-            // The inverse divides by the number of cells, and a complex frequency stands for its conjugate too.
-            let scale = if bin < real { 1.0 } else { 2.0 } / (ny * nx) as f64;
-            let wave = |tap: isize| {
-                let (dy, dx) = ((tap / side - side / 2) as f64, (tap % side - side / 2) as f64);
-                let turns = -(dy * ky as f64 / ny as f64 + dx * kx as f64 / nx as f64);
-                let (sin, cos) = (2.0 * std::f64::consts::PI * turns).sin_cos();
-                (cos * scale, sin * scale)
-            };
-            let waves: Vec<(f64, f64)> = (0..side * side).map(wave).collect();
+fn matrices(level: Level, conv: &Conv, transform: Transform) -> Vec<Panels> {
+    frequencies(conv, transform)
+        .map(|matrix| {
+            let segments = if matrix.real { 1 } else { 3 };
             Panels::new(level, [segments, conv.inputs, conv.outputs], &conv.bias, |segment, input, output| {
-                let taps = &conv.weight[(output * conv.inputs + input) * waves.len()..][..waves.len()];
-                let (mut re, mut im) = (0.0, 0.0);
-                for (&weight, (cos, sin)) in taps.iter().zip(&waves) {
-                    re += f64::from(weight) * cos;
-                    im += f64::from(weight) * sin;
-                }
+                let [re, im] = matrix.at(input, output);
                 // See `Spectral` for the three matrices of a complex product.
                 [re, im - re, -(re + im)][segment] as f32
             })
         })
         .collect()
+}
+
+/// The matrix of a convolution at one frequency.
+struct Frequency<'a> {
+    conv: &'a Conv,
+    /// Whether all its numbers are real.
+    real: bool,
+    /// Cosine and sine at each position of the kernel, with all constants of the transforms.
+    waves: Vec<[f64; 2]>,
+}
+
+impl Frequency<'_> {
+    /// Real and imaginary part of the number between two channels.
+    fn at(&self, input: usize, output: usize) -> [f64; 2] {
+        let count = self.waves.len();
+        let taps = &self.conv.weight[(output * self.conv.inputs + input) * count..][..count];
+        let (mut re, mut im) = (0.0, 0.0);
+        for (&weight, [cos, sin]) in taps.iter().zip(&self.waves) {
+            re += f64::from(weight) * cos;
+            im += f64::from(weight) * sin;
+        }
+        [re, im]
+    }
+}
+
+/// A convolution at each frequency of a transform, in the order of the slots.
+fn frequencies(conv: &Conv, transform: Transform) -> impl Iterator<Item = Frequency<'_>> {
+    (0..transform.bins()).map(move |bin| {
+        let real = bin < transform.reals();
+        let waves = if transform.three {
+            let distance = |at: usize| at as isize - (conv.kernel / 2) as isize;
+            let tap = |tap: usize| {
+                let [dy, dx] = [tap / conv.kernel, tap % conv.kernel].map(distance);
+                [three_kernel(bin / 4, dy) * three_kernel(bin % 4, dx), 0.0]
+            };
+            (0..conv.kernel * conv.kernel).map(tap).collect()
+        } else {
+            // The inverse divides by the number of cells, and a complex frequency stands for its conjugate too.
+            let scale = if real { 1.0 } else { 2.0 } / transform.slots() as f64;
+            phases(transform.size, bin, conv.kernel).map(|[cos, sin]| [cos * scale, -sin * scale]).collect()
+        };
+        Frequency { conv, real, waves }
+    })
+}
+
+/// The most channels that a convolution of these blocks reads or writes.
+fn widest(blocks: &[(Conv, Conv)]) -> usize {
+    blocks.iter().flat_map(|(first, _)| [first.inputs, first.outputs]).max().unwrap_or(1)
 }
 
 /// Where a sweep over the batch stands in the tower.
@@ -179,7 +249,7 @@ enum Stage {
 }
 
 /// Everything that happens between two products: inverse transform, bias, residual sum, ReLU, forward transform.
-struct Sweep<'a, const NY: usize, const NX: usize> {
+struct Sweep<'a, const NY: usize, const NX: usize, const THREE: bool> {
     rows: usize,
     board: [usize; 2],
     /// Channels, filled up to whole vectors.
@@ -192,13 +262,13 @@ struct Sweep<'a, const NY: usize, const NX: usize> {
     stage: Stage,
 }
 
-impl<const NY: usize, const NX: usize> Kernel for Sweep<'_, NY, NX> {
+impl<const NY: usize, const NX: usize, const THREE: bool> Kernel for Sweep<'_, NY, NX, THREE> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let [height, width] = self.board;
         assert!(height < NY && width < NX, "a {height}x{width} board wraps around a transform of {NY}x{NX}");
         let residual = matches!(self.stage, Stage::Outer | Stage::Last);
-        let mut board = Board::<S::Vector, NY, NX>::new(simd.splat(0.0));
+        let mut board = Board::<S::Vector, NY, NX, THREE>::new(simd.splat(0.0));
         for row in 0..self.rows {
             let cells = &mut self.activations[row * height * width * self.cell_stride..];
             let spectrum = &mut self.spectra[row * NY * NX * self.slot_stride..][..NY * NX * self.slot_stride];

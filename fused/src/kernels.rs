@@ -14,9 +14,12 @@ use super::panels::Panels;
 mod simd;
 
 pub(super) use gradient::{Gradient, Spectra, SpectralGradient};
+pub(super) use integer::IntegerLevel;
+pub(super) use quantised::{HALF_RANGE, Layout, Narrow, PEAK, QuantisedProduct, Widen};
 pub(super) use simd::{Kernel, Level, Simd, Slots};
 
-/// Rows of a tile of the matrix products: 6 rows by 2 vectors fill the 16 registers of AVX2, 6 by 4 the 32 of AVX-512.
+/// Rows of a tile of the matrix products: 6 rows by 2 vectors fill the 16 registers of AVX2, 6 by 4 the 32 of AVX-512
+/// and of NEON.
 pub(super) const TILE: usize = 6;
 
 /// Runs `$tile::<rows, vectors>($job)` for a tile whose shape is known only at run time.
@@ -44,6 +47,8 @@ macro_rules! by_shape {
 }
 
 mod gradient;
+mod integer;
+mod quantised;
 
 /// The lengths of the tiles that cover `rows` rows, as equal as they can be: nearly empty tiles waste the processor.
 #[inline(always)]

@@ -7,34 +7,35 @@ const LINE: usize = 16;
 
 /// Numbers that start at a cache line.
 #[derive(Debug, Default)]
-pub(super) struct Aligned {
-    data: Vec<f32>,
+pub(super) struct Aligned<T = f32> {
+    data: Vec<T>,
     start: usize,
     length: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     pub(super) fn zeros(length: usize) -> Self {
-        let data = vec![0.0; length + LINE];
-        let start = data.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let line = LINE * size_of::<f32>();
+        let data = vec![T::default(); length + line / size_of::<T>()];
+        let start = data.as_ptr().align_offset(line).min(line / size_of::<T>());
         Self { data, start, length }
     }
 
-    pub(super) fn get(&self) -> &[f32] {
+    pub(super) fn get(&self) -> &[T] {
         &self.data[self.start..self.start + self.length]
     }
 
-    pub(super) fn get_mut(&mut self) -> &mut [f32] {
+    pub(super) fn get_mut(&mut self) -> &mut [T] {
         &mut self.data[self.start..self.start + self.length]
     }
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        self.data.capacity() * size_of::<f32>()
+        self.data.capacity() * size_of::<T>()
     }
 
     /// The first `length` numbers, of any value; the buffer grows if it must and never shrinks.
-    pub(super) fn at_least(&mut self, length: usize) -> &mut [f32] {
+    pub(super) fn at_least(&mut self, length: usize) -> &mut [T] {
         if self.length < length {
             *self = Self::zeros(length);
         }

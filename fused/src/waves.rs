@@ -9,22 +9,45 @@
 //! then real and imaginary part of the complex ones, first those of the rows that are real, then those of the complex rows
 //! with all their columns.
 
+//! Boards of up to three rows and columns have a second transform, without complex numbers: see [`three_forward`].
+
 #![expect(clippy::needless_range_loop, reason = "the loops over a tile or a board use one index on several arrays")]
 
 use super::kernels::{Simd, Slots};
 
 /// Real frequencies of a signal of `n` real numbers: 0, and `n / 2` if there is one.
-pub(super) const fn reals(n: usize) -> usize {
+const fn reals(n: usize) -> usize {
     2 - n % 2
 }
 
 /// Complex frequencies of a signal of `n` real numbers that are not conjugates of each other.
-pub(super) const fn pairs(n: usize) -> usize {
+const fn pairs(n: usize) -> usize {
     (n - 1) / 2
 }
 
+/// Real frequencies of the spectrum of `ny` by `nx` numbers.
+pub(super) fn real_bins([ny, nx]: [usize; 2]) -> usize {
+    reals(ny) * reals(nx)
+}
+
+/// All frequencies of that spectrum which are not conjugates of each other.
+pub(super) fn bins([ny, nx]: [usize; 2]) -> usize {
+    real_bins([ny, nx]) + reals(ny) * pairs(nx) + pairs(ny) * nx
+}
+
+/// Cosine and sine of a frequency's phase at each tap of a kernel with this side, row by row.
+pub(super) fn phases(size: [usize; 2], bin: usize, side: usize) -> impl Iterator<Item = [f64; 2]> {
+    let ([ny, nx], [ky, kx]) = (size, frequency(size, bin));
+    (0..side * side).map(move |tap| {
+        let [dy, dx] = [tap / side, tap % side].map(|at| at as f64 - (side / 2) as f64);
+        let turns = dy * ky as f64 / ny as f64 + dx * kx as f64 / nx as f64;
+        let (sin, cos) = (2.0 * std::f64::consts::PI * turns).sin_cos();
+        [cos, sin]
+    })
+}
+
 /// The frequency `(ky, kx)` of a bin of the spectrum of `ny` by `nx` numbers; the real ones come first.
-pub(super) fn frequency([ny, nx]: [usize; 2], bin: usize) -> [usize; 2] {
+fn frequency([ny, nx]: [usize; 2], bin: usize) -> [usize; 2] {
     if bin < reals(ny) * reals(nx) {
         return [bin / reals(nx) * (ny / 2), bin % reals(nx) * (nx / 2)];
     }
@@ -37,8 +60,8 @@ pub(super) fn frequency([ny, nx]: [usize; 2], bin: usize) -> [usize; 2] {
     }
 }
 
-/// Memory for the transforms of one board after the other.
-pub(super) struct Board<V, const NY: usize, const NX: usize> {
+/// Memory for the transforms of one board after the other. With `THREE` those of [`three_forward`], for 4 by 4 numbers.
+pub(super) struct Board<V, const NY: usize, const NX: usize, const THREE: bool = false> {
     /// The board. Cells outside of it must stay zero.
     pub cells: [[V; NX]; NY],
     /// Spectra of the columns on the way forward; columns outside of the board stay zero.
@@ -47,7 +70,21 @@ pub(super) struct Board<V, const NY: usize, const NX: usize> {
     rows: [[V; NX]; NY],
 }
 
-impl<V: Copy, const NY: usize, const NX: usize> Board<V, NY, NX> {
+impl<V: Copy, const NY: usize, const NX: usize, const THREE: bool> Board<V, NY, NX, THREE> {
+    /// Real numbers and pairs of complex ones in the transform of a column and of a row.
+    const REALS: [usize; 2] = if THREE { [4; 2] } else { [reals(NY), reals(NX)] };
+    const PAIRS: [usize; 2] = if THREE { [0; 2] } else { [pairs(NY), pairs(NX)] };
+
+    #[inline(always)]
+    fn there<S: Simd<Vector = V>, const N: usize>(simd: S, signal: [V; N]) -> [V; N] {
+        if THREE { three_forward(simd, signal) } else { signal_forward(simd, signal) }
+    }
+
+    #[inline(always)]
+    fn back<S: Simd<Vector = V>, const N: usize>(simd: S, spectrum: [V; N]) -> [V; N] {
+        if THREE { three_inverse(simd, spectrum) } else { signal_inverse(simd, spectrum) }
+    }
+
     pub(super) fn new(zero: V) -> Self {
         Self { cells: [[zero; NX]; NY], columns: [[zero; NX]; NY], rows: [[zero; NX]; NY] }
     }
@@ -60,31 +97,31 @@ impl<V: Copy, const NY: usize, const NX: usize> Board<V, NY, NX> {
             for y in 0..NY {
                 column[y] = self.cells[y][x];
             }
-            let column = signal_forward::<S, NY>(simd, column);
+            let column = Self::there(simd, column);
             for y in 0..NY {
                 self.columns[y][x] = column[y];
             }
         }
-        for y in 0..reals(NY) {
-            let waves = signal_forward::<S, NX>(simd, self.columns[y]);
-            for x in 0..reals(NX) {
-                slots.set(y * reals(NX) + x, waves[x]);
+        for y in 0..Self::REALS[0] {
+            let waves = Self::there(simd, self.columns[y]);
+            for x in 0..Self::REALS[1] {
+                slots.set(y * Self::REALS[1] + x, waves[x]);
             }
-            for k in 0..pairs(NX) {
-                let at = reals(NX) + 2 * k;
-                Self::put(slots, y * pairs(NX) + k, (waves[at], waves[at + 1]));
+            for k in 0..Self::PAIRS[1] {
+                let at = Self::REALS[1] + 2 * k;
+                Self::put(slots, y * Self::PAIRS[1] + k, (waves[at], waves[at + 1]));
             }
         }
-        for row in 0..pairs(NY) {
+        for row in 0..Self::PAIRS[0] {
             // A row of complex numbers a + i b: transform the two real signals, then add them.
-            let a = signal_forward::<S, NX>(simd, self.columns[reals(NY) + 2 * row]);
-            let b = signal_forward::<S, NX>(simd, self.columns[reals(NY) + 2 * row + 1]);
-            let first = reals(NY) * pairs(NX) + row * NX;
-            for x in 0..reals(NX) {
+            let a = Self::there(simd, self.columns[Self::REALS[0] + 2 * row]);
+            let b = Self::there(simd, self.columns[Self::REALS[0] + 2 * row + 1]);
+            let first = Self::REALS[0] * Self::PAIRS[1] + row * NX;
+            for x in 0..Self::REALS[1] {
                 Self::put(slots, first + x * (NX / 2), (a[x], b[x]));
             }
-            for k in 1..=pairs(NX) {
-                let at = reals(NX) + 2 * k - 2;
+            for k in 1..=Self::PAIRS[1] {
+                let at = Self::REALS[1] + 2 * k - 2;
                 let (re, im) = ((a[at], b[at]), (a[at + 1], b[at + 1]));
                 Self::put(slots, first + k, (simd.sub(re.0, im.1), simd.add(im.0, re.1)));
                 Self::put(slots, first + NX - k, (simd.add(re.0, im.1), simd.sub(re.1, im.0)));
@@ -100,39 +137,39 @@ impl<V: Copy, const NY: usize, const NX: usize> Board<V, NY, NX> {
         slots: &Slots<S, NY, NX>,
         [height, width]: [usize; 2],
     ) {
-        for y in 0..reals(NY) {
+        for y in 0..Self::REALS[0] {
             let mut waves = [simd.splat(0.0); NX];
-            for x in 0..reals(NX) {
-                waves[x] = slots.get(y * reals(NX) + x);
+            for x in 0..Self::REALS[1] {
+                waves[x] = slots.get(y * Self::REALS[1] + x);
             }
-            for k in 0..pairs(NX) {
-                let at = reals(NX) + 2 * k;
-                (waves[at], waves[at + 1]) = Self::get(slots, y * pairs(NX) + k);
+            for k in 0..Self::PAIRS[1] {
+                let at = Self::REALS[1] + 2 * k;
+                (waves[at], waves[at + 1]) = Self::get(slots, y * Self::PAIRS[1] + k);
             }
-            self.rows[y] = signal_inverse::<S, NX>(simd, waves);
+            self.rows[y] = Self::back(simd, waves);
         }
-        for row in 0..pairs(NY) {
-            let first = reals(NY) * pairs(NX) + row * NX;
+        for row in 0..Self::PAIRS[0] {
+            let first = Self::REALS[0] * Self::PAIRS[1] + row * NX;
             let (mut a, mut b) = ([simd.splat(0.0); NX], [simd.splat(0.0); NX]);
-            for x in 0..reals(NX) {
+            for x in 0..Self::REALS[1] {
                 (a[x], b[x]) = Self::get(slots, first + x * (NX / 2));
             }
-            for k in 1..=pairs(NX) {
-                let at = reals(NX) + 2 * k - 2;
+            for k in 1..=Self::PAIRS[1] {
+                let at = Self::REALS[1] + 2 * k - 2;
                 let (re, im) = Self::get(slots, first + k);
                 let (other_re, other_im) = Self::get(slots, first + NX - k);
                 (a[at], a[at + 1]) = (simd.add(re, other_re), simd.sub(im, other_im));
                 (b[at], b[at + 1]) = (simd.add(im, other_im), simd.sub(other_re, re));
             }
-            self.rows[reals(NY) + 2 * row] = signal_inverse::<S, NX>(simd, a);
-            self.rows[reals(NY) + 2 * row + 1] = signal_inverse::<S, NX>(simd, b);
+            self.rows[Self::REALS[0] + 2 * row] = Self::back(simd, a);
+            self.rows[Self::REALS[0] + 2 * row + 1] = Self::back(simd, b);
         }
         for x in 0..width {
             let mut column = [simd.splat(0.0); NY];
             for k in 0..NY {
                 column[k] = self.rows[k][x];
             }
-            let column = signal_inverse::<S, NY>(simd, column);
+            let column = Self::back(simd, column);
             for y in 0..height {
                 self.cells[y][x] = column[y];
             }
@@ -141,13 +178,13 @@ impl<V: Copy, const NY: usize, const NX: usize> Board<V, NY, NX> {
 
     #[inline(always)]
     fn get<S: Simd<Vector = V>>(slots: &Slots<S, NY, NX>, complex: usize) -> (V, V) {
-        let slot = reals(NY) * reals(NX) + 2 * complex;
+        let slot = Self::REALS[0] * Self::REALS[1] + 2 * complex;
         (slots.get(slot), slots.get(slot + 1))
     }
 
     #[inline(always)]
     fn put<S: Simd<Vector = V>>(slots: &mut Slots<S, NY, NX>, complex: usize, (re, im): (V, V)) {
-        let slot = reals(NY) * reals(NX) + 2 * complex;
+        let slot = Self::REALS[0] * Self::REALS[1] + 2 * complex;
         slots.set(slot, re);
         slots.set(slot + 1, im);
     }
@@ -255,6 +292,59 @@ fn signal_inverse<S: Simd, const N: usize>(simd: S, o: [S::Vector; N]) -> [S::Ve
     }
     x
 }
+
+/// Three numbers as four from which every convolution with a kernel of three, and zeros beyond the ends, is a product of
+/// real numbers: four multiplications where the frequencies of four numbers, two of them real and two a complex pair, take
+/// five, and so 16 for 22 on a board of three by three.
+///
+/// With the matrices `U` and `L` that shift by one either way, the convolution is `w0 + w1 U + w-1 L`. `U + L` and `U - L`
+/// take odd cells to even ones and back, on the sum of the odd cells the one, on their difference the other. Each has a
+/// pair of matrices of rank one, `u v^T` with `+` and with `-` in the middle of both, whose difference it is:
+///
+/// | | `u` | `v` | their difference | their sum |
+/// |---|---|---|---|---|
+/// | 1 | `(a, 1, a)` | `(a, 1, a)` | `2a (U + L)` | `2 diag(a^2, 1, a^2)`, and `2a^2` in the corners |
+/// | 2 | `(b, 1, -b)` | `(-b, 1, b)` | `2b (U - L)` | `2 diag(-b^2, 1, -b^2)`, and `2b^2` in the corners |
+///
+/// In the sums the corners cancel when each is divided by its `a^2` or `b^2`, and what is left is a multiple of the identity
+/// if `1 / a^2 = 1 / b^2 + 2`: the middle cell, which both count, leaves that freedom. Here `a^2 = 1/3` and `b = 1`. A
+/// Fourier transform would have to have `b^2 = -1`.
+#[inline(always)]
+fn three_forward<S: Simd, const N: usize>(simd: S, x: [S::Vector; N]) -> [S::Vector; N] {
+    assert!(N == 4);
+    let a = simd.splat(THIRD_ROOT);
+    let (sum, difference) = (simd.add(x[0], x[2]), simd.sub(x[2], x[0]));
+    let mut o = [x[1]; N];
+    (o[0], o[1]) = (simd.mul_add(a, sum, x[1]), simd.neg_mul_add(a, sum, x[1]));
+    (o[2], o[3]) = (simd.add(x[1], difference), simd.sub(x[1], difference));
+    o
+}
+
+/// The three numbers whose products, of [`three_forward`] with [`three_kernel`], these are.
+#[inline(always)]
+fn three_inverse<S: Simd, const N: usize>(simd: S, o: [S::Vector; N]) -> [S::Vector; N] {
+    assert!(N == 4);
+    let even = simd.mul(simd.splat(THIRD_ROOT), simd.sub(o[0], o[1]));
+    let odd = simd.sub(o[2], o[3]);
+    let mut x = [simd.splat(0.0); N];
+    (x[0], x[2]) = (simd.add(even, odd), simd.sub(even, odd));
+    x[1] = simd.add(simd.add(o[0], o[1]), simd.add(o[2], o[3]));
+    x
+}
+
+/// What each of the four numbers is multiplied by for the tap of a kernel that reads `distance` cells further on, -1 to 1.
+pub(super) fn three_kernel(number: usize, distance: isize) -> f64 {
+    let sign = if number.is_multiple_of(2) { 0.25 } else { -0.25 };
+    match (number / 2, distance) {
+        (0, 0) => 0.75,
+        (0, _) => sign * 3f64.sqrt(),
+        (_, 0) => -0.25,
+        (_, distance) => sign * distance as f64,
+    }
+}
+
+/// The root of one third.
+const THIRD_ROOT: f32 = 0.577_350_26;
 
 /// Points of the unit circle.
 struct Circle<const N: usize>;

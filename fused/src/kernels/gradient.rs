@@ -81,21 +81,37 @@ impl<const R: usize, const V: usize> Kernel for PixelTile<'_, R, V> {
             let a = job.input.wrapping_add(pixel as usize * job.input_stride);
             let b = job.output.wrapping_add(pixel as usize * job.output_stride);
             // SAFETY: the maker of the job has checked all pixels.
-            unsafe {
-                let mut w = [simd.splat(0.0); V];
-                for j in 0..V {
-                    w[j] = simd.read(b.add(j * S::LANES));
-                }
-                for i in 0..R {
-                    let x = simd.splat(*a.add(i));
-                    for j in 0..V {
-                        sums[i][j] = simd.mul_add(x, w[j], sums[i][j]);
-                    }
-                }
-            }
+            unsafe { outer::<S, R, V, false>(simd, a, b, &mut sums) }
         }
         // SAFETY: the maker of the job has checked that the tile lies inside the sums.
         unsafe { add(simd, sums, job.sums, job.sums_stride) }
+    }
+}
+
+/// Adds to a tile, or takes from it, the products of each of `R` numbers and `V` vectors.
+///
+/// # Safety
+/// So many lie at `a` and at `b`.
+#[inline(always)]
+unsafe fn outer<S: Simd, const R: usize, const V: usize, const MINUS: bool>(
+    simd: S,
+    a: *const f32,
+    b: *const f32,
+    sums: &mut [[S::Vector; V]; R],
+) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        let mut w = [simd.splat(0.0); V];
+        for j in 0..V {
+            w[j] = simd.read(b.add(j * S::LANES));
+        }
+        for i in 0..R {
+            let x = simd.splat(*a.add(i));
+            for j in 0..V {
+                sums[i][j] =
+                    if MINUS { simd.neg_mul_add(x, w[j], sums[i][j]) } else { simd.mul_add(x, w[j], sums[i][j]) };
+            }
+        }
     }
 }
 
@@ -298,22 +314,7 @@ impl BinJob {
         let mut b = self.packed.wrapping_add(part * self.part);
         for _ in 0..self.rows {
             // SAFETY: the caller vouches for it.
-            unsafe {
-                let mut w = [simd.splat(0.0); V];
-                for j in 0..V {
-                    w[j] = simd.read(b.add(j * S::LANES));
-                }
-                for i in 0..R {
-                    let x = simd.splat(*a.add(i));
-                    for j in 0..V {
-                        sums[i][j] = if MINUS {
-                            simd.neg_mul_add(x, w[j], sums[i][j])
-                        } else {
-                            simd.mul_add(x, w[j], sums[i][j])
-                        };
-                    }
-                }
-            }
+            unsafe { outer::<S, R, V, MINUS>(simd, a, b, &mut sums) }
             a = a.wrapping_add(self.input_stride);
             b = b.wrapping_add(V * S::LANES);
         }

@@ -175,11 +175,11 @@ impl Simd for Portable {
 }
 
 /// Implements [`Simd`] with the intrinsics of one level.
-#[cfg(target_arch = "x86_64")]
-macro_rules! x86_level {
-    ($(#[$doc:meta])* $token:ident, $run:ident, $vector:ident, $lanes:literal x $vectors:literal,
-     $splat:ident, $add:ident, $sub:ident, $mul_add:ident, $mul_sub:ident, $neg_mul_add:ident,
-     $max:ident, $read:ident, $write:ident, $mul:ident, |$by:ident, $kept:ident| $where_positive:expr) => {
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! level {
+    ($(#[$doc:meta])* $token:ident of $arch:ident, $run:ident with $features:literal,
+     $vector:ident, $lanes:literal x $vectors:literal, $splat:ident, $read:ident, $write:ident,
+     $($method:ident($($operand:ident),+) = $result:expr;)+) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(in super::super) struct $token(());
@@ -187,55 +187,19 @@ macro_rules! x86_level {
         // SAFETY (of every block below): a token exists only where the processor has been found to have its level;
         // memory is touched only by `read` and `write`, whose callers vouch for it.
         impl Simd for $token {
-            type Vector = std::arch::x86_64::$vector;
+            type Vector = std::arch::$arch::$vector;
             const LANES: usize = $lanes;
             const VECTORS: usize = $vectors;
+            $(#[inline(always)]
+            fn $method(self, $($operand: Self::Vector),+) -> Self::Vector {
+                use std::arch::$arch::*;
+                // SAFETY: see above.
+                unsafe { $result }
+            })+
             #[inline(always)]
             fn splat(self, x: f32) -> Self::Vector {
                 // SAFETY: see above.
-                unsafe { std::arch::x86_64::$splat(x) }
-            }
-            #[inline(always)]
-            fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
-                // SAFETY: see above.
-                unsafe { std::arch::x86_64::$add(a, b) }
-            }
-            #[inline(always)]
-            fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
-                // SAFETY: see above.
-                unsafe { std::arch::x86_64::$sub(a, b) }
-            }
-            #[inline(always)]
-            fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-                // SAFETY: see above.
-                unsafe { std::arch::x86_64::$mul_add(a, b, c) }
-            }
-            #[inline(always)]
-            fn mul_sub(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-                // SAFETY: see above.
-                unsafe { std::arch::x86_64::$mul_sub(a, b, c) }
-            }
-            #[inline(always)]
-            fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-                // SAFETY: see above.
-                unsafe { std::arch::x86_64::$neg_mul_add(a, b, c) }
-            }
-            #[inline(always)]
-            fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
-                // SAFETY: see above.
-                unsafe { std::arch::x86_64::$mul(a, b) }
-            }
-            #[inline(always)]
-            fn where_positive(self, $by: Self::Vector, $kept: Self::Vector) -> Self::Vector {
-                use std::arch::x86_64::*;
-                // SAFETY: see above.
-                unsafe { $where_positive }
-            }
-            #[inline(always)]
-            fn relu(self, a: Self::Vector) -> Self::Vector {
-                // The instruction returns its second operand if either is NaN, hence the order.
-                // SAFETY: see above.
-                unsafe { std::arch::x86_64::$max(std::arch::x86_64::$splat(0.0), a) }
+                unsafe { std::arch::$arch::$splat(x) }
             }
             #[inline(always)]
             fn outlined<K: Kernel>(self, kernel: K) {
@@ -245,45 +209,79 @@ macro_rules! x86_level {
             #[inline(always)]
             unsafe fn read(self, from: *const f32) -> Self::Vector {
                 // SAFETY: see above.
-                unsafe { std::arch::x86_64::$read(from) }
+                unsafe { std::arch::$arch::$read(from) }
             }
             #[inline(always)]
             unsafe fn write(self, a: Self::Vector, to: *mut f32) {
                 // SAFETY: see above.
-                unsafe { std::arch::x86_64::$write(to, a) }
+                unsafe { std::arch::$arch::$write(to, a) }
             }
+        }
+
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        fn $run<K: Kernel>(kernel: K) {
+            kernel.run($token(()));
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-x86_level!(
+level!(
     /// AVX2 and FMA.
-    Avx2, run_avx2, __m256, 8 x 2,
-    _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps, _mm256_fmsub_ps, _mm256_fnmadd_ps, _mm256_max_ps,
-    _mm256_loadu_ps, _mm256_storeu_ps, _mm256_mul_ps,
-    |by, a| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(by, _mm256_setzero_ps()), a)
+    Avx2 of x86_64, run_avx2 with "avx2,fma", __m256, 8 x 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+    add(a, b) = _mm256_add_ps(a, b);
+    sub(a, b) = _mm256_sub_ps(a, b);
+    mul(a, b) = _mm256_mul_ps(a, b);
+    mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);
+    mul_sub(a, b, c) = _mm256_fmsub_ps(a, b, c);
+    neg_mul_add(a, b, c) = _mm256_fnmadd_ps(a, b, c);
+    where_positive(by, a) = _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(by, _mm256_setzero_ps()), a);
+    // The instruction returns its second operand if either is NaN, hence the order.
+    relu(a) = _mm256_max_ps(_mm256_setzero_ps(), a);
 );
 #[cfg(target_arch = "x86_64")]
-x86_level!(
+level!(
     /// AVX-512F.
-    Avx512, run_avx512, __m512, 16 x 4,
-    _mm512_set1_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_fnmadd_ps, _mm512_max_ps,
-    _mm512_loadu_ps, _mm512_storeu_ps, _mm512_mul_ps,
-    |by, a| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(by, _mm512_setzero_ps()), a)
+    Avx512 of x86_64, run_avx512 with "avx512f", __m512, 16 x 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+    add(a, b) = _mm512_add_ps(a, b);
+    sub(a, b) = _mm512_sub_ps(a, b);
+    mul(a, b) = _mm512_mul_ps(a, b);
+    mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
+    mul_sub(a, b, c) = _mm512_fmsub_ps(a, b, c);
+    neg_mul_add(a, b, c) = _mm512_fnmadd_ps(a, b, c);
+    where_positive(by, a) = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(by, _mm512_setzero_ps()), a);
+    // See AVX2 for the order.
+    relu(a) = _mm512_max_ps(_mm512_setzero_ps(), a);
+);
+#[cfg(target_arch = "aarch64")]
+level!(
+    /// NEON, which almost every processor of this architecture has.
+    Neon of aarch64, run_neon with "neon", float32x4_t, 4 x 4, vdupq_n_f32, vld1q_f32, vst1q_f32,
+    add(a, b) = vaddq_f32(a, b);
+    sub(a, b) = vsubq_f32(a, b);
+    mul(a, b) = vmulq_f32(a, b);
+    mul_add(a, b, c) = vfmaq_f32(c, a, b);
+    mul_sub(a, b, c) = vfmaq_f32(vnegq_f32(c), a, b);
+    neg_mul_add(a, b, c) = vfmsq_f32(c, a, b);
+    where_positive(by, a) = vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(by), vreinterpretq_u32_f32(a)));
+    // This instruction returns NaN if either operand is, in any order.
+    relu(a) = vmaxq_f32(vdupq_n_f32(0.0), a);
 );
 
 /// What the processor can do; made only by [`Level::available`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Level(Kind);
+pub(in super::super) struct Level(pub(super) Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Level {
@@ -299,6 +297,10 @@ impl Level {
                 levels.push(Self(Kind::Avx2));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            levels.push(Self(Kind::Neon));
+        }
         levels.push(Self(Kind::Portable));
         levels
     }
@@ -310,6 +312,8 @@ impl Level {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
         }
     }
 
@@ -321,6 +325,8 @@ impl Level {
             Kind::Avx2 => (Avx2::LANES, Avx2::VECTORS),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => (Avx512::LANES, Avx512::VECTORS),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => (Neon::LANES, Neon::VECTORS),
         }
     }
 
@@ -333,20 +339,9 @@ impl Level {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => unsafe { run_avx512(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => unsafe { run_neon(kernel) },
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-#[target_feature(enable = "avx2,fma")]
-fn run_avx2<K: Kernel>(kernel: K) {
-    kernel.run(Avx2(()));
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-#[target_feature(enable = "avx512f")]
-fn run_avx512<K: Kernel>(kernel: K) {
-    kernel.run(Avx512(()));
 }

@@ -11,7 +11,7 @@
 use super::super::fourier::by_size;
 use super::super::kernels::{Kernel, Level, Simd, Spectra, Spectral, SpectralGradient};
 use super::super::panels::{Aligned, Panels, odd_lines};
-use super::super::waves::{frequency, pairs, reals};
+use super::super::waves::{bins, phases, real_bins};
 use super::batch::{Cut, Scratch, parallel};
 use super::sweeps::{Enter, EnterSweep, Leave, LeaveSweep};
 
@@ -35,25 +35,13 @@ pub(super) const KERNEL: usize = 3;
 
 impl Geometry {
     pub(super) fn new(level: Level, board: [usize; 2], size: [usize; 2], kernel: usize, channels: usize) -> Self {
-        let [ny, nx] = size;
-        let bins = reals(ny) * reals(nx) + reals(ny) * pairs(nx) + pairs(ny) * nx;
-        let side = kernel as isize;
-        let waves = |bin| {
-            let [ky, kx] = frequency(size, bin);
-            let wave = |tap: isize| {
-                let (dy, dx) = ((tap / side - side / 2) as f64, (tap % side - side / 2) as f64);
-                let turns = dy * ky as f64 / ny as f64 + dx * kx as f64 / nx as f64;
-                let (sin, cos) = (2.0 * std::f64::consts::PI * turns).sin_cos();
-                [cos as f32, sin as f32]
-            };
-            (0..side * side).map(wave).collect()
-        };
+        let waves = |bin| phases(size, bin, kernel).map(|wave| wave.map(|x| x as f32)).collect();
         let padded = channels.next_multiple_of(level.shape().0);
-        Self { level, board, size, kernel, channels, padded, waves: (0..bins).map(waves).collect() }
+        Self { level, board, size, kernel, channels, padded, waves: (0..bins(size)).map(waves).collect() }
     }
 
     fn reals(&self) -> usize {
-        reals(self.size[0]) * reals(self.size[1])
+        real_bins(self.size)
     }
 
     /// First slot of a bin.

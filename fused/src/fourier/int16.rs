@@ -1,0 +1,284 @@
+//! The residual tower in 16-bit integers.
+//!
+//! Only the products are of integers; the transforms and all between them stay `f32`. The spectrum of a row is rounded in
+//! units that are its own in each bin, found as it is made, so that a row knows nothing of its batch. The weights are
+//! rounded in units of each bin and output, chosen once such that **no sum can overflow**: see [`unit`]. A product is thus
+//! exact, and is rounded once more, to half precision, on its way back to the transforms.
+
+use super::super::kernels::{HALF_RANGE, IntegerLevel, Layout, Level, Narrow, PEAK, QuantisedProduct, Widen};
+use super::super::panels::{Aligned, odd_lines};
+use super::super::weights::Conv;
+use super::{Frequency, Stage, Sweep, Transform, by_size, frequencies, sweep, widest};
+
+#[cfg(test)]
+mod tests;
+
+/// Channels are filled up with zeros to so many.
+const CHANNELS: usize = 16;
+
+/// The convolutions of a residual tower.
+#[derive(Debug)]
+pub(in super::super) struct Int16Tower {
+    level: Level,
+    integers: IntegerLevel,
+    board: [usize; 2],
+    transform: Transform,
+    /// Numbers from one cell of the activations to the next.
+    cell_stride: usize,
+    slot_stride: usize,
+    blocks: Vec<[Int16Conv; 2]>,
+}
+
+/// The matrices of a convolution at all frequencies.
+#[derive(Debug)]
+struct Int16Conv {
+    inputs: usize,
+    /// Columns of the packed matrices.
+    padded: usize,
+    /// Where each bin starts in `weights`.
+    starts: Vec<usize>,
+    /// For each bin panels as [`QuantisedProduct`] reads them.
+    weights: Aligned<[i16; 2]>,
+    /// `[bin][padded]`, from the sums of a bin to half precision, in the same units for all.
+    factors: Aligned,
+    /// From half precision, and a row's largest number in a bin, to the product.
+    factor: f32,
+    bias: Aligned,
+}
+
+/// The memory of one thread.
+#[derive(Debug, Default)]
+pub(in super::super) struct Int16Scratch {
+    /// Spectra of the chunk on their way into a product.
+    shorts: Aligned<i16>,
+    /// And on their way out.
+    halves: Aligned<u16>,
+    /// `[row][bin]`.
+    peaks: Vec<f32>,
+    /// The spectrum of one row.
+    spectrum: Aligned,
+}
+
+impl Int16Tower {
+    /// Packs `blocks` for boards of `board` rows and columns, whose cells lie `cell_stride` numbers apart.
+    pub(in super::super) fn new(
+        level: Level,
+        blocks: &[(Conv, Conv)],
+        board: [usize; 2],
+        transform: Transform,
+        cell_stride: usize,
+    ) -> Self {
+        let integers = IntegerLevel::of(level);
+        let conv = |conv: &Conv| Int16Conv::new(integers, conv, transform);
+        Self {
+            level,
+            integers,
+            board,
+            transform,
+            cell_stride,
+            slot_stride: odd_lines(widest(blocks)),
+            blocks: blocks.iter().map(|(first, second)| [conv(first), conv(second)]).collect(),
+        }
+    }
+
+    /// The name of the kind of integer vectors.
+    pub(in super::super) fn level(&self) -> &'static str {
+        self.integers.name()
+    }
+
+    /// Bytes of spectra for each row of a chunk.
+    pub(in super::super) fn row_bytes(&self) -> usize {
+        let layout = self.layout(1);
+        let bytes = |conv: &Int16Conv| 2 * (layout.input(conv.inputs) + layout.output(conv.output_stride()));
+        layout.bins * self.blocks.iter().flatten().map(bytes).max().unwrap_or(0)
+    }
+
+    fn layout(&self, rows: usize) -> Layout {
+        Layout { rows, reals: self.transform.reals(), bins: self.transform.bins() }
+    }
+
+    /// Takes the activations of `rows` rows of the batch through all blocks, in place.
+    pub(in super::super) fn apply(&self, rows: usize, activations: &mut [f32], scratch: &mut Int16Scratch) {
+        let convs: Vec<&Int16Conv> = self.blocks.iter().flatten().collect();
+        for (index, conv) in convs.iter().enumerate() {
+            if index == 0 {
+                self.sweep(rows, activations, scratch, Stage::First, None, Some(conv));
+            }
+            self.multiply(rows, conv, scratch);
+            let next = convs.get(index + 1).copied();
+            let stage = match next {
+                None => Stage::Last,
+                Some(_) if index % 2 == 0 => Stage::Inner,
+                Some(_) => Stage::Outer,
+            };
+            self.sweep(rows, activations, scratch, stage, Some(conv), next);
+        }
+    }
+
+    fn multiply(&self, rows: usize, conv: &Int16Conv, scratch: &mut Int16Scratch) {
+        let layout = self.layout(rows);
+        let [input, output] = [layout.input(conv.inputs), layout.output(conv.output_stride())];
+        let shorts = &scratch.shorts.get()[..layout.bins * input];
+        let halves = scratch.halves.at_least(layout.bins * output);
+        let factors = conv.factors.get().chunks_exact(conv.padded);
+        let bins = shorts.chunks_exact(input).zip(halves.chunks_exact_mut(output)).zip(factors);
+        for (bin, ((input, output), factors)) in bins.enumerate() {
+            self.integers.run(QuantisedProduct {
+                rows,
+                complex: bin >= layout.reals,
+                input,
+                pairs: conv.pairs(),
+                weights: &conv.weights.get()[conv.starts[bin]..],
+                factors,
+                output,
+                output_stride: conv.output_stride(),
+            });
+        }
+    }
+
+    /// Everything between the product with `last` and that with `next`, one row after the other.
+    fn sweep(
+        &self,
+        rows: usize,
+        activations: &mut [f32],
+        scratch: &mut Int16Scratch,
+        stage: Stage,
+        last: Option<&Int16Conv>,
+        next: Option<&Int16Conv>,
+    ) {
+        let Self { board, cell_stride, slot_stride, .. } = *self;
+        let layout = self.layout(rows);
+        let spectrum = scratch.spectrum.at_least(self.transform.slots() * slot_stride);
+        scratch.peaks.resize((rows * layout.bins).max(scratch.peaks.len()), 0.0);
+        let peaks = scratch.peaks.chunks_exact_mut(layout.bins);
+        let row = board[0] * board[1] * cell_stride;
+        // As many channels as both sides have, in whole vectors.
+        let channels = last.map(|conv| conv.padded).or(next.map(|conv| conv.inputs)).unwrap_or(0);
+        let padded = channels.next_multiple_of(self.level.shape().0);
+        for (row, (activations, peaks)) in activations.chunks_exact_mut(row).zip(peaks).take(rows).enumerate() {
+            if let Some(last) = last {
+                let (halves, stride, factor) = (scratch.halves.get(), last.output_stride(), last.factor);
+                self.integers.run(Widen { halves, stride, layout, row, peaks, factor, spectrum, slot_stride });
+            }
+            let bias = last.map_or(&[][..], |last| last.bias.get());
+            let spectra = &mut *spectrum;
+            sweep!(
+                self.transform,
+                self.level,
+                Sweep { rows: 1, board, padded, activations, cell_stride, spectra, slot_stride, bias, stage }
+            );
+            if let Some(next) = next {
+                let shorts = scratch.shorts.at_least(layout.bins * layout.input(next.inputs));
+                self.integers.run(Narrow { spectrum, slot_stride, depth: next.inputs, row, layout, shorts, peaks });
+            }
+        }
+    }
+}
+
+impl Int16Conv {
+    fn new(integers: IntegerLevel, conv: &Conv, transform: Transform) -> Self {
+        let (lanes, vectors) = integers.shape();
+        let padded = conv.outputs.next_multiple_of(lanes);
+        let pairs = conv.inputs.next_multiple_of(CHANNELS) / 2;
+        let quantised: Vec<Matrix> = frequencies(conv, transform).map(|frequency| Matrix::new(&frequency)).collect();
+        let mut starts = vec![0];
+        for matrix in &quantised {
+            starts.push(starts[starts.len() - 1] + matrix.segments() * pairs * padded);
+        }
+        let mut weights = Aligned::zeros(starts[quantised.len()]);
+        for (matrix, start) in quantised.iter().zip(&starts) {
+            let mut packed = &mut weights.get_mut()[*start..];
+            for first in (0..padded).step_by(lanes * vectors) {
+                let width = (padded - first).min(lanes * vectors);
+                let (panel, rest) = packed.split_at_mut(matrix.segments() * pairs * width);
+                for (index, numbers) in panel.chunks_exact_mut(width).enumerate() {
+                    for (output, number) in (first..conv.outputs).zip(numbers) {
+                        let input = 2 * (index % pairs);
+                        *number = [input, input + 1].map(|input| matrix.number(index / pairs, input, output));
+                    }
+                }
+                packed = rest;
+            }
+        }
+        // Floats in half precision: units may differ much before the results of the finest lose anything.
+        let units = || quantised.iter().flat_map(|matrix| &matrix.units).copied();
+        let coarsest = units().filter(|&unit| unit > 0.0).fold(f64::INFINITY, f64::min);
+        let range = f64::from(HALF_RANGE);
+        let mut factors = Aligned::zeros(quantised.len() * padded);
+        for (matrix, factors) in quantised.iter().zip(factors.get_mut().chunks_exact_mut(padded)) {
+            for (unit, factor) in matrix.units.iter().zip(factors) {
+                *factor = if *unit > 0.0 { (range * coarsest / unit) as f32 } else { 0.0 };
+            }
+        }
+        let broken = units().any(f64::is_nan);
+        let factor = if broken { f32::NAN } else { (1.0 / (f64::from(PEAK) * range * coarsest)) as f32 };
+        let mut bias = Aligned::zeros(conv.outputs.next_multiple_of(CHANNELS));
+        bias.get_mut()[..conv.outputs].copy_from_slice(&conv.bias);
+        Self { inputs: conv.inputs, padded, starts, weights, factors, factor, bias }
+    }
+
+    /// Pairs of inputs, with those of the padding.
+    fn pairs(&self) -> usize {
+        self.inputs.next_multiple_of(CHANNELS) / 2
+    }
+
+    /// Numbers from one part of the output to the next.
+    fn output_stride(&self) -> usize {
+        self.padded.next_multiple_of(CHANNELS)
+    }
+}
+
+/// The matrix of one frequency, each column in integer multiples of one over its unit.
+struct Matrix {
+    real: bool,
+    outputs: usize,
+    /// `[input][output]`, real and imaginary part.
+    numbers: Vec<[i16; 2]>,
+    /// For each output. Zero if there is nothing to multiply, NaN if a weight is not finite.
+    units: Vec<f64>,
+}
+
+impl Matrix {
+    fn new(frequency: &Frequency) -> Self {
+        let (inputs, outputs) = (frequency.conv.inputs, frequency.conv.outputs);
+        let places = (0..inputs).flat_map(|input| (0..outputs).map(move |output| (input, output)));
+        let exact: Vec<[f64; 2]> = places.map(|(input, output)| frequency.at(input, output)).collect();
+        let column = |output: usize| exact[output..].iter().step_by(outputs).map(|[re, im]| re.abs() + im.abs());
+        let units: Vec<f64> = (0..outputs).map(|output| unit(inputs, column(output))).collect();
+        let round = |(index, parts): (usize, &[f64; 2])| parts.map(|x| (x * units[index % outputs]).round() as i16);
+        let numbers = exact.iter().enumerate().map(round).collect();
+        Self { real: frequency.real, outputs, numbers, units }
+    }
+
+    fn segments(&self) -> usize {
+        if self.real { 1 } else { 3 }
+    }
+
+    /// What the product multiplies by: see [`Spectral`](super::Spectral) for the three matrices of a complex one.
+    fn number(&self, segment: usize, input: usize, output: usize) -> i16 {
+        let [re, im] = self.numbers.get(input * self.outputs + output).copied().unwrap_or_default();
+        [re, im - re, -(re + im)][segment]
+    }
+}
+
+/// The largest unit for a column of a matrix with which no sum overflows, whatever it is multiplied by; `sizes` are those
+/// of real and imaginary part together.
+///
+/// With a real part `c` and an imaginary part `d` in units, and each number of an input at most [`PEAK`],
+/// - what is packed is at most `|c| + |d|`, and must fit 16 bits;
+/// - a part of the result is at most [`PEAK`] times the sum of all `|c| + |d|`, and must fit 32 bits.
+///
+/// Rounding adds at most 1/2 to `|c|` and to `|d|`.
+fn unit(inputs: usize, sizes: impl Iterator<Item = f64>) -> f64 {
+    let (largest, total) = sizes.fold((0.0, 0.0), |(largest, total), size| (f64::max(largest, size), total + size));
+    let packed = f64::from(i16::MAX) - 1.0;
+    let sum = f64::from(i32::MAX) / f64::from(PEAK) - inputs as f64;
+    assert!(sum > 0.0, "{inputs} channels are too many for sums of 32 bits");
+    if total == 0.0 {
+        0.0
+    } else if total.is_finite() {
+        (packed / largest).min(sum / total)
+    } else {
+        f64::NAN
+    }
+}
