@@ -90,18 +90,24 @@ impl Player {
     /// # Errors
     /// When the weights do not fit.
     pub fn evaluator<G: Game>(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
-        let network = Network::init::<G>(&self.config.network, 0, &place.device);
-        let network = network
+        Ok(place.evaluators::<G>(capacity).0(&self.network::<G>(place)?))
+    }
+
+    /// Its network at a place.
+    ///
+    /// # Errors
+    /// When the weights do not fit.
+    pub fn network<G: Game>(&self, place: &Place) -> Result<Network, Error> {
+        Network::init::<G>(&self.config.network, 0, &place.device)
             .with_tensors(checkpoint::read_weights(&self.checkpoint)?)
-            .map_err(|e| Error::Checkpoint { path: self.checkpoint.clone(), message: e.to_string() })?;
-        Ok(place.evaluators::<G>(capacity).0(&network))
+            .map_err(|e| Error::Checkpoint { path: self.checkpoint.clone(), message: e.to_string() })
     }
 
     /// The place where it runs.
     ///
     /// # Errors
-    /// When this program was built without it.
+    /// When this program was built without it, or the place has not its precision.
     pub fn place(&self) -> Result<Place, Error> {
-        device::place(self.config.run.device)
+        device::place_of(&self.config.run)
     }
 }

@@ -102,6 +102,10 @@ pub struct GradeArgs {
     /// Grade plain tree search without a network instead, for comparison
     #[arg(long, value_enum, value_name = "KIND", conflicts_with = "network_only")]
     pub instead: Option<Untrained>,
+    /// Set the network's evaluations beside exact ones instead: how far they are off in each precision that its device
+    /// has, and how often another move comes first
+    #[arg(long, conflicts_with_all = ["simulations", "network_only", "instead", "leaves"])]
+    pub accuracy: bool,
     /// Threads; 0 takes as many as there are cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
@@ -169,6 +173,9 @@ pub struct BenchArgs {
     /// Where the network runs: auto, cpu, flex, cuda or vulkan
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// The numbers in which the fused network evaluates, on the CPU: f32 or int16
+    #[arg(long, default_value = "f32")]
+    pub precision: String,
     /// Nanoseconds of each stage of a tick for each simulation (search, selfplay)
     #[arg(long)]
     pub stages: bool,

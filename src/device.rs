@@ -4,7 +4,7 @@ use crate::Error;
 use burn::tensor::Device;
 use lockstep_components::{
     Game,
-    config::{Config, DeviceKind, LanesConfig},
+    config::{Config, DeviceKind, LanesConfig, Precision, RunConfig},
 };
 use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, Learner, setup::cohorts_of};
 
@@ -14,9 +14,11 @@ pub struct Place {
     /// Burn's device, for tensors without gradients.
     pub device: Device,
     /// Its name for people.
-    pub name: &'static str,
+    pub name: String,
     /// How positions are evaluated, and the network trained, there.
     pub evaluation: Evaluation,
+    /// The numbers of fused evaluation.
+    pub precision: Precision,
 }
 
 /// How positions are evaluated.
@@ -30,32 +32,58 @@ pub enum Evaluation {
     BurnPadded,
 }
 
-/// The place that a configuration asks for.
+/// The place and the precision that a configuration asks for.
 ///
 /// # Errors
-/// When this program was built without it.
-pub fn place(kind: DeviceKind) -> Result<Place, Error> {
-    let missing = |feature: &str| {
-        Error::Usage(format!(
-            "run.device = \"{feature}\", but this program was built without it; \
-             build it with `cargo build --release --features {feature}`, or set run.device = \"cpu\""
-        ))
-    };
-    match kind {
-        DeviceKind::Cuda => cuda().ok_or_else(|| missing("cuda")),
-        DeviceKind::Vulkan => vulkan().ok_or_else(|| missing("vulkan")),
-        DeviceKind::Cpu => cpu().ok_or_else(|| missing("flex")),
-        DeviceKind::Flex => {
-            let flex = cpu().ok_or_else(|| missing("flex"))?;
-            Ok(Place { name: "CPU (burn)", evaluation: Evaluation::Burn, ..flex })
-        }
-        DeviceKind::Auto => cuda().or_else(vulkan).or_else(cpu).ok_or_else(|| missing("flex")),
+/// When this program was built without it, or the place has no other precision than `f32`.
+pub fn place_of(run: &RunConfig) -> Result<Place, Error> {
+    let place = place(run.device)?;
+    if run.precision != Precision::F32 && place.evaluation != Evaluation::Fused {
+        return Err(Error::Usage(format!(
+            "run.precision = \"int16\" is for the CPU, and run.device = \"auto\" takes {} here; \
+             set run.device = \"cpu\", or run.precision = \"f32\"",
+            place.name
+        )));
     }
+    Ok(Place { precision: run.precision, ..place })
+}
+
+/// A place, with `f32` for its precision.
+///
+/// # Errors
+/// When this program was built without it, or the machine has none.
+pub fn place(kind: DeviceKind) -> Result<Place, Error> {
+    let (key, built, found) = match kind {
+        DeviceKind::Auto => {
+            let gpu = cuda().or_else(|| vulkan().filter(is_hardware));
+            return gpu.map_or_else(|| place(DeviceKind::Cpu), Ok);
+        }
+        DeviceKind::Cpu => ("flex", cfg!(feature = "flex"), cpu()),
+        DeviceKind::Flex => {
+            let flex = |cpu: Place| Place { name: "CPU (burn)".into(), evaluation: Evaluation::Burn, ..cpu };
+            ("flex", cfg!(feature = "flex"), cpu().map(flex))
+        }
+        DeviceKind::Cuda => ("cuda", cfg!(feature = "cuda"), cuda()),
+        DeviceKind::Vulkan => ("vulkan", cfg!(feature = "vulkan"), vulkan()),
+    };
+    found.ok_or_else(|| {
+        Error::Usage(if built {
+            format!(
+                "run.device = \"{key}\", but no driver for it has a device here; install one, or set run.device = \"cpu\""
+            )
+        } else {
+            format!(
+                "run.device = \"{key}\", but this program was built without it; \
+                 build it with `cargo build --release --features {key}`, or set run.device = \"cpu\""
+            )
+        })
+    })
 }
 
 #[cfg(feature = "flex")]
 fn cpu() -> Option<Place> {
-    Some(Place { device: Device::flex(), name: "CPU", evaluation: Evaluation::Fused })
+    let (device, name) = (Device::flex(), "CPU".into());
+    Some(Place { device, name, evaluation: Evaluation::Fused, precision: Precision::F32 })
 }
 
 #[cfg(not(feature = "flex"))]
@@ -65,7 +93,7 @@ fn cpu() -> Option<Place> {
 
 #[cfg(feature = "cuda")]
 fn cuda() -> Option<Place> {
-    Some(Place { device: Device::cuda(0), name: "CUDA", evaluation: Evaluation::BurnPadded })
+    gpu("CUDA", burn::tensor::DeviceType::Cuda)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -75,13 +103,31 @@ fn cuda() -> Option<Place> {
 
 #[cfg(feature = "vulkan")]
 fn vulkan() -> Option<Place> {
-    use burn::tensor::DeviceKind::DefaultDevice;
-    Some(Place { device: Device::vulkan(DefaultDevice), name: "Vulkan", evaluation: Evaluation::BurnPadded })
+    gpu("Vulkan", burn::tensor::DeviceType::Vulkan)
 }
 
 #[cfg(not(feature = "vulkan"))]
 fn vulkan() -> Option<Place> {
     None
+}
+
+/// The first device of this type, discrete GPUs before others.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn gpu(api: &str, devices: burn::tensor::DeviceType) -> Option<Place> {
+    let device = Device::enumerate(devices).into_iter().next()?;
+    let name = device.identity().map_or(api.into(), |identity| format!("{api}: {}", identity.name));
+    Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision: Precision::F32 })
+}
+
+/// Whether this is a card, and not a driver that computes on the CPU, which the kernels for the CPU do better.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn is_hardware(place: &Place) -> bool {
+    place.device.identity().is_some_and(|identity| identity.physical.is_some())
+}
+
+#[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+fn is_hardware(_: &Place) -> bool {
+    false
 }
 
 impl Place {
@@ -107,7 +153,7 @@ impl Place {
             let weights = network.frozen::<G>();
             let burn = |sizes| BurnEvaluator::new(&weights, &place.device, sizes);
             match place.evaluation {
-                Evaluation::Fused => Box::new(FusedEvaluator::new(&weights)),
+                Evaluation::Fused => Box::new(FusedEvaluator::with_precision(&weights, place.precision)),
                 Evaluation::Burn => Box::new(burn(vec![])),
                 Evaluation::BurnPadded => Box::new(burn(padded_sizes(capacity))),
             }

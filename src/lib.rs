@@ -4,6 +4,7 @@ pub use lockstep_components as components;
 pub use lockstep_fused as fused;
 pub use lockstep_systems as systems;
 
+pub mod accuracy;
 pub mod analyst;
 pub mod checkpoint;
 pub mod cli;

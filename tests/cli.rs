@@ -103,6 +103,21 @@ fn train_resume_grade_and_play() {
     assert_eq!((lines[1]["set"].as_str(), lines[1]["simulations"].as_u64()), (Some("lines_of_play"), Some(4)));
     assert!(text(&lockstep(dir.path(), &["grade", "--run", "run", "--network-only"]).stdout).contains("network alone"));
 
+    // Evaluations beside exact ones, on a network that was trained.
+    let beside = text(&lockstep(dir.path(), &["grade", "--run", "run", "--accuracy", "--json"]).stdout);
+    let lines: Vec<serde_json::Value> = beside.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{beside}");
+    for (line, precision, close, differ) in [(&lines[0], "f32", 1e-4, 0), (&lines[1], "int16", 1e-2, 22)] {
+        assert_eq!(line["precision"], precision);
+        for errors in [&line["logits"], &line["values"]] {
+            let [rms, most] = ["rms", "most"].map(|key| errors[key].as_f64().unwrap());
+            assert!(0.0 < rms && rms <= most && most < close, "{line}");
+        }
+        assert!(line["same_move"].as_u64().unwrap() + differ >= 4520, "{line}");
+    }
+    let table = text(&lockstep(dir.path(), &["grade", "--run", "run", "--accuracy"]).stdout);
+    assert!(table.contains("int16") && table.contains("4520 positions"), "{table}");
+
     // A person plays: moves, a wrong one, undo, hint, and the end of the input.
     let mut play = Command::new(env!("CARGO_BIN_EXE_lockstep"))
         .current_dir(dir.path())

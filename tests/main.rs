@@ -2,6 +2,7 @@
 
 mod cli;
 mod determinism;
+mod devices;
 mod experiments;
 mod golden;
 mod learning;

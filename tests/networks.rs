@@ -2,9 +2,10 @@
 
 use crate::small;
 use lockstep::{device, prelude::*};
+use lockstep_components::config::Precision;
 use lockstep_systems::{Batch, BurnEvaluator, Error, Evaluations, FusedEvaluator};
 
-fn batch<G: Game>(rows: usize) -> Batch {
+pub fn batch<G: Game>(rows: usize) -> Batch {
     let mut batch = Batch::new::<G>(rows);
     batch.rows = rows;
     let mut rng = LaneRng::new(4, 4);
@@ -13,7 +14,7 @@ fn batch<G: Game>(rows: usize) -> Batch {
 }
 
 /// A network after some steps, so that its running statistics are not the initial ones.
-fn trained(kind: &str) -> Network {
+pub fn trained(kind: &str) -> Network {
     let config =
         small(&["game.name=connect_four", "run.generations=1", "run.games=8", &format!("network.kind={kind}")]);
     let mut run = Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
@@ -38,17 +39,23 @@ fn frozen_networks_agree_with_trained_ones() {
         // Also with padding, as on a GPU.
         let weights = network.frozen::<ConnectFour>();
         let burn = |sizes| Box::new(BurnEvaluator::new(&weights, &place.device, sizes)) as Box<dyn Evaluator>;
-        let evaluators = [(burn(vec![]), 33), (burn(vec![16, 64]), 64), (Box::new(FusedEvaluator::new(&weights)), 33)];
-        for (mut evaluator, computed) in evaluators {
+        let fused = |precision| Box::new(FusedEvaluator::with_precision(&weights, precision)) as Box<dyn Evaluator>;
+        let evaluators = [
+            (burn(vec![]), 33, 1e-4),
+            (burn(vec![16, 64]), 64, 1e-4),
+            (fused(Precision::F32), 33, 1e-4),
+            (fused(Precision::Int16), 33, 1e-2),
+        ];
+        for (mut evaluator, computed, close) in evaluators {
             let mut out = Evaluations::new(rows, 7);
             evaluator.submit(&batch).unwrap();
             evaluator.receive(&mut out).unwrap();
             assert_eq!(out.computed, computed);
             for (a, b) in out.logits.iter().zip(&logits) {
-                assert!((a - b).abs() < 1e-4, "{kind}: logit {a} and {b}");
+                assert!((a - b).abs() < close, "{kind}: logit {a} and {b}");
             }
             for (value, wdl) in out.values.iter().zip(wdl.chunks(3)) {
-                assert!((value - (wdl[0] - wdl[2])).abs() < 1e-4, "{kind}: value {value} and {wdl:?}");
+                assert!((value - (wdl[0] - wdl[2])).abs() < close, "{kind}: value {value} and {wdl:?}");
             }
         }
     }

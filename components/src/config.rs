@@ -299,6 +299,10 @@ pub struct RunConfig {
     /// `"auto"`, `"cpu"`, `"flex"`, `"cuda"` or `"vulkan"`. Default `"auto"`: a GPU if the program was built for one,
     /// else the CPU.
     pub device: DeviceKind,
+    /// `"f32"` or `"int16"`: the numbers in which positions are evaluated, in games, grading and play; training is always
+    /// `f32`. `"int16"` is faster, a little less exact, and for the fused kernels alone: `device` must be `"cpu"`, or
+    /// `"auto"` where that takes the CPU. Perceptrons, and narrow networks on large boards, stay `f32`. Default `"f32"`.
+    pub precision: Precision,
     /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. Default 10.
     pub checkpoint_every: u64,
     /// Checkpoints kept, the newest ones, 1 to 1,000,000. Default 3.
@@ -323,6 +327,17 @@ pub enum DeviceKind {
     Cuda,
     /// The first GPU with a Vulkan driver.
     Vulkan,
+}
+
+/// The numbers in which the fused kernels evaluate positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Floats of 32 bits.
+    #[default]
+    F32,
+    /// Integers of 16 bits in the residual tower, where most of the time goes.
+    Int16,
 }
 
 impl Default for GameConfig {
@@ -412,6 +427,7 @@ impl Default for RunConfig {
             seed: 1,
             threads: 0,
             device: DeviceKind::Auto,
+            precision: Precision::F32,
             checkpoint_every: 10,
             checkpoints: 3,
             recorded_games: 10,
@@ -485,6 +501,10 @@ impl Config {
         within("run.generations", run.generations, 1, 10_000_000)?;
         within("run.games", run.games, 1, 100_000_000)?;
         within("run.threads", run.threads, 0, 1_024)?;
+        if run.precision != Precision::F32 && !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) {
+            let bound = "\"f32\" unless run.device is \"cpu\" or \"auto\"".into();
+            return Err(OutOfRange { key: "run.precision", value: "\"int16\"".into(), bound });
+        }
         within("run.checkpoint_every", run.checkpoint_every, 1, 1_000_000)?;
         within("run.checkpoints", run.checkpoints, 1, 1_000_000)?;
         within("run.recorded_games", run.recorded_games, 0, 1_000_000)?;
@@ -505,6 +525,11 @@ mod tests {
         config.search.c_puct = 1.0;
         config.search.fast_simulations = 65;
         assert!(config.check().unwrap_err().to_string().contains("from 0 to 64"));
+        config.search.fast_simulations = 0;
+        config.run.precision = Precision::Int16;
+        config.check().unwrap();
+        config.run.device = DeviceKind::Flex;
+        assert_eq!(config.check().unwrap_err().key, "run.precision");
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl GameVisitor for Bench {
             format!("network.blocks={}", args.blocks),
             format!("learn.batch_size={}", args.batch),
             format!("run.device={}", args.device),
+            format!("run.precision={}", args.precision),
         ];
         if args.what == BenchKind::Search {
             overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
@@ -51,7 +52,7 @@ impl GameVisitor for Bench {
         overrides.extend(args.set.iter().cloned());
         let mut config = settings::parse("", "bench", &overrides)?;
         config.network.kind = args.network;
-        let place = device::place(config.run.device)?;
+        let place = device::place_of(&config.run)?;
         let mut line = Map::new();
         let mut put = |key: &str, value: Value| line.insert(key.into(), value);
         put("bench", format!("{:?}", args.what).to_lowercase().into());
@@ -64,7 +65,8 @@ impl GameVisitor for Bench {
             put("network", json!(args.network));
             put("channels", args.channels.into());
             put("blocks", args.blocks.into());
-            put("device", place.name.into());
+            put("device", place.name.clone().into());
+            put("precision", json!(place.precision));
         }
         if matches!(args.what, BenchKind::Network | BenchKind::Train) {
             put("batch", args.batch.into());

@@ -1,5 +1,5 @@
 use crate::{
-    Error,
+    Error, accuracy,
     analyst::{Analyst, Player},
     cli::{GradeArgs, Untrained},
     device, display,
@@ -149,6 +149,24 @@ impl GameVisitor for Grade {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { player, args } = self;
+        let nothing = || {
+            Error::Usage(format!(
+                "there is no exact solver for {} here; name a file of labelled positions with --positions",
+                G::TITLE
+            ))
+        };
+        if args.accuracy {
+            let lines = accuracy::accuracy::<G>(&player, args.positions.as_deref())?;
+            if lines.is_empty() {
+                return Err(nothing());
+            }
+            if args.json {
+                lines.iter().for_each(|line| println!("{}", json!(line)));
+            } else {
+                accuracy::print_table(&lines);
+            }
+            return Ok(());
+        }
         let simulations = match args.network_only {
             true => 0,
             false => args.simulations.unwrap_or(player.config.run.grade_simulations),
@@ -157,10 +175,7 @@ impl GameVisitor for Grade {
         let grading = Grading { simulations, positions, instead, leaves, limit: None };
         let graded = grade::<G>(&player, &grading)?;
         if graded.is_empty() {
-            return Err(Error::Usage(format!(
-                "there is no exact solver for {} here; name a file of labelled positions with --positions",
-                G::TITLE
-            )));
+            return Err(nothing());
         }
         if args.json {
             graded.iter().for_each(|g| println!("{}", g.json()));

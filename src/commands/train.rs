@@ -101,7 +101,7 @@ impl GameVisitor for Train {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { config, folder, args } = self;
-        let place = device::place(config.run.device)?;
+        let place = device::place_of(&config.run)?;
         folder.create()?;
         let _lock = folder.lock()?;
         let mut run = trainer::open::<G>(&config, &place, &folder)?;

@@ -2,6 +2,7 @@
 
 use super::evaluator::scalar_values;
 use crate::{Batch, Error, Evaluations, Evaluator};
+use lockstep_components::config::Precision;
 use lockstep_fused::{FusedNetwork, Weights};
 use std::collections::VecDeque;
 
@@ -22,8 +23,17 @@ pub struct FusedEvaluator {
 impl FusedEvaluator {
     /// Packs frozen weights for the kernels of this processor.
     pub fn new(weights: &Weights) -> Self {
+        Self::with_precision(weights, Precision::F32)
+    }
+
+    /// The same, evaluating in numbers of this precision.
+    pub fn with_precision(weights: &Weights, precision: Precision) -> Self {
+        let precision = match precision {
+            Precision::F32 => lockstep_fused::Precision::F32,
+            Precision::Int16 => lockstep_fused::Precision::Int16,
+        };
         Self {
-            network: FusedNetwork::new(weights),
+            network: FusedNetwork::with_precision(weights, precision),
             actions: weights.policy.outputs,
             value_outputs: weights.value_out.outputs,
             answers: VecDeque::new(),

@@ -1,0 +1,171 @@
+//! How far a network's evaluations are from exact ones, and whether that changes what it would play.
+
+use crate::{
+    Error,
+    analyst::Player,
+    device::{Evaluation, Place},
+    display, oracle,
+};
+use lockstep_components::{Game, config::Precision};
+use lockstep_fused::ExactNetwork;
+use lockstep_systems::{Batch, Evaluations};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::path::Path;
+
+/// What one way to evaluate makes of some positions, against the same network in `f64`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Accuracy {
+    /// Where the network ran.
+    pub device: String,
+    /// In which numbers.
+    pub precision: Precision,
+    /// Positions.
+    pub positions: usize,
+    /// Positions in which the same legal move has the highest logit.
+    pub same_move: usize,
+    /// Errors of the logits of legal moves.
+    pub logits: Errors,
+    /// Errors of the values, which are from -1 to 1.
+    pub values: Errors,
+}
+
+/// Root mean square and largest size of errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Errors {
+    /// Root mean square.
+    pub rms: f64,
+    /// The largest one.
+    pub most: f64,
+}
+
+impl Errors {
+    fn of(errors: impl Iterator<Item = f64>) -> Self {
+        let (count, squares, most) = errors.fold((0.0, 0.0, 0.0), |(count, squares, most), error: f64| {
+            (count + 1.0, squares + error * error, f64::max(most, error.abs()))
+        });
+        Self { rms: (squares / f64::max(count, 1.0)).sqrt(), most }
+    }
+}
+
+/// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has. Empty
+/// when there are no positions.
+///
+/// # Errors
+/// When the positions or the checkpoint cannot be used, or the device fails.
+pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Vec<Accuracy>, Error> {
+    let sets = match positions {
+        Some(path) => oracle::read_file::<G>(path)?,
+        None => oracle::built_in(),
+    };
+    let positions: Vec<G> = sets.iter().flat_map(|set| set.positions.iter().map(|p| p.position)).collect();
+    if positions.is_empty() {
+        return Ok(vec![]);
+    }
+    let place = player.place()?;
+    let network = player.network::<G>(&place)?;
+    let exact = ExactNetwork::new(&network.frozen::<G>());
+    let bar = display::bar(positions.len() as u64, "evaluating exactly");
+    let expected: Vec<(Vec<f64>, f64)> = positions
+        .par_iter()
+        .map(|position| {
+            let mut planes = vec![0.0; G::INPUT];
+            position.encode(&mut planes);
+            let [logits, raw] = exact.row(&planes);
+            bar.inc(1);
+            (logits, scalar(&raw))
+        })
+        .collect();
+    bar.finish_and_clear();
+    let precisions: &[Precision] = match place.evaluation {
+        Evaluation::Fused => &[Precision::F32, Precision::Int16],
+        Evaluation::Burn | Evaluation::BurnPadded => &[Precision::F32],
+    };
+    precisions
+        .iter()
+        .map(|&precision| {
+            let place = Place { precision, ..place.clone() };
+            let mut evaluator = place.evaluators::<G>(ROWS).0(&network);
+            let (mut same_move, mut logits, mut values) = (0, vec![], vec![]);
+            for (positions, expected) in positions.chunks(ROWS).zip(expected.chunks(ROWS)) {
+                let mut found = Evaluations::new(positions.len(), G::ACTIONS);
+                evaluator.submit(&Batch::of(positions))?;
+                evaluator.receive(&mut found)?;
+                let found = found.logits.chunks_exact(G::ACTIONS).zip(&found.values);
+                for ((position, (exact, exact_value)), (found, value)) in positions.iter().zip(expected).zip(found) {
+                    let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
+                    same_move += usize::from(preferred(position, exact) == preferred(position, &found));
+                    logits.extend(position.legal().map(|action| found[action as usize] - exact[action as usize]));
+                    values.push(f64::from(*value) - exact_value);
+                }
+            }
+            Ok(Accuracy {
+                device: place.name,
+                precision,
+                positions: positions.len(),
+                same_move,
+                logits: Errors::of(logits.into_iter()),
+                values: Errors::of(values.into_iter()),
+            })
+        })
+        .collect()
+}
+
+/// Rows of a batch.
+const ROWS: usize = 1024;
+
+/// The legal move with the highest logit, the first one among equals.
+fn preferred<G: Game>(position: &G, logits: &[f64]) -> Option<u16> {
+    position.legal().reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
+}
+
+/// The value that raw outputs of a value head stand for: tanh of one, or win minus loss of three logits.
+fn scalar(raw: &[f64]) -> f64 {
+    let &[win, draw, loss] = raw else { return raw[0].tanh() };
+    let highest = win.max(draw).max(loss);
+    let [win, draw, loss] = [win, draw, loss].map(|logit| (logit - highest).exp());
+    (win - loss) / (win + draw + loss)
+}
+
+/// Prints a table for people.
+pub fn print_table(lines: &[Accuracy]) {
+    let names: Vec<String> = lines.iter().map(Accuracy::name).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    println!("Against the same network in f64, {} positions:", lines[0].positions);
+    println!("  {:<width$} {:>11} {:>22} {:>22}", "", "same move", "logits off, mean/most", "values off, mean/most");
+    for (line, name) in lines.iter().zip(names) {
+        let errors = |e: &Errors| format!("{:.1e} / {:.1e}", e.rms, e.most);
+        let share = 100.0 * line.same_move as f64 / line.positions as f64;
+        println!("  {name:<width$} {share:>9.3} % {:>22} {:>22}", errors(&line.logits), errors(&line.values));
+    }
+}
+
+impl Accuracy {
+    fn name(&self) -> String {
+        let precision = match self.precision {
+            Precision::F32 => "f32",
+            Precision::Int16 => "int16",
+        };
+        format!("{}, {precision}", self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_what_raw_outputs_stand_for() {
+        assert_eq!(scalar(&[0.5]), 0.5f64.tanh());
+        let value = scalar(&[1.0, 0.0, -1.0]);
+        let expected = (1f64.exp() - (-1f64).exp()) / (1f64.exp() + 1.0 + (-1f64).exp());
+        assert!((value - expected).abs() < 1e-12);
+        assert_eq!(scalar(&[1e9, 0.0, 0.0]), 1.0);
+    }
+
+    #[test]
+    fn errors_are_summed_up() {
+        assert_eq!(Errors::of([3.0, -4.0, 0.0, 0.0].into_iter()), Errors { rms: 2.5, most: 4.0 });
+        assert_eq!(Errors::of(std::iter::empty()), Errors::default());
+    }
+}
