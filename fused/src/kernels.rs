@@ -11,12 +11,13 @@
 
 use super::panels::Panels;
 
+mod halves;
 mod simd;
 
 pub(super) use gradient::{Gradient, Spectra, SpectralGradient};
 pub(super) use integer::IntegerLevel;
-pub(super) use quantised::{HALF_RANGE, Layout, Narrow, PEAK, QuantisedProduct, Widen};
-pub(super) use simd::{Kernel, Level, Simd, Slots};
+pub(super) use quantised::{HALF_RANGE, Halves, Layout, Narrow, PEAK, Peaks, QuantisedProduct};
+pub(super) use simd::{Kernel, Level, Simd, Sink, Slots, Source};
 
 /// Rows of a tile of the matrix products: 6 rows by 2 vectors fill the 16 registers of AVX2, 6 by 4 the 32 of AVX-512
 /// and of NEON.

@@ -13,7 +13,7 @@
 
 #![expect(clippy::needless_range_loop, reason = "the loops over a tile or a board use one index on several arrays")]
 
-use super::kernels::{Simd, Slots};
+use super::kernels::{Simd, Sink, Source};
 
 /// Real frequencies of a signal of `n` real numbers: 0, and `n / 2` if there is one.
 const fn reals(n: usize) -> usize {
@@ -91,7 +91,8 @@ impl<V: Copy, const NY: usize, const NX: usize, const THREE: bool> Board<V, NY, 
 
     /// Stores the spectrum of the cells, of which only the first `width` columns hold numbers.
     #[inline(always)]
-    pub(super) fn forward<S: Simd<Vector = V>>(&mut self, simd: S, slots: &mut Slots<S, NY, NX>, width: usize) {
+    pub(super) fn forward<S: Simd<Vector = V>>(&mut self, simd: S, slots: &mut impl Sink<S, NY, NX>, width: usize) {
+        assert!(width < NX, "{width} columns wrap around a transform of {NX}");
         for x in 0..width {
             let mut column = [simd.splat(0.0); NY];
             for y in 0..NY {
@@ -134,9 +135,10 @@ impl<V: Copy, const NY: usize, const NX: usize, const THREE: bool> Board<V, NY, 
     pub(super) fn inverse<S: Simd<Vector = V>>(
         &mut self,
         simd: S,
-        slots: &Slots<S, NY, NX>,
+        slots: &impl Source<S, NY, NX>,
         [height, width]: [usize; 2],
     ) {
+        assert!(height < NY && width < NX, "a {height}x{width} board wraps around a transform of {NY}x{NX}");
         for y in 0..Self::REALS[0] {
             let mut waves = [simd.splat(0.0); NX];
             for x in 0..Self::REALS[1] {
@@ -177,13 +179,13 @@ impl<V: Copy, const NY: usize, const NX: usize, const THREE: bool> Board<V, NY, 
     }
 
     #[inline(always)]
-    fn get<S: Simd<Vector = V>>(slots: &Slots<S, NY, NX>, complex: usize) -> (V, V) {
+    fn get<S: Simd<Vector = V>>(slots: &impl Source<S, NY, NX>, complex: usize) -> (V, V) {
         let slot = Self::REALS[0] * Self::REALS[1] + 2 * complex;
         (slots.get(slot), slots.get(slot + 1))
     }
 
     #[inline(always)]
-    fn put<S: Simd<Vector = V>>(slots: &mut Slots<S, NY, NX>, complex: usize, (re, im): (V, V)) {
+    fn put<S: Simd<Vector = V>>(slots: &mut impl Sink<S, NY, NX>, complex: usize, (re, im): (V, V)) {
         let slot = Self::REALS[0] * Self::REALS[1] + 2 * complex;
         slots.set(slot, re);
         slots.set(slot + 1, im);

@@ -5,16 +5,22 @@
 //! rounded in units of each bin and output, chosen once such that **no sum can overflow**: see [`unit`]. A product is thus
 //! exact, and is rounded once more, to half precision, on its way back to the transforms.
 
-use super::super::kernels::{HALF_RANGE, IntegerLevel, Layout, Level, Narrow, PEAK, QuantisedProduct, Widen};
+use super::super::kernels::{
+    HALF_RANGE, Halves, IntegerLevel, Kernel, Layout, Level, Narrow, PEAK, Peaks, QuantisedProduct, Simd, Slots,
+};
 use super::super::panels::{Aligned, odd_lines};
+use super::super::waves::Board;
 use super::super::weights::Conv;
-use super::{Frequency, Stage, Sweep, Transform, by_size, frequencies, sweep, widest};
+use super::{Cells, Frequency, Stage, Transform, by_size, frequencies, sweep, widest};
 
 #[cfg(test)]
 mod tests;
 
 /// Channels are filled up with zeros to so many.
 const CHANNELS: usize = 16;
+
+/// Numbers of the longest vector.
+const LONGEST: usize = 16;
 
 /// The convolutions of a residual tower.
 #[derive(Debug)]
@@ -53,10 +59,12 @@ pub(in super::super) struct Int16Scratch {
     shorts: Aligned<i16>,
     /// And on their way out.
     halves: Aligned<u16>,
-    /// `[row][bin]`.
-    peaks: Vec<f32>,
+    /// What they are multiplied by, `[row][slot]`.
+    scales: Aligned,
     /// The spectrum of one row.
     spectrum: Aligned,
+    /// The largest numbers of each slot of it, in vectors.
+    peaks: Aligned,
 }
 
 impl Int16Tower {
@@ -76,7 +84,7 @@ impl Int16Tower {
             board,
             transform,
             cell_stride,
-            slot_stride: odd_lines(widest(blocks)),
+            slot_stride: odd_lines(widest(blocks).next_multiple_of(2 * LONGEST)),
             blocks: blocks.iter().map(|(first, second)| [conv(first), conv(second)]).collect(),
         }
     }
@@ -88,9 +96,15 @@ impl Int16Tower {
 
     /// Bytes of spectra for each row of a chunk.
     pub(in super::super) fn row_bytes(&self) -> usize {
-        let layout = self.layout(1);
-        let bytes = |conv: &Int16Conv| 2 * (layout.input(conv.inputs) + layout.output(conv.output_stride()));
-        layout.bins * self.blocks.iter().flatten().map(bytes).max().unwrap_or(0)
+        // So many that the gaps between planes don't count.
+        const ROWS: usize = 64;
+        let layout = self.layout(ROWS);
+        let [planes, slots] = [layout.plane(layout.bins), layout.slot(layout.bins)];
+        let bytes = |conv: &Int16Conv| {
+            planes * layout.input(conv.inputs) * size_of::<i16>()
+                + slots * layout.output(conv.output_stride()) * size_of::<u16>()
+        };
+        self.blocks.iter().flatten().map(bytes).max().unwrap_or(0) / ROWS
     }
 
     fn layout(&self, rows: usize) -> Layout {
@@ -117,26 +131,26 @@ impl Int16Tower {
 
     fn multiply(&self, rows: usize, conv: &Int16Conv, scratch: &mut Int16Scratch) {
         let layout = self.layout(rows);
-        let [input, output] = [layout.input(conv.inputs), layout.output(conv.output_stride())];
-        let shorts = &scratch.shorts.get()[..layout.bins * input];
-        let halves = scratch.halves.at_least(layout.bins * output);
-        let factors = conv.factors.get().chunks_exact(conv.padded);
-        let bins = shorts.chunks_exact(input).zip(halves.chunks_exact_mut(output)).zip(factors);
-        for (bin, ((input, output), factors)) in bins.enumerate() {
+        let [plane, slot] = [layout.input(conv.inputs), layout.output(conv.output_stride())];
+        let shorts = scratch.shorts.get();
+        let halves = scratch.halves.at_least(layout.slot(layout.bins) * slot);
+        for (bin, factors) in conv.factors.get().chunks_exact(conv.padded).enumerate() {
             self.integers.run(QuantisedProduct {
                 rows,
                 complex: bin >= layout.reals,
-                input,
+                input: &shorts[layout.plane(bin) * plane..],
+                input_plane: plane,
                 pairs: conv.pairs(),
                 weights: &conv.weights.get()[conv.starts[bin]..],
                 factors,
-                output,
+                output: &mut halves[layout.slot(bin) * slot..],
+                output_slot: slot,
                 output_stride: conv.output_stride(),
             });
         }
     }
 
-    /// Everything between the product with `last` and that with `next`, one row after the other.
+    /// Everything between the product with `last` and that with `next`.
     fn sweep(
         &self,
         rows: usize,
@@ -147,29 +161,87 @@ impl Int16Tower {
         next: Option<&Int16Conv>,
     ) {
         let Self { board, cell_stride, slot_stride, .. } = *self;
-        let layout = self.layout(rows);
-        let spectrum = scratch.spectrum.at_least(self.transform.slots() * slot_stride);
-        scratch.peaks.resize((rows * layout.bins).max(scratch.peaks.len()), 0.0);
-        let peaks = scratch.peaks.chunks_exact_mut(layout.bins);
-        let row = board[0] * board[1] * cell_stride;
+        let (layout, slots, lanes) = (self.layout(rows), self.transform.slots(), self.level.shape().0);
         // As many channels as both sides have, in whole vectors.
         let channels = last.map(|conv| conv.padded).or(next.map(|conv| conv.inputs)).unwrap_or(0);
-        let padded = channels.next_multiple_of(self.level.shape().0);
-        for (row, (activations, peaks)) in activations.chunks_exact_mut(row).zip(peaks).take(rows).enumerate() {
-            if let Some(last) = last {
-                let (halves, stride, factor) = (scratch.halves.get(), last.output_stride(), last.factor);
-                self.integers.run(Widen { halves, stride, layout, row, peaks, factor, spectrum, slot_stride });
+        let padded = channels.next_multiple_of(lanes);
+        let output = last.map_or(0, Int16Conv::output_stride);
+        let shorts = next.map_or(0, |next| layout.plane(layout.bins) * layout.input(next.inputs));
+        let job = Job {
+            layout,
+            padded,
+            halves: scratch.halves.get(),
+            output_slot: layout.output(output),
+            output_stride: output,
+            scales: scratch.scales.at_least(rows * slots),
+            spectrum: scratch.spectrum.at_least(slots * slot_stride),
+            slot_stride,
+            peaks: scratch.peaks.at_least(slots * lanes),
+            depth: next.map_or(0, |next| next.inputs.next_multiple_of(2 * lanes)),
+            factor: next.map_or(0.0, |next| next.factor),
+            shorts: scratch.shorts.at_least(shorts),
+        };
+        let bias = last.map_or(&[][..], |last| last.bias.get());
+        let cells = Cells { activations, stride: cell_stride, bias, stage };
+        sweep!(self.transform, board, self.level, Int16Sweep { board, cells, job });
+    }
+}
+
+/// A sweep over spectra in 16-bit integers.
+struct Int16Sweep<'a, const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> {
+    board: [usize; 2],
+    cells: Cells<'a>,
+    job: Job<'a>,
+}
+
+/// The spectra of an [`Int16Sweep`].
+struct Job<'a> {
+    layout: Layout,
+    /// Channels, filled up to whole vectors.
+    padded: usize,
+    halves: &'a [u16],
+    output_slot: usize,
+    output_stride: usize,
+    /// Those of `halves`, and then of `shorts`.
+    scales: &'a mut [f32],
+    spectrum: &'a mut [f32],
+    slot_stride: usize,
+    peaks: &'a mut [f32],
+    /// Channels of the next product, in whole pairs of vectors.
+    depth: usize,
+    /// Of the next product.
+    factor: f32,
+    shorts: &'a mut [i16],
+}
+
+impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kernel
+    for Int16Sweep<'_, NY, NX, THREE, FULL>
+{
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { mut cells, job, .. } = self;
+        let board = if FULL { [NY - 1, NX - 1] } else { self.board };
+        let mut memory = Board::<S::Vector, NY, NX, THREE>::new(simd.splat(0.0));
+        for (row, scales) in job.scales.chunks_exact_mut(NY * NX).take(job.layout.rows).enumerate() {
+            job.peaks.fill(0.0);
+            for channel in (0..job.padded).step_by(S::LANES) {
+                if cells.stage == Stage::First {
+                    cells.enter(simd, &mut memory, board, row, channel);
+                } else {
+                    let halves = &job.halves[row * job.output_stride + channel..];
+                    memory.inverse(simd, &Halves::new(simd, halves, job.output_slot, scales), board);
+                    cells.between(simd, &mut memory, board, row, channel);
+                }
+                if cells.stage != Stage::Last {
+                    let numbers = Slots::new(simd, &mut job.spectrum[channel..], job.slot_stride);
+                    let peaks = Slots::new(simd, job.peaks, S::LANES);
+                    memory.forward(simd, &mut Peaks { simd, numbers, peaks }, board[1]);
+                }
             }
-            let bias = last.map_or(&[][..], |last| last.bias.get());
-            let spectra = &mut *spectrum;
-            sweep!(
-                self.transform,
-                self.level,
-                Sweep { rows: 1, board, padded, activations, cell_stride, spectra, slot_stride, bias, stage }
-            );
-            if let Some(next) = next {
-                let shorts = scratch.shorts.at_least(layout.bins * layout.input(next.inputs));
-                self.integers.run(Narrow { spectrum, slot_stride, depth: next.inputs, row, layout, shorts, peaks });
+            if cells.stage != Stage::Last {
+                let (spectrum, peaks, shorts) = (&*job.spectrum, &*job.peaks, &mut *job.shorts);
+                let Job { slot_stride, depth, layout, factor, .. } = job;
+                Narrow { spectrum, slot_stride, peaks, depth, row, layout, shorts, factor, scales }.run(simd);
             }
         }
     }

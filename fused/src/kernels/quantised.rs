@@ -1,10 +1,12 @@
 //! Products of spectra in numbers of 16 bits, and the ways there and back.
 //!
-//! On the way into a product, spectra lie as `[bin][group of channels][row][part][channel of the group]`, with three parts:
-//! real part, imaginary part and their sum. On the way out they lie as `[bin][row][part][channel]` with two parts. A real
-//! bin has only the first part; nothing stands in the place of the others.
+//! On the way into a product, spectra lie as `[plane][group of channels][row][channel of the group]`: one plane for a real
+//! bin, and three for a complex one: real part, imaginary part and their sum. On the way out they lie as
+//! `[slot][row][channel]`.
 
-use super::integer::{BLOCK, Integer, IntegerKernel};
+use super::super::panels::odd_lines;
+use super::integer::{Integer, IntegerKernel};
+use super::simd::{Simd, Sink, Slots, Source};
 use super::{TILE, tiles};
 
 /// The size of the largest number of a bin that [`Narrow`] writes; with this the sum of two still fits 16 bits.
@@ -18,7 +20,6 @@ const WEAKEST: f32 = 1e-30;
 
 /// Channels of a group. With strides that the compiler knows one register addresses all rows of a tile.
 const GROUP: usize = 64;
-const INPUT_ROW: usize = 3 * GROUP;
 
 /// The bins of the spectra of a chunk.
 #[derive(Clone, Copy, Debug)]
@@ -31,146 +32,138 @@ pub(in super::super) struct Layout {
 }
 
 impl Layout {
-    /// Numbers that one bin of `channels` channels takes on its way into a product.
+    /// Numbers from one plane of `channels` channels to the next, on the way into a product.
     pub(in super::super) fn input(&self, channels: usize) -> usize {
-        channels.div_ceil(GROUP) * self.rows * INPUT_ROW
+        2 * odd_lines(channels.div_ceil(GROUP) * self.rows * GROUP / 2)
     }
 
-    /// Numbers that one bin takes on its way out, with `stride` from one part to the next.
+    /// Numbers from one slot to the next, on the way out, with `stride` from one row to the next.
     pub(in super::super) fn output(&self, stride: usize) -> usize {
-        self.rows * 2 * stride
+        2 * odd_lines((self.rows * stride).div_ceil(2))
     }
 
-    /// The first slot of a bin in a spectrum of one row.
-    fn slot(&self, bin: usize) -> usize {
+    /// The first slot of a bin; of all bins, their number.
+    pub(in super::super) fn slot(&self, bin: usize) -> usize {
         bin + bin.saturating_sub(self.reals)
+    }
+
+    /// The first plane of a bin; of all bins, their number.
+    pub(in super::super) fn plane(&self, bin: usize) -> usize {
+        bin + 2 * bin.saturating_sub(self.reals)
+    }
+}
+
+/// The products of one row, and of one vector of channels, as a spectrum.
+pub(in super::super) struct Halves<'a, S: Simd, const NY: usize, const NX: usize> {
+    simd: S,
+    first: *const u16,
+    stride: usize,
+    scales: &'a [f32],
+    lifetime: std::marker::PhantomData<&'a [u16]>,
+}
+
+impl<'a, S: Simd, const NY: usize, const NX: usize> Halves<'a, S, NY, NX> {
+    /// Slots lie `stride` numbers apart, and are multiplied by a scale each.
+    #[inline(always)]
+    pub(in super::super) fn new(simd: S, halves: &'a [u16], stride: usize, scales: &'a [f32]) -> Self {
+        assert!(halves.len() >= (NY * NX - 1) * stride + S::LANES, "the last slot ends behind the spectrum");
+        assert!(scales.len() == NY * NX);
+        Self { simd, first: halves.as_ptr(), stride, scales, lifetime: std::marker::PhantomData }
+    }
+}
+
+impl<S: Simd, const NY: usize, const NX: usize> Source<S, NY, NX> for Halves<'_, S, NY, NX> {
+    #[inline(always)]
+    fn get(&self, slot: usize) -> S::Vector {
+        assert!(slot < NY * NX);
+        // SAFETY: `new` has found the last slot inside the numbers that this view borrows.
+        let numbers = unsafe { self.simd.read_halves(self.first.add(slot * self.stride)) };
+        self.simd.mul(numbers, self.simd.splat(self.scales[slot]))
+    }
+}
+
+/// Where a spectrum goes while the largest numbers of all its slots are found.
+pub(in super::super) struct Peaks<'a, S: Simd, const NY: usize, const NX: usize> {
+    pub simd: S,
+    pub numbers: Slots<'a, S, NY, NX>,
+    /// A vector for each slot.
+    pub peaks: Slots<'a, S, NY, NX>,
+}
+
+impl<S: Simd, const NY: usize, const NX: usize> Sink<S, NY, NX> for Peaks<'_, S, NY, NX> {
+    #[inline(always)]
+    fn set(&mut self, slot: usize, a: S::Vector) {
+        self.numbers.set(slot, a);
+        self.peaks.set(slot, self.simd.peak(self.peaks.get(slot), a));
     }
 }
 
 /// Rounds the spectrum of one row to 16 bits, each bin in units of its own: its largest number becomes [`PEAK`].
 pub(in super::super) struct Narrow<'a> {
+    /// `[slot][channel]`.
     pub spectrum: &'a [f32],
     pub slot_stride: usize,
-    /// Channels to take; zeros fill up the last block.
+    /// What [`Peaks`] has found for each slot, in vectors.
+    pub peaks: &'a [f32],
+    /// Channels to take, in whole pairs of vectors.
     pub depth: usize,
     pub row: usize,
     pub layout: Layout,
     pub shorts: &'a mut [i16],
-    /// For each bin the size of its largest number, or NaN where that is not finite.
-    pub peaks: &'a mut [f32],
-}
-
-impl<'a> Narrow<'a> {
-    /// Real and imaginary part of a bin; of a real one twice the real part.
-    #[inline(always)]
-    fn parts(&self, bin: usize) -> [&'a [f32]; 2] {
-        let (spectrum, slot) = (self.spectrum, self.layout.slot(bin));
-        let last = slot + (bin >= self.layout.reals) as usize;
-        [&spectrum[slot * self.slot_stride..][..self.depth], &spectrum[last * self.slot_stride..][..self.depth]]
-    }
-
-    /// Writes a block of numbers and, for a complex bin, of imaginary parts and of sums.
-    #[inline(always)]
-    fn block<S: Integer>(simd: S, [re, im]: [&[f32]; 2], complex: bool, scale: f32, to: &mut [i16]) {
-        assert!(re.len() >= BLOCK && im.len() >= BLOCK && to.len() >= 2 * GROUP + BLOCK);
-        // SAFETY: both parts have a block of numbers, and `to` has room for three, a group apart.
-        unsafe {
-            let a = simd.narrow(re.as_ptr(), scale);
-            simd.write(a, to.as_mut_ptr());
-            if complex {
-                let b = simd.narrow(im.as_ptr(), scale);
-                simd.write(b, to.as_mut_ptr().add(GROUP));
-                simd.write(simd.add(a, b), to.as_mut_ptr().add(2 * GROUP));
-            }
-        }
-    }
-}
-
-/// The last block of numbers, if it is not a whole one, and zeros.
-#[inline(always)]
-fn tail(numbers: &[f32]) -> [f32; BLOCK] {
-    let mut tail = [0.0; BLOCK];
-    let rest = numbers.len() % BLOCK;
-    if rest > 0 {
-        tail[..rest].copy_from_slice(&numbers[numbers.len() - rest..]);
-    }
-    tail
-}
-
-impl IntegerKernel for Narrow<'_> {
-    #[inline(always)]
-    fn run<S: Integer>(self, simd: S) {
-        let Self { layout, depth, .. } = self;
-        let whole = depth - depth % BLOCK;
-        let one = layout.input(depth);
-        assert!(self.row < layout.rows, "a row behind the chunk");
-        // All peaks first: a bin need not wait for its own.
-        for bin in 0..layout.bins {
-            let mut peaks = [simd.no_peak(); 2];
-            for (part, peak) in self.parts(bin).into_iter().zip(&mut peaks).take(1 + (bin >= layout.reals) as usize) {
-                for channel in (0..whole).step_by(BLOCK) {
-                    // SAFETY: the block lies inside the part.
-                    *peak = unsafe { simd.peak(*peak, part.as_ptr().add(channel)) };
-                }
-                if whole < depth {
-                    // SAFETY: a tail is a block.
-                    *peak = unsafe { simd.peak(*peak, tail(part).as_ptr()) };
-                }
-            }
-            let highest = simd.highest(peaks);
-            self.peaks[bin] = if highest.is_finite() { highest.max(WEAKEST) } else { f32::NAN };
-        }
-        for bin in 0..layout.bins {
-            let [re, im] = self.parts(bin);
-            let complex = bin >= layout.reals;
-            let scale = f32::from(PEAK) / self.peaks[bin];
-            let to = &mut self.shorts[bin * one..(bin + 1) * one];
-            let place = |channel: usize| (channel / GROUP * layout.rows + self.row) * INPUT_ROW + channel % GROUP;
-            for channel in (0..whole).step_by(BLOCK) {
-                Self::block(simd, [&re[channel..], &im[channel..]], complex, scale, &mut to[place(channel)..]);
-            }
-            if whole < depth {
-                Self::block(simd, [&tail(re), &tail(im)], complex, scale, &mut to[place(whole)..]);
-            }
-        }
-    }
-}
-
-/// Turns the products of one row back into a spectrum.
-pub(in super::super) struct Widen<'a> {
-    pub halves: &'a [u16],
-    /// Numbers from one part of the products to the next, whole blocks.
-    pub stride: usize,
-    pub layout: Layout,
-    pub row: usize,
-    /// What [`Narrow`] has found for this row.
-    pub peaks: &'a [f32],
-    /// By this and its peak each number is multiplied.
+    /// From units to numbers, times this, is what becomes of `scales`, for each slot.
     pub factor: f32,
-    pub spectrum: &'a mut [f32],
-    pub slot_stride: usize,
+    /// NaN where the largest number of a bin is not finite.
+    pub scales: &'a mut [f32],
 }
 
-impl IntegerKernel for Widen<'_> {
+impl Narrow<'_> {
     #[inline(always)]
-    fn run<S: Integer>(self, simd: S) {
-        let Self { layout, stride, .. } = self;
-        assert!(stride.is_multiple_of(BLOCK) && stride <= self.slot_stride, "slots that overlap");
+    pub(in super::super) fn run<S: Simd>(self, simd: S) {
+        let Self { spectrum, slot_stride, peaks, depth, row, layout, shorts, factor, scales } = self;
+        let plane = layout.input(depth);
+        let width = 2 * S::LANES;
+        assert!(depth.is_multiple_of(width) && depth <= slot_stride, "channels that don't fit");
+        assert!(row < layout.rows, "a row behind the chunk");
+        assert!(spectrum.len() >= layout.slot(layout.bins) * slot_stride, "a bin behind the spectrum");
+        assert!(shorts.len() >= layout.plane(layout.bins) * plane, "a bin behind the planes");
         for bin in 0..layout.bins {
-            let scale = self.peaks[bin] * self.factor;
-            let parts = if bin < layout.reals { 1 } else { 2 };
-            let from = &self.halves[bin * layout.output(stride) + self.row * 2 * stride..][..parts * stride];
-            // The same bin of the next row.
-            simd.prefetch(from.as_ptr().wrapping_add(2 * stride), size_of_val(from));
-            for (part, numbers) in from.chunks_exact(stride).enumerate() {
-                let to = &mut self.spectrum[(layout.slot(bin) + part) * self.slot_stride..][..stride];
-                for channel in (0..stride).step_by(BLOCK) {
-                    // SAFETY: both have `stride` numbers, which are whole blocks.
-                    unsafe { simd.widen(numbers.as_ptr().add(channel), scale, to.as_mut_ptr().add(channel)) }
+            let (complex, slot) = (bin >= layout.reals, layout.slot(bin));
+            let mut peak = simd.load(&peaks[slot * S::LANES..]);
+            if complex {
+                peak = simd.peak(peak, simd.load(&peaks[(slot + 1) * S::LANES..]));
+            }
+            let peak = simd.highest(peak);
+            let peak = if peak.is_finite() { peak.max(WEAKEST) } else { f32::NAN };
+            scales[slot..=slot + complex as usize].fill(peak * factor);
+            let scale = simd.splat(f32::from(PEAK) / peak);
+            // SAFETY: the assertions cover all slots, planes, rows and channels; a group holds whole pairs of vectors.
+            unsafe {
+                let from = spectrum.as_ptr().add(slot * slot_stride);
+                let to = shorts.as_mut_ptr().add(layout.plane(bin) * plane + row * GROUP);
+                for channel in (0..depth).step_by(width) {
+                    let to = to.add(channel / GROUP * layout.rows * GROUP + channel % GROUP);
+                    let re = narrowed(simd, from.add(channel), scale);
+                    simd.write_shorts(re, to);
+                    if complex {
+                        let im = narrowed(simd, from.add(slot_stride + channel), scale);
+                        simd.write_shorts(im, to.add(plane));
+                        simd.write_shorts(simd.add_shorts(re, im), to.add(2 * plane));
+                    }
                 }
             }
         }
     }
+}
+
+/// Two vectors of numbers times a scale, rounded.
+///
+/// # Safety
+/// So many can be read at `from`.
+#[inline(always)]
+unsafe fn narrowed<S: Simd>(simd: S, from: *const f32, scale: S::Vector) -> S::Shorts {
+    // SAFETY: the caller vouches for it.
+    let [a, b] = unsafe { [simd.read(from), simd.read(from.add(S::LANES))] };
+    simd.narrow([simd.mul(a, scale), simd.mul(b, scale)])
 }
 
 /// Multiplies one bin of all rows by its matrix, exactly but for the rounding of the results.
@@ -180,17 +173,21 @@ impl IntegerKernel for Widen<'_> {
 pub(in super::super) struct QuantisedProduct<'a> {
     pub rows: usize,
     pub complex: bool,
-    /// One bin as [`Layout::input`] says.
+    /// The planes of one bin.
     pub input: &'a [i16],
+    /// Numbers from one plane to the next.
+    pub input_plane: usize,
     /// Pairs of input channels.
     pub pairs: usize,
     /// In panels as wide as a tile, each `[segment][pair][column]`, one segment or three; what lies behind is fetched.
     pub weights: &'a [[i16; 2]],
     /// What becomes of each column's sums; says how many columns there are, in whole vectors.
     pub factors: &'a [f32],
-    /// One bin as [`Layout::output`] says.
+    /// The slots of one bin.
     pub output: &'a mut [u16],
-    /// Numbers from one part of the output to the next.
+    /// Numbers from one slot to the next.
+    pub output_slot: usize,
+    /// Numbers from one row of a slot to the next.
     pub output_stride: usize,
 }
 
@@ -200,9 +197,11 @@ impl IntegerKernel for QuantisedProduct<'_> {
         let Self { rows, complex, pairs, .. } = self;
         let columns = self.factors.len();
         let segments = if complex { 3 } else { 1 };
-        assert!(self.input.len() >= (2 * pairs).div_ceil(GROUP) * rows * INPUT_ROW, "a row behind the input");
+        let plane = (2 * pairs).div_ceil(GROUP) * rows * GROUP;
+        assert!(self.input.len() >= (segments - 1) * self.input_plane + plane, "a row behind the input");
         assert!(columns.is_multiple_of(S::LANES) && columns <= self.output_stride, "columns that don't fit");
-        assert!(self.output.len() >= rows * 2 * self.output_stride, "a row behind the output");
+        let last = if complex { self.output_slot } else { 0 };
+        assert!(self.output.len() >= last + rows * self.output_stride, "a row behind the output");
         for start in (0..columns).step_by(S::LANES * S::VECTORS) {
             let width = (columns - start).min(S::LANES * S::VECTORS);
             let panel = &self.weights[start * segments * pairs..(start + width) * segments * pairs];
@@ -212,12 +211,14 @@ impl IntegerKernel for QuantisedProduct<'_> {
                 let next = panel.as_ptr().wrapping_add(panel.len() + index * ahead);
                 simd.prefetch(next, ahead * size_of::<[i16; 2]>());
                 let job = Job {
-                    input: self.input[first * INPUT_ROW..].as_ptr(),
-                    group: rows * INPUT_ROW,
+                    input: self.input[first * GROUP..].as_ptr(),
+                    plane: self.input_plane,
+                    group: rows * GROUP,
                     weights: panel.as_ptr(),
                     pairs,
                     factors: self.factors[start..].as_ptr(),
-                    output: self.output[first * 2 * self.output_stride + start..].as_mut_ptr(),
+                    output: self.output[first * self.output_stride + start..].as_mut_ptr(),
+                    output_slot: self.output_slot,
                     output_stride: self.output_stride,
                     complex,
                 };
@@ -231,12 +232,14 @@ impl IntegerKernel for QuantisedProduct<'_> {
 /// input and output, and that its panel has one segment, or three if it is complex, of as many columns as it has factors.
 struct Job {
     input: *const i16,
+    plane: usize,
     /// Numbers from one group of channels to the next.
     group: usize,
     weights: *const [i16; 2],
     pairs: usize,
     factors: *const f32,
     output: *mut u16,
+    output_slot: usize,
     output_stride: usize,
     complex: bool,
 }
@@ -280,7 +283,7 @@ impl Job {
         // SAFETY: the caller vouches for it.
         unsafe {
             let mut b = self.weights.add(segment * self.pairs * V * S::LANES);
-            let mut group = self.input.add(part * GROUP);
+            let mut group = self.input.add(part * self.plane);
             let mut left = self.pairs;
             while left > 0 {
                 let mut a = group;
@@ -290,7 +293,7 @@ impl Job {
                         w[j] = simd.read(b.add(j * S::LANES));
                     }
                     for i in 0..R {
-                        let x = simd.pair(a.add(i * INPUT_ROW));
+                        let x = simd.pair(a.add(i * GROUP));
                         for j in 0..V {
                             sums[i][j] = simd.dot(x, w[j], sums[i][j]);
                         }
@@ -313,7 +316,7 @@ impl Job {
             for j in 0..V {
                 // SAFETY: the caller vouches for it.
                 unsafe {
-                    let to = self.output.add((2 * i + part) * self.output_stride + j * S::LANES);
+                    let to = self.output.add(part * self.output_slot + i * self.output_stride + j * S::LANES);
                     simd.write_halves(sums[i][j], self.factors.add(j * S::LANES), to);
                 }
             }

@@ -1,8 +1,12 @@
 //! Vectors of the processor, and the choice between them at run time.
 
+use super::halves::from_half;
+
 /// Vectors of `f32` of one kind. Implementors are tokens whose existence proves that the processor has them.
 pub(in super::super) trait Simd: Copy {
     type Vector: Copy;
+    /// Twice as many integers of 16 bits.
+    type Shorts: Copy;
     /// Numbers in one vector.
     const LANES: usize;
     /// Vectors across a tile.
@@ -21,8 +25,24 @@ pub(in super::super) trait Simd: Copy {
     fn where_positive(self, by: Self::Vector, a: Self::Vector) -> Self::Vector;
     /// Zero for negative numbers; NaN stays NaN, so that a broken network shows in its outputs.
     fn relu(self, a: Self::Vector) -> Self::Vector;
+    /// The size of `a` where it is larger than `peak`, which has no sign; NaN counts as larger than all other numbers.
+    fn peak(self, peak: Self::Vector, a: Self::Vector) -> Self::Vector;
+    /// The largest number of a peak.
+    fn highest(self, peak: Self::Vector) -> f32;
+    /// Both rounded to the nearest integers, those of the first in front. What doesn't fit 16 bits becomes any number.
+    fn narrow(self, a: [Self::Vector; 2]) -> Self::Shorts;
+    /// Wraps around.
+    fn add_shorts(self, a: Self::Shorts, b: Self::Shorts) -> Self::Shorts;
     /// Runs a kernel in a function of its own, where it has all registers to itself.
     fn outlined<K: Kernel>(self, kernel: K);
+    /// # Safety
+    /// `2 * LANES` numbers can be written at `to`.
+    unsafe fn write_shorts(self, a: Self::Shorts, to: *mut i16);
+    /// Numbers of half precision.
+    ///
+    /// # Safety
+    /// `LANES` numbers can be read at `from`.
+    unsafe fn read_halves(self, from: *const u16) -> Self::Vector;
     /// # Safety
     /// `LANES` numbers can be read at `from`.
     unsafe fn read(self, from: *const f32) -> Self::Vector;
@@ -56,6 +76,16 @@ pub(in super::super) trait Simd: Copy {
     }
 }
 
+/// A spectrum that can be read, one vector of channels of all slots.
+pub(in super::super) trait Source<S: Simd, const NY: usize, const NX: usize> {
+    fn get(&self, slot: usize) -> S::Vector;
+}
+
+/// A spectrum that can be written.
+pub(in super::super) trait Sink<S: Simd, const NY: usize, const NX: usize> {
+    fn set(&mut self, slot: usize, a: S::Vector);
+}
+
 /// A spectrum as `NY * NX` vectors `stride` numbers apart, whose bounds are checked once for all of them.
 pub(in super::super) struct Slots<'a, S: Simd, const NY: usize, const NX: usize> {
     simd: S,
@@ -85,18 +115,22 @@ impl<'a, S: Simd, const NY: usize, const NX: usize> Slots<'a, S, NY, NX> {
             let _ = (slot, ahead);
         }
     }
+}
 
-    // The compiler knows most of the indices below, so that nothing remains of the assertions.
+// The compiler knows most of the indices below, so that nothing remains of the assertions.
 
+impl<S: Simd, const NY: usize, const NX: usize> Source<S, NY, NX> for Slots<'_, S, NY, NX> {
     #[inline(always)]
-    pub(in super::super) fn get(&self, slot: usize) -> S::Vector {
+    fn get(&self, slot: usize) -> S::Vector {
         assert!(slot < NY * NX);
         // SAFETY: `new` has found the last slot inside the numbers that this view borrows.
         unsafe { self.simd.read(self.first.add(slot * self.stride)) }
     }
+}
 
+impl<S: Simd, const NY: usize, const NX: usize> Sink<S, NY, NX> for Slots<'_, S, NY, NX> {
     #[inline(always)]
-    pub(in super::super) fn set(&mut self, slot: usize, a: S::Vector) {
+    fn set(&mut self, slot: usize, a: S::Vector) {
         assert!(slot < NY * NX);
         // SAFETY: as above, and the borrow is a unique one.
         unsafe { self.simd.write(a, self.first.add(slot * self.stride)) }
@@ -120,6 +154,7 @@ pub(in super::super) struct Four([f32; 4]);
 
 impl Simd for Portable {
     type Vector = Four;
+    type Shorts = [i16; 8];
     const LANES: usize = 4;
     const VECTORS: usize = 2;
     #[inline(always)]
@@ -158,9 +193,36 @@ impl Simd for Portable {
     fn relu(self, a: Four) -> Four {
         Four(a.0.map(|x| if x < 0.0 { 0.0 } else { x }))
     }
+    #[inline(always)]
+    fn peak(self, peak: Four, a: Four) -> Four {
+        // Without their sign, the bits of floats are in the same order as the floats.
+        Four(std::array::from_fn(|i| f32::from_bits(peak.0[i].to_bits().max(a.0[i].abs().to_bits()))))
+    }
+    #[inline(always)]
+    fn highest(self, peak: Four) -> f32 {
+        f32::from_bits(peak.0.iter().fold(0, |highest, x| x.to_bits().max(highest)))
+    }
+    #[inline(always)]
+    fn narrow(self, a: [Four; 2]) -> [i16; 8] {
+        std::array::from_fn(|i| a[i / 4].0[i % 4].round_ties_even() as i16)
+    }
+    #[inline(always)]
+    fn add_shorts(self, a: [i16; 8], b: [i16; 8]) -> [i16; 8] {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
     #[inline(never)]
     fn outlined<K: Kernel>(self, kernel: K) {
         kernel.run(self);
+    }
+    #[inline(always)]
+    unsafe fn write_shorts(self, a: [i16; 8], to: *mut i16) {
+        // SAFETY: the caller vouches for eight numbers.
+        unsafe { to.cast::<[i16; 8]>().write_unaligned(a) }
+    }
+    #[inline(always)]
+    unsafe fn read_halves(self, from: *const u16) -> Four {
+        // SAFETY: the caller vouches for four numbers.
+        Four(unsafe { from.cast::<[u16; 4]>().read_unaligned() }.map(from_half))
     }
     #[inline(always)]
     unsafe fn read(self, from: *const f32) -> Four {
@@ -179,7 +241,10 @@ impl Simd for Portable {
 macro_rules! level {
     ($(#[$doc:meta])* $token:ident of $arch:ident, $run:ident with $features:literal,
      $vector:ident, $lanes:literal x $vectors:literal, $splat:ident, $read:ident, $write:ident,
-     $($method:ident($($operand:ident),+) = $result:expr;)+) => {
+     $shorts:ident,
+     vectors { $($method:ident($($operand:ident),+) = $result:expr;)+ }
+     others { $($other:ident($($argument:ident: $type:ty),+) -> $returned:ty = $value:expr;)+ }
+     memory { $($unsafe:ident($($place:ident: $kind:ty),+) -> $given:ty = $effect:expr;)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(in super::super) struct $token(());
@@ -188,6 +253,7 @@ macro_rules! level {
         // memory is touched only by `read` and `write`, whose callers vouch for it.
         impl Simd for $token {
             type Vector = std::arch::$arch::$vector;
+            type Shorts = std::arch::$arch::$shorts;
             const LANES: usize = $lanes;
             const VECTORS: usize = $vectors;
             $(#[inline(always)]
@@ -195,6 +261,18 @@ macro_rules! level {
                 use std::arch::$arch::*;
                 // SAFETY: see above.
                 unsafe { $result }
+            })+
+            $(#[inline(always)]
+            fn $other(self, $($argument: $type),+) -> $returned {
+                use std::arch::$arch::*;
+                // SAFETY: see above.
+                unsafe { $value }
+            })+
+            $(#[inline(always)]
+            unsafe fn $unsafe(self, $($place: $kind),+) -> $given {
+                use std::arch::$arch::*;
+                // SAFETY: see above.
+                unsafe { $effect }
             })+
             #[inline(always)]
             fn splat(self, x: f32) -> Self::Vector {
@@ -228,8 +306,9 @@ macro_rules! level {
 
 #[cfg(target_arch = "x86_64")]
 level!(
-    /// AVX2 and FMA.
-    Avx2 of x86_64, run_avx2 with "avx2,fma", __m256, 8 x 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+    /// AVX2 with FMA and F16C, which came with it.
+    Avx2 of x86_64, run_avx2 with "avx2,fma,f16c", __m256, 8 x 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, __m256i,
+    vectors {
     add(a, b) = _mm256_add_ps(a, b);
     sub(a, b) = _mm256_sub_ps(a, b);
     mul(a, b) = _mm256_mul_ps(a, b);
@@ -239,11 +318,37 @@ level!(
     where_positive(by, a) = _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(by, _mm256_setzero_ps()), a);
     // The instruction returns its second operand if either is NaN, hence the order.
     relu(a) = _mm256_max_ps(_mm256_setzero_ps(), a);
+    // Without their sign, the bits of floats are in the same order as the floats.
+    peak(peak, a) = _mm256_castsi256_ps(_mm256_max_epi32(
+        _mm256_castps_si256(peak),
+        _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(i32::MAX)),
+    ));
+    }
+    others {
+    highest(peak: Self::Vector) -> f32 = {
+        let peak = _mm256_castps_si256(peak);
+        let four = _mm_max_epi32(_mm256_castsi256_si128(peak), _mm256_extracti128_si256::<1>(peak));
+        let two = _mm_max_epi32(four, _mm_shuffle_epi32::<0b0100_1110>(four));
+        let one = _mm_max_epi32(two, _mm_shuffle_epi32::<0b1011_0001>(two));
+        f32::from_bits(_mm_cvtsi128_si32(one) as u32)
+    };
+    // Packing takes the halves of both in turn.
+    narrow(a: [Self::Vector; 2]) -> Self::Shorts = _mm256_permute4x64_epi64::<0b11_01_10_00>(
+        _mm256_packs_epi32(_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1]))
+    );
+    add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = _mm256_add_epi16(a, b);
+    }
+    memory {
+    write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm256_storeu_si256(to.cast(), a);
+    read_halves(from: *const u16) -> Self::Vector = _mm256_cvtph_ps(_mm_loadu_si128(from.cast()));
+    }
 );
 #[cfg(target_arch = "x86_64")]
 level!(
-    /// AVX-512F.
-    Avx512 of x86_64, run_avx512 with "avx512f", __m512, 16 x 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+    /// AVX-512F and BW.
+    Avx512 of x86_64, run_avx512 with "avx512f,avx512bw", __m512, 16 x 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+    __m512i,
+    vectors {
     add(a, b) = _mm512_add_ps(a, b);
     sub(a, b) = _mm512_sub_ps(a, b);
     mul(a, b) = _mm512_mul_ps(a, b);
@@ -253,11 +358,30 @@ level!(
     where_positive(by, a) = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(by, _mm512_setzero_ps()), a);
     // See AVX2 for the order.
     relu(a) = _mm512_max_ps(_mm512_setzero_ps(), a);
+    peak(peak, a) = _mm512_castsi512_ps(_mm512_max_epi32(
+        _mm512_castps_si512(peak),
+        _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(i32::MAX)),
+    ));
+    }
+    others {
+    highest(peak: Self::Vector) -> f32 = f32::from_bits(_mm512_reduce_max_epi32(_mm512_castps_si512(peak)) as u32);
+    // Packing takes the quarters of both in turn.
+    narrow(a: [Self::Vector; 2]) -> Self::Shorts = _mm512_permutexvar_epi64(
+        _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0),
+        _mm512_packs_epi32(_mm512_cvtps_epi32(a[0]), _mm512_cvtps_epi32(a[1])),
+    );
+    add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = _mm512_add_epi16(a, b);
+    }
+    memory {
+    write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm512_storeu_si512(to.cast(), a);
+    read_halves(from: *const u16) -> Self::Vector = _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()));
+    }
 );
 #[cfg(target_arch = "aarch64")]
 level!(
     /// NEON, which almost every processor of this architecture has.
-    Neon of aarch64, run_neon with "neon", float32x4_t, 4 x 4, vdupq_n_f32, vld1q_f32, vst1q_f32,
+    Neon of aarch64, run_neon with "neon", float32x4_t, 4 x 4, vdupq_n_f32, vld1q_f32, vst1q_f32, int16x8_t,
+    vectors {
     add(a, b) = vaddq_f32(a, b);
     sub(a, b) = vsubq_f32(a, b);
     mul(a, b) = vmulq_f32(a, b);
@@ -267,6 +391,24 @@ level!(
     where_positive(by, a) = vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(by), vreinterpretq_u32_f32(a)));
     // This instruction returns NaN if either operand is, in any order.
     relu(a) = vmaxq_f32(vdupq_n_f32(0.0), a);
+    peak(peak, a) = vreinterpretq_f32_u32(vmaxq_u32(
+        vreinterpretq_u32_f32(peak),
+        vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(i32::MAX as u32)),
+    ));
+    }
+    others {
+    highest(peak: Self::Vector) -> f32 = f32::from_bits(vmaxvq_u32(vreinterpretq_u32_f32(peak)));
+    narrow(a: [Self::Vector; 2]) -> Self::Shorts =
+        vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a[0])), vqmovn_s32(vcvtnq_s32_f32(a[1])));
+    add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = vaddq_s16(a, b);
+    }
+    memory {
+    write_shorts(a: Self::Shorts, to: *mut i16) -> () = vst1q_s16(to, a);
+    read_halves(from: *const u16) -> Self::Vector = {
+        let numbers = from.cast::<[u16; 4]>().read_unaligned().map(from_half);
+        vld1q_f32(numbers.as_ptr())
+    };
+    }
 );
 
 /// What the processor can do; made only by [`Level::available`].
@@ -290,10 +432,11 @@ impl Level {
         let mut levels = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                 levels.push(Self(Kind::Avx512));
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let (avx2, fma) = (is_x86_feature_detected!("avx2"), is_x86_feature_detected!("fma"));
+            if avx2 && fma && is_x86_feature_detected!("f16c") {
                 levels.push(Self(Kind::Avx2));
             }
         }

@@ -8,8 +8,8 @@ use super::super::super::weights::Conv;
 use super::super::{Transform, frequencies};
 use super::{Int16Conv, Matrix};
 
-/// Numbers in a group of channels and in its three parts, as the layout of the inputs has them.
-const GROUP: [usize; 2] = [64, 192];
+/// Channels of a group, as the layout of the inputs has them.
+const GROUP: usize = 64;
 
 const FOUR: Transform = Transform { size: [4, 4], three: false };
 
@@ -35,22 +35,25 @@ fn check(conv: &Conv, transform: Transform, rows: usize, numbers: &mut Numbers) 
                 let worst = [if c < 0 { -PEAK } else { PEAK }, if d < 0 { PEAK } else { -PEAK }];
                 [*a, *b] = if index < conv.inputs { worst } else { [any(), any()] };
             }
-            let mut shorts = vec![0; layout.input(conv.inputs)];
+            let [plane, slot] = [layout.input(conv.inputs), layout.output(stride)];
+            let mut shorts = vec![0; 3 * plane];
             for (index, [a, b]) in inputs.iter().enumerate() {
                 let (row, channel) = (index / conv.inputs, index % conv.inputs);
-                let place = (channel / GROUP[0] * rows + row) * GROUP[1] + channel % GROUP[0];
-                [shorts[place], shorts[place + GROUP[0]], shorts[place + 2 * GROUP[0]]] = [*a, *b, a + b];
+                let place = (channel / GROUP * rows + row) * GROUP + channel % GROUP;
+                [shorts[place], shorts[place + plane], shorts[place + 2 * plane]] = [*a, *b, a + b];
             }
-            let mut halves = vec![u16::MAX; layout.output(stride)];
+            let mut halves = vec![u16::MAX; 2 * slot];
             let factors = &packed.factors.get()[bin * packed.padded..][..packed.padded];
             level.run(QuantisedProduct {
                 rows,
                 complex: !matrix.real,
                 input: &shorts,
+                input_plane: plane,
                 pairs: packed.pairs(),
                 weights: &packed.weights.get()[packed.starts[bin]..],
                 factors,
                 output: &mut halves,
+                output_slot: slot,
                 output_stride: stride,
             });
             for (row, inputs) in inputs.chunks_exact(conv.inputs).enumerate() {
@@ -63,7 +66,7 @@ fn check(conv: &Conv, transform: Transform, rows: usize, numbers: &mut Numbers) 
                     }
                     for (part, exact) in [re, im].into_iter().enumerate().take(if matrix.real { 1 } else { 2 }) {
                         assert!(i32::try_from(exact).is_ok(), "a sum of {exact}");
-                        let found = half(halves[(row * 2 + part) * stride + output]);
+                        let found = half(halves[part * slot + row * stride + output]);
                         let expected = exact as f64 * f64::from(factors[output]) * f64::from(1 << 24);
                         let error = (found - expected).abs();
                         // Half a unit in the last place, of which the smallest is 1 here, and what `f32` adds to it.
