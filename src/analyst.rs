@@ -106,7 +106,7 @@ impl Player {
     /// The place where it runs.
     ///
     /// # Errors
-    /// When this program was built without it, or the place has not its precision.
+    /// When this program was built without it, or the place has not its precision or its vectors.
     pub fn place(&self) -> Result<Place, Error> {
         device::place_of(&self.config.run)
     }

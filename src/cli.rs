@@ -176,6 +176,9 @@ pub struct BenchArgs {
     /// The numbers in which the fused network evaluates, on the CPU: f32 or int16
     #[arg(long, default_value = "f32")]
     pub precision: String,
+    /// The vectors of the fused kernels: auto, avx512, avx2, neon or portable
+    #[arg(long, default_value = "auto")]
+    pub vectors: String,
     /// Nanoseconds of each stage of a tick for each simulation (search, selfplay)
     #[arg(long)]
     pub stages: bool,

@@ -4,9 +4,9 @@ use crate::Error;
 use burn::tensor::Device;
 use lockstep_components::{
     Game,
-    config::{Config, DeviceKind, LanesConfig, Precision, RunConfig},
+    config::{Config, DeviceKind, LanesConfig, Precision, RunConfig, Vectors},
 };
-use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, Learner, setup::cohorts_of};
+use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, Learner, Level, setup::cohorts_of};
 
 /// Where the network runs, and how that place wants its batches.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Place {
     pub evaluation: Evaluation,
     /// The numbers of fused evaluation.
     pub precision: Precision,
+    /// The vectors of the fused kernels.
+    pub level: Level,
 }
 
 /// How positions are evaluated.
@@ -32,20 +34,41 @@ pub enum Evaluation {
     BurnPadded,
 }
 
-/// The place and the precision that a configuration asks for.
+/// The place, the precision and the vectors that a configuration asks for.
 ///
 /// # Errors
-/// When this program was built without it, or the place has no other precision than `f32`.
+/// When this program was built without it, the place has no other precision than `f32`, or the processor no such vectors.
 pub fn place_of(run: &RunConfig) -> Result<Place, Error> {
     let place = place(run.device)?;
-    if run.precision != Precision::F32 && place.evaluation != Evaluation::Fused {
-        return Err(Error::Usage(format!(
-            "run.precision = \"int16\" is for the CPU, and run.device = \"auto\" takes {} here; \
-             set run.device = \"cpu\", or run.precision = \"f32\"",
-            place.name
-        )));
+    if place.evaluation != Evaluation::Fused {
+        let only_cpu = |key: &str, value: &str, other: &str| {
+            Err(Error::Usage(format!(
+                "run.{key} = \"{value}\" is for the CPU, and run.device = \"auto\" takes {} here; \
+                 set run.device = \"cpu\", or run.{key} = \"{other}\"",
+                place.name
+            )))
+        };
+        if run.precision != Precision::F32 {
+            return only_cpu("precision", "int16", "f32");
+        }
+        if run.vectors != Vectors::Auto {
+            return only_cpu("vectors", run.vectors.name(), "auto");
+        }
     }
-    Ok(Place { precision: run.precision, ..place })
+    Ok(Place { precision: run.precision, level: level(run.vectors)?, ..place })
+}
+
+fn level(vectors: Vectors) -> Result<Level, Error> {
+    let levels = Level::available();
+    let wanted = levels.iter().find(|level| vectors == Vectors::Auto || level.name() == vectors.name());
+    wanted.copied().ok_or_else(|| {
+        let names: Vec<&str> = levels.iter().map(|level| level.name()).collect();
+        Error::Usage(format!(
+            "run.vectors = \"{}\", but this processor has {}; set run.vectors = \"auto\"",
+            vectors.name(),
+            names.join(", ")
+        ))
+    })
 }
 
 /// A place, with `f32` for its precision.
@@ -83,7 +106,8 @@ pub fn place(kind: DeviceKind) -> Result<Place, Error> {
 #[cfg(feature = "flex")]
 fn cpu() -> Option<Place> {
     let (device, name) = (Device::flex(), "CPU".into());
-    Some(Place { device, name, evaluation: Evaluation::Fused, precision: Precision::F32 })
+    let (precision, level) = (Precision::F32, Level::default());
+    Some(Place { device, name, evaluation: Evaluation::Fused, precision, level })
 }
 
 #[cfg(not(feature = "flex"))]
@@ -116,7 +140,8 @@ fn vulkan() -> Option<Place> {
 fn gpu(api: &str, devices: burn::tensor::DeviceType) -> Option<Place> {
     let device = Device::enumerate(devices).into_iter().next()?;
     let name = device.identity().map_or(api.into(), |identity| format!("{api}: {}", identity.name));
-    Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision: Precision::F32 })
+    let (precision, level) = (Precision::F32, Level::default());
+    Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision, level })
 }
 
 /// Whether this is a card, and not a driver that computes on the CPU, which the kernels for the CPU do better.
@@ -141,7 +166,7 @@ impl Place {
     pub fn learner<G: Game>(&self, config: &Config) -> Learner {
         let learner = Learner::new::<G>(config, &self.device);
         match self.evaluation {
-            Evaluation::Fused => learner.with_fused_gradients::<G>(&config.network),
+            Evaluation::Fused => learner.with_fused_gradients::<G>(&config.network, self.level),
             Evaluation::Burn | Evaluation::BurnPadded => learner,
         }
     }
@@ -153,7 +178,9 @@ impl Place {
             let weights = network.frozen::<G>();
             let burn = |sizes| BurnEvaluator::new(&weights, &place.device, sizes);
             match place.evaluation {
-                Evaluation::Fused => Box::new(FusedEvaluator::with_precision(&weights, place.precision)),
+                Evaluation::Fused => {
+                    Box::new(FusedEvaluator::with_options(&weights, place.precision, place.level))
+                }
                 Evaluation::Burn => Box::new(burn(vec![])),
                 Evaluation::BurnPadded => Box::new(burn(padded_sizes(capacity))),
             }

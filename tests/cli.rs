@@ -150,6 +150,10 @@ fn bad_input_is_refused_and_nothing_changes() {
     refused(path, &["train", "--run", "run", "--set", "game.name=connect_four"], &["game.name", "--run"]);
     refused(path, &["train", "--run", "run", "--set", "network.channels=17"], &["[network]"]);
     refused(path, &["train", "--set", "run.device=cuda"], &["built without it", "--features cuda"]);
+    let other = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
+    refused(path, &["train", "--set", &format!("run.vectors={other}")], &["run.vectors", other, "portable"]);
+    let flex = ["train", "--set", "run.device=flex", "--set", "run.precision=int16"];
+    refused(path, &flex, &["run.precision", "int16", "run.device"]);
     refused(path, &["grade", "--run", "nowhere"], &["nowhere", "there is no run here"]);
     refused(path, &["play", "--run", "nowhere"], &["nowhere", "there is no run here"]);
     refused(path, &["grade", "--run", "run", "--positions", "none.csv"], &["none.csv"]);

@@ -6,12 +6,12 @@ use lockstep::{
     device,
     trainer::{Advance, Trainer},
 };
-use lockstep_components::config::DeviceKind;
+use lockstep_systems::Level;
 
 /// Everything that a run produces but time: metrics, games and weights.
 fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, Vec<u32>) {
     device::with_threads(threads, || {
-        let place = device::place(DeviceKind::Cpu)?;
+        let place = device::place_of(&config.run)?;
         let mut run = Trainer::<G>::new(config, &place);
         let (mut metrics, mut games) = (vec![], vec![]);
         while !run.is_finished() {
@@ -58,6 +58,17 @@ fn cohorts_with_two_batches_in_flight() {
 #[test]
 fn neither_solver_nor_cache() {
     same_on_any_number_of_threads::<TicTacToe>(&small(&["search.solver=false", "search.cache_mb=0", "lanes.cohort=6"]));
+}
+
+#[test]
+fn every_precision_and_all_vectors() {
+    for level in Level::available() {
+        for precision in ["f32", "int16"] {
+            let vectors = format!("run.vectors={}", level.name());
+            let overrides = ["network.kind=resnet", &vectors, &format!("run.precision={precision}")];
+            same_on_any_number_of_threads::<TicTacToe>(&small(&overrides));
+        }
+    }
 }
 
 #[test]

@@ -303,6 +303,9 @@ pub struct RunConfig {
     /// `f32`. `"int16"` is faster, a little less exact, and for the fused kernels alone: `device` must be `"cpu"`, or
     /// `"auto"` where that takes the CPU. Perceptrons, and narrow networks on large boards, stay `f32`. Default `"f32"`.
     pub precision: Precision,
+    /// `"auto"`, `"avx512"`, `"avx2"`, `"neon"` or `"portable"`: the vectors of the fused kernels. Other ones than the best
+    /// that the processor has are slower, and compute what a processor without the better ones would. Default `"auto"`.
+    pub vectors: Vectors,
     /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. Default 10.
     pub checkpoint_every: u64,
     /// Checkpoints kept, the newest ones, 1 to 1,000,000. Default 3.
@@ -338,6 +341,36 @@ pub enum Precision {
     F32,
     /// Integers of 16 bits in the residual tower, where most of the time goes.
     Int16,
+}
+
+/// The vectors of the processor that the fused kernels use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vectors {
+    /// The best ones that there are.
+    #[default]
+    Auto,
+    /// AVX-512, with dot products of integers if there are any.
+    Avx512,
+    /// AVX2 with FMA.
+    Avx2,
+    /// NEON.
+    Neon,
+    /// None: plain code.
+    Portable,
+}
+
+impl Vectors {
+    /// As it stands in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Neon => "neon",
+            Self::Portable => "portable",
+        }
+    }
 }
 
 impl Default for GameConfig {
@@ -428,6 +461,7 @@ impl Default for RunConfig {
             threads: 0,
             device: DeviceKind::Auto,
             precision: Precision::F32,
+            vectors: Vectors::Auto,
             checkpoint_every: 10,
             checkpoints: 3,
             recorded_games: 10,
@@ -501,9 +535,15 @@ impl Config {
         within("run.generations", run.generations, 1, 10_000_000)?;
         within("run.games", run.games, 1, 100_000_000)?;
         within("run.threads", run.threads, 0, 1_024)?;
-        if run.precision != Precision::F32 && !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) {
-            let bound = "\"f32\" unless run.device is \"cpu\" or \"auto\"".into();
-            return Err(OutOfRange { key: "run.precision", value: "\"int16\"".into(), bound });
+        if !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) {
+            let bound = |only: &str| format!("\"{only}\" unless run.device is \"cpu\" or \"auto\"");
+            if run.precision != Precision::F32 {
+                return Err(OutOfRange { key: "run.precision", value: "\"int16\"".into(), bound: bound("f32") });
+            }
+            if run.vectors != Vectors::Auto {
+                let value = format!("\"{}\"", run.vectors.name());
+                return Err(OutOfRange { key: "run.vectors", value, bound: bound("auto") });
+            }
         }
         within("run.checkpoint_every", run.checkpoint_every, 1, 1_000_000)?;
         within("run.checkpoints", run.checkpoints, 1, 1_000_000)?;
@@ -530,6 +570,9 @@ mod tests {
         config.check().unwrap();
         config.run.device = DeviceKind::Flex;
         assert_eq!(config.check().unwrap_err().key, "run.precision");
+        config.run.precision = Precision::F32;
+        config.run.vectors = Vectors::Avx2;
+        assert_eq!(config.check().unwrap_err().key, "run.vectors");
     }
 
     #[test]

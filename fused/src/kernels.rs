@@ -17,7 +17,8 @@ mod simd;
 pub(super) use gradient::{Gradient, Spectra, SpectralGradient};
 pub(super) use integer::IntegerLevel;
 pub(super) use quantised::{HALF_RANGE, Halves, Layout, Narrow, PEAK, Peaks, QuantisedProduct};
-pub(super) use simd::{Kernel, Level, Simd, Sink, Slots, Source};
+pub use simd::Level;
+pub(super) use simd::{Kernel, Simd, Sink, Slots, Source};
 
 /// Rows of a tile of the matrix products: 6 rows by 2 vectors fill the 16 registers of AVX2, 6 by 4 the 32 of AVX-512
 /// and of NEON.

@@ -37,10 +37,10 @@ use std::sync::Mutex;
 
 use conv::{Layer, Then};
 use fourier::{Int16Scratch, Int16Tower, Tower, Transform};
-use kernels::Level;
 use panels::Aligned;
 
 pub use exact::ExactNetwork;
+pub use kernels::Level;
 pub use training::{Shape, ShapeBody, Statistics, TrainingNetwork};
 pub use weights::{Body, Conv, Dense, Weights};
 
@@ -97,6 +97,15 @@ pub enum Precision {
     Int16,
 }
 
+/// How to run a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The numbers of most of the work.
+    pub precision: Precision,
+    /// The vectors, by default the best ones of this processor.
+    pub level: Level,
+}
+
 /// How the tower of a residual network is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
@@ -129,16 +138,17 @@ impl FusedNetwork {
     /// If a shape in `weights` doesn't fit its neighbours.
     #[must_use]
     pub fn new(weights: &Weights) -> Self {
-        Self::with_precision(weights, Precision::F32)
+        Self::with_options(weights, Options::default())
     }
 
-    /// The same with numbers of another precision; [`FusedNetwork::algorithm`] tells whether it applies to this network.
+    /// The same with a choice of numbers and vectors; [`FusedNetwork::algorithm`] tells whether 16-bit integers apply to
+    /// this network and these vectors. They don't where they would be slower: on NEON, and without vectors.
     ///
     /// # Panics
     /// If a shape in `weights` doesn't fit its neighbours, or a convolution has more than 100 000 channels.
     #[must_use]
-    pub fn with_precision(weights: &Weights, precision: Precision) -> Self {
-        let level = Level::available()[0];
+    pub fn with_options(weights: &Weights, Options { precision, level }: Options) -> Self {
+        let precision = if level.has_fast_integers() { precision } else { Precision::F32 };
         Self::with(weights, level, Algorithm::choose(weights), precision)
     }
 

@@ -193,7 +193,16 @@ impl TrainingNetwork {
     /// If a number of the shape is zero (but for blocks and layers), or the kernel's side even.
     #[must_use]
     pub fn new(shape: &Shape) -> Self {
-        Self::with(shape, Level::available()[0], Algorithm::choose(shape))
+        Self::with_level(shape, Level::default())
+    }
+
+    /// The same with a choice of vectors.
+    ///
+    /// # Panics
+    /// As [`TrainingNetwork::new`].
+    #[must_use]
+    pub fn with_level(shape: &Shape, level: Level) -> Self {
+        Self::with(shape, level, Algorithm::choose(shape))
     }
 
     fn with(shape: &Shape, level: Level, algorithm: Algorithm) -> Self {

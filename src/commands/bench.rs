@@ -2,7 +2,7 @@ use crate::{
     Error,
     checkpoint::Seconds,
     cli::{BenchArgs, BenchKind},
-    device::{self, Place},
+    device::{self, Evaluation, Place},
     metrics::{Learned, Metrics, count},
     settings,
     stages::{StageSeconds, StageTimes, time_stages},
@@ -45,6 +45,7 @@ impl GameVisitor for Bench {
             format!("learn.batch_size={}", args.batch),
             format!("run.device={}", args.device),
             format!("run.precision={}", args.precision),
+            format!("run.vectors={}", args.vectors),
         ];
         if args.what == BenchKind::Search {
             overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
@@ -66,7 +67,10 @@ impl GameVisitor for Bench {
             put("channels", args.channels.into());
             put("blocks", args.blocks.into());
             put("device", place.name.clone().into());
-            put("precision", json!(place.precision));
+            if place.evaluation == Evaluation::Fused {
+                put("precision", json!(place.precision));
+                put("vectors", place.level.name().into());
+            }
         }
         if matches!(args.what, BenchKind::Network | BenchKind::Train) {
             put("batch", args.batch.into());

@@ -53,6 +53,7 @@ pub use error::{Error, Failure};
 pub use evaluate::{Agent, Agents};
 pub use evaluator::{Batch, Evaluations, Evaluator, Rollouts, Uniform};
 pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, run_learn};
+pub use lockstep_fused::Level;
 pub use network::{BurnEvaluator, FusedEvaluator, Network};
 pub use puct::{Puct, SelectionRule};
 pub use setup::{Bounds, insert_lanes};

@@ -411,9 +411,16 @@ level!(
     }
 );
 
-/// What the processor can do; made only by [`Level::available`].
+/// The vectors that kernels use. There are only those that this processor has: see [`Level::available`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Level(pub(super) Kind);
+pub struct Level(pub(super) Kind);
+
+impl Default for Level {
+    /// The best one.
+    fn default() -> Self {
+        Self::available()[0]
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -428,7 +435,8 @@ pub(super) enum Kind {
 
 impl Level {
     /// The levels of this processor, best first.
-    pub(in super::super) fn available() -> Vec<Self> {
+    #[must_use]
+    pub fn available() -> Vec<Self> {
         let mut levels = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
@@ -448,7 +456,9 @@ impl Level {
         levels
     }
 
-    pub(in super::super) fn name(self) -> &'static str {
+    /// `avx512`, `avx2`, `neon`, or `portable` for plain code.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
@@ -457,6 +467,17 @@ impl Level {
             Kind::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",
+        }
+    }
+
+    /// Whether sums of products of 16-bit integers are faster than those of floats.
+    pub(in super::super) fn has_fast_integers(self) -> bool {
+        match self.0 {
+            Kind::Portable => false,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 | Kind::Avx512 => true,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => false,
         }
     }
 

@@ -17,7 +17,7 @@ use lockstep_components::{
     Game,
     config::{NetworkConfig, NetworkKind, ValueHead},
 };
-use lockstep_fused::{Shape, ShapeBody, TrainingNetwork};
+use lockstep_fused::{Level, Shape, ShapeBody, TrainingNetwork};
 use std::ops::Range;
 
 /// The kernels with their memory, for one shape of network.
@@ -33,7 +33,7 @@ pub(super) struct FusedGradients {
 }
 
 impl FusedGradients {
-    pub(super) fn new<G: Game>(config: &NetworkConfig, network: &Network) -> Self {
+    pub(super) fn new<G: Game>(config: &NetworkConfig, network: &Network, level: Level) -> Self {
         let (body, epsilon) = match &network.body {
             Body::Resnet(net) => (
                 ShapeBody::Resnet {
@@ -59,7 +59,7 @@ impl FusedGradients {
         };
         let tensors = shape.parameters().len();
         Self {
-            kernels: TrainingNetwork::new(&shape),
+            kernels: TrainingNetwork::with_level(&shape, level),
             part: vec![vec![]; tensors],
             sum: vec![vec![]; tensors],
             logits: vec![],
@@ -263,7 +263,7 @@ mod tests {
     fn change<G: Game>(config: &Config, fused: bool) -> (Vec<(String, Vec<f32>)>, [f64; 2]) {
         let mut learner = Learner::new::<G>(config, &Device::flex());
         if fused {
-            learner = learner.with_fused_gradients::<G>(&config.network);
+            learner = learner.with_fused_gradients::<G>(&config.network, Level::default());
         }
         let before = learner.network.tensors();
         learner.state.progress = (0, 1);

@@ -11,6 +11,7 @@ use lockstep_components::{
     Game, LaneRng,
     config::{Config, LearnConfig, NetworkConfig, OptimizerKind, ValueHead},
 };
+use lockstep_fused::Level;
 use serde::{Deserialize, Serialize};
 
 /// Means over the steps of a generation.
@@ -85,11 +86,11 @@ impl Learner {
         }
     }
 
-    /// Lets the fused kernels compute the gradients on the CPU, instead of burn's automatic differentiation. The network
-    /// must lie in memory, on burn's CPU back end.
+    /// Lets the fused kernels compute the gradients on the CPU with these vectors, instead of burn's automatic
+    /// differentiation. The network must lie in memory, on burn's CPU back end.
     #[must_use]
-    pub fn with_fused_gradients<G: Game>(mut self, config: &NetworkConfig) -> Self {
-        self.fused = Some(FusedGradients::new::<G>(config, &self.network));
+    pub fn with_fused_gradients<G: Game>(mut self, config: &NetworkConfig, level: Level) -> Self {
+        self.fused = Some(FusedGradients::new::<G>(config, &self.network, level));
         self
     }
 

@@ -3,7 +3,7 @@
 use super::evaluator::scalar_values;
 use crate::{Batch, Error, Evaluations, Evaluator};
 use lockstep_components::config::Precision;
-use lockstep_fused::{FusedNetwork, Weights};
+use lockstep_fused::{FusedNetwork, Level, Options, Weights};
 use std::collections::VecDeque;
 
 /// A frozen network on the CPU as fused kernels, on the current rayon pool: several times as fast as the general
@@ -23,17 +23,17 @@ pub struct FusedEvaluator {
 impl FusedEvaluator {
     /// Packs frozen weights for the kernels of this processor.
     pub fn new(weights: &Weights) -> Self {
-        Self::with_precision(weights, Precision::F32)
+        Self::with_options(weights, Precision::F32, Level::default())
     }
 
-    /// The same, evaluating in numbers of this precision.
-    pub fn with_precision(weights: &Weights, precision: Precision) -> Self {
+    /// The same, evaluating in numbers of this precision with these vectors.
+    pub fn with_options(weights: &Weights, precision: Precision, level: Level) -> Self {
         let precision = match precision {
             Precision::F32 => lockstep_fused::Precision::F32,
             Precision::Int16 => lockstep_fused::Precision::Int16,
         };
         Self {
-            network: FusedNetwork::with_precision(weights, precision),
+            network: FusedNetwork::with_options(weights, Options { precision, level }),
             actions: weights.policy.outputs,
             value_outputs: weights.value_out.outputs,
             answers: VecDeque::new(),
