@@ -6,7 +6,10 @@ use crate::{
     device::{Evaluation, Place},
     display, oracle,
 };
-use lockstep_components::{Game, config::Precision};
+use lockstep_components::{
+    Game,
+    config::{NetworkKind, Precision},
+};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, Evaluations};
 use rayon::prelude::*;
@@ -48,7 +51,7 @@ impl Errors {
     }
 }
 
-/// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has. Empty
+/// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has for its network. Empty
 /// when there are no positions.
 ///
 /// # Errors
@@ -77,9 +80,10 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
         })
         .collect();
     bar.finish_and_clear();
+    let with_integers = place.level.has_fast_integers() && player.config.network.kind == NetworkKind::Resnet;
     let precisions: &[Precision] = match place.evaluation {
-        Evaluation::Fused => &[Precision::F32, Precision::Int16],
-        Evaluation::Burn | Evaluation::BurnPadded => &[Precision::F32],
+        Evaluation::Fused if with_integers => &[Precision::F32, Precision::Int16],
+        _ => &[Precision::F32],
     };
     precisions
         .iter()

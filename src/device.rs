@@ -178,9 +178,7 @@ impl Place {
             let weights = network.frozen::<G>();
             let burn = |sizes| BurnEvaluator::new(&weights, &place.device, sizes);
             match place.evaluation {
-                Evaluation::Fused => {
-                    Box::new(FusedEvaluator::with_options(&weights, place.precision, place.level))
-                }
+                Evaluation::Fused => Box::new(FusedEvaluator::with_options(&weights, place.precision, place.level)),
                 Evaluation::Burn => Box::new(burn(vec![])),
                 Evaluation::BurnPadded => Box::new(burn(padded_sizes(capacity))),
             }

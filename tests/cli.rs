@@ -1,5 +1,6 @@
 //! The program as a user meets it: exit codes, messages, and what is left on disk.
 
+use lockstep_systems::Level;
 use std::{
     fs,
     io::Write,
@@ -56,6 +57,38 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// Evaluations beside exact ones, on networks that were trained.
+#[test]
+fn accuracy_is_graded_in_every_precision() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = |args: &[&str]| -> Vec<serde_json::Value> {
+        let printed = text(&lockstep(dir.path(), &[args, &["--accuracy", "--json"]].concat()).stdout);
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    assert!(train(dir.path(), &["--set", "network.kind=resnet"]).status.success());
+    let lines = json(&["grade", "--run", "run"]);
+    let expected = [("f32", 1e-4, 0), ("int16", 1e-2, 22)];
+    assert_eq!(lines.len(), if Level::default().has_fast_integers() { 2 } else { 1 });
+    for (line, (precision, close, differ)) in lines.iter().zip(expected) {
+        assert_eq!(line["precision"], precision);
+        for errors in [&line["logits"], &line["values"]] {
+            let [rms, most] = ["rms", "most"].map(|key| errors[key].as_f64().unwrap());
+            assert!(0.0 < rms && rms <= most && most < close, "{line}");
+        }
+        assert!(line["same_move"].as_u64().unwrap() + differ >= 4520, "{line}");
+    }
+    if let [f32, int16] = &lines[..] {
+        let [f32, int16] = [f32, int16].map(|line| line["logits"]["rms"].as_f64().unwrap());
+        assert!(int16 > 10.0 * f32, "16-bit integers are off by {int16}, f32 by {f32}");
+    }
+    let table = text(&lockstep(dir.path(), &["grade", "--run", "run", "--accuracy"]).stdout);
+    assert!(table.contains("f32") && table.contains("4520 positions"), "{table}");
+
+    // Perceptrons are always f32.
+    assert!(lockstep(dir.path(), &[&["train", "--run", "mlp"], &QUICK[..]].concat()).status.success());
+    assert_eq!(json(&["grade", "--run", "mlp"]).len(), 1);
+}
+
 #[test]
 fn train_resume_grade_and_play() {
     let dir = tempfile::tempdir().unwrap();
@@ -102,21 +135,6 @@ fn train_resume_grade_and_play() {
     assert_eq!((lines[0]["set"].as_str(), lines[0]["positions"].as_u64()), (Some("decisions"), Some(4520)));
     assert_eq!((lines[1]["set"].as_str(), lines[1]["simulations"].as_u64()), (Some("lines_of_play"), Some(4)));
     assert!(text(&lockstep(dir.path(), &["grade", "--run", "run", "--network-only"]).stdout).contains("network alone"));
-
-    // Evaluations beside exact ones, on a network that was trained.
-    let beside = text(&lockstep(dir.path(), &["grade", "--run", "run", "--accuracy", "--json"]).stdout);
-    let lines: Vec<serde_json::Value> = beside.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{beside}");
-    for (line, precision, close, differ) in [(&lines[0], "f32", 1e-4, 0), (&lines[1], "int16", 1e-2, 22)] {
-        assert_eq!(line["precision"], precision);
-        for errors in [&line["logits"], &line["values"]] {
-            let [rms, most] = ["rms", "most"].map(|key| errors[key].as_f64().unwrap());
-            assert!(0.0 < rms && rms <= most && most < close, "{line}");
-        }
-        assert!(line["same_move"].as_u64().unwrap() + differ >= 4520, "{line}");
-    }
-    let table = text(&lockstep(dir.path(), &["grade", "--run", "run", "--accuracy"]).stdout);
-    assert!(table.contains("int16") && table.contains("4520 positions"), "{table}");
 
     // A person plays: moves, a wrong one, undo, hint, and the end of the input.
     let mut play = Command::new(env!("CARGO_BIN_EXE_lockstep"))

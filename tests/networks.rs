@@ -39,7 +39,9 @@ fn frozen_networks_agree_with_trained_ones() {
         // Also with padding, as on a GPU.
         let weights = network.frozen::<ConnectFour>();
         let burn = |sizes| Box::new(BurnEvaluator::new(&weights, &place.device, sizes)) as Box<dyn Evaluator>;
-        let fused = |precision| Box::new(FusedEvaluator::with_options(&weights, precision, Level::default())) as Box<dyn Evaluator>;
+        let fused = |precision| {
+            Box::new(FusedEvaluator::with_options(&weights, precision, Level::default())) as Box<dyn Evaluator>
+        };
         let evaluators = [
             (burn(vec![]), 33, 1e-4),
             (burn(vec![16, 64]), 64, 1e-4),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::fourier::{SIZES, Transform};
 use super::kernels::Level;
-use super::{Algorithm, Body, Conv, Dense, ExactNetwork, FusedNetwork, Precision, Weights};
+use super::{Algorithm, Body, Conv, Dense, ExactNetwork, FusedNetwork, Options, Precision, Weights};
 
 /// Uniform numbers between -1 and 1 from a seed: splitmix64.
 pub(super) struct Numbers(pub(super) u64);
@@ -256,6 +256,20 @@ fn a_row_does_not_depend_on_its_batch_or_the_threads() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn integers_are_used_where_they_are_fast() {
+    let mut numbers = Numbers(5);
+    let weights = numbers.resnet([3, 3, 3], &[16, 16, 2, 1], 1, 3);
+    for level in Level::available() {
+        for precision in [Precision::F32, Precision::Int16] {
+            let network = FusedNetwork::with_options(&weights, Options { precision, level });
+            let fast = precision == Precision::Int16 && level.name().starts_with("avx");
+            assert_eq!(network.algorithm(), if fast { "fourier-int16" } else { "fourier" }, "{level:?}");
+            assert!(network.level().starts_with(level.name()) || fast, "{level:?}");
         }
     }
 }

@@ -67,7 +67,7 @@ impl<'a, S: Simd, const NY: usize, const NX: usize> Halves<'a, S, NY, NX> {
     #[inline(always)]
     pub(in super::super) fn new(simd: S, halves: &'a [u16], stride: usize, scales: &'a [f32]) -> Self {
         assert!(halves.len() >= (NY * NX - 1) * stride + S::LANES, "the last slot ends behind the spectrum");
-        assert!(scales.len() == NY * NX);
+        assert_eq!(scales.len(), NY * NX, "scales of another spectrum");
         Self { simd, first: halves.as_ptr(), stride, scales, lifetime: std::marker::PhantomData }
     }
 }
@@ -110,9 +110,9 @@ pub(in super::super) struct Narrow<'a> {
     pub row: usize,
     pub layout: Layout,
     pub shorts: &'a mut [i16],
-    /// From units to numbers, times this, is what becomes of `scales`, for each slot.
+    /// From a bin's largest number to what its products are to be multiplied by.
     pub factor: f32,
-    /// NaN where the largest number of a bin is not finite.
+    /// That, for each slot; NaN where the largest number of a bin is not finite.
     pub scales: &'a mut [f32],
 }
 
@@ -122,6 +122,7 @@ impl Narrow<'_> {
         let Self { spectrum, slot_stride, peaks, depth, row, layout, shorts, factor, scales } = self;
         let plane = layout.input(depth);
         let width = 2 * S::LANES;
+        const { assert!(GROUP.is_multiple_of(2 * S::LANES)) };
         assert!(depth.is_multiple_of(width) && depth <= slot_stride, "channels that don't fit");
         assert!(row < layout.rows, "a row behind the chunk");
         assert!(spectrum.len() >= layout.slot(layout.bins) * slot_stride, "a bin behind the spectrum");

@@ -470,8 +470,9 @@ impl Level {
         }
     }
 
-    /// Whether sums of products of 16-bit integers are faster than those of floats.
-    pub(in super::super) fn has_fast_integers(self) -> bool {
+    /// Whether products of 16-bit integers are faster than those of floats; if not, nothing is computed with them.
+    #[must_use]
+    pub fn has_fast_integers(self) -> bool {
         match self.0 {
             Kind::Portable => false,
             #[cfg(target_arch = "x86_64")]
