@@ -12,12 +12,13 @@
 use super::panels::Panels;
 
 mod halves;
+mod level;
 mod simd;
 
 pub(super) use gradient::{Gradient, Spectra, SpectralGradient};
 pub(super) use integer::IntegerLevel;
+pub use level::Level;
 pub(super) use quantised::{HALF_RANGE, Halves, Layout, Narrow, PEAK, Peaks, QuantisedProduct};
-pub use simd::Level;
 pub(super) use simd::{Kernel, Simd, Sink, Slots, Source};
 
 /// Rows of a tile of the matrix products: 6 rows by 2 vectors fill the 16 registers of AVX2, 6 by 4 the 32 of AVX-512

@@ -5,8 +5,8 @@
 
 use super::halves::to_half;
 #[cfg(target_arch = "x86_64")]
-use super::simd::Kind;
-use super::simd::Level;
+use super::level::Kind;
+use super::level::Level;
 
 /// Vectors of integers of one kind. Implementors are tokens whose existence proves that the processor has them.
 ///
