@@ -51,8 +51,8 @@ impl Errors {
     }
 }
 
-/// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has for its network. Empty
-/// when there are no positions.
+/// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has for its
+/// network. Empty when there are no positions.
 ///
 /// # Errors
 /// When the positions or the checkpoint cannot be used, or the device fails.

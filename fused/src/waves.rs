@@ -8,7 +8,7 @@
 //! In two dimensions, the rows of a board are transformed after its columns. Slots of the spectrum: the real frequencies,
 //! then real and imaginary part of the complex ones, first those of the rows that are real, then those of the complex rows
 //! with all their columns.
-
+//!
 //! Boards of up to three rows and columns have a second transform, without complex numbers: see [`three_forward`].
 
 #![expect(clippy::needless_range_loop, reason = "the loops over a tile or a board use one index on several arrays")]

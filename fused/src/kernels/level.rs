@@ -209,7 +209,7 @@ macro_rules! level {
         pub(in super::super) struct $token(());
 
         // SAFETY (of every block below): a token exists only where the processor has been found to have its level;
-        // memory is touched only by `read` and `write`, whose callers vouch for it.
+        // memory is touched only by unsafe functions, whose callers vouch for it.
         impl Simd for $token {
             type Vector = std::arch::$arch::$vector;
             type Shorts = std::arch::$arch::$shorts;
@@ -268,38 +268,38 @@ level!(
     /// AVX2 with FMA and F16C, which came with it.
     Avx2 of x86_64, run_avx2 with "avx2,fma,f16c", __m256, 8 x 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, __m256i,
     vectors {
-    add(a, b) = _mm256_add_ps(a, b);
-    sub(a, b) = _mm256_sub_ps(a, b);
-    mul(a, b) = _mm256_mul_ps(a, b);
-    mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);
-    mul_sub(a, b, c) = _mm256_fmsub_ps(a, b, c);
-    neg_mul_add(a, b, c) = _mm256_fnmadd_ps(a, b, c);
-    where_positive(by, a) = _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(by, _mm256_setzero_ps()), a);
-    // The instruction returns its second operand if either is NaN, hence the order.
-    relu(a) = _mm256_max_ps(_mm256_setzero_ps(), a);
-    // Without their sign, the bits of floats are in the same order as the floats.
-    peak(peak, a) = _mm256_castsi256_ps(_mm256_max_epi32(
-        _mm256_castps_si256(peak),
-        _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(i32::MAX)),
-    ));
+        add(a, b) = _mm256_add_ps(a, b);
+        sub(a, b) = _mm256_sub_ps(a, b);
+        mul(a, b) = _mm256_mul_ps(a, b);
+        mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);
+        mul_sub(a, b, c) = _mm256_fmsub_ps(a, b, c);
+        neg_mul_add(a, b, c) = _mm256_fnmadd_ps(a, b, c);
+        where_positive(by, a) = _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(by, _mm256_setzero_ps()), a);
+        // The instruction returns its second operand if either is NaN, hence the order.
+        relu(a) = _mm256_max_ps(_mm256_setzero_ps(), a);
+        // Without their sign, the bits of floats are in the same order as the floats.
+        peak(peak, a) = _mm256_castsi256_ps(_mm256_max_epi32(
+            _mm256_castps_si256(peak),
+            _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(i32::MAX)),
+        ));
     }
     others {
-    highest(peak: Self::Vector) -> f32 = {
-        let peak = _mm256_castps_si256(peak);
-        let four = _mm_max_epi32(_mm256_castsi256_si128(peak), _mm256_extracti128_si256::<1>(peak));
-        let two = _mm_max_epi32(four, _mm_shuffle_epi32::<0b0100_1110>(four));
-        let one = _mm_max_epi32(two, _mm_shuffle_epi32::<0b1011_0001>(two));
-        f32::from_bits(_mm_cvtsi128_si32(one) as u32)
-    };
-    // Packing takes the halves of both in turn.
-    narrow(a: [Self::Vector; 2]) -> Self::Shorts = _mm256_permute4x64_epi64::<0b11_01_10_00>(
-        _mm256_packs_epi32(_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1]))
-    );
-    add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = _mm256_add_epi16(a, b);
+        highest(peak: Self::Vector) -> f32 = {
+            let peak = _mm256_castps_si256(peak);
+            let four = _mm_max_epi32(_mm256_castsi256_si128(peak), _mm256_extracti128_si256::<1>(peak));
+            let two = _mm_max_epi32(four, _mm_shuffle_epi32::<0b0100_1110>(four));
+            let one = _mm_max_epi32(two, _mm_shuffle_epi32::<0b1011_0001>(two));
+            f32::from_bits(_mm_cvtsi128_si32(one) as u32)
+        };
+        // Packing takes the halves of both in turn.
+        narrow(a: [Self::Vector; 2]) -> Self::Shorts = _mm256_permute4x64_epi64::<0b11_01_10_00>(
+            _mm256_packs_epi32(_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1]))
+        );
+        add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = _mm256_add_epi16(a, b);
     }
     memory {
-    write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm256_storeu_si256(to.cast(), a);
-    read_halves(from: *const u16) -> Self::Vector = _mm256_cvtph_ps(_mm_loadu_si128(from.cast()));
+        write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm256_storeu_si256(to.cast(), a);
+        read_halves(from: *const u16) -> Self::Vector = _mm256_cvtph_ps(_mm_loadu_si128(from.cast()));
     }
 );
 #[cfg(target_arch = "x86_64")]
@@ -308,32 +308,32 @@ level!(
     Avx512 of x86_64, run_avx512 with "avx512f,avx512bw", __m512, 16 x 4, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
     __m512i,
     vectors {
-    add(a, b) = _mm512_add_ps(a, b);
-    sub(a, b) = _mm512_sub_ps(a, b);
-    mul(a, b) = _mm512_mul_ps(a, b);
-    mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
-    mul_sub(a, b, c) = _mm512_fmsub_ps(a, b, c);
-    neg_mul_add(a, b, c) = _mm512_fnmadd_ps(a, b, c);
-    where_positive(by, a) = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(by, _mm512_setzero_ps()), a);
-    // See AVX2 for the order.
-    relu(a) = _mm512_max_ps(_mm512_setzero_ps(), a);
-    peak(peak, a) = _mm512_castsi512_ps(_mm512_max_epi32(
-        _mm512_castps_si512(peak),
-        _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(i32::MAX)),
-    ));
+        add(a, b) = _mm512_add_ps(a, b);
+        sub(a, b) = _mm512_sub_ps(a, b);
+        mul(a, b) = _mm512_mul_ps(a, b);
+        mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
+        mul_sub(a, b, c) = _mm512_fmsub_ps(a, b, c);
+        neg_mul_add(a, b, c) = _mm512_fnmadd_ps(a, b, c);
+        where_positive(by, a) = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(by, _mm512_setzero_ps()), a);
+        // See AVX2 for the order.
+        relu(a) = _mm512_max_ps(_mm512_setzero_ps(), a);
+        peak(peak, a) = _mm512_castsi512_ps(_mm512_max_epi32(
+            _mm512_castps_si512(peak),
+            _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(i32::MAX)),
+        ));
     }
     others {
-    highest(peak: Self::Vector) -> f32 = f32::from_bits(_mm512_reduce_max_epi32(_mm512_castps_si512(peak)) as u32);
-    // Packing takes the quarters of both in turn.
-    narrow(a: [Self::Vector; 2]) -> Self::Shorts = _mm512_permutexvar_epi64(
-        _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0),
-        _mm512_packs_epi32(_mm512_cvtps_epi32(a[0]), _mm512_cvtps_epi32(a[1])),
-    );
-    add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = _mm512_add_epi16(a, b);
+        highest(peak: Self::Vector) -> f32 = f32::from_bits(_mm512_reduce_max_epi32(_mm512_castps_si512(peak)) as u32);
+        // Packing takes the quarters of both in turn.
+        narrow(a: [Self::Vector; 2]) -> Self::Shorts = _mm512_permutexvar_epi64(
+            _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0),
+            _mm512_packs_epi32(_mm512_cvtps_epi32(a[0]), _mm512_cvtps_epi32(a[1])),
+        );
+        add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = _mm512_add_epi16(a, b);
     }
     memory {
-    write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm512_storeu_si512(to.cast(), a);
-    read_halves(from: *const u16) -> Self::Vector = _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()));
+        write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm512_storeu_si512(to.cast(), a);
+        read_halves(from: *const u16) -> Self::Vector = _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()));
     }
 );
 #[cfg(target_arch = "aarch64")]
@@ -341,31 +341,31 @@ level!(
     /// NEON, which almost every processor of this architecture has.
     Neon of aarch64, run_neon with "neon", float32x4_t, 4 x 4, vdupq_n_f32, vld1q_f32, vst1q_f32, int16x8_t,
     vectors {
-    add(a, b) = vaddq_f32(a, b);
-    sub(a, b) = vsubq_f32(a, b);
-    mul(a, b) = vmulq_f32(a, b);
-    mul_add(a, b, c) = vfmaq_f32(c, a, b);
-    mul_sub(a, b, c) = vfmaq_f32(vnegq_f32(c), a, b);
-    neg_mul_add(a, b, c) = vfmsq_f32(c, a, b);
-    where_positive(by, a) = vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(by), vreinterpretq_u32_f32(a)));
-    // This instruction returns NaN if either operand is, in any order.
-    relu(a) = vmaxq_f32(vdupq_n_f32(0.0), a);
-    peak(peak, a) = vreinterpretq_f32_u32(vmaxq_u32(
-        vreinterpretq_u32_f32(peak),
-        vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(i32::MAX as u32)),
-    ));
+        add(a, b) = vaddq_f32(a, b);
+        sub(a, b) = vsubq_f32(a, b);
+        mul(a, b) = vmulq_f32(a, b);
+        mul_add(a, b, c) = vfmaq_f32(c, a, b);
+        mul_sub(a, b, c) = vfmaq_f32(vnegq_f32(c), a, b);
+        neg_mul_add(a, b, c) = vfmsq_f32(c, a, b);
+        where_positive(by, a) = vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(by), vreinterpretq_u32_f32(a)));
+        // This instruction returns NaN if either operand is, in any order.
+        relu(a) = vmaxq_f32(vdupq_n_f32(0.0), a);
+        peak(peak, a) = vreinterpretq_f32_u32(vmaxq_u32(
+            vreinterpretq_u32_f32(peak),
+            vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(i32::MAX as u32)),
+        ));
     }
     others {
-    highest(peak: Self::Vector) -> f32 = f32::from_bits(vmaxvq_u32(vreinterpretq_u32_f32(peak)));
-    narrow(a: [Self::Vector; 2]) -> Self::Shorts =
-        vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a[0])), vqmovn_s32(vcvtnq_s32_f32(a[1])));
-    add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = vaddq_s16(a, b);
+        highest(peak: Self::Vector) -> f32 = f32::from_bits(vmaxvq_u32(vreinterpretq_u32_f32(peak)));
+        narrow(a: [Self::Vector; 2]) -> Self::Shorts =
+            vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a[0])), vqmovn_s32(vcvtnq_s32_f32(a[1])));
+        add_shorts(a: Self::Shorts, b: Self::Shorts) -> Self::Shorts = vaddq_s16(a, b);
     }
     memory {
-    write_shorts(a: Self::Shorts, to: *mut i16) -> () = vst1q_s16(to, a);
-    read_halves(from: *const u16) -> Self::Vector = {
-        let numbers = from.cast::<[u16; 4]>().read_unaligned().map(from_half);
-        vld1q_f32(numbers.as_ptr())
-    };
+        write_shorts(a: Self::Shorts, to: *mut i16) -> () = vst1q_s16(to, a);
+        read_halves(from: *const u16) -> Self::Vector = {
+            let numbers = from.cast::<[u16; 4]>().read_unaligned().map(from_half);
+            vld1q_f32(numbers.as_ptr())
+        };
     }
 );
