@@ -248,10 +248,7 @@ impl Kernel for Spectral<'_> {
                 }
             }
             for panel in weights.panels() {
-                let ahead = panel.data.len().div_ceil(rows.div_ceil(TILE));
-                for (index, (first, tile_rows)) in tiles(rows).enumerate() {
-                    // A share of the weights that come next, while the processor multiplies by these.
-                    simd.prefetch(panel.next, index * ahead..(index + 1) * ahead);
+                for (first, tile_rows) in tiles(rows) {
                     let job = SpectralJob {
                         input: self.scratch[first * BLOCK_STRIDE..].as_ptr(),
                         part,

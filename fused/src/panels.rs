@@ -75,8 +75,6 @@ pub(super) struct Panel<'a> {
     pub data: &'a [f32],
     /// `[width]`.
     pub bias: &'a [f32],
-    /// The panels behind this one.
-    pub next: &'a [f32],
 }
 
 impl Panels {
@@ -164,13 +162,7 @@ impl Panels {
         (0..self.padded).step_by(self.lanes * self.vectors).map(move |start| {
             let width = (self.padded - start).min(self.lanes * self.vectors);
             let data = &self.data.get()[start * rows..(start + width) * rows];
-            Panel {
-                start,
-                vectors: width / self.lanes,
-                data,
-                bias: &self.bias.get()[start..start + width],
-                next: &self.data.get()[(start + width) * rows..],
-            }
+            Panel { start, vectors: width / self.lanes, data, bias: &self.bias.get()[start..start + width] }
         })
     }
 }

@@ -141,7 +141,7 @@ impl Int16Tower {
                 input: &shorts[layout.plane(bin) * plane..],
                 input_plane: plane,
                 pairs: conv.pairs(),
-                weights: &conv.weights.get()[conv.starts[bin]..],
+                weights: &conv.weights.get()[conv.starts[bin]..conv.starts[bin + 1]],
                 factors,
                 output: &mut halves[layout.slot(bin) * slot..],
                 output_slot: slot,

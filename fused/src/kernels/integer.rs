@@ -35,19 +35,6 @@ pub(in super::super) trait Integer: Copy {
     unsafe fn write_halves(self, sums: Self::Sums, factors: *const f32, to: *mut u16);
     /// Runs a kernel in a function of its own, where it has all registers to itself.
     fn outlined<K: IntegerKernel>(self, kernel: K);
-
-    /// Asks the processor to fetch what lies at these addresses; there need not be anything.
-    #[inline(always)]
-    fn prefetch<T>(self, from: *const T, bytes: usize) {
-        #[cfg(target_arch = "x86_64")]
-        for line in (0..bytes).step_by(64) {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            // SAFETY: every processor of this architecture has the instruction, and it never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast::<i8>().wrapping_add(line)) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (from, bytes);
-    }
 }
 
 /// Work that is written once for all vectors of integers; what [`Kernel`](super::Kernel) says of inlining holds here too.

@@ -7,7 +7,7 @@
 use super::super::panels::odd_lines;
 use super::integer::{Integer, IntegerKernel};
 use super::simd::{Simd, Sink, Slots, Source};
-use super::{TILE, tiles};
+use super::tiles;
 
 /// The size of the largest number of a bin that [`Narrow`] writes; with this the sum of two still fits 16 bits.
 pub(in super::super) const PEAK: i16 = (1 << 14) - 1;
@@ -180,7 +180,7 @@ pub(in super::super) struct QuantisedProduct<'a> {
     pub input_plane: usize,
     /// Pairs of input channels.
     pub pairs: usize,
-    /// In panels as wide as a tile, each `[segment][pair][column]`, one segment or three; what lies behind is fetched.
+    /// In panels as wide as a tile, each `[segment][pair][column]`, one segment or three.
     pub weights: &'a [[i16; 2]],
     /// What becomes of each column's sums; says how many columns there are, in whole vectors.
     pub factors: &'a [f32],
@@ -206,11 +206,7 @@ impl IntegerKernel for QuantisedProduct<'_> {
         for start in (0..columns).step_by(S::LANES * S::VECTORS) {
             let width = (columns - start).min(S::LANES * S::VECTORS);
             let panel = &self.weights[start * segments * pairs..(start + width) * segments * pairs];
-            let ahead = panel.len().div_ceil(rows.div_ceil(TILE));
-            for (index, (first, tile_rows)) in tiles(rows).enumerate() {
-                // A share of the weights that come next, while the processor multiplies by these.
-                let next = panel.as_ptr().wrapping_add(panel.len() + index * ahead);
-                simd.prefetch(next, ahead * size_of::<[i16; 2]>());
+            for (first, tile_rows) in tiles(rows) {
                 let job = Job {
                     input: self.input[first * GROUP..].as_ptr(),
                     plane: self.input_plane,
