@@ -4,7 +4,7 @@ use crate::{
     Error,
     analyst::Player,
     device::{Evaluation, Place},
-    display, oracle,
+    display, oracle, say,
 };
 use lockstep_components::{
     Game,
@@ -135,12 +135,12 @@ fn scalar(raw: &[f64]) -> f64 {
 pub fn print_table(lines: &[Accuracy]) {
     let names: Vec<String> = lines.iter().map(Accuracy::name).collect();
     let width = names.iter().map(String::len).max().unwrap_or(0);
-    println!("Against the same network in f64, {} positions:", lines[0].positions);
-    println!("  {:<width$} {:>11} {:>22} {:>22}", "", "same move", "logits off, mean/most", "values off, mean/most");
+    say!("Against the same network in f64, {} positions:", lines[0].positions);
+    say!("  {:<width$} {:>11} {:>22} {:>22}", "", "same move", "logits off, mean/most", "values off, mean/most");
     for (line, name) in lines.iter().zip(names) {
         let errors = |e: &Errors| format!("{:.1e} / {:.1e}", e.rms, e.most);
         let share = 100.0 * line.same_move as f64 / line.positions as f64;
-        println!("  {name:<width$} {share:>9.3} % {:>22} {:>22}", errors(&line.logits), errors(&line.values));
+        say!("  {name:<width$} {share:>9.3} % {:>22} {:>22}", errors(&line.logits), errors(&line.values));
     }
 }
 

@@ -4,13 +4,15 @@
 //! - `weights.safetensors`: the network, under its tensors' names;
 //! - `optimizer.bin`: burn's record of the optimiser, compressed with zstd;
 //! - `state.bin`: the learner's state, the replay buffer and all lanes, in postcard, compressed with zstd, behind a
-//!   hash of the whole. In it are the hashes of the other two files.
+//!   hash of the whole. In it are the hashes of the other files;
+//! - `config.toml`: the settings that it was made with.
 
 use crate::{
     Error,
     folder::{Folder, sync_dir},
+    settings,
 };
-use lockstep_components::{Game, Replay};
+use lockstep_components::{Config, Game, Replay};
 use lockstep_systems::{learn::LearnerState, network::NamedTensor, snapshot::Snapshot};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,10 @@ use std::{
 };
 
 /// Raised when the format changes, so that an old program refuses a new checkpoint and the other way round.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+
+/// The settings that a checkpoint was made with.
+const CONFIG: &str = "config.toml";
 
 /// What is in `state.bin`.
 #[derive(Serialize, Deserialize)]
@@ -41,6 +46,7 @@ struct Header {
     game: String,
     weights_hash: u64,
     optimizer_hash: u64,
+    config_hash: u64,
 }
 
 /// Time that a run has spent so far. It is shown and reported, and influences nothing.
@@ -58,6 +64,8 @@ pub struct Seconds {
 
 /// A checkpoint in memory.
 pub struct Checkpoint<G: Game> {
+    /// What it was made with.
+    pub config: Config,
     /// The network.
     pub tensors: Vec<NamedTensor>,
     /// Burn's record.
@@ -85,26 +93,30 @@ impl<G: Game> Checkpoint<G> {
         let replaced = all.join(format!(".replaced-{generation}"));
         let weights = to_safetensors(&self.tensors);
         let optimizer = compress(&self.optimizer);
+        let config = settings::to_text(&self.config).into_bytes();
         let header = Header {
             format: FORMAT,
             game: G::NAME.into(),
             weights_hash: hash(&weights),
             optimizer_hash: hash(&optimizer),
+            config_hash: hash(&config),
         };
         let state = State { learner: self.learner, replay: self.replay, lanes: self.lanes, seconds: self.seconds };
-        let mut bytes = postcard::to_stdvec(&header).expect("plain data");
-        bytes.extend(postcard::to_stdvec(&state).expect("plain data"));
-        let bytes = compress(&bytes);
-        let state = [&hash(&bytes).to_le_bytes()[..], &bytes].concat();
+        let bytes = packed(&header, &state);
+        let state_hash = hash(&bytes).to_le_bytes();
         let write = || -> std::io::Result<()> {
             remove(&partial)?;
             remove(&replaced)?;
             fs::create_dir(&partial)?;
-            for (name, contents) in
-                [("weights.safetensors", &weights), ("optimizer.bin", &optimizer), ("state.bin", &state)]
-            {
+            let files: [(&str, &[&[u8]]); 4] = [
+                ("weights.safetensors", &[&weights]),
+                ("optimizer.bin", &[&optimizer]),
+                ("state.bin", &[&state_hash, &bytes]),
+                (CONFIG, &[&config]),
+            ];
+            for (name, parts) in files {
                 let mut file = File::create(partial.join(name))?;
-                file.write_all(contents)?;
+                parts.iter().try_for_each(|part| file.write_all(part))?;
                 file.sync_all()?;
             }
             sync_dir(&partial)?;
@@ -142,6 +154,7 @@ impl<G: Game> Checkpoint<G> {
             fs::read(&path).map_err(Error::io("read", &path))
         };
         let optimizer = file("optimizer.bin")?;
+        let config_text = file(CONFIG)?;
         let bytes = file("state.bin")?;
         let bytes = match bytes.split_first_chunk::<8>() {
             Some((stored, rest)) if u64::from_le_bytes(*stored) == hash(rest) => rest,
@@ -157,13 +170,17 @@ impl<G: Game> Checkpoint<G> {
         if header.game != G::NAME {
             return Err(fail(format!("it is one of '{}', not of '{}'", header.game, G::NAME)));
         }
-        if header.weights_hash != weights_hash || header.optimizer_hash != hash(&optimizer) {
+        if header.weights_hash != weights_hash
+            || header.optimizer_hash != hash(&optimizer)
+            || header.config_hash != hash(&config_text)
+        {
             return Err(fail("its files do not belong together, or one is damaged".into()));
         }
         let state: State<G> = postcard::from_bytes(rest).map_err(|e| fail(format!("state.bin is damaged ({e})")))?;
         let optimizer = decompress(&optimizer).map_err(|e| fail(format!("optimizer.bin is damaged ({e})")))?;
         let State { learner, replay, lanes, seconds } = state;
-        Ok(Self { tensors, optimizer, learner, replay, lanes, seconds })
+        let config = read_config(path)?;
+        Ok(Self { config, tensors, optimizer, learner, replay, lanes, seconds })
     }
 }
 
@@ -211,6 +228,14 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// What a checkpoint was made with.
+///
+/// # Errors
+/// When the file is missing or no configuration.
+pub fn read_config(checkpoint: &Path) -> Result<Config, Error> {
+    settings::load(Some(&checkpoint.join(CONFIG)), &[])
+}
+
 /// The network of a checkpoint alone.
 ///
 /// # Errors
@@ -252,6 +277,14 @@ fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
     hasher.write(bytes);
     hasher.finish()
+}
+
+/// Both, serialised and compressed on the way, so that the serialised form is never in memory as a whole.
+fn packed(header: &Header, state: &impl Serialize) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(vec![], 1).expect("a level that there is");
+    postcard::to_io(header, &mut encoder).expect("plain data");
+    postcard::to_io(state, &mut encoder).expect("plain data");
+    encoder.finish().expect("writing to memory")
 }
 
 fn compress(bytes: &[u8]) -> Vec<u8> {

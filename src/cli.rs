@@ -25,6 +25,13 @@ Examples:
   lockstep play --run runs/connect_four                 play against it
   lockstep bench selfplay --game connect_four           how fast is this machine?";
 
+impl Cli {
+    /// Whether the command keeps its results in a folder, so that they are not lost when they cannot be printed.
+    pub fn saves(&self) -> bool {
+        matches!(self.command, None | Some(Command::Train(_)))
+    }
+}
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {

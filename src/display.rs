@@ -1,15 +1,13 @@
-//! What a person sees while a run goes on: a live display on a terminal, else a plain line for each generation.
+//! What a person sees while a run goes on: a line for each generation, and on a terminal a live display below them.
 
 use crate::{
     metrics::{Metrics, count},
+    say,
     stages::StageTimes,
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockstep_components::{Config, Stats};
-use std::{
-    io::IsTerminal,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Shows a run.
 pub struct Display {
@@ -25,7 +23,6 @@ struct Live {
     now: ProgressBar,
     shared: ProgressBar,
     time: ProgressBar,
-    last: ProgressBar,
     drawn: Instant,
     since: Instant,
     began_at: u64,
@@ -38,7 +35,7 @@ fn style(template: &str) -> ProgressStyle {
 impl Display {
     /// For a run that stands at this generation.
     pub fn new(config: &Config, generation: u64) -> Self {
-        let live = std::io::stderr().is_terminal().then(|| {
+        let live = draws().then(|| {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             let add = |length, template: &str| all.add(ProgressBar::new(length).with_style(style(template)));
             let run = add(config.run.generations, "generation {pos:>4}/{len:<4} [{bar:30}] {elapsed} spent, {msg}");
@@ -49,7 +46,6 @@ impl Display {
                 now: add(1, "  now   {msg}"),
                 shared: add(1, "  tree  {msg}"),
                 time: add(1, "  time  {msg}"),
-                last: add(1, "  last  {msg}"),
                 run,
                 all,
                 drawn: Instant::now() - Duration::from_secs(1),
@@ -101,34 +97,20 @@ impl Display {
 
     /// At the end of each generation.
     pub fn generation(&mut self, metrics: &Metrics) {
-        let Some(live) = &mut self.live else {
-            println!("{}", metrics.line(self.generations));
+        let print = || {
+            say!("{}", metrics.line(self.generations));
             for warning in &metrics.warnings {
-                println!("  warning: {warning}");
+                say!("  warning: {warning}");
             }
-            return;
         };
+        let Some(live) = &mut self.live else { return print() };
+        // Above the bars, where it stays.
+        live.all.suspend(print);
         live.run.set_position(metrics.generation);
         let done = metrics.generation.saturating_sub(live.began_at).max(1);
         let left = self.generations.saturating_sub(metrics.generation);
         let seconds = live.since.elapsed().as_secs_f64() / done as f64 * left as f64;
         live.run.set_message(format!("about {} left", duration(seconds)));
-        live.last.set_message(format!(
-            "policy loss {:.3} (floor {:.3})  value loss {:.3}  games {}  positions {}  length {:.1}  \
-             first player {:.2}  draws {:.2}  entropy {:.2}",
-            metrics.policy_loss,
-            metrics.policy_floor,
-            metrics.value_loss,
-            metrics.games,
-            metrics.positions,
-            metrics.mean_length,
-            metrics.first_player_score,
-            metrics.draws,
-            metrics.policy_entropy,
-        ));
-        for warning in &metrics.warnings {
-            let _ = live.all.println(format!("generation {}: warning: {warning}", metrics.generation));
-        }
     }
 
     /// Takes the display down, so that other text can follow.
@@ -139,10 +121,15 @@ impl Display {
     }
 }
 
+/// Whether standard error is a terminal that can redraw lines, and wide enough for them.
+fn draws() -> bool {
+    let width = console::Term::stderr().size_checked().map_or(0, |(_, columns)| columns);
+    !ProgressDrawTarget::stderr().is_hidden() && width >= 40
+}
+
 /// A bar for work whose length is known; hidden where there is no terminal.
 pub fn bar(length: u64, what: &'static str) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if draws() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
     bar.with_style(style("{prefix} {pos}/{len} [{bar:30}] {eta} left")).with_prefix(what)
 }

@@ -43,6 +43,11 @@ impl Folder {
         self.0.join("metrics.jsonl")
     }
 
+    /// A line for each key that was changed after the run had begun.
+    pub fn history(&self) -> PathBuf {
+        self.0.join("history.jsonl")
+    }
+
     /// How the finished player was graded.
     pub fn verdict(&self) -> PathBuf {
         self.0.join("verdict.jsonl")

@@ -82,6 +82,9 @@ pub struct Metrics {
     /// Seconds of each stage of the ticks.
     #[serde(default)]
     pub stages: StageSeconds,
+    /// Bytes of memory that the program has in use at the end of the generation; 0 where the system does not tell.
+    #[serde(default)]
+    pub resident: u64,
 }
 
 /// What [`Metrics::new`] needs beside the counts.
@@ -137,6 +140,7 @@ impl Metrics {
             simulations_per_second: per_second(stats.simulations),
             evaluations_per_second: per_second(stats.evaluations),
             stages,
+            resident: 0,
         };
         metrics.warnings = metrics.warn(stats);
         metrics

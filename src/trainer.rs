@@ -5,13 +5,14 @@ use crate::{
     checkpoint::{self, Checkpoint, Seconds},
     device::{self, Place},
     folder::{Folder, write_file},
+    memory,
     metrics::{self, Learned, Metrics},
     stages::{StageTimes, time_stages},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Dataset, Game, GameRecord, Replay, Stats};
 use lockstep_systems::{
-    FinishedGames, Learner, Puct, insert_lanes,
+    Batch, Evaluations, EvaluatorFactory, FinishedGames, Learner, Puct, insert_lanes,
     learn::{Sampling, TrainingBatch, learn_schedule},
     run_learn, run_tick,
     snapshot::{Snapshot, check_replay},
@@ -71,13 +72,13 @@ impl<G: Game> Trainer<G> {
     /// When the checkpoint does not fit the configuration.
     pub fn resume(config: &Config, place: &Place, checkpoint: Checkpoint<G>) -> Result<Self, Error> {
         let mut run = Self::new(config, place);
-        let Checkpoint { tensors, optimizer, learner: state, replay, lanes, seconds } = checkpoint;
+        let Checkpoint { tensors, optimizer, learner: state, replay, lanes, seconds, .. } = checkpoint;
         let replay = check_replay(replay, config.replay.window)?;
         run.world.insert_resource(replay);
         run.world.resource_scope(|world, mut learner: Mut<Learner>| -> Result<(), Error> {
             learner.network = learner.network.clone().with_tensors(tensors)?;
             learner.restore(state, optimizer)?;
-            let factory = world.resource::<lockstep_systems::EvaluatorFactory>();
+            let factory = world.resource::<EvaluatorFactory>();
             let evaluator = factory.0(&learner.network);
             world.resource_mut::<lockstep_systems::Agents>().0[0].evaluator = evaluator;
             Ok(())
@@ -126,7 +127,8 @@ impl<G: Game> Trainer<G> {
         };
         let generation = learner.generation();
         let stages = self.world.resource_mut::<StageTimes>().take();
-        let metrics = Metrics::new(generation, &stats, &learned, self.seconds, stages);
+        let mut metrics = Metrics::new(generation, &stats, &learned, self.seconds, stages);
+        metrics.resident = memory::resident();
         (self.seconds.this_play, self.seconds.this_learn) = (0.0, 0.0);
         Ok(Advance::Generation(Box::new(metrics), games.into_iter().map(|(record, _)| record).collect()))
     }
@@ -149,14 +151,28 @@ impl<G: Game> Trainer<G> {
     /// Everything that the run needs to go on.
     ///
     /// # Errors
-    /// When the network or its losses are not finite.
+    /// When the network, what it evaluates, its optimiser or its losses are not finite.
     pub fn checkpoint(&mut self) -> Result<Checkpoint<G>, Error> {
         let lanes = Snapshot::take(&mut self.world);
         let replay = self.world.resource::<Replay<G>>().clone();
-        let mut learner = self.world.resource_mut::<Learner>();
-        let tensors = learner.network.tensors();
-        let (state, optimizer) = learner.save()?;
-        Ok(Checkpoint { tensors, optimizer, learner: state, replay, lanes, seconds: self.seconds })
+        let (tensors, state, optimizer) = self.world.resource_mut::<Learner>().save()?;
+        self.evaluate_once()?;
+        let config = self.config.clone();
+        Ok(Checkpoint { config, tensors, optimizer, learner: state, replay, lanes, seconds: self.seconds })
+    }
+
+    /// Evaluates the start of the game with the network as it is, as the next generation will: weights can be finite and
+    /// what they compute not.
+    fn evaluate_once(&self) -> Result<(), Error> {
+        let learner = self.world.resource::<Learner>();
+        let mut evaluator = self.world.resource::<EvaluatorFactory>().0(&learner.network);
+        let mut out = Evaluations::new(1, G::ACTIONS);
+        evaluator.submit(&Batch::of(&[G::start()]))?;
+        evaluator.receive(&mut out)?;
+        if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
+            return Ok(());
+        }
+        Err(learner.diverged("the network's evaluation of the start").into())
     }
 
     /// Writes a checkpoint into a run folder.
@@ -183,7 +199,10 @@ pub fn open<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<
             e => e,
         })?,
     };
-    write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
+    // What a finished run was made with stays, whatever it is looked at with.
+    if !run.is_finished() {
+        write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
+    }
     metrics::truncate(&folder.metrics(), run.generation())?;
     Ok(run)
 }

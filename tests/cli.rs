@@ -166,7 +166,7 @@ fn bad_input_is_refused_and_nothing_changes() {
     refused(path, &["train", "--set", "game.name=chess"], &["game.name", "tictactoe, connect_four"]);
     refused(path, &["train", "--run", "run", "--seed", "7"], &["run.seed", "--run"]);
     refused(path, &["train", "--run", "run", "--set", "game.name=connect_four"], &["game.name", "--run"]);
-    refused(path, &["train", "--run", "run", "--set", "network.channels=17"], &["[network]"]);
+    refused(path, &["train", "--run", "run", "--set", "network.channels=17"], &["network.channels = 16"]);
     refused(path, &["train", "--set", "run.device=cuda"], &["built without it", "--features cuda"]);
     let other = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
     refused(path, &["train", "--set", &format!("run.vectors={other}")], &["run.vectors", other, "portable"]);

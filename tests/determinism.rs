@@ -22,6 +22,7 @@ fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, V
                 generation.simulations_per_second = 0.0;
                 generation.evaluations_per_second = 0.0;
                 generation.stages = Default::default();
+                generation.resident = 0;
                 metrics.push(serde_json::to_string(&generation).expect("plain data"));
                 games.extend(records.iter().map(|record| format!("{record:?}")));
             }

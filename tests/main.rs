@@ -7,6 +7,7 @@ mod experiments;
 mod golden;
 mod learning;
 mod networks;
+mod promises;
 mod readme;
 mod resume;
 mod search;

@@ -57,7 +57,9 @@ impl Cached<'_> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct CacheSnapshot<G: Game> {
-    slots: Vec<(u32, Slot<G>, Vec<u16>)>,
+    slots: Vec<(u32, Slot<G>)>,
+    /// `[slots, G::ACTIONS]`
+    priors: Vec<u16>,
     clock: u64,
     cleared: u64,
 }
@@ -144,27 +146,30 @@ impl<G: Game> Cache<G> {
 
     /// What a checkpoint keeps.
     pub fn snapshot(&self) -> CacheSnapshot<G> {
-        let used = |(i, slot): (usize, &Slot<G>)| {
-            let priors = self.priors[i * G::ACTIONS..(i + 1) * G::ACTIONS].to_vec();
-            (slot.stamp > self.cleared).then_some((i as u32, *slot, priors))
-        };
-        let slots = self.slots.iter().enumerate().filter_map(used).collect();
-        CacheSnapshot { slots, clock: self.clock, cleared: self.cleared }
+        let used = self.len();
+        let (mut slots, mut priors) = (Vec::with_capacity(used), Vec::with_capacity(used * G::ACTIONS));
+        for (i, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.stamp > self.cleared) {
+            slots.push((i as u32, *slot));
+            priors.extend_from_slice(&self.priors[i * G::ACTIONS..(i + 1) * G::ACTIONS]);
+        }
+        CacheSnapshot { slots, priors, clock: self.clock, cleared: self.cleared }
     }
 
     /// Takes up where a snapshot was made. False if the snapshot does not fit.
     #[must_use]
     pub fn restore(&mut self, snapshot: CacheSnapshot<G>) -> bool {
         (self.clock, self.cleared) = (snapshot.clock, snapshot.cleared);
-        snapshot.slots.into_iter().all(|(i, slot, priors)| {
-            let i = i as usize;
-            let fits = i < self.slots.len() && priors.len() == G::ACTIONS && slot.stamp <= self.clock;
-            if fits {
-                self.slots[i] = slot;
-                self.priors[i * G::ACTIONS..(i + 1) * G::ACTIONS].copy_from_slice(&priors);
-            }
-            fits
-        })
+        let whole = snapshot.priors.len() == snapshot.slots.len() * G::ACTIONS;
+        whole
+            && snapshot.slots.into_iter().zip(snapshot.priors.chunks_exact(G::ACTIONS)).all(|((i, slot), priors)| {
+                let i = i as usize;
+                let fits = i < self.slots.len() && slot.stamp <= self.clock;
+                if fits {
+                    self.slots[i] = slot;
+                    self.priors[i * G::ACTIONS..(i + 1) * G::ACTIONS].copy_from_slice(priors);
+                }
+                fits
+            })
     }
 }
 

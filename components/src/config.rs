@@ -248,13 +248,17 @@ pub enum OptimizerKind {
 pub enum RateSchedule {
     /// It stays as it is.
     Constant,
-    /// Rises from 0 over the first `warm_up` generations and falls along half a cosine to `last` times its height at
-    /// the last generation.
+    /// Rises from 0 over the first `warm_up` generations, falls along half a cosine to `last` times its height at
+    /// generation `over`, and stays there.
     Cosine {
         /// Generations.
         warm_up: u64,
         /// Share that is left at the end.
         last: f64,
+        /// Generations from the start of the run to the end of the curve, 1 to 10,000,000. Default `run.generations` as it
+        /// is when the run begins, so that a run that is made longer keeps the curve that it had.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<u64>,
     },
     /// Multiplied by `factor` at each of these generations.
     Steps {
@@ -271,12 +275,12 @@ impl RateSchedule {
         match self {
             Self::Constant => 1.0,
             Self::Steps { at, factor } => factor.powi(at.iter().filter(|&&g| g as f64 <= generation).count() as i32),
-            Self::Cosine { warm_up, last } => {
+            Self::Cosine { warm_up, last, over } => {
                 let warm = *warm_up as f64;
                 if generation < warm {
                     return (generation / warm).max(1e-3);
                 }
-                let left = (generations as f64 - warm).max(1.0);
+                let left = (over.unwrap_or(generations) as f64 - warm).max(1.0);
                 let along = ((generation - warm) / left).clamp(0.0, 1.0);
                 last + (1.0 - last) * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
             }
@@ -471,6 +475,15 @@ impl Default for RunConfig {
 }
 
 impl Config {
+    /// The same configuration with what it leaves to the length of the run written out, as a run keeps it.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        if let RateSchedule::Cosine { over, .. } = &mut self.learn.schedule {
+            over.get_or_insert(self.run.generations);
+        }
+        self
+    }
+
     /// Whether every value is within its bounds.
     ///
     /// # Errors
@@ -522,7 +535,8 @@ impl Config {
         within("learn.learning_rate", learn.learning_rate, 1e-12, 10.0)?;
         match &learn.schedule {
             RateSchedule::Constant => {}
-            RateSchedule::Cosine { warm_up, last } => {
+            RateSchedule::Cosine { warm_up, last, over } => {
+                within("learn.schedule.cosine.over", over.unwrap_or(1), 1, 10_000_000)?;
                 within("learn.schedule.cosine.warm_up", *warm_up, 0, 1_000_000)?;
                 within("learn.schedule.cosine.last", *last, 0.0, 1.0)?;
             }
@@ -577,10 +591,13 @@ mod tests {
 
     #[test]
     fn schedules_begin_and_end_where_they_say() {
-        let cosine = RateSchedule::Cosine { warm_up: 2, last: 0.1 };
+        let cosine = RateSchedule::Cosine { warm_up: 2, last: 0.1, over: None };
         assert_eq!(cosine.factor(1.0, 10), 0.5);
         assert!((cosine.factor(2.0, 10) - 1.0).abs() < 1e-12);
         assert!((cosine.factor(10.0, 10) - 0.1).abs() < 1e-12);
+        let longer = RateSchedule::Cosine { warm_up: 2, last: 0.1, over: Some(10) };
+        assert_eq!(longer.factor(5.0, 20), cosine.factor(5.0, 10));
+        assert!((longer.factor(15.0, 20) - 0.1).abs() < 1e-12);
         let steps = RateSchedule::Steps { at: vec![3, 6], factor: 0.1 };
         assert_eq!((steps.factor(2.9, 10), steps.factor(3.0, 10)), (1.0, 0.1));
         assert!((steps.factor(7.0, 10) - 0.01).abs() < 1e-12);

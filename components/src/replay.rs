@@ -39,13 +39,22 @@ pub struct Replay<G: Game> {
 impl<G: Game> Replay<G> {
     /// An empty buffer for the last `window` positions.
     pub fn new(window: usize) -> Self {
-        Self { samples: VecDeque::new(), policies: VecDeque::new(), window, added: 0 }
+        let mut replay = Self { samples: VecDeque::new(), policies: VecDeque::new(), window, added: 0 };
+        replay.reserve();
+        replay
     }
 
-    /// Bytes that a buffer and the dataset made from it occupy at most.
+    /// Room for the window and the game that is added before the oldest positions leave: rings that grew by themselves
+    /// would take up to twice as much, and three times while they grow. What is not used yet takes no memory.
+    fn reserve(&mut self) {
+        let most = self.window + G::MAX_PLIES;
+        self.samples.reserve_exact(most.saturating_sub(self.samples.len()));
+        self.policies.reserve_exact((most * G::MAX_LEGAL).saturating_sub(self.policies.len()));
+    }
+
+    /// Bytes that a buffer occupies at most.
     pub fn bytes(window: usize) -> usize {
-        let policies = window * G::MAX_LEGAL;
-        window * size_of::<Sample<G>>() + policies * 4 + window * (size_of::<Merged<G>>() * 2 + 24) + policies * 8
+        (window + G::MAX_PLIES) * (size_of::<Sample<G>>() + G::MAX_LEGAL * size_of::<(Action, u16)>())
     }
 
     /// Adds a finished game. The oldest positions leave when the window is full.
@@ -68,7 +77,7 @@ impl<G: Game> Replay<G> {
             self.policies.extend(policy);
             self.added += 1;
         }
-        self.set_window(self.window);
+        self.trim();
     }
 
     /// Positions in the buffer.
@@ -92,19 +101,25 @@ impl<G: Game> Replay<G> {
         })
     }
 
-    /// Whether the buffer could have been filled with this window: policies belong to samples, moves are moves.
+    /// Whether the buffer could have been filled with this window: policies belong to samples and are over
+    /// legal moves.
     pub fn is_sound(&self) -> bool {
         let lengths: usize = self.samples.iter().map(|s| s.policy_len as usize).sum();
         lengths == self.policies.len()
             && self.samples.len() <= self.window
             && self.samples.iter().all(|s| s.policy_len as usize <= G::MAX_LEGAL)
-            && self.policies.iter().all(|&(a, _)| (a as usize) < G::ACTIONS)
+            && self.iter().all(|(sample, mut policy)| policy.all(|(action, _)| sample.position.is_legal(action)))
     }
 
     /// Changes the window; the oldest positions leave when it is smaller.
     pub fn set_window(&mut self, window: usize) {
         self.window = window;
-        while self.samples.len() > window {
+        self.trim();
+        self.reserve();
+    }
+
+    fn trim(&mut self) {
+        while self.samples.len() > self.window {
             let old = self.samples.pop_front().expect("not empty");
             self.policies.drain(..old.policy_len as usize);
         }
@@ -131,9 +146,12 @@ pub struct Merged<G: Game> {
 #[derive(Resource, Clone, Debug)]
 pub struct Dataset<G: Game> {
     entries: Vec<Merged<G>>,
+    /// Of each entry in turn, with room for all legal moves.
     policies: Vec<(Action, f32)>,
     /// Running sums of the drawing weights.
     cumulative: Vec<f64>,
+    /// Where the entry of a position is.
+    index: FxHashMap<G, u32>,
 }
 
 impl<G: Game> Dataset<G> {
@@ -143,26 +161,51 @@ impl<G: Game> Dataset<G> {
     /// symmetry become one, with outcomes, values and policies averaged, as in AlphaZero.jl; their weight follows
     /// the key.
     pub fn new(replay: &Replay<G>, config: &ReplayConfig) -> Self {
-        let mut entries: Vec<Merged<G>> = vec![];
-        let mut index: FxHashMap<G, usize> = FxHashMap::default();
-        // Dense while they are summed: one row of ACTIONS per entry would be too much for large games.
-        let mut sums: Vec<Vec<(Action, f32)>> = vec![];
+        let mut dataset = Self { entries: vec![], policies: vec![], cumulative: vec![], index: FxHashMap::default() };
+        dataset.rebuild(replay, config);
+        dataset
+    }
+
+    /// Bytes that the dataset of a buffer occupies at most.
+    pub fn bytes(window: usize) -> usize {
+        let moves = window * G::MAX_LEGAL * size_of::<(Action, f32)>();
+        // The table is at most seven eighths full, and a power of two.
+        let slots = (window * 8 / 7).next_power_of_two();
+        window * (size_of::<Merged<G>>() + size_of::<f64>()) + moves + slots * (size_of::<(G, u32)>() + 1)
+    }
+
+    /// The same as [`Dataset::new`] in the memory that is there.
+    pub fn rebuild(&mut self, replay: &Replay<G>, config: &ReplayConfig) {
+        let Self { entries, policies, cumulative, index } = self;
+        entries.clear();
+        policies.clear();
+        cumulative.clear();
+        index.clear();
+        // Reserved for the whole window at once: memory that grows is twice there while it does.
+        entries.reserve_exact(replay.window);
+        policies.reserve_exact(replay.window * G::MAX_LEGAL);
+        cumulative.reserve_exact(replay.window);
+        let merge = config.merge != Merge::None;
+        if merge {
+            index.reserve(replay.window);
+        }
         for (sample, policy) in replay.iter() {
-            let merge = config.merge != Merge::None;
             let (position, symmetry) = if merge { sample.position.canonical() } else { (sample.position, 0) };
-            let at = if merge { *index.entry(position).or_insert(entries.len()) } else { entries.len() };
-            if at == entries.len() {
+            let new = entries.len() as u32;
+            let at = if merge { *index.entry(position).or_insert(new) } else { new };
+            if at == new {
+                let start = policies.len() as u32;
                 entries.push(Merged {
                     position,
                     outcomes: [0.0; 3],
                     root_value: 0.0,
                     policy_weight: 0.0,
                     count: 0,
-                    policy: (0, 0),
+                    policy: (start, start),
                 });
-                sums.push(vec![]);
+                policies.extend(position.legal().map(|_| (0, 0.0)));
             }
-            let entry = &mut entries[at];
+            let entry = &mut entries[at as usize];
             entry.count += 1;
             entry.outcomes[(1 - sample.outcome) as usize] += 1.0;
             entry.root_value += sample.root_value;
@@ -170,24 +213,25 @@ impl<G: Game> Dataset<G> {
             for (action, share) in policy {
                 let action = G::transform_action(action, symmetry);
                 let share = f32::from(share) / 65_535.0;
-                match sums[at].iter_mut().find(|(a, _)| *a == action) {
+                let (start, end) = entry.policy;
+                match policies[start as usize..end as usize].iter_mut().find(|(a, _)| *a == action) {
                     Some((_, sum)) => *sum += share,
-                    None => sums[at].push((action, share)),
+                    None => {
+                        policies[end as usize] = (action, share);
+                        entry.policy.1 += 1;
+                    }
                 }
             }
         }
-        let mut policies = vec![];
-        let mut cumulative = Vec::with_capacity(entries.len());
         let mut total = 0.0;
-        for (entry, sum) in entries.iter_mut().zip(sums) {
+        for entry in entries {
             let n = entry.count as f32;
             entry.outcomes.iter_mut().for_each(|x| *x /= n);
             entry.root_value /= n;
             entry.policy_weight /= n;
-            let whole: f32 = sum.iter().map(|(_, s)| s).sum();
-            let start = policies.len() as u32;
-            policies.extend(sum.into_iter().map(|(a, s)| (a, s / whole)));
-            entry.policy = (start, policies.len() as u32);
+            let sums = &mut policies[entry.policy.0 as usize..entry.policy.1 as usize];
+            let whole: f32 = sums.iter().map(|(_, s)| s).sum();
+            sums.iter_mut().for_each(|(_, s)| *s /= whole);
             total += match config.merge {
                 Merge::None | Merge::Count => f64::from(entry.count),
                 Merge::Log => 1.0 + f64::from(entry.count).log2(),
@@ -195,7 +239,6 @@ impl<G: Game> Dataset<G> {
             };
             cumulative.push(total);
         }
-        Self { entries, policies, cumulative }
     }
 
     /// Distinct entries.

@@ -3,12 +3,14 @@ use crate::{
     checkpoint::Seconds,
     cli::{BenchArgs, BenchKind},
     device::{self, Evaluation, Place},
+    memory::Bound,
     metrics::{Learned, Metrics, count},
-    settings,
+    say, settings,
     stages::{StageSeconds, StageTimes, time_stages},
+    tell,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
+use lockstep_components::{Config, Game, LaneRng, Replay, Stats, config::NetworkKind, games::GameVisitor};
 use lockstep_systems::{
     Agents, Batch, Evaluations, Evaluator, Network, Puct, Uniform, insert_lanes,
     learn::{Sampling, TrainingBatch, learn_schedule},
@@ -40,6 +42,7 @@ impl GameVisitor for Bench {
             format!("game.name={}", G::NAME),
             format!("lanes.count={}", args.lanes),
             format!("search.simulations={}", args.simulations),
+            format!("network.kind={}", kind_name(args.network)),
             format!("network.channels={}", args.channels),
             format!("network.blocks={}", args.blocks),
             format!("learn.batch_size={}", args.batch),
@@ -51,21 +54,23 @@ impl GameVisitor for Bench {
             overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
         }
         overrides.extend(args.set.iter().cloned());
-        let mut config = settings::parse("", "bench", &overrides)?;
-        config.network.kind = args.network;
+        let config = settings::parse("", "bench", &overrides)?;
+        if config.game.name != G::NAME {
+            return Err(Error::Usage(format!("name the game with --game {}, not with --set", config.game.name)));
+        }
         let place = device::place_of(&config.run)?;
         let mut line = Map::new();
         let mut put = |key: &str, value: Value| line.insert(key.into(), value);
         put("bench", format!("{:?}", args.what).to_lowercase().into());
         put("game", G::NAME.into());
         if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
-            put("lanes", args.lanes.into());
-            put("simulations", args.simulations.into());
+            put("lanes", config.lanes.count.into());
+            put("simulations", config.search.simulations.into());
         }
         if args.what != BenchKind::Search {
-            put("network", json!(args.network));
-            put("channels", args.channels.into());
-            put("blocks", args.blocks.into());
+            put("network", json!(config.network.kind));
+            put("channels", config.network.channels.into());
+            put("blocks", config.network.blocks.into());
             put("device", place.name.clone().into());
             if place.evaluation == Evaluation::Fused {
                 put("precision", json!(place.precision));
@@ -73,31 +78,38 @@ impl GameVisitor for Bench {
             }
         }
         if matches!(args.what, BenchKind::Network | BenchKind::Train) {
-            put("batch", args.batch.into());
+            put("batch", config.learn.batch_size.into());
         }
         put("threads", rayon::current_num_threads().into());
         let rates = match args.what {
             BenchKind::Search => ticks::<G>(&config, &place, Box::new(Uniform::default()), &args)?,
             BenchKind::Selfplay => ticks::<G>(&config, &place, evaluator::<G>(&config, &place), &args)?,
-            BenchKind::Network => network::<G>(&config, &place, args.batch, args.seconds)?,
+            BenchKind::Network => network::<G>(&config, &place, args.seconds)?,
             BenchKind::Train => train::<G>(&config, &place, args.seconds)?,
         };
         for (name, rate) in &rates {
             put(name, json!(if *rate < 100.0 { (rate * 1000.0).round() / 1000.0 } else { rate.round() }));
         }
         if args.json {
-            println!("{}", Value::Object(line));
+            say!("{}", Value::Object(line));
         } else {
             let measured = |key: &str| rates.iter().any(|(name, _)| name == key);
             let settings = line.iter().filter(|(key, _)| !measured(key)).skip(1);
             let settings = settings.map(|(key, value)| format!("{key} {}", value.to_string().trim_matches('"')));
-            println!("{}", settings.collect::<Vec<_>>().join(", "));
+            say!("{}", settings.collect::<Vec<_>>().join(", "));
             for (name, rate) in rates {
                 let number = if name.starts_with("ns_") || rate < 100.0 { format!("{rate:.2}") } else { count(rate) };
-                println!("  {:<34} {number:>10}", name.replace('_', " "));
+                say!("  {:<34} {number:>10}", name.replace('_', " "));
             }
         }
         Ok(())
+    }
+}
+
+fn kind_name(kind: NetworkKind) -> &'static str {
+    match kind {
+        NetworkKind::Resnet => "resnet",
+        NetworkKind::Mlp => "mlp",
     }
 }
 
@@ -117,6 +129,8 @@ fn ticks<G: Game>(
     args: &BenchArgs,
 ) -> Result<Rates, Error> {
     let seconds = args.seconds;
+    let trees = config.lanes.count;
+    Bound::of_searches::<G>(&config.search, trees, config.search.simulations).check()?;
     let mut world = World::new();
     let lanes = place.lanes(&config.lanes);
     insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(evaluator, config.search.clone())]);
@@ -126,8 +140,12 @@ fn ticks<G: Game>(
     world.init_resource::<StageTimes>();
     let run = |world: &mut World, time: f64| -> Result<f64, Error> {
         let start = Instant::now();
-        while start.elapsed().as_secs_f64() < time {
+        // Once at least, however short the time.
+        loop {
             run_tick(world)?;
+            if start.elapsed().as_secs_f64() >= time {
+                break;
+            }
         }
         Ok(start.elapsed().as_secs_f64())
     };
@@ -151,11 +169,14 @@ fn ticks<G: Game>(
         rates.push(("evaluations_per_second".into(), rate(1)));
     }
     // Moves and games are counted when games end: too rarely for the stretches of a slow device.
-    let per_second = |n: u64| n as f64 / spent;
-    rates.extend([
-        ("moves_per_second".into(), per_second(all.moves)),
-        ("games_per_second".into(), per_second(all.games)),
-    ]);
+    if all.games > 0 {
+        rates.extend([
+            ("moves_per_second".into(), all.moves as f64 / spent),
+            ("games_per_second".into(), all.games as f64 / spent),
+        ]);
+    } else {
+        tell!("No game ended in this time, so there is no rate of games and moves; give it more --seconds.");
+    }
     if args.what == BenchKind::Selfplay {
         let metrics = Metrics::new(0, &all, &Learned::default(), Seconds::default(), StageSeconds::default());
         rates.extend([
@@ -176,7 +197,8 @@ fn ticks<G: Game>(
     Ok(rates)
 }
 
-fn network<G: Game>(config: &Config, place: &Place, rows: usize, seconds: f64) -> Result<Rates, Error> {
+fn network<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
+    let rows = config.learn.batch_size;
     let network = Network::init::<G>(&config.network, 1, &place.device);
     let mut evaluator = place.evaluators::<G>(rows).0(&network);
     let mut batch = Batch::new::<G>(rows);

@@ -1,4 +1,4 @@
-use crate::{Error, cli::JsonArgs};
+use crate::{Error, cli::JsonArgs, say};
 use lockstep_components::{
     Game,
     games::{GameVisitor, NAMES},
@@ -8,7 +8,7 @@ use serde_json::json;
 /// `lockstep games`
 pub fn run(args: JsonArgs) -> Result<(), Error> {
     if !args.json {
-        println!("{:<14} {:<14} {:>7} {:>7} {:>8} {:>11}", "name", "title", "board", "planes", "actions", "symmetries");
+        say!("{:<14} {:<14} {:>7} {:>7} {:>8} {:>11}", "name", "title", "board", "planes", "actions", "symmetries");
     }
     NAMES.iter().try_for_each(|name| super::with_game(name, Line(args.json)))
 }
@@ -24,11 +24,11 @@ impl GameVisitor for Line {
                 "game": G::NAME, "title": G::TITLE, "height": G::HEIGHT, "width": G::WIDTH,
                 "planes": G::PLANES, "actions": G::ACTIONS, "symmetries": G::SYMMETRIES,
             });
-            println!("{line}");
+            say!("{line}");
         } else {
             let board = format!("{}x{}", G::HEIGHT, G::WIDTH);
             let (planes, actions, symmetries) = (G::PLANES, G::ACTIONS, G::SYMMETRIES);
-            println!("{:<14} {:<14} {board:>7} {planes:>7} {actions:>8} {symmetries:>11}", G::NAME, G::TITLE);
+            say!("{:<14} {:<14} {board:>7} {planes:>7} {actions:>8} {symmetries:>11}", G::NAME, G::TITLE);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ use crate::{
     analyst::{Analyst, Player},
     cli::PlayArgs,
     device,
+    memory::Bound,
 };
 use lockstep_components::{Game, Outcome, Player as Side, config::LanesConfig, games::GameVisitor};
 use lockstep_systems::Answer;
@@ -32,6 +33,7 @@ impl GameVisitor for Play {
         let Self { player, args } = self;
         let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
         let lanes = LanesConfig { count: 1, leaves_per_tree: LEAVES.min(args.simulations), ..LanesConfig::default() };
+        Bound::of_searches::<G>(&player.config.search, 1, args.simulations).check()?;
         let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
         let you = if args.second { Side::Second } else { Side::First };
         println!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);

@@ -7,13 +7,16 @@ use crate::{
     device,
     display::{Display, duration},
     folder::{Folder, write_file},
+    history::{self, Change, Resolved},
+    memory::Bound,
     metrics::{self, bytes},
-    settings,
+    say,
     stages::StageTimes,
+    tell,
     trainer::{self, Advance, Trainer},
 };
 use lockstep_components::{Config, Game, Stats, games::GameVisitor};
-use lockstep_systems::{Bounds, Learner};
+use lockstep_systems::Learner;
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -35,7 +38,10 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
         PathBuf::from("runs").join(recipe.unwrap_or(Path::new("tictactoe")))
     });
     let folder = Folder::at(&path);
-    let config = resolve(&args, &folder)?;
+    let mut overrides = args.set.clone();
+    overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
+    overrides.extend(args.seed.map(|s| format!("run.seed={s}")));
+    let resolved = history::resolve(&folder, args.config.as_deref(), &overrides)?;
     // A second signal ends the program at once; the newest checkpoint is then where it goes on.
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::Relaxed) || SAVED.load(Ordering::Relaxed) {
@@ -43,82 +49,54 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
         }
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot listen to Ctrl-C: {e}")))?;
-    let name = config.game.name.clone();
-    device::with_threads(config.run.threads, || super::with_game(&name, Train { config, folder, args }))
-}
-
-/// The configuration of a new run, or that of the run in the folder with what may change changed.
-fn resolve(args: &TrainArgs, folder: &Folder) -> Result<Config, Error> {
-    let mut overrides = args.set.clone();
-    overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
-    overrides.extend(args.seed.map(|s| format!("run.seed={s}")));
-    if !folder.is_run() {
-        return settings::load(args.config.as_deref(), &overrides);
-    }
-    let stored = settings::load(Some(&folder.config()), &[])?;
-    let config = match &args.config {
-        // The folder's own configuration is the recipe as it was, with its overrides.
-        None => settings::load(Some(&folder.config()), &overrides)?,
-        Some(file) => {
-            let recipe = settings::load(Some(file), &[])?;
-            let original = if without_run(&recipe) == without_run(&stored) { None } else { Some(file.as_path()) };
-            settings::load(Some(original.unwrap_or(&folder.config())), &overrides)?
-        }
-    };
-    let fixed: [(&str, bool); 7] = [
-        ("game.name", config.game == stored.game),
-        ("lanes.count", config.lanes.count == stored.lanes.count),
-        ("lanes.leaves_per_tree", config.lanes.leaves_per_tree == stored.lanes.leaves_per_tree),
-        ("search.simulations", config.search.simulations == stored.search.simulations),
-        ("[network]", config.network == stored.network),
-        ("run.seed", config.run.seed == stored.run.seed),
-        ("learn.optimizer", config.learn.optimizer == stored.learn.optimizer),
-    ];
-    if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
-        return Err(Error::Run {
-            path: folder.path().into(),
-            message: format!(
-                "the run in this folder has another {key}, which cannot change within a run; \
-                 choose another folder with --run to start a new one"
-            ),
-        });
-    }
-    Ok(config)
-}
-
-fn without_run(config: &Config) -> Config {
-    Config { run: Config::default().run, ..config.clone() }
+    let name = resolved.config.game.name.clone();
+    device::with_threads(resolved.config.run.threads, || super::with_game(&name, Train { resolved, folder }))
 }
 
 struct Train {
-    config: Config,
+    resolved: Resolved,
     folder: Folder,
-    args: TrainArgs,
 }
 
 impl GameVisitor for Train {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { config, folder, args } = self;
+        let Self { resolved: Resolved { config, changes, ignored }, folder } = self;
         let place = device::place_of(&config.run)?;
+        // First of all, and before anything is created or allocated.
+        let bound = Bound::of_run::<G>(&config, &place)?;
+        bound.check()?;
         folder.create()?;
         let _lock = folder.lock()?;
+        say!("Memory at most {}: {bound}.", bytes(bound.total() as usize));
         let mut run = trainer::open::<G>(&config, &place, &folder)?;
         let shown = folder.path().display();
         if run.is_finished() {
-            println!("{shown} is finished: {} generations of {}.", run.generation(), G::TITLE);
+            say!("{shown} is finished: {} generations of {}.", run.generation(), G::TITLE);
             verdict::<G>(&folder, &config)?;
-            println!(
+            say!(
                 "To start anew, name another folder with --run. To go on longer: {} --set run.generations={}",
-                command(&args, &folder),
+                command(&folder),
                 run.generation() * 2
             );
+            if !changes.is_empty() {
+                tell!("Nothing was trained, so the run keeps its settings: {}.", list(&changes));
+            }
             return Ok(());
         }
-        let bounds = Bounds::of::<G>(&config);
-        println!(
-            "{} {} in {shown}: {} lanes, {} simulations a move, on {} with {} threads, seed {}",
+        if !ignored.is_empty() {
+            let keys = ignored.iter().map(|c| format!("{} = {} (the recipe has {})", c.key, c.to, c.from));
+            let keys = keys.collect::<Vec<_>>().join(", ");
+            tell!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE.");
+        }
+        if !changes.is_empty() {
+            say!("Changed from generation {} on: {}.", run.generation() + 1, list(&changes));
+            history::record(&folder, run.generation() + 1, &changes)?;
+        }
+        say!(
+            "{} {} in {shown}: {} lanes, {} simulations a move, on {} with {} threads, seed {}. \
+             Ctrl-C saves and stops.",
             if run.generation() > 0 || run.seconds().play > 0.0 { "Going on with" } else { "Learning" },
             G::TITLE,
             config.lanes.count,
@@ -127,26 +105,17 @@ impl GameVisitor for Train {
             rayon::current_num_threads(),
             config.run.seed,
         );
-        println!(
-            "Memory at most: {} for trees, {} for lanes and batches, {} for the cache, {} for replay, {} for training, \
-             besides the network. Ctrl-C saves and stops.",
-            bytes(bounds.trees),
-            bytes(bounds.lanes),
-            bytes(bounds.cache),
-            bytes(bounds.replay),
-            bytes(run.world.resource::<Learner>().bytes())
-        );
         let mut display = Display::new(&config, run.generation());
         let trained = train(&mut run, &config, &folder, &mut display);
         display.close();
         match trained {
             Ok(true) => {}
             Ok(false) => {
-                println!(
+                say!(
                     "Stopped and saved in generation {} of {}. To go on: {}",
                     run.generation() + 1,
                     config.run.generations,
-                    command(&args, &folder)
+                    command(&folder)
                 );
                 return Ok(());
             }
@@ -159,9 +128,9 @@ impl GameVisitor for Train {
                 });
             }
         }
-        println!("Trained {} generations in {}.", run.generation(), duration(run.seconds().play + run.seconds().learn));
+        say!("Trained {} generations in {}.", run.generation(), duration(run.seconds().play + run.seconds().learn));
         verdict::<G>(&folder, &config)?;
-        println!("To play against it: lockstep play --run {shown}");
+        say!("To play against it: lockstep play --run{}", quoted(folder.path()));
         Ok(())
     }
 }
@@ -212,7 +181,7 @@ fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
             let grading = Grading { simulations, limit: Some(200), ..Grading::default() };
             let graded = grade::<G>(&player, &grading)?;
             if graded.is_empty() {
-                println!("There is no exact solver for {} here, so it was not graded.", G::TITLE);
+                say!("There is no exact solver for {} here, so it was not graded.", G::TITLE);
                 return Ok(());
             }
             write_file(&path, Graded::to_lines(&graded, &checkpoint).as_bytes())?;
@@ -223,11 +192,18 @@ fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// How to call for this run again.
-fn command(args: &TrainArgs, folder: &Folder) -> String {
-    let mut command = String::from("lockstep train");
-    if let Some(config) = &args.config {
-        command += &format!(" --config {}", config.display());
-    }
-    command + &format!(" --run {}", folder.path().display())
+fn list(changes: &[Change]) -> String {
+    changes.iter().map(Change::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How to call for this run again, for a shell. The run keeps its settings, so that its folder is all it takes.
+fn command(folder: &Folder) -> String {
+    format!("lockstep train --run{}", quoted(folder.path()))
+}
+
+/// A path behind an option, for a shell: ` DIR`, or `=-DIR` where it could be taken for an option itself.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let quoted = shlex::try_quote(&text).unwrap_or(text.clone());
+    if text.starts_with('-') { format!("={quoted}") } else { format!(" {quoted}") }
 }

@@ -6,7 +6,7 @@ pub enum Error {
     /// The network returned NaN or infinity.
     #[error(
         "the network returned {count} numbers that are not finite among {rows} evaluations; \
-         go back to an earlier checkpoint and lower learn.learning_rate or learn.gradient_clip"
+         go on from an earlier checkpoint with a lower learn.learning_rate"
     )]
     EvaluationNotFinite {
         /// How many numbers.
@@ -17,7 +17,7 @@ pub enum Error {
     /// A loss is NaN or infinity.
     #[error(
         "the loss is not finite (policy {policy}, value {value}) at step {step} of generation {generation}; \
-         go back to the last checkpoint and lower learn.learning_rate or learn.gradient_clip"
+         go on from the last checkpoint with {advice}"
     )]
     LossNotFinite {
         /// Mean policy loss of the steps that were read.
@@ -28,6 +28,21 @@ pub enum Error {
         step: u64,
         /// Generation that was being trained.
         generation: u64,
+        /// Which keys to change, and how.
+        advice: String,
+    },
+    /// The learner's state is NaN or infinity: nothing can be learned from it any more.
+    #[error(
+        "the training has diverged: '{what}' is not finite after generation {generation}, so that no checkpoint was \
+         written; go on from the last one with {advice}"
+    )]
+    Diverged {
+        /// A tensor of the network or of the optimiser.
+        what: String,
+        /// Generations that had ended.
+        generation: u64,
+        /// Which keys to change, and how.
+        advice: String,
     },
     /// The device failed.
     #[error("the device failed while {doing}: {message}")]

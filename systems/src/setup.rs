@@ -10,8 +10,8 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Caches, Config, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats, Trajectory,
-    Tree, TreeOf,
+    Cache, Caches, Config, Dataset, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats,
+    Trajectory, Tree, TreeOf,
     config::{LanesConfig, SearchConfig},
 };
 
@@ -35,10 +35,12 @@ impl Bounds {
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
         Self {
             trees: lanes * Tree::bytes(config.search.simulations, G::MAX_LEGAL),
+            // Each row of a batch has its planes, its answer twice over, its position, and a slot of the table that lets
+            // equal ones share it.
             lanes: lanes * (Trajectory::<G>::bytes() + 64)
-                + leaves * (size_of::<Leaf<G>>() + size_of::<G>() + 4 * (G::INPUT + G::ACTIONS + 2)),
+                + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
             cache: Cache::<G>::bytes(cache_bytes(&config.search)),
-            replay: Replay::<G>::bytes(config.replay.window),
+            replay: Replay::<G>::bytes(config.replay.window) + Dataset::<G>::bytes(config.replay.window),
         }
     }
 

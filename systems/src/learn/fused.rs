@@ -102,7 +102,7 @@ impl FusedGradients {
                 }
             }
         }
-        let mut write = Write { tensors: self.sum.iter_mut(), grads: GradientsParams::new() };
+        let mut write = Write { in_statistics: false, tensors: self.sum.iter_mut(), grads: GradientsParams::new() };
         network.visit(&mut write);
         (write.grads, losses.map(|x| x as f32))
     }
@@ -179,36 +179,50 @@ fn cross_entropy(logits: &mut [f32], target: &[f32], weight: f32) -> f64 {
 }
 
 /// Copies all parameters, in the order of the modules, which is that of [`Shape::parameters`]. The running statistics of
-/// batch norm, which a visitor sees as well, need no gradient.
+/// batch norm, which a visitor sees as well, are none.
 #[derive(Default)]
 struct Read {
+    in_statistics: bool,
     tensors: Vec<Vec<f32>>,
 }
 
 impl ModuleVisitor for Read {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.in_statistics = is_statistics(name);
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        if tensor.is_require_grad() {
-            self.tensors.push(numbers(tensor.inner()));
+        if !self.in_statistics {
+            self.tensors.push(numbers(param.val().inner()));
         }
     }
 }
 
 /// Registers a gradient for each parameter, in the same order.
 struct Write<'a> {
+    in_statistics: bool,
     tensors: std::slice::IterMut<'a, Vec<f32>>,
     grads: GradientsParams,
 }
 
 impl ModuleVisitor for Write<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.in_statistics = is_statistics(name);
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        if tensor.is_require_grad() {
+        if !self.in_statistics {
+            let tensor = param.val();
             let gradient = std::mem::take(self.tensors.next().expect("a gradient for each parameter"));
             let data = TensorData::new(gradient, tensor.dims());
             self.grads.register(param.id, Tensor::<D>::from_data(data, &tensor.device().inner()));
         }
     }
+}
+
+/// Whether a field of burn's batch norm is a running statistic. Its parameters are not tracked, so that cannot be asked.
+fn is_statistics(field: &str) -> bool {
+    field.starts_with("running_")
 }
 
 #[cfg(test)]

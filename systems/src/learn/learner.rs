@@ -1,11 +1,11 @@
 //! The network in training, its optimiser, and how far the generation has come.
 
 use super::fused::FusedGradients;
-use crate::{Error, Network};
+use crate::{Error, Network, network::NamedTensor};
 use bevy_ecs::prelude::*;
 use burn::{
     optim::{AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
-    tensor::{Bytes, Device, Tensor, Transaction},
+    tensor::{Bytes, Device, Tensor, TensorData, Transaction},
 };
 use lockstep_components::{
     Game, LaneRng,
@@ -90,6 +90,7 @@ impl Learner {
     /// differentiation. The network must lie in memory, on burn's CPU back end.
     #[must_use]
     pub fn with_fused_gradients<G: Game>(mut self, config: &NetworkConfig, level: Level) -> Self {
+        self.network = self.network.untracked();
         self.fused = Some(FusedGradients::new::<G>(config, &self.network, level));
         self
     }
@@ -132,15 +133,41 @@ impl Learner {
         self.config.learning_rate * self.config.schedule.factor(along, self.generations)
     }
 
-    /// What a checkpoint keeps: the state and the optimiser's record. The weights are [`Network::tensors`].
+    /// What a checkpoint keeps: the weights with the running statistics, the state, and the optimiser's record.
     ///
     /// # Errors
-    /// When a loss that was still on the device is not finite, or the device fails.
-    pub fn save(&mut self) -> Result<(LearnerState, Vec<u8>), Error> {
+    /// When a number of these, or a loss that was still on the device, is not finite, or the device fails.
+    pub fn save(&mut self) -> Result<(Vec<NamedTensor>, LearnerState, Vec<u8>), Error> {
         self.read_losses()?;
+        let tensors = self.network.tensors();
+        if let Some(bad) = tensors.iter().find(|tensor| tensor.data.iter().any(|x| !x.is_finite())) {
+            return Err(self.diverged(&bad.name));
+        }
         let record = self.optimizer.into_bytes();
         let bytes = record.map_err(|e| Error::Snapshot(format!("the optimiser could not be recorded: {e:?}")))?;
-        Ok((self.state.clone(), bytes.to_vec()))
+        if let Some(bad) = not_finite(bytes.clone())? {
+            return Err(self.diverged(&format!("optimiser: {bad}")));
+        }
+        Ok((tensors, self.state.clone(), bytes.to_vec()))
+    }
+
+    /// That this is not finite any more.
+    pub fn diverged(&self, what: &str) -> Error {
+        Error::Diverged { what: what.into(), generation: self.state.generation, advice: self.advice() }
+    }
+
+    /// What to change when the numbers grow beyond all bounds.
+    fn advice(&self) -> String {
+        let LearnConfig { learning_rate, gradient_clip, .. } = self.config;
+        match gradient_clip {
+            0.0 => format!(
+                "a lower learn.learning_rate (it is {learning_rate}), and with learn.gradient_clip = 5 \
+                 (it is 0, which does not clip)"
+            ),
+            clip => {
+                format!("a lower learn.learning_rate (it is {learning_rate}) or learn.gradient_clip (it is {clip})")
+            }
+        }
     }
 
     /// Takes up where [`Learner::save`] left off. The network must have its weights already.
@@ -149,6 +176,9 @@ impl Learner {
     /// When the optimiser's record is damaged.
     pub fn restore(&mut self, state: LearnerState, optimizer_record: Vec<u8>) -> Result<(), Error> {
         let bytes = Bytes::from_bytes_vec(optimizer_record);
+        if let Some(bad) = not_finite(bytes.clone())? {
+            return Err(Error::Snapshot(format!("its optimiser is damaged: '{bad}' is not finite")));
+        }
         let loaded = optimizer(&self.config).from_bytes(bytes);
         self.optimizer = loaded.map_err(|e| Error::Snapshot(format!("its optimiser is damaged: {e:?}")))?;
         self.state = state;
@@ -174,6 +204,7 @@ impl Learner {
                 value: (value / steps as f64) as f32,
                 step: self.state.progress.0,
                 generation: self.state.generation + 1,
+                advice: self.advice(),
             });
         }
         self.state.sums.policy += policy;
@@ -191,6 +222,19 @@ impl Learner {
         self.state.progress = (0, 0);
         self.state.generation += 1;
     }
+}
+
+/// The first tensor of an optimiser's record with a number that is not finite. A second moment that has overflowed stops
+/// its weights for good and shows nowhere else.
+fn not_finite(record: Bytes) -> Result<Option<String>, Error> {
+    let damaged = |e| Error::Snapshot(format!("its optimiser is damaged: {e:?}"));
+    for tensor in burn_pack::Reader::from_bytes(record).and_then(burn_pack::Reader::into_tensors).map_err(damaged)? {
+        let (name, dtype, shape, _, bytes) = tensor.into_parts().map_err(damaged)?;
+        if dtype.is_float() && TensorData::from_bytes(bytes, shape, dtype).iter::<f32>().any(|x| !x.is_finite()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn optimizer(config: &LearnConfig) -> ModuleOptimizer {

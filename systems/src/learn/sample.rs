@@ -41,7 +41,7 @@ pub fn sample<G: Game>(
     mut commands: Commands,
     replay: Res<Replay<G>>,
     sampling: Res<Sampling>,
-    dataset: Option<Res<Dataset<G>>>,
+    dataset: Option<ResMut<Dataset<G>>>,
     mut learner: ResMut<Learner>,
     mut batch: ResMut<TrainingBatch>,
     mut failure: ResMut<Failure>,
@@ -58,8 +58,13 @@ pub fn sample<G: Game>(
         learner.state.progress = (0, learner.config.steps.count(added, learner.config.batch_size));
     }
     // A resumed run is in the middle of a generation without its dataset; the replay buffer is the same as then.
-    match dataset.filter(|_| !first) {
-        Some(dataset) => fill(&mut batch, &dataset, learner),
+    match dataset {
+        Some(mut dataset) => {
+            if first {
+                dataset.rebuild(&replay, &sampling.0);
+            }
+            fill(&mut batch, &dataset, learner);
+        }
         None => {
             let dataset = Dataset::new(&replay, &sampling.0);
             fill(&mut batch, &dataset, learner);

@@ -54,6 +54,20 @@ impl Network {
         self.map(&mut Import { path: vec![], next_id: 0, source: Source::Random(rng) })
     }
 
+    /// This network with parameters that automatic differentiation does not track, for gradients that come from
+    /// elsewhere. Burn registers each tracked parameter of each step in a graph that only `backward` sweeps, so that
+    /// a run without it would take more memory with every step.
+    pub(crate) fn untracked(self) -> Self {
+        struct Untrack;
+        impl ModuleMapper for Untrack {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let (id, tensor, mapper) = param.consume();
+                Param::from_mapped_value(id, tensor.set_require_grad(false), mapper)
+            }
+        }
+        self.map(&mut Untrack)
+    }
+
     /// The frozen network: batch norm folded into the convolutions.
     pub fn frozen<G: Game>(&self) -> Weights {
         let network = self.valid();
@@ -167,9 +181,9 @@ impl ModuleMapper for Import {
                 }
             },
         };
-        let device = tensor.device();
+        let (device, tracked) = (tensor.device(), tensor.is_require_grad());
         let mut tensor = Tensor::from_data(TensorData::new(data, shape), &device);
-        if device.is_autodiff() {
+        if tracked {
             tensor = tensor.require_grad();
         }
         self.next_id += 1;

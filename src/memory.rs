@@ -1,0 +1,185 @@
+//! How much memory a command takes at most: computed before anything large is allocated, and refused when the machine has
+//! less.
+
+use crate::{
+    Error,
+    device::{self, Place},
+    metrics::bytes,
+};
+use lockstep_components::{
+    Cache, Config, Game, Replay, Tree,
+    config::{NetworkConfig, NetworkKind, OptimizerKind, SearchConfig},
+};
+use lockstep_systems::Bounds;
+use std::fs;
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Bytes at most, by part.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    parts: Vec<Part>,
+    /// Besides, while a checkpoint is written or read.
+    saving: u64,
+}
+
+/// What some of the memory is for.
+#[derive(Clone, Debug)]
+struct Part {
+    name: &'static str,
+    bytes: u64,
+    /// The keys that it depends on.
+    keys: &'static str,
+}
+
+/// What the allocator keeps without using it, and the stacks of threads.
+const SLACK: u64 = 8_000_000;
+
+impl Bound {
+    /// Of a whole run. A learner and an evaluator are made once for it, because only they know what they take, after a
+    /// look at the size of the network.
+    ///
+    /// # Errors
+    /// When the network alone does not fit.
+    pub fn of_run<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
+        let process = resident();
+        let parameters = 4 * parameters::<G>(&config.network);
+        let moments = if config.learn.optimizer == OptimizerKind::AdamW { 2 } else { 1 };
+        // Parameters as the optimiser holds them, as the kernels read them, their gradients three times on the way, and
+        // the moments, of which a step makes new ones.
+        let network = Part {
+            name: "the network",
+            bytes: parameters * (5 + 2 * moments),
+            keys: "network.channels, network.blocks",
+        };
+        let at_least = Self { parts: vec![network.clone()], saving: 0 };
+        at_least.check()?;
+        let learner = place.learner::<G>(config);
+        let evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&learner.network);
+        let measured = resident().saturating_sub(process);
+        let kernels = learner.bytes() as u64;
+        drop((evaluator, learner));
+        let rows = config.learn.batch_size as u64;
+        let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
+        let bounds = Bounds::of::<G>(config);
+        let records = config.run.recorded_games as u64 * (2 * G::MAX_PLIES as u64 + 48);
+        let seen = 18 * (config.run.games + u64::from(config.lanes.count));
+        let ring = Replay::<G>::bytes(config.replay.window) as u64;
+        let parts = vec![
+            Part { name: "the program", bytes: process + SLACK, keys: "run.threads" },
+            Part { bytes: network.bytes + measured, ..network },
+            Part { name: "training", bytes: kernels + batch, keys: "learn.batch_size; raise learn.accumulation" },
+            Part { name: "trees", bytes: bounds.trees as u64, keys: "search.simulations, lanes.count" },
+            Part { name: "lanes and batches", bytes: bounds.lanes as u64, keys: "lanes.count, lanes.leaves_per_tree" },
+            Part { name: "the cache", bytes: bounds.cache as u64, keys: "search.cache_mb" },
+            Part { name: "replay", bytes: bounds.replay as u64, keys: "replay.window" },
+            Part { name: "games of a generation", bytes: records + seen, keys: "run.recorded_games, run.games" },
+        ];
+        // Copies of what is saved, and as much again for its compressed form, which is smaller.
+        let state = bounds.trees as u64 + bounds.lanes as u64 + 2 * bounds.cache as u64 + ring;
+        let saving = 2 * state + parameters * (4 + 3 * moments);
+        Ok(Self { parts, saving })
+    }
+
+    /// Of searches alone: so many trees at once, beside an evaluator and a cache.
+    pub fn of_searches<G: Game>(search: &SearchConfig, trees: u32, simulations: u32) -> Self {
+        let cache = Cache::<G>::bytes(search.cache_mb as usize * 1_000_000) as u64;
+        let bytes = u64::from(trees) * Tree::bytes(simulations, G::MAX_LEGAL) as u64;
+        let parts = vec![
+            Part { name: "the program", bytes: resident() + SLACK, keys: "the number of threads" },
+            Part { name: "trees", bytes, keys: "the number of simulations and of lanes" },
+            Part { name: "the cache", bytes: cache, keys: "search.cache_mb" },
+        ];
+        Self { parts, saving: 0 }
+    }
+
+    /// All parts together, but for [`Bound::saving`].
+    pub fn total(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// Bytes that are needed besides while a checkpoint is written or read.
+    pub fn saving(&self) -> u64 {
+        self.saving
+    }
+
+    /// Whether the machine has so much.
+    ///
+    /// # Errors
+    /// When it has not. The message names the largest part and the keys to lower.
+    pub fn check(&self) -> Result<(), Error> {
+        let (limit, of) = limit();
+        let needed = self.total() + self.saving;
+        if needed <= limit {
+            return Ok(());
+        }
+        let largest = self.parts.iter().max_by_key(|part| part.bytes).expect("a bound has parts");
+        Err(Error::Usage(format!(
+            "this needs up to {} of memory ({self}), and {of} has {}; lower {}",
+            bytes(needed as usize),
+            bytes(limit as usize),
+            largest.keys,
+        )))
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let part = |part: &Part| format!("{} for {}", bytes(part.bytes as usize), part.name);
+        f.write_str(&self.parts.iter().map(part).collect::<Vec<_>>().join(", "))?;
+        if self.saving > 0 {
+            write!(f, "; and {} while a checkpoint is written or read", bytes(self.saving as usize))?;
+        }
+        Ok(())
+    }
+}
+
+/// As many trees as take half of the machine's memory, one at least and `most` at most.
+pub fn trees_that_fit<G: Game>(simulations: u32, most: u32) -> u32 {
+    let fit = limit().0 / 2 / Tree::bytes(simulations, G::MAX_LEGAL) as u64;
+    (fit.min(u64::from(most)) as u32).max(1)
+}
+
+/// Numbers in a network with this configuration, about.
+fn parameters<G: Game>(network: &NetworkConfig) -> u64 {
+    let [channels, blocks, head] = [network.channels, network.blocks, network.head_channels].map(|n| n as u64);
+    let [input, planes, cells, actions] = [G::INPUT, G::PLANES, G::HEIGHT * G::WIDTH, G::ACTIONS].map(|n| n as u64);
+    let (body, features) = match network.kind {
+        NetworkKind::Resnet => {
+            let norms = (2 * blocks + 1) * 4 * channels;
+            (9 * channels * (planes + 2 * blocks * channels) + norms + 2 * head * (channels + 4), head * cells)
+        }
+        NetworkKind::Mlp => (channels * (input + blocks.saturating_sub(1) * channels + blocks), channels),
+    };
+    body + features * (actions + channels) + actions + 5 * channels
+}
+
+/// The memory of the machine, or what this process may have of it, and which of these it is.
+fn limit() -> (u64, &'static str) {
+    let mut system = System::new();
+    system.refresh_memory();
+    let machine = (system.total_memory(), "this machine");
+    let group = system.cgroup_limits().map(|limits| (limits.total_memory, "this process's control group"));
+    let all = [Some(machine), group, address_space().map(|bytes| (bytes, "this process (ulimit -v)"))];
+    all.into_iter().flatten().filter(|(bytes, _)| *bytes > 0).min_by_key(|(bytes, _)| *bytes).unwrap_or((u64::MAX, ""))
+}
+
+/// What the limit on addresses leaves, where there is one: it counts memory that is reserved and not used as well.
+fn address_space() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
+    let most: u64 = line.split_whitespace().nth(3)?.parse().ok()?;
+    let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().next()?.parse().ok()?;
+    Some(most.saturating_sub(pages * 4096) + resident())
+}
+
+/// Bytes of this process that are in memory now; 0 where the system does not tell.
+pub fn resident() -> u64 {
+    let Ok(pid) = sysinfo::get_current_pid() else { return 0 };
+    let mut system = System::new();
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[pid]),
+        false,
+        ProcessRefreshKind::nothing().with_memory(),
+    );
+    system.process(pid).map_or(0, |process| process.memory())
+}
