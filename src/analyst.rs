@@ -76,12 +76,15 @@ impl Player {
         let newest = checkpoint::newest(&folder)?.ok_or_else(|| {
             none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
         })?;
-        let checkpoint = generation.map_or(newest, |g| folder.checkpoints().join(g.to_string()));
-        if !checkpoint.is_dir() {
+        let checkpoint = match generation {
+            None => Some(newest),
+            Some(generation) => checkpoint::of_generation(&folder, generation)?,
+        };
+        let Some(checkpoint) = checkpoint.filter(|path| path.is_dir()) else {
             let kept = checkpoint::generations(&folder).map_err(Error::io("read", &folder.checkpoints()))?;
             let kept = kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             return Err(none(&format!("there is no checkpoint of that generation; there are those of {kept}")));
-        }
+        };
         Ok(Self { config, checkpoint })
     }
 

@@ -17,7 +17,7 @@ use lockstep_systems::{
     snapshot::{Snapshot, check_replay},
     tick_schedule,
 };
-use std::{marker::PhantomData, time::Instant};
+use std::{io::Write, marker::PhantomData, time::Instant};
 
 /// A world with the lanes and the learner of a run, advanced one tick or one optimiser step at a time.
 ///
@@ -166,25 +166,38 @@ impl<G: Game> Trainer<G> {
     pub fn save(&mut self, folder: &Folder) -> Result<(), Error> {
         let keep = self.config.run.checkpoints;
         self.checkpoint()?.write(folder, keep)?;
-        Ok(())
+        folder.mark_saved()
     }
 }
 
-/// Starts a run in a folder, or takes up the one that is there.
+/// Starts a run in a folder, or takes up the one that is there. What is wrong with its metrics goes to the standard
+/// error. Nothing is written for a run that is finished. Only for the holder of the folder's lock.
 ///
 /// # Errors
-/// When the folder cannot be used, or its newest checkpoint does not fit.
+/// When the folder cannot be used, its newest checkpoint does not fit, or the checkpoints that it had are gone.
 pub fn open<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Trainer<G>, Error> {
     folder.create()?;
+    checkpoint::mend(folder)?;
     let run = match checkpoint::newest(folder)? {
-        None => Trainer::new(config, place),
+        None => {
+            metrics::check_new(folder, config)?;
+            Trainer::new(config, place)
+        }
         Some(path) => Trainer::resume(config, place, Checkpoint::read(&path)?).map_err(|e| match e {
             Error::Systems(e) => Error::Checkpoint { path, message: e.to_string() },
             e => e,
         })?,
     };
-    write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
-    metrics::truncate(&folder.metrics(), run.generation())?;
+    let notices = if run.is_finished() && folder.is_run() {
+        metrics::check(&folder.metrics(), run.generation())?
+    } else {
+        write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
+        metrics::truncate(&folder.metrics(), run.generation())?
+    };
+    for notice in notices {
+        // Whether anyone can read it is no reason to end a run.
+        let _ = writeln!(std::io::stderr(), "{notice}");
+    }
     Ok(run)
 }
 
