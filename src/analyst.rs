@@ -72,16 +72,23 @@ impl Player {
                  or make one with `lockstep train`",
             ));
         }
-        let config = settings::load(Some(&folder.config()), &[])?;
+        let mut config = settings::load(Some(&folder.config()), &[])?;
         let newest = checkpoint::newest(&folder)?.ok_or_else(|| {
             none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
         })?;
-        let checkpoint = generation.map_or(newest, |g| folder.checkpoints().join(g.to_string()));
-        if !checkpoint.is_dir() {
+        let checkpoint = match generation {
+            None => Some(newest),
+            Some(generation) => checkpoint::of_generation(&folder, generation)?,
+        };
+        let Some(checkpoint) = checkpoint.filter(|path| path.is_dir()) else {
             let kept = checkpoint::generations(&folder).map_err(Error::io("read", &folder.checkpoints()))?;
             let kept = kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             return Err(none(&format!("there is no checkpoint of that generation; there are those of {kept}")));
-        }
+        };
+        // What the weights belong to is what they were made with, whatever the file in the run folder says by now.
+        let made_with = checkpoint::read_config(&checkpoint)?;
+        config.game = made_with.game;
+        config.network = made_with.network;
         Ok(Self { config, checkpoint })
     }
 

@@ -17,6 +17,7 @@ use lockstep_systems::{learn::LearnerState, network::NamedTensor, snapshot::Snap
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     hash::Hasher,
     io::Write,
@@ -120,7 +121,7 @@ impl<G: Game> Checkpoint<G> {
                 file.sync_all()?;
             }
             sync_dir(&partial)?;
-            // A folder cannot replace another in one step. If the program ends between these two, `newest` puts the
+            // A folder cannot replace another in one step. If the program ends between these two, `mend` puts the
             // old one back.
             if place.exists() {
                 fs::rename(&place, &replaced)?;
@@ -184,28 +185,37 @@ impl<G: Game> Checkpoint<G> {
     }
 }
 
-/// The folder of the newest checkpoint, if there is one. Mends what a killed program has left behind.
+/// The folder of the newest checkpoint, if there is one. Nothing is written: whoever only reads may call this while
+/// another process trains.
 ///
 /// # Errors
 /// When the folder cannot be read.
 pub fn newest(folder: &Folder) -> Result<Option<PathBuf>, Error> {
+    Ok(found_or_none(folder)?.pop_last().map(|(_, path)| path))
+}
+
+/// The folder of the checkpoint of a generation, if there is one. Nothing is written.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn of_generation(folder: &Folder, generation: u64) -> Result<Option<PathBuf>, Error> {
+    Ok(found_or_none(folder)?.remove(&generation))
+}
+
+/// Puts checkpoints back that a killed program has left under another name. Only for the holder of the folder's lock:
+/// a process that is writing a checkpoint passes through the same state.
+///
+/// # Errors
+/// When the folder cannot be read, or a checkpoint cannot be renamed.
+pub fn mend(folder: &Folder) -> Result<(), Error> {
     let all = folder.checkpoints();
-    let find = || -> std::io::Result<Option<PathBuf>> {
-        for entry in fs::read_dir(&all)? {
-            let entry = entry?;
-            if let Some(generation) = entry.file_name().to_str().and_then(|n| n.strip_prefix(".replaced-")) {
-                let place = all.join(generation);
-                if !place.exists() {
-                    fs::rename(entry.path(), place)?;
-                }
-            }
+    for (generation, path) in found_or_none(folder)? {
+        let place = all.join(generation.to_string());
+        if path != place {
+            fs::rename(&path, &place).and_then(|()| sync_dir(&all)).map_err(Error::io("put back", &path))?;
         }
-        Ok(generations(folder)?.last().map(|g| all.join(g.to_string())))
-    };
-    match find() {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        found => found.map_err(Error::io("read", &all)),
     }
+    Ok(())
 }
 
 /// Generations that have a checkpoint, in ascending order.
@@ -213,11 +223,36 @@ pub fn newest(folder: &Folder) -> Result<Option<PathBuf>, Error> {
 /// # Errors
 /// When the folder cannot be read.
 pub fn generations(folder: &Folder) -> std::io::Result<Vec<u64>> {
-    let mut found = vec![];
-    for entry in fs::read_dir(folder.checkpoints())? {
-        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    Ok(found(folder)?.into_keys().collect())
+}
+
+fn found_or_none(folder: &Folder) -> Result<BTreeMap<u64, PathBuf>, Error> {
+    match found(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        found => found.map_err(Error::io("read", &folder.checkpoints())),
     }
-    found.sort_unstable();
+}
+
+/// All checkpoints by generation, where they lie: one that was about to be replaced when the program was killed still
+/// has the name that it was moved to. Where both names exist, the new one is whole.
+fn found(folder: &Folder) -> std::io::Result<BTreeMap<u64, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder.checkpoints())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let moved = name.strip_prefix(".replaced-");
+        let Ok(generation) = moved.unwrap_or(name).parse::<u64>() else { continue };
+        // `+5` and `05` are numbers too, and no names that a checkpoint has.
+        if generation.to_string() != moved.unwrap_or(name) {
+            continue;
+        }
+        if moved.is_none() {
+            found.insert(generation, entry.path());
+        } else {
+            found.entry(generation).or_insert_with(|| entry.path());
+        }
+    }
     Ok(found)
 }
 

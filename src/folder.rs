@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `games/` and `verdict.json`.
+/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `games/` and `verdict.jsonl`.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
@@ -20,8 +20,12 @@ impl Folder {
     /// Creates it where it is missing, and checks that it can be written to.
     ///
     /// # Errors
-    /// When it cannot.
+    /// When it cannot, or when the checkpoints of a run that has metrics are gone.
     pub fn create(&self) -> Result<(), Error> {
+        // The folder of the checkpoints is made before the configuration is written: a run has had it.
+        if self.is_run() && !self.checkpoints().exists() && fs::metadata(self.metrics()).is_ok_and(|m| m.len() > 0) {
+            return Err(self.checkpoints_are_gone());
+        }
         for dir in [self.0.clone(), self.checkpoints(), self.games()] {
             fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         }
@@ -63,6 +67,36 @@ impl Folder {
         self.0.join("games")
     }
 
+    /// Exists once a checkpoint was written: that there is none any more is then a loss and not a beginning.
+    fn saved(&self) -> PathBuf {
+        self.0.join(".saved")
+    }
+
+    /// Notes that a checkpoint was written.
+    ///
+    /// # Errors
+    /// When the note cannot be written.
+    pub fn mark_saved(&self) -> Result<(), Error> {
+        if self.saved().exists() { Ok(()) } else { write_file(&self.saved(), b"") }
+    }
+
+    /// Whether a checkpoint was ever written here, as far as it was noted.
+    pub fn was_saved(&self) -> bool {
+        self.saved().exists()
+    }
+
+    /// The error of a run whose checkpoints have been lost.
+    pub(crate) fn checkpoints_are_gone(&self) -> Error {
+        Error::Run {
+            path: self.0.clone(),
+            message: format!(
+                "this run has saved checkpoints, and {} has none; put them back from a copy, choose another folder \
+                 with --run, or, to train from the beginning here, remove metrics.jsonl, verdict.jsonl and .saved",
+                self.checkpoints().display()
+            ),
+        }
+    }
+
     /// Whether a run was started here.
     pub fn is_run(&self) -> bool {
         self.config().is_file()
@@ -74,7 +108,9 @@ impl Folder {
     /// When another process holds it.
     pub fn lock(&self) -> Result<File, Error> {
         let path = self.0.join(".lock");
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        // Opened and not truncated: taking the lock leaves the folder as it is.
+        let open = fs::OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+        let file = open.map_err(Error::io("create", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => Err(Error::Run {

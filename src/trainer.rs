@@ -8,6 +8,7 @@ use crate::{
     memory,
     metrics::{self, Learned, Metrics},
     stages::{StageTimes, time_stages},
+    tell,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Dataset, Game, GameRecord, Replay, Stats};
@@ -182,28 +183,38 @@ impl<G: Game> Trainer<G> {
     pub fn save(&mut self, folder: &Folder) -> Result<(), Error> {
         let keep = self.config.run.checkpoints;
         self.checkpoint()?.write(folder, keep)?;
-        Ok(())
+        folder.mark_saved()
     }
 }
 
-/// Starts a run in a folder, or takes up the one that is there.
+/// Starts a run in a folder, or takes up the one that is there. What is wrong with its metrics goes to the standard
+/// error. Nothing is written for a run that is finished. Only for the holder of the folder's lock.
 ///
 /// # Errors
-/// When the folder cannot be used, or its newest checkpoint does not fit.
+/// When the folder cannot be used, its newest checkpoint does not fit, or the checkpoints that it had are gone.
 pub fn open<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Trainer<G>, Error> {
     folder.create()?;
+    checkpoint::mend(folder)?;
     let run = match checkpoint::newest(folder)? {
-        None => Trainer::new(config, place),
+        None => {
+            metrics::check_new(folder, config)?;
+            Trainer::new(config, place)
+        }
         Some(path) => Trainer::resume(config, place, Checkpoint::read(&path)?).map_err(|e| match e {
             Error::Systems(e) => Error::Checkpoint { path, message: e.to_string() },
             e => e,
         })?,
     };
-    // What a finished run was made with stays, whatever it is looked at with.
-    if !run.is_finished() {
+    // What a finished run was made with stays, and so does all else, whatever it is looked at with.
+    let notices = if run.is_finished() && folder.is_run() {
+        metrics::check(&folder.metrics(), run.generation())?
+    } else {
         write_file(&folder.config(), crate::settings::to_text(config).as_bytes())?;
+        metrics::truncate(&folder.metrics(), run.generation())?
+    };
+    for notice in notices {
+        tell!("{notice}");
     }
-    metrics::truncate(&folder.metrics(), run.generation())?;
     Ok(run)
 }
 

@@ -6,6 +6,7 @@ mod devices;
 mod experiments;
 mod golden;
 mod learning;
+mod metrics;
 mod networks;
 mod promises;
 mod readme;

@@ -86,6 +86,10 @@ fn a_kill_between_two_renames_loses_nothing() {
     let name = newest.file_name().unwrap().to_str().unwrap().to_string();
     fs::rename(&newest, all.join(format!(".replaced-{name}"))).unwrap();
     fs::create_dir(all.join(".partial")).unwrap();
+    // It is found where it lies, and put back by the run that goes on.
+    let found = lockstep::checkpoint::newest(&Folder::at(dir.path())).unwrap();
+    assert_eq!(found, Some(all.join(format!(".replaced-{name}"))));
+    lockstep::checkpoint::mend(&Folder::at(dir.path())).unwrap();
     assert_eq!(lockstep::checkpoint::newest(&Folder::at(dir.path())).unwrap(), Some(newest));
     assert!(run(&config, dir.path(), usize::MAX, false).is_some());
 }

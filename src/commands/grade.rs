@@ -1,9 +1,12 @@
 use crate::{
     Error, accuracy,
     analyst::{Analyst, Player},
+    checkpoint,
     cli::{GradeArgs, Untrained},
     device, display,
+    memory::{self, Bound},
     oracle::{self, Set},
+    say,
 };
 use lockstep_components::{
     Action, Game, Outcome, Player as Side,
@@ -11,8 +14,13 @@ use lockstep_components::{
     games::{GameVisitor, TicTacToe},
 };
 use lockstep_systems::{Evaluator, Rollouts, Uniform};
+use rustc_hash::FxHasher;
 use serde_json::{Value, json};
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    path::PathBuf,
+};
 
 /// How to grade.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +35,77 @@ pub struct Grading {
     pub leaves: u32,
     /// At most so many positions of each set of more than 4,520.
     pub limit: Option<usize>,
+}
+
+/// All that a grade depends on. Two that are equal have the same grade; hashes are in hexadecimal digits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Basis {
+    /// The folder of the checkpoint.
+    pub checkpoint: String,
+    /// Simulations for each move.
+    pub simulations: u32,
+    /// Hash of the names, shapes and numbers of the network's tensors.
+    pub weights: String,
+    /// Hash of the settings of the network and of the search.
+    pub settings: String,
+    /// Hash of the positions and their scores, as many as are graded.
+    pub positions: String,
+    /// Where and with what numbers positions are evaluated.
+    pub place: String,
+    /// The program's version.
+    pub version: String,
+}
+
+impl Basis {
+    /// What the grade of this player depends on.
+    ///
+    /// # Errors
+    /// When the positions, the weights or the place cannot be used.
+    pub fn of<G: Game>(player: &Player, grading: &Grading) -> Result<Self, Error> {
+        let mut weights = FxHasher::default();
+        let mut tensors = checkpoint::read_weights(&player.checkpoint)?;
+        // They come in any order.
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        for tensor in tensors {
+            (&tensor.name, &tensor.shape).hash(&mut weights);
+            tensor.data.iter().for_each(|x| weights.write_u32(x.to_bits()));
+        }
+        let search = search_of(player, grading);
+        let settings = json!([player.config.network, search, grading.leaves.max(1), format!("{:?}", grading.instead)]);
+        let mut positions = FxHasher::default();
+        G::NAME.hash(&mut positions);
+        for set in sets_of::<G>(grading)? {
+            set.name.hash(&mut positions);
+            set.positions.iter().for_each(|p| (p.position, &p.scores).hash(&mut positions));
+        }
+        let place = player.place()?;
+        let hex = |hasher: FxHasher| format!("{:016x}", hasher.finish());
+        Ok(Self {
+            checkpoint: player.checkpoint.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            simulations: grading.simulations,
+            weights: hex(weights),
+            settings: {
+                let mut hasher = FxHasher::default();
+                settings.to_string().hash(&mut hasher);
+                hex(hasher)
+            },
+            positions: hex(positions),
+            place: format!("{}, {:?}, {:?}, {}", place.name, place.evaluation, place.precision, place.level.name()),
+            version: env!("CARGO_PKG_VERSION").into(),
+        })
+    }
+
+    /// The parts that a line does not have already.
+    fn named(&self) -> [(&'static str, &str); 6] {
+        [
+            ("checkpoint", &self.checkpoint),
+            ("weights", &self.weights),
+            ("settings", &self.settings),
+            ("graded_positions", &self.positions),
+            ("place", &self.place),
+            ("version", &self.version),
+        ]
+    }
 }
 
 /// How often a player erred.
@@ -81,25 +160,32 @@ impl Graded {
         })
     }
 
-    /// One JSON object a line, each with the checkpoint that was graded.
-    pub fn to_lines(graded: &[Self], checkpoint: &str) -> String {
-        let line = |g: &Self| {
+    /// One JSON object a line, each with what was graded and how, and with its number of how many.
+    pub fn to_lines(graded: &[Self], basis: &Basis) -> String {
+        let line = |(index, g): (usize, &Self)| {
             let mut value = g.json();
-            value["checkpoint"] = checkpoint.into();
+            for (key, part) in basis.named() {
+                value[key] = part.into();
+            }
+            value["line"] = (index + 1).into();
+            value["lines"] = graded.len().into();
             value.to_string() + "\n"
         };
-        graded.iter().map(line).collect()
+        graded.iter().enumerate().map(line).collect()
     }
 
-    /// Reads them back, if they are of this checkpoint and as many simulations.
-    pub fn from_lines(text: &str, checkpoint: &str, simulations: u32) -> Option<Vec<Self>> {
-        let read = |line: &str| {
+    /// Reads them back, if they are all there and rest on the same.
+    pub fn from_lines(text: &str, basis: &Basis) -> Option<Vec<Self>> {
+        let count = text.lines().count();
+        let read = |(index, line): (usize, &str)| {
             let value: Value = serde_json::from_str(line).ok()?;
-            let fits = value.get("checkpoint")?.as_str()? == checkpoint
-                && value.get("simulations")?.as_u64()? == u64::from(simulations);
+            let fits = basis.named().into_iter().all(|(key, part)| value[key] == part)
+                && value["simulations"] == basis.simulations
+                && value["line"] == index + 1
+                && value["lines"] == count;
             fits.then(|| Self::of_json(&value)).flatten()
         };
-        let graded = text.lines().map(read).collect::<Option<Vec<_>>>()?;
+        let graded = text.lines().enumerate().map(read).collect::<Option<Vec<_>>>()?;
         (!graded.is_empty()).then_some(graded)
     }
 
@@ -112,22 +198,22 @@ impl Graded {
     pub fn print_table(graded: &[Self]) {
         let (Self::Set { simulations, .. } | Self::LinesOfPlay { simulations, .. }) = &graded[0];
         match simulations {
-            0 => println!("Graded by an exact solver, the network alone:"),
-            n => println!("Graded by an exact solver, {n} simulations a move:"),
+            0 => say!("Graded by an exact solver, the network alone:"),
+            n => say!("Graded by an exact solver, {n} simulations a move:"),
         }
         for line in graded {
             match line {
                 Self::Set { set, positions, mistakes, .. } => {
                     let rate = 100.0 * *mistakes as f64 / *positions as f64;
-                    println!("  {set:<16} {positions:>6} positions {mistakes:>6} mistakes {rate:>7.2} %");
+                    say!("  {set:<16} {positions:>6} positions {mistakes:>6} mistakes {rate:>7.2} %");
                 }
                 Self::LinesOfPlay { games, lost, .. } => {
-                    println!("  {:<16} {games:>6} games     {lost:>6} lost", "lines_of_play");
+                    say!("  {:<16} {games:>6} games     {lost:>6} lost", "lines_of_play");
                 }
             }
         }
         if graded.iter().any(|g| matches!(g, Self::LinesOfPlay { .. })) && graded.iter().all(Self::is_perfect) {
-            println!("Perfect: no mistake in any position, and no line of play that beats it.");
+            say!("Perfect: no mistake in any position, and no line of play that beats it.");
         }
     }
 }
@@ -161,7 +247,7 @@ impl GameVisitor for Grade {
                 return Err(nothing());
             }
             if args.json {
-                lines.iter().for_each(|line| println!("{}", json!(line)));
+                lines.iter().for_each(|line| say!("{}", json!(line)));
             } else {
                 accuracy::print_table(&lines);
             }
@@ -178,7 +264,7 @@ impl GameVisitor for Grade {
             return Err(nothing());
         }
         if args.json {
-            graded.iter().for_each(|g| println!("{}", g.json()));
+            graded.iter().for_each(|g| say!("{}", g.json()));
         } else {
             Graded::print_table(&graded);
         }
@@ -191,18 +277,16 @@ impl GameVisitor for Grade {
 /// # Errors
 /// When the positions or the checkpoint cannot be used.
 pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
-    let mut sets: Vec<Set<G>> = match &grading.positions {
-        Some(path) => oracle::read_file(path)?,
-        None => oracle::built_in(),
-    };
+    let sets = sets_of::<G>(grading)?;
     if sets.is_empty() {
         return Ok(vec![]);
     }
-    if let Some(limit) = grading.limit.filter(|_| sets.len() > 1) {
-        sets.iter_mut().for_each(|set| set.positions.truncate(limit));
-    }
     let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position)).collect();
-    let count = positions.len().min(1024) as u32;
+    // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
+    let simulations = grading.simulations.max(1);
+    let count = memory::trees_that_fit::<G>(simulations, positions.len().min(1024) as u32);
+    let search = search_of(player, grading);
+    Bound::of_searches::<G>(&search, count, simulations).check()?;
     let leaves_per_tree = grading.leaves.max(1);
     let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
     let evaluator: Box<dyn Evaluator> = match grading.instead {
@@ -210,11 +294,6 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
         Some(Untrained::Uniform) => Box::new(Uniform::default()),
         Some(Untrained::Rollout) => Box::new(Rollouts::<G>::new(1, 1)),
     };
-    // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
-    let simulations = grading.simulations.max(1);
-    // The network alone proves nothing.
-    let solver = grading.simulations > 0 && player.config.search.solver;
-    let search = SearchConfig { solver, ..player.config.search.clone() };
     let mut analyst = Analyst::<G>::new(evaluator, &search, lanes, simulations);
     let bar = display::bar(positions.len() as u64, "grading");
     let answers = analyst.ask(positions.clone(), |done| bar.set_position(done as u64))?;
@@ -243,6 +322,25 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
         });
     }
     Ok(graded)
+}
+
+/// The positions to grade a player in.
+fn sets_of<G: Game>(grading: &Grading) -> Result<Vec<Set<G>>, Error> {
+    let mut sets: Vec<Set<G>> = match &grading.positions {
+        Some(path) => oracle::read_file(path)?,
+        None => oracle::built_in(),
+    };
+    if let Some(limit) = grading.limit.filter(|_| sets.len() > 1) {
+        sets.iter_mut().for_each(|set| set.positions.truncate(limit));
+    }
+    Ok(sets)
+}
+
+/// How it searches them: to win, so that what makes games differ is of no account.
+fn search_of(player: &Player, grading: &Grading) -> SearchConfig {
+    // The network alone proves nothing.
+    let solver = grading.simulations > 0 && player.config.search.solver;
+    SearchConfig { solver, ..player.config.search.to_win(grading.simulations.max(1)) }
 }
 
 /// Games and lost games when one side plays the chosen moves and the other side plays every legal move.
@@ -284,9 +382,32 @@ mod tests {
             Graded::Set { set: "a".into(), positions: 3, mistakes: 1, simulations: 7 },
             Graded::LinesOfPlay { games: 5, lost: 0, simulations: 7 },
         ];
-        let text = Graded::to_lines(&graded, "12");
-        assert_eq!(Graded::from_lines(&text, "12", 7), Some(graded));
-        assert_eq!(Graded::from_lines(&text, "13", 7), None);
-        assert_eq!(Graded::from_lines(&text, "12", 8), None);
+        let basis = Basis {
+            checkpoint: "12".into(),
+            simulations: 7,
+            weights: "a".into(),
+            settings: "b".into(),
+            positions: "c".into(),
+            place: "d".into(),
+            version: "e".into(),
+        };
+        let text = Graded::to_lines(&graded, &basis);
+        assert_eq!(Graded::from_lines(&text, &basis), Some(graded));
+        let other = || String::from("other");
+        for differs in [
+            Basis { checkpoint: other(), ..basis.clone() },
+            Basis { simulations: 8, ..basis.clone() },
+            Basis { weights: other(), ..basis.clone() },
+            Basis { settings: other(), ..basis.clone() },
+            Basis { positions: other(), ..basis.clone() },
+            Basis { place: other(), ..basis.clone() },
+            Basis { version: other(), ..basis.clone() },
+        ] {
+            assert_eq!(Graded::from_lines(&text, &differs), None);
+        }
+        // Cut off anywhere it is not whole, but for the end of the last line.
+        for end in 0..text.len() - 1 {
+            assert_eq!(Graded::from_lines(&text[..end], &basis), None, "{}", &text[..end]);
+        }
     }
 }

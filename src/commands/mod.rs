@@ -6,7 +6,7 @@ mod grade;
 mod play;
 mod train;
 
-pub use grade::{Graded, Grading, grade};
+pub use grade::{Basis, Graded, Grading, grade};
 pub use train::interrupted;
 
 use crate::{

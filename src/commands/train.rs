@@ -3,7 +3,7 @@ use crate::{
     analyst::Player,
     checkpoint,
     cli::TrainArgs,
-    commands::{Graded, Grading, grade},
+    commands::{Basis, Graded, Grading, grade},
     device,
     display::{Display, duration},
     folder::{Folder, write_file},
@@ -169,22 +169,22 @@ fn train<G: Game>(
 /// Prints how the finished player was graded, and grades it the first time.
 fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
     SAVED.store(true, Ordering::Relaxed);
-    let player = Player::open(folder.path(), None)?;
+    // With the settings of this command, which are not stored for a run that is finished.
+    let player = Player { config: config.clone(), ..Player::open(folder.path(), None)? };
     let path = folder.verdict();
-    let checkpoint = player.checkpoint.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let simulations = config.run.grade_simulations;
-    let known =
-        std::fs::read_to_string(&path).ok().and_then(|text| Graded::from_lines(&text, &checkpoint, simulations));
+    let grading = Grading { simulations: config.run.grade_simulations, limit: Some(200), ..Grading::default() };
+    let basis = Basis::of::<G>(&player, &grading)?;
+    // A file that cannot be read is one that says nothing: the player is graded anew.
+    let known = std::fs::read_to_string(&path).ok().and_then(|text| Graded::from_lines(&text, &basis));
     let graded = match known {
         Some(graded) => graded,
         None => {
-            let grading = Grading { simulations, limit: Some(200), ..Grading::default() };
             let graded = grade::<G>(&player, &grading)?;
             if graded.is_empty() {
                 say!("There is no exact solver for {} here, so it was not graded.", G::TITLE);
                 return Ok(());
             }
-            write_file(&path, Graded::to_lines(&graded, &checkpoint).as_bytes())?;
+            write_file(&path, Graded::to_lines(&graded, &basis).as_bytes())?;
             graded
         }
     };
