@@ -4,10 +4,11 @@ use crate::{
     cli::PlayArgs,
     device,
     memory::Bound,
+    out, say,
 };
 use lockstep_components::{Game, Outcome, Player as Side, config::LanesConfig, games::GameVisitor};
 use lockstep_systems::Answer;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 
 /// Leaves that the one tree sends to the network at once.
 const LEAVES: u32 = 8;
@@ -36,21 +37,21 @@ impl GameVisitor for Play {
         Bound::of_searches::<G>(&player.config.search, 1, args.simulations).check()?;
         let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
         let you = if args.second { Side::Second } else { Side::First };
-        println!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);
-        println!("{HELP}");
+        say!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);
+        say!("{HELP}");
         // The positions of the game, and the moves between them.
         let mut line: Vec<G> = vec![G::start()];
         let mut moves: Vec<String> = vec![];
         let mut input = std::io::stdin().lock();
         loop {
             let position = *line.last().expect("a game has its start");
-            println!("\n{}", position.render());
+            say!("\n{}", position.render());
             if !moves.is_empty() {
-                println!("Moves: {}", moves.join(" "));
+                say!("Moves: {}", moves.join(" "));
             }
             if let Some(outcome) = position.outcome() {
                 let value = if position.to_move() == you { outcome.value() } else { -outcome.value() };
-                println!(
+                say!(
                     "{}",
                     if value > 0.0 {
                         "You win."
@@ -62,35 +63,35 @@ impl GameVisitor for Play {
                 );
             } else if position.to_move() != you {
                 let answer = ask(&mut analyst, position)?;
-                println!(
-                    "It plays {} and expects {:+.2} for itself.",
-                    position.action_text(answer.action),
-                    answer.value
-                );
+                say!("It plays {} and expects {:+.2} for itself.", position.action_text(answer.action), answer.value);
                 let mut next = position;
                 next.play(answer.action);
                 line.push(next);
                 moves.push(position.action_text(answer.action));
                 continue;
             }
+            // Nobody sees the board any more.
+            if out::failed() {
+                return Ok(());
+            }
             // Without a line left to read the game is over, as after `quit`.
             let Some(text) = prompt(&mut input)? else { return Ok(()) };
             match text.to_lowercase().as_str() {
                 "" => {}
                 "quit" | "exit" | "q" => return Ok(()),
-                "help" | "?" => println!("{HELP}"),
+                "help" | "?" => say!("{HELP}"),
                 "new" => line.truncate(1),
                 "undo" => {
                     // Back to the last position in which you were to move, leaving out the present one.
                     let before = line[..line.len() - 1].iter().rposition(|p| p.to_move() == you);
                     match before {
                         Some(before) => line.truncate(before + 1),
-                        None => println!("There is nothing to undo."),
+                        None => say!("There is nothing to undo."),
                     }
                 }
                 "moves" if position.outcome().is_none() => {
                     let legal: Vec<_> = position.legal().map(|a| position.action_text(a)).collect();
-                    println!("Legal moves: {}", legal.join(" "));
+                    say!("Legal moves: {}", legal.join(" "));
                 }
                 "hint" if position.outcome().is_none() => hint(&position, &ask(&mut analyst, position)?),
                 _ => match position.parse_action(&text) {
@@ -100,8 +101,8 @@ impl GameVisitor for Play {
                         line.push(next);
                         moves.push(position.action_text(action));
                     }
-                    Err(_) if position.outcome().is_some() => println!("The game is over. Type: undo, new or quit"),
-                    Err(error) => println!("{error}. {HELP}"),
+                    Err(_) if position.outcome().is_some() => say!("The game is over. Type: undo, new or quit"),
+                    Err(error) => say!("{error}. {HELP}"),
                 },
             }
             moves.truncate(line.len() - 1);
@@ -110,9 +111,8 @@ impl GameVisitor for Play {
 }
 
 fn prompt(input: &mut impl BufRead) -> Result<Option<String>, Error> {
-    print!("> ");
+    out::write(format_args!("> "));
     let io = |source| Error::Io { doing: "talk to", path: "the terminal".into(), source };
-    std::io::stdout().flush().map_err(io)?;
     let mut text = String::new();
     let read = input.read_line(&mut text).map_err(io)?;
     Ok((read > 0).then(|| text.trim().to_string()))
@@ -123,8 +123,8 @@ fn ask<G: Game>(analyst: &mut Analyst<G>, position: G) -> Result<Answer, Error> 
 }
 
 fn hint<G: Game>(position: &G, answer: &Answer) {
-    println!("It would play {} here; value for you {:+.2}.", position.action_text(answer.action), answer.value);
-    println!("{:>6} {:>7} {:>7} {:>7}", "move", "visits", "prior", "value");
+    say!("It would play {} here; value for you {:+.2}.", position.action_text(answer.action), answer.value);
+    say!("{:>6} {:>7} {:>7} {:>7}", "move", "visits", "prior", "value");
     let mut moves = answer.moves.clone();
     moves.sort_by_key(|m| std::cmp::Reverse(m.visits));
     for m in moves {
@@ -134,6 +134,6 @@ fn hint<G: Game>(position: &G, answer: &Answer) {
             Outcome::Draw => "  proven to draw",
             Outcome::Loss => "  proven to lose",
         });
-        println!("{:>6} {:>7} {:>6.1}% {value:>7}{proven}", position.action_text(m.action), m.visits, 100.0 * m.prior);
+        say!("{:>6} {:>7} {:>6.1}% {value:>7}{proven}", position.action_text(m.action), m.visits, 100.0 * m.prior);
     }
 }

@@ -6,7 +6,7 @@
 use super::TrainingBatch;
 use crate::{
     Network,
-    network::{Body, ConvNorm, numbers},
+    network::{Body, ConvNorm, is_statistics, numbers},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -218,11 +218,6 @@ impl ModuleVisitor for Write<'_> {
             self.grads.register(param.id, Tensor::<D>::from_data(data, &tensor.device().inner()));
         }
     }
-}
-
-/// Whether a field of burn's batch norm is a running statistic. Its parameters are not tracked, so that cannot be asked.
-fn is_statistics(field: &str) -> bool {
-    field.starts_with("running_")
 }
 
 #[cfg(test)]

@@ -248,3 +248,36 @@ fn optimizer(config: &LearnConfig) -> ModuleOptimizer {
             .init(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::{
+        module::{Module, ModuleVisitor, Param},
+        optim::GradientsParams,
+    };
+    use lockstep_components::{config::NetworkKind, games::TicTacToe};
+
+    /// The square of such a gradient is beyond `f32`: the second moment becomes infinite and the weights stay finite, but
+    /// they will never change again.
+    #[test]
+    fn an_optimiser_that_has_overflowed_is_not_saved() {
+        struct Huge(GradientsParams);
+        impl ModuleVisitor for Huge {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let tensor = param.val();
+                self.0.register(param.id, Tensor::<D>::ones(tensor.dims(), &tensor.device().inner()) * 1e30);
+            }
+        }
+        let mut config = Config::default();
+        config.network.kind = NetworkKind::Mlp;
+        let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+        learner.save().unwrap();
+        let mut huge = Huge(GradientsParams::new());
+        learner.network.visit(&mut huge);
+        learner.network = learner.optimizer.step(0.001, learner.network.clone(), huge.0);
+        assert!(learner.network.tensors().iter().all(|tensor| tensor.data.iter().all(|x| x.is_finite())));
+        let error = learner.save().unwrap_err().to_string();
+        assert!(error.contains("optimiser") && error.contains("learn.gradient_clip"), "{error}");
+    }
+}

@@ -9,4 +9,4 @@ pub use evaluator::BurnEvaluator;
 pub use fused::FusedEvaluator;
 pub use modules::{Body, ConvNorm, Heads, Network, NetworkOutput, Residual};
 pub use weights::NamedTensor;
-pub(crate) use weights::numbers;
+pub(crate) use weights::{is_statistics, numbers};

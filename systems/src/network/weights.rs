@@ -54,18 +54,28 @@ impl Network {
         self.map(&mut Import { path: vec![], next_id: 0, source: Source::Random(rng) })
     }
 
-    /// This network with parameters that automatic differentiation does not track, for gradients that come from
-    /// elsewhere. Burn registers each tracked parameter of each step in a graph that only `backward` sweeps, so that
-    /// a run without it would take more memory with every step.
+    /// This network for gradients that come from elsewhere than automatic differentiation: its parameters are not
+    /// tracked, and its running statistics lie on the plain device. Burn registers each tracked parameter and each
+    /// operation on an autodiff device in a graph that only `backward` sweeps, so that a run without it would take more
+    /// memory with every step. The parameters stay on the autodiff device, because burn's optimiser asks for that.
     pub(crate) fn untracked(self) -> Self {
-        struct Untrack;
+        #[derive(Default)]
+        struct Untrack {
+            in_statistics: bool,
+        }
         impl ModuleMapper for Untrack {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.in_statistics = is_statistics(name);
+            }
+
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
                 let (id, tensor, mapper) = param.consume();
-                Param::from_mapped_value(id, tensor.set_require_grad(false), mapper)
+                let tensor = tensor.set_require_grad(false);
+                let tensor = if self.in_statistics { tensor.without_autodiff() } else { tensor };
+                Param::from_mapped_value(id, tensor, mapper)
             }
         }
-        self.map(&mut Untrack)
+        self.map(&mut Untrack::default())
     }
 
     /// The frozen network: batch norm folded into the convolutions.
@@ -113,6 +123,11 @@ fn dense(layer: &Linear) -> Dense {
     let [inputs, outputs] = weight.dims();
     let bias = layer.bias.as_ref().expect("our layers have a bias");
     Dense { inputs, outputs, weight: numbers(weight), bias: numbers(bias.val()) }
+}
+
+/// Whether a field of burn's batch norm is a running statistic, which visitors and mappers see like a parameter.
+pub(crate) fn is_statistics(field: &str) -> bool {
+    field.starts_with("running_")
 }
 
 pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
