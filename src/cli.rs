@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lockstep_components::config::NetworkKind;
+use lockstep_components::config::{MAX_THREADS, NetworkKind};
 use std::path::PathBuf;
 
 /// Trains game-playing agents from nothing: AlphaZero, with thousands of games in lockstep.
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Without a command it trains the built-in recipe: tic-tac-toe, from random weights to perfect play in seconds, and
 /// lets an exact solver check the result.
 #[derive(Parser, Debug)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "lockstep", version, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do; `train` with the built-in recipe if nothing is named.
     #[command(subcommand)]
@@ -78,10 +78,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Threads; 0 takes as many as there are cores. Changes the speed, never the result. Same as --set run.threads=N.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Seed of every random choice. Same as --set run.seed=S.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: Option<u64>,
 }
 
@@ -114,7 +114,7 @@ pub struct GradeArgs {
     #[arg(long, conflicts_with_all = ["simulations", "network_only", "instead", "leaves"])]
     pub accuracy: bool,
     /// Threads; 0 takes as many as there are cores
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
     /// Print one JSON object for each set
     #[arg(long)]
@@ -143,7 +143,7 @@ pub struct PlayArgs {
     #[arg(long)]
     pub second: bool,
     /// Threads; 0 takes as many as there are cores
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
 }
 
@@ -163,7 +163,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub simulations: u32,
     /// Threads; 0 takes as many as there are cores
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = threads)]
     pub threads: usize,
     /// Positions of a batch (network, train)
     #[arg(long, default_value_t = 256)]
@@ -221,6 +221,13 @@ fn network_kind(text: &str) -> Result<NetworkKind, String> {
         "mlp" => Ok(NetworkKind::Mlp),
         _ => Err("resnet or mlp".into()),
     }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| *n <= MAX_THREADS);
+    number.ok_or_else(|| {
+        format!("it must be a whole number from 0 to {MAX_THREADS}, where 0 takes as many as there are cores")
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::Error;
 use burn::tensor::Device;
 use lockstep_components::{
     Game,
-    config::{Config, DeviceKind, LanesConfig, Precision, RunConfig, Vectors},
+    config::{Config, DeviceKind, LanesConfig, MAX_THREADS, Precision, RunConfig, Vectors},
 };
 use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, Learner, Level, setup::cohorts_of};
 
@@ -205,8 +205,17 @@ pub fn batch_capacity<G: Game>(config: &Config, place: &Place) -> usize {
 /// a tenth of a microsecond instead of waking and waiting for a stranger.
 ///
 /// # Errors
-/// Those of `work`, and when the threads cannot be started.
+/// Those of `work`, and when the threads are more than [`MAX_THREADS`] or cannot be started.
 pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    if threads > MAX_THREADS {
+        return Err(Error::Usage(format!(
+            "{threads} threads are too many: run.threads and --threads must be from 0 to {MAX_THREADS}; \
+             0 takes as many as there are cores"
+        )));
+    }
+    // Counted here: rayon would take any number from the environment.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let threads = if threads == 0 { cores() } else { threads };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?.install(work)
 }

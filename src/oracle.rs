@@ -100,7 +100,8 @@ pub fn read_file<G: Game>(path: &Path) -> Result<Vec<Set<G>>, Error> {
 }
 
 /// Reads CSV with the header `set,moves,score,c1,c2,..`: name of the set, position in the game's text form, score of
-/// the position, and the score of each move for the player to move, empty where the move is not legal.
+/// the position, and the score of each move for the player to move, empty where the move is not legal. The score of the
+/// position must be the best one of its moves.
 ///
 /// # Errors
 /// Names the line, counted from 1 with the header, and the cell that cannot be used.
@@ -144,6 +145,11 @@ pub fn read_csv<G: Game>(input: impl Read, path: &Path) -> Result<Vec<Set<G>>, E
                     scores.push((action as Action, score));
                 }
             }
+        }
+        let (score, best) = (record[2].trim(), scores.iter().map(|s| s.1).max());
+        let best = best.ok_or_else(|| fail(line, format!("there is no move in '{}'", &record[1])))?;
+        if score.parse::<i32>().map_err(|_| fail(line, format!("score is '{score}', not a whole number")))? != best {
+            return Err(fail(line, format!("score is {score}, but the best of the moves has {best}")));
         }
         let name = record[0].trim();
         let set = match sets.iter_mut().position(|s| s.name == name) {
@@ -206,6 +212,11 @@ mod tests {
         assert!(message("a,48,1,1,1,1,1,1,1,1\n").contains("not a column"));
         assert!(message("a,44,1,1,1,x,1,1,1,1\n").contains("c3 is 'x'"));
         assert!(message("a,44,1,1,1,,1,1,1,1\n").contains("c3 is empty"));
+        assert!(message("a,44,,1,1,1,1,1,1,1\n").contains("line 2: score is '', not a whole number"));
+        assert!(message("a,44,1.5,1,1,1,1,1,1,1\n").contains("score is '1.5', not a whole number"));
+        let wrong = message("a,44,1,1,1,1,1,1,1,1\na,44,2,-3,1,1,1,1,1,1\n");
+        assert!(wrong.contains("x.csv, line 3: score is 2, but the best of the moves has 1"), "{wrong}");
+        assert!(message("a,44,-3,-3,1,1,1,1,1,1\n").contains("the best of the moves has 1"));
         assert!(message("a,1212121,1,1,1,1,1,1,1,1\n").contains("game is over"));
         assert!(message("a,111111,1,1,1,1,1,1,1,1\n").contains("c1 is '1', but the move is not legal"));
         let error = read_csv::<ConnectFour>("moves\n".as_bytes(), Path::new("x.csv")).unwrap_err();

@@ -1,7 +1,11 @@
 //! Reading configurations: TOML files, `--set` overrides, and errors that name the key.
 
 use crate::Error;
-use lockstep_components::{Config, games};
+use lockstep_components::{
+    Config, Game,
+    config::OutOfRange,
+    games::{self, GameVisitor},
+};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -12,7 +16,7 @@ pub const DEFAULT_RECIPE: &str = include_str!("../configs/tictactoe.toml");
 ///
 /// # Errors
 /// When the file cannot be read, a key is unknown, or a value is of the wrong kind or out of range. The message names
-/// the file or override, the key, and what would be right.
+/// the file or the override that is to blame, the key, and what would be right.
 pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Config, Error> {
     match file {
         None => parse(DEFAULT_RECIPE, "the built-in recipe", overrides),
@@ -29,24 +33,87 @@ pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Config, Error> 
 /// As for [`load`].
 pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, Error> {
     let fail = |message: String| Error::Config { origin: origin.into(), message };
-    let mut table: Table = text.parse().map_err(|e: toml::de::Error| fail(e.to_string().trim_end().into()))?;
+    let table: Table = text.parse().map_err(|e: toml::de::Error| fail(e.to_string().trim_end().into()))?;
     check_keys(&table).map_err(fail)?;
     // From the text and not the table, so that the message shows the line.
     toml::from_str::<Config>(text).map_err(|e| fail(e.to_string().trim_end().into()))?;
+    let mut changed = table.clone();
     for text in overrides {
-        apply(&mut table, text)?;
+        apply(&mut changed, text)?;
     }
-    let config: Config = table.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
-    config.check().map_err(|e| fail(e.to_string()))?;
-    if !games::NAMES.contains(&config.game.name.as_str()) {
-        return Err(fail(format!(
-            "game.name = \"{}\" is unknown{}; the games are {}",
-            config.game.name,
-            nearest(&config.game.name, games::NAMES.iter().copied()),
-            games::NAMES.join(", ")
-        )));
+    let config: Config = changed.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
+    match check(&config) {
+        Ok(()) => Ok(config),
+        Err((key, message)) => Err(match culprit(table, overrides, key) {
+            Some(text) => Error::Config { origin: format!("--set {text}"), message },
+            None => fail(message),
+        }),
     }
-    Ok(config)
+}
+
+/// Whether every value is one that its key and the game allow; else the key and what is wrong with it.
+fn check(config: &Config) -> Result<(), (&'static str, String)> {
+    struct Ranges<'a>(&'a Config);
+    impl GameVisitor for Ranges<'_> {
+        type Output = Result<(), OutOfRange>;
+        fn visit<G: Game>(self) -> Self::Output {
+            self.0.check_for::<G>()
+        }
+    }
+    let out_of_range = |e: OutOfRange| (e.key, e.to_string());
+    config.check().map_err(out_of_range)?;
+    let name = &config.game.name;
+    let unknown = || {
+        let hint = did_you_mean("", nearest(name, games::NAMES.iter().copied()));
+        ("game.name", format!("game.name = \"{name}\" is unknown{hint}; the games are {}", games::NAMES.join(", ")))
+    };
+    games::visit(name, Ranges(config)).map_err(|_| unknown())?.map_err(out_of_range)
+}
+
+/// The override to blame for a value that is not allowed: the last one of that very key, else the one that made it so
+/// by changing another key, as a smaller `search.simulations` does to `search.fast_simulations`. None if the file is.
+fn culprit<'a>(mut table: Table, overrides: &'a [String], key: &str) -> Option<&'a String> {
+    let sets_it = |text: &&String| {
+        let set = text.split_once('=').map_or("", |(set, _)| set.trim());
+        // A key may have keys of its own: search.fpu sets search.fpu.reduction.
+        key.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if let Some(text) = overrides.iter().rfind(sets_it) {
+        return Some(text);
+    }
+    let sound = |table: &Table| table.clone().try_into::<Config>().is_ok_and(|config| check(&config).is_ok());
+    let (mut was_sound, mut culprit) = (sound(&table), None);
+    for text in overrides {
+        apply(&mut table, text).ok()?;
+        let is_sound = sound(&table);
+        if was_sound && !is_sound {
+            culprit = Some(text);
+        }
+        was_sound = is_sound;
+    }
+    culprit
+}
+
+/// The recipes that come with lockstep: game and file.
+const RECIPES: [(&str, &str); 2] =
+    [("tictactoe", "configs/tictactoe.toml"), ("connect_four", "configs/connect_four.toml")];
+
+/// What to tell the user when the configuration is one for another game than the recipe that it was made from, as with
+/// nothing but `--set game.name=connect_four`: all other keys are then those of the recipe's game. `file` is the recipe,
+/// or none for the built-in one.
+pub fn recipe_warning(file: Option<&Path>, config: &Config) -> Option<String> {
+    let recipe = load(file, &[]).ok()?.game.name;
+    let name = &config.game.name;
+    if recipe == *name {
+        return None;
+    }
+    let origin = file.map_or("the built-in recipe".into(), |path| path.display().to_string());
+    let better = RECIPES.iter().find(|(game, _)| game == name);
+    let better = better.map(|(_, path)| format!("; the recipe for {name} is {path}: --config {path}"));
+    Some(format!(
+        "game.name = \"{name}\", but all keys that were not set are those of {origin}, which is made for {recipe}{}",
+        better.unwrap_or_default()
+    ))
 }
 
 /// The configuration as a file.
@@ -63,8 +130,7 @@ fn check_keys(table: &Table) -> Result<(), String> {
     let known = known();
     for (section, value) in table {
         let Some(Value::Table(keys)) = known.get(section) else {
-            let hint = nearest(section, known.keys().map(String::as_str));
-            return Err(format!("unknown section [{section}]{hint}"));
+            return Err(unknown_section(section, &known));
         };
         let Value::Table(given) = value else {
             return Err(format!("'{section}' is a section: write [{section}] and its keys below"));
@@ -76,6 +142,11 @@ fn check_keys(table: &Table) -> Result<(), String> {
     Ok(())
 }
 
+fn unknown_section(section: &str, known: &Table) -> String {
+    let hint = did_you_mean("", nearest(section, known.keys().map(String::as_str)));
+    format!("unknown section [{section}]{hint}")
+}
+
 fn unknown_key(section: &str, key: &str, known: &Table) -> String {
     let keys: Vec<(&str, &str)> = known
         .iter()
@@ -84,20 +155,27 @@ fn unknown_key(section: &str, key: &str, known: &Table) -> String {
     // A key of another section is the likeliest mistake of all.
     let elsewhere: Vec<_> = keys.iter().filter(|(_, k)| *k == key).map(|(s, k)| format!("{s}.{k}")).collect();
     let hint = match elsewhere.first() {
-        Some(found) => format!("; did you mean {found}?"),
-        None => nearest(key, keys.iter().filter(|(s, _)| *s == section).map(|(_, k)| *k)),
+        Some(found) => did_you_mean("", Some(found)),
+        None => did_you_mean(
+            &format!("{section}."),
+            nearest(key, keys.iter().filter(|(s, _)| *s == section).map(|(_, k)| *k)),
+        ),
     };
     format!("unknown key {section}.{key}{hint}")
 }
 
-/// `; did you mean ...?` for the most similar candidate, or nothing if none is similar.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+/// `; did you mean ...?`, or nothing without a candidate.
+fn did_you_mean(section: &str, candidate: Option<&str>) -> String {
+    candidate.map(|c| format!("; did you mean {section}{c}?")).unwrap_or_default()
+}
+
+/// The most similar candidate, or none if none is similar.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|c| (strsim::jaro_winkler(name, c), c))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(similarity, _)| *similarity > 0.7)
-        .map(|(_, c)| format!("; did you mean {c}?"))
-        .unwrap_or_default()
+        .map(|(_, c)| c)
 }
 
 /// Applies one `section.key=value`. The value is TOML; a bare word is taken as a string.
@@ -109,11 +187,13 @@ fn apply(table: &mut Table, text: &str) -> Result<(), Error> {
     };
     let known = known();
     if known.get(section).is_none_or(|s| s.get(key).is_none()) {
-        let hint = nearest(section, known.keys().map(String::as_str));
         return Err(fail(match known.get(section) {
-            None => format!("unknown section [{section}]{hint}"),
+            None => unknown_section(section, &known),
             Some(_) => unknown_key(section, key, &known),
         }));
+    }
+    if let Some(bound) = beyond_toml(section, key, value.trim()) {
+        return Err(fail(format!("{section}.{key} = {} is out of range: it must be {bound}", value.trim())));
     }
     let value = format!("value = {}", value.trim())
         .parse::<Table>()
@@ -127,6 +207,18 @@ fn apply(table: &mut Table, text: &str) -> Result<(), Error> {
         Ok(_) => Ok(()),
         Err(e) => Err(fail(format!("{section}.{key}: {}", e.message()))),
     }
+}
+
+/// The bound that a whole number breaks if TOML has no such number or a seed is negative: the parser would only call it
+/// a value of the wrong kind.
+fn beyond_toml(section: &str, key: &str, value: &str) -> Option<String> {
+    let digits = value.strip_prefix(['+', '-']).unwrap_or(value);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'_') {
+        return None;
+    }
+    let number = value.replace('_', "").parse::<i64>();
+    let lowest = if (section, key) == ("run", "seed") { 0 } else { i64::MIN };
+    (!number.is_ok_and(|n| n >= lowest)).then(|| format!("from {lowest} to {}", i64::MAX))
 }
 
 #[cfg(test)]
@@ -143,7 +235,7 @@ mod tests {
     fn mistakes_are_named() {
         for (text, set, expected) in [
             ("[serch]", &[][..], "unknown section [serch]; did you mean search?"),
-            ("[search]\nsimulatons = 3", &[], "unknown key search.simulatons; did you mean simulations?"),
+            ("[search]\nsimulatons = 3", &[], "unknown key search.simulatons; did you mean search.simulations?"),
             ("[search]\nchannels = 3", &[], "did you mean network.channels?"),
             ("[search]\nsimulations = \"many\"", &[], "line 2"),
             ("[search]\nsimulations = 0", &[], "search.simulations = 0 is out of range: it must be from 1 to 1000000"),
@@ -151,7 +243,11 @@ mod tests {
             ("[game]\nname = \"tictactoo\"", &[], "did you mean tictactoe?"),
             ("search = 1", &[], "'search' is a section"),
             ("[search", &[], "line 1"),
-            ("", &["search.simulation=3"], "--set search.simulation=3: unknown key search.simulation; did you mean"),
+            (
+                "",
+                &["search.simulation=3"],
+                "--set search.simulation=3: unknown key search.simulation; did you mean search.simulations?",
+            ),
             ("", &["simulations=3"], "write section.key=value"),
             ("", &["search.simulations=x"], "search.simulations: invalid type"),
             ("", &["search.c_puct=-1"], "search.c_puct = -1 is out of range"),
@@ -167,6 +263,156 @@ mod tests {
         let config = parse("[search]\nsimulations = 12", "x", &set.map(String::from)).unwrap();
         assert_eq!((config.search.simulations, config.run.seed), (33, 9));
         assert_eq!(parse(&to_text(&config), "y", &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn the_override_is_blamed_for_what_it_did() {
+        let recipe = "[search]\nfast_simulations = 10\n";
+        for (text, set, expected) in [
+            ("", &["search.c_puct=-1"][..], "--set search.c_puct=-1: search.c_puct = -1 is out of range"),
+            ("", &["search.c_puct=-1", "run.seed=3"], "--set search.c_puct=-1: search.c_puct = -1"),
+            ("", &["search.c_puct=-1", "search.c_puct=-2"], "--set search.c_puct=-2: search.c_puct = -2"),
+            ("", &["search.fpu={ reduction = -1.0 }"], "--set search.fpu={ reduction = -1.0 }: search.fpu.reduction"),
+            ("", &["game.name=chess"], "--set game.name=chess: game.name = \"chess\" is unknown"),
+            // Through another key.
+            (
+                recipe,
+                &["run.seed=3", "search.simulations=8"],
+                "--set search.simulations=8: search.fast_simulations = 10",
+            ),
+            ("[run]\nprecision = \"int16\"", &["run.device=flex"], "--set run.device=flex: run.precision"),
+            // The file's own mistakes stay its own.
+            ("[search]\nc_puct = -1", &["run.seed=3"], "test.toml: search.c_puct = -1 is out of range"),
+            ("[game]\nname = \"chess\"", &["run.seed=3"], "test.toml: game.name = \"chess\" is unknown"),
+        ] {
+            let message = message(text, set);
+            assert!(message.starts_with(expected), "{text:?} {set:?} gave {message:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_depend_on_the_game() {
+        for (game, plies) in [("tictactoe", 9), ("connect_four", 42)] {
+            let text = |plies: u32| format!("[game]\nname = \"{game}\"\n[search]\nopening_plies = {plies}\n");
+            assert_eq!(parse(&text(plies - 1), "x", &[]).unwrap().search.opening_plies, plies - 1);
+            let expected = format!("test.toml: search.opening_plies = {plies} is out of range: it must be from 0 to ");
+            let refused = message(&text(plies), &[]);
+            assert!(refused.starts_with(&format!("{expected}{} in ", plies - 1)), "{refused}");
+        }
+        let other = message("[game]\nname = \"connect_four\"\n[search]\nopening_plies = 12", &["game.name=tictactoe"]);
+        assert!(other.starts_with("--set game.name=tictactoe: search.opening_plies = 12 is out of range"), "{other}");
+    }
+
+    #[test]
+    fn seeds_end_where_toml_does() {
+        let most = i64::MAX as u64;
+        assert_eq!(parse("", "x", &[format!("run.seed={most}")]).unwrap().run.seed, most);
+        for seed in ["9223372036854775808", "18446744073709551615", "99999999999999999999999999", "-1"] {
+            let refused = message("", &[&format!("run.seed={seed}")]);
+            let expected = format!("run.seed = {seed} is out of range: it must be from 0 to {most}");
+            assert_eq!(refused, format!("--set run.seed={seed}: {expected}"));
+            let refused = message(&format!("[run]\nseed = {seed}"), &[]);
+            assert!(refused.contains("test.toml") && refused.contains("line 2"), "{refused}");
+        }
+        let mut config = Config::default();
+        config.run.seed = most + 1;
+        assert_eq!(config.check().unwrap_err().key, "run.seed");
+        assert!(message("", &["search.simulations=99999999999999999999"]).contains("is out of range"));
+    }
+
+    #[test]
+    fn a_recipe_for_another_game_is_told() {
+        let load_with = |set: &[&str]| load(None, &set.iter().map(|s| s.to_string()).collect::<Vec<_>>()).unwrap();
+        assert_eq!(recipe_warning(None, &load_with(&["run.seed=2"])), None);
+        let warning = recipe_warning(None, &load_with(&["game.name=connect_four"])).unwrap();
+        for words in ["game.name = \"connect_four\"", "the built-in recipe", "tictactoe", "configs/connect_four.toml"] {
+            assert!(warning.contains(words), "'{words}' is missing in: {warning}");
+        }
+        for (game, path) in RECIPES {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+            let config = load(Some(&path), &[]).unwrap();
+            assert_eq!(config.game.name, game);
+            assert_eq!(recipe_warning(Some(&path), &config), None);
+        }
+    }
+
+    /// Values as people write them, and those at the ends of what can be written.
+    fn value() -> impl Strategy<Value = Value> {
+        let words = [
+            "tictactoe",
+            "connect_four",
+            "mlp",
+            "resnet",
+            "scalar",
+            "wdl",
+            "none",
+            "count",
+            "log",
+            "equal",
+            "adam_w",
+            "sgd",
+            "constant",
+            "auto",
+            "cpu",
+            "flex",
+            "cuda",
+            "f32",
+            "int16",
+            "avx2",
+            "",
+            "\u{0}",
+            "é",
+        ];
+        let integers = [i64::MIN, -1, 0, 1, 2, 8, 9, 41, 42, 1_000, 1_024, 1_025, 65_536, 1 << 31, 1 << 32, i64::MAX];
+        let floats = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, 1e-300, 0.25, 1.0, 1e39, f64::MAX];
+        let number = prop_oneof![
+            prop::sample::select(integers.to_vec()).prop_map(Value::Integer),
+            any::<i64>().prop_map(Value::Integer),
+            (0i64..2_000).prop_map(Value::Integer),
+            prop::sample::select(floats.to_vec()).prop_map(Value::Float),
+            (-1.0..20.0f64).prop_map(Value::Float),
+        ];
+        let inner = ["reduction", "absolute", "reuse", "batches", "warm_up", "last", "at", "factor", "x"];
+        let table = prop::collection::vec((prop::sample::select(inner.to_vec()), number.clone()), 0..3)
+            .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect::<Table>());
+        let outer = (prop::sample::select(vec!["cosine", "steps"]), table.clone());
+        prop_oneof![
+            4 => number.clone(),
+            2 => prop::sample::select(words.to_vec()).prop_map(|word| Value::String(word.into())),
+            1 => any::<bool>().prop_map(Value::Boolean),
+            1 => table.prop_map(Value::Table),
+            1 => outer.prop_map(|(key, table)| Value::Table(Table::from_iter([(key.to_string(), Value::Table(table))]))),
+            1 => prop::collection::vec(number, 0..3).prop_map(Value::Array),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Sound recipes with a few keys changed get past the parser, to the checks.
+        #[test]
+        fn no_changed_recipe_panics(
+            recipe in prop::sample::select(vec![DEFAULT_RECIPE, include_str!("../configs/connect_four.toml")]),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), value(), any::<bool>()), 1..4),
+        ) {
+            let known = known();
+            let keys: Vec<(&String, &String)> =
+                known.iter().flat_map(|(s, keys)| keys.as_table().unwrap().keys().map(move |key| (s, key))).collect();
+            let mut table: Table = recipe.parse().unwrap();
+            let mut overrides = vec![];
+            for (index, value, set) in changes {
+                let (section, key) = *index.get(&keys);
+                if set {
+                    overrides.push(format!("{section}.{key}={value}"));
+                } else {
+                    table[section].as_table_mut().unwrap().insert(key.clone(), value);
+                }
+            }
+            if let Ok(config) = parse(&toml::to_string(&table).unwrap(), "x", &overrides) {
+                prop_assert_eq!(check(&config), Ok(()));
+                prop_assert_eq!(parse(&to_text(&config), "y", &[]).unwrap(), config);
+            }
+        }
     }
 
     proptest! {

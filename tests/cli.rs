@@ -162,7 +162,11 @@ fn bad_input_is_refused_and_nothing_changes() {
     assert!(train(path, &[]).status.success());
     let before = files(path);
     refused(path, &["train", "--config", "none.toml"], &["none.toml", "No such file"]);
-    refused(path, &["train", "--set", "search.simulation=3"], &["search.simulation", "did you mean simulations"]);
+    refused(
+        path,
+        &["train", "--set", "search.simulation=3"],
+        &["search.simulation", "did you mean search.simulations?"],
+    );
     refused(path, &["train", "--set", "game.name=chess"], &["game.name", "tictactoe, connect_four"]);
     refused(path, &["train", "--run", "run", "--seed", "7"], &["run.seed", "--run"]);
     refused(path, &["train", "--run", "run", "--set", "game.name=connect_four"], &["game.name", "--run"]);

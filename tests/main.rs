@@ -5,6 +5,7 @@ mod determinism;
 mod devices;
 mod experiments;
 mod golden;
+mod inputs;
 mod learning;
 mod metrics;
 mod networks;

@@ -3,7 +3,11 @@
 //! A configuration is TOML with the sections of [`Config`]; the files under `configs/` comment every key.
 //! Unknown keys are refused, and [`Config::check`] names the key and the bound of a value out of range.
 
+use crate::Game;
 use serde::{Deserialize, Serialize};
+
+/// The most threads that may be asked for: far more than help, and few enough that every machine can start them.
+pub const MAX_THREADS: usize = 1_024;
 
 /// A value out of range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -92,7 +96,8 @@ pub struct SearchConfig {
     pub final_temperature: f32,
     /// Plies played at `temperature`, 0 to 10,000. Default 8.
     pub temperature_plies: u32,
-    /// Up to so many uniformly random moves open each game, 0 to 1,000, drawn evenly. Default 0.
+    /// Up to so many uniformly random moves open each game, 0 to 1,000 and fewer than the game's [`Game::MAX_PLIES`],
+    /// drawn evenly. Default 0.
     /// They are not learned from; more show the network positions that good play never reaches.
     pub opening_plies: u32,
     /// Whether the sub-tree of the move played is kept for the next search. Default true.
@@ -296,7 +301,8 @@ pub struct RunConfig {
     pub generations: u64,
     /// Games finished in each generation before the network learns, 1 to 100,000,000. Default 200.
     pub games: u64,
-    /// Seed of every random choice. The same seed and configuration give the same run. Default 1.
+    /// Seed of every random choice, 0 to 9,223,372,036,854,775,807, the largest whole number of TOML. The same seed and
+    /// configuration give the same run. Default 1.
     pub seed: u64,
     /// Threads, 0 to 1,024; 0 takes as many as the machine has cores. Default 0.
     pub threads: usize,
@@ -548,7 +554,8 @@ impl Config {
         within("learn.search_value_share", learn.search_value_share, 0.0, 1.0)?;
         within("run.generations", run.generations, 1, 10_000_000)?;
         within("run.games", run.games, 1, 100_000_000)?;
-        within("run.threads", run.threads, 0, 1_024)?;
+        within("run.seed", run.seed, 0, i64::MAX as u64)?;
+        within("run.threads", run.threads, 0, MAX_THREADS)?;
         if !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) {
             let bound = |only: &str| format!("\"{only}\" unless run.device is \"cpu\" or \"auto\"");
             if run.precision != Precision::F32 {
@@ -563,6 +570,23 @@ impl Config {
         within("run.checkpoints", run.checkpoints, 1, 1_000_000)?;
         within("run.recorded_games", run.recorded_games, 0, 1_000_000)?;
         within("run.grade_simulations", run.grade_simulations, 1, 1_000_000)
+    }
+
+    /// Whether the values whose range depends on the game are within it.
+    ///
+    /// # Errors
+    /// The first value that is not, with its key and its bound.
+    pub fn check_for<G: Game>(&self) -> Result<(), OutOfRange> {
+        // An opening as long as the game leaves nothing to search.
+        let (plies, most) = (self.search.opening_plies, G::MAX_PLIES.saturating_sub(1));
+        if plies as usize <= most {
+            return Ok(());
+        }
+        Err(OutOfRange {
+            key: "search.opening_plies",
+            value: plies.to_string(),
+            bound: format!("from 0 to {most} in {}, whose games have at most {} plies", G::TITLE, G::MAX_PLIES),
+        })
     }
 }
 

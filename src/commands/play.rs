@@ -113,9 +113,10 @@ impl GameVisitor for Play {
 fn prompt(input: &mut impl BufRead) -> Result<Option<String>, Error> {
     out::write(format_args!("> "));
     let io = |source| Error::Io { doing: "talk to", path: "the terminal".into(), source };
-    let mut text = String::new();
-    let read = input.read_line(&mut text).map_err(io)?;
-    Ok((read > 0).then(|| text.trim().to_string()))
+    // Bytes that are no text are a wrong move like any other, not the end of the game.
+    let mut line = vec![];
+    let read = input.read_until(b'\n', &mut line).map_err(io)?;
+    Ok((read > 0).then(|| String::from_utf8_lossy(&line).trim().to_string()))
 }
 
 fn ask<G: Game>(analyst: &mut Analyst<G>, position: G) -> Result<Answer, Error> {

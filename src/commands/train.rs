@@ -10,7 +10,7 @@ use crate::{
     history::{self, Change, Resolved},
     memory::Bound,
     metrics::{self, bytes},
-    say,
+    say, settings,
     stages::StageTimes,
     tell,
     trainer::{self, Advance, Trainer},
@@ -49,6 +49,11 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
         }
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot listen to Ctrl-C: {e}")))?;
+    if !folder.is_run()
+        && let Some(warning) = settings::recipe_warning(args.config.as_deref(), &resolved.config)
+    {
+        tell!("warning: {warning}");
+    }
     let name = resolved.config.game.name.clone();
     device::with_threads(resolved.config.run.threads, || super::with_game(&name, Train { resolved, folder }))
 }

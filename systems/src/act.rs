@@ -93,7 +93,11 @@ pub fn act<G: Game>(
     }
 }
 
-/// Starts a game with up to `opening_plies` random moves.
+/// How often an opening is drawn again because it has ended the game. Far above what an opening needs that can be drawn at
+/// all, and a bound for those that cannot.
+const ATTEMPTS: usize = 1_000;
+
+/// Starts a game with up to `opening_plies` random moves, fewer where so many always end the game.
 pub fn begin_game<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
@@ -103,7 +107,7 @@ pub fn begin_game<G: Game>(
     search: &SearchConfig,
 ) {
     let plies = if search.opening_plies > 0 { rng.below(search.opening_plies as usize + 1) } else { 0 };
-    loop {
+    for _ in 0..ATTEMPTS {
         *position = G::start();
         game.clear();
         while game.opening.len() < plies && position.outcome().is_none() {
@@ -116,6 +120,12 @@ pub fn begin_game<G: Game>(
         if position.outcome().is_none() {
             break;
         }
+    }
+    if position.outcome().is_some() {
+        // Games of this length are too rare, or there are none. Before its last move the last one was still going on.
+        game.opening.pop();
+        *position = G::start();
+        game.opening.iter().for_each(|&action| position.play(action));
     }
     trees.iter_mut().for_each(Tree::clear);
     wake(trees, seats.of(position.to_move()));
@@ -308,6 +318,24 @@ mod tests {
         let entropy = weights(&tree).record(&mut policies);
         assert_eq!(policies, [(1, 49_151), (2, 16_384)]);
         assert!((entropy - 0.5623).abs() < 1e-3);
+    }
+
+    #[test]
+    fn openings_that_end_every_game_are_cut_short() {
+        use lockstep_components::games::TicTacToe;
+        let search = SearchConfig { opening_plies: 1_000, ..SearchConfig::default() };
+        let (mut position, mut game) = (TicTacToe::start(), Trajectory::<TicTacToe>::default());
+        let mut longest = 0;
+        for lane in 0..20 {
+            let (mut rng, mut trees) = (LaneRng::new(1, lane), [Tree::new(1, 9)]);
+            begin_game(&mut position, &mut rng, &mut game, Seats([0, 0]), &mut trees, &search);
+            assert_eq!(position.outcome(), None);
+            let mut replayed = TicTacToe::start();
+            game.opening.iter().for_each(|&action| replayed.play(action));
+            assert_eq!(replayed, position, "the opening is what led to the position");
+            longest = longest.max(game.opening.len());
+        }
+        assert!(longest >= 4, "openings are cut by one move, not dropped: {longest}");
     }
 
     #[test]

@@ -91,11 +91,17 @@ impl Cohorts {
     pub(crate) fn begin(&mut self, draining: bool) -> bool {
         self.selecting = (!draining).then_some(self.turn);
         self.answered = if self.two_in_flight { self.waiting.take() } else { self.selecting };
+        self.begun()
+    }
+
+    /// Whether a tick is under way.
+    pub(crate) fn begun(&self) -> bool {
         self.selecting.is_some() || self.answered.is_some()
     }
 
     /// Ends a tick.
     pub(crate) fn end(&mut self) {
+        self.answered = None;
         let Some(selected) = self.selecting.take() else { return };
         if self.two_in_flight {
             self.waiting = Some(selected);

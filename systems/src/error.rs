@@ -14,6 +14,19 @@ pub enum Error {
         /// Rows of the batch.
         rows: usize,
     },
+    /// A selection rule chose an edge that there is not.
+    #[error(
+        "the selection rule of agent {agent} chose edge {index} of a node that has {edges}; \
+         SelectionRule::select must return an index below edges.len()"
+    )]
+    NoSuchEdge {
+        /// The agent whose rule it is.
+        agent: usize,
+        /// What the rule returned.
+        index: usize,
+        /// Edges of the node.
+        edges: usize,
+    },
     /// A loss is NaN or infinity.
     #[error(
         "the loss is not finite (policy {policy}, value {value}) at step {step} of generation {generation}; \

@@ -18,6 +18,9 @@ pub struct Agent {
     pub evaluations: Evaluations,
     /// Batches that were submitted and not received yet: the first lane of their cohort, and their rows.
     pub(crate) in_flight: VecDeque<(usize, usize)>,
+    /// Whether the logits that were received last have numbers that are not finite. Those of illegal moves may be so;
+    /// which ones are legal is looked up where the positions are, before they are expanded.
+    pub(crate) check_legal: bool,
 }
 
 /// The players. Tree `i` of each lane searches for agent `i`; self-play has one.
@@ -64,12 +67,11 @@ fn receive(agent: &mut Agent, rows: usize, stats: &mut Stats) -> Result<(), Erro
     // Without a branch, so that the compiler makes vectors of it.
     let bad = |numbers: &[f32]| numbers.iter().fold(false, |bad, x| bad | !x.is_finite());
     let chunk = rows.div_ceil(rayon::current_num_threads()).max(256);
-    let broken = out.logits[..rows * actions].par_chunks(chunk * actions).any(bad) || bad(&out.values[..rows]);
-    if broken {
-        let count = |numbers: &[f32]| numbers.iter().filter(|x| !x.is_finite()).count();
-        let count = count(&out.logits[..rows * actions]) + count(&out.values[..rows]);
+    if bad(&out.values[..rows]) {
+        let count = out.values[..rows].iter().filter(|x| !x.is_finite()).count();
         return Err(Error::EvaluationNotFinite { count, rows });
     }
+    agent.check_legal = out.logits[..rows * actions].par_chunks(chunk * actions).any(bad);
     stats.batches += 1;
     stats.evaluations += rows as u64;
     stats.computed += out.computed as u64;

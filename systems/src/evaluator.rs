@@ -68,9 +68,10 @@ impl Batch {
 /// What comes back: for each row of the batch a policy and a value.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluations {
-    /// `[rows, actions]`, logits; those of illegal moves are ignored.
+    /// `[rows, actions]`, logits; those of illegal moves are ignored, so they may be anything, such as `-inf` for a mask.
+    /// Those of legal moves must be finite.
     pub logits: Vec<f32>,
-    /// `[rows]`, -1 to 1, for the player to move.
+    /// `[rows]`, -1 to 1, for the player to move; finite.
     pub values: Vec<f32>,
     /// Rows that the device computed, padding included.
     pub computed: usize,

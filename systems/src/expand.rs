@@ -1,6 +1,6 @@
 //! `TickSystems::Expand`: evaluations become nodes and go up the trees.
 
-use crate::{Agents, Cohorts, columns::*};
+use crate::{Agents, Cohorts, Error, Failure, columns::*};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
     Action, Caches, Game, Leaf, LeafState, Outcome, SearchBudget, Tree, TreeState,
@@ -16,6 +16,7 @@ pub fn expand<G: Game>(
     agents: Res<Agents>,
     mut caches: ResMut<Caches<G>>,
     cohorts: Res<Cohorts>,
+    mut failure: ResMut<Failure>,
 ) {
     let range = cohorts.answered();
     let (mut trees, budgets) = only(trees.contiguous_iter_mut());
@@ -26,6 +27,12 @@ pub fn expand<G: Game>(
     let rows = times(&range, per_lane);
     let trees = &mut trees.bypass_change_detection()[rows.clone()];
     let leaves = &mut leaves[times(&range, per_lane * per_tree)];
+    for (i, agent) in agents.0.iter().enumerate().filter(|(_, agent)| agent.check_legal) {
+        let own = leaves.par_chunks(per_tree).skip(i).step_by(per_lane);
+        if let Some(error) = not_finite(own, &agent.evaluations.logits) {
+            return failure.set(error);
+        }
+    }
     trees
         .par_chunks_mut(per_lane)
         .zip(budgets[rows].par_chunks(per_lane))
@@ -62,6 +69,26 @@ pub fn expand<G: Game>(
             }
         }
     }
+}
+
+/// The error of logits that are not finite though their moves are legal, if there are any.
+fn not_finite<'a, G: Game>(
+    leaves: impl IndexedParallelIterator<Item = &'a [Leaf<G>]>,
+    logits: &[f32],
+) -> Option<Error> {
+    // Leaves may share a row.
+    let mut rows: Vec<(u32, usize)> = leaves
+        .flat_map_iter(|leaves| leaves)
+        .filter_map(|leaf| {
+            let LeafState::Pending { row } = leaf.state else { return None };
+            let logits = &logits[row as usize * G::ACTIONS..];
+            Some((row, leaf.asked.legal().filter(|&action| !logits[action as usize].is_finite()).count()))
+        })
+        .collect();
+    rows.par_sort_unstable();
+    rows.dedup();
+    let count = rows.iter().map(|(_, count)| count).sum();
+    (count > 0).then_some(Error::EvaluationNotFinite { count, rows: rows.len() })
 }
 
 fn child_of<G: Game>(tree: &Tree, leaf: &Leaf<G>) -> u32 {

@@ -14,7 +14,8 @@ pub trait SelectionRule: Send + Sync + 'static {
     /// The index of the edge to follow.
     ///
     /// `visits` are those of the node, its own evaluation included, so it is at least 1. `value` is the node's mean
-    /// value for the player to move there, as are the values of the edges. There is at least one edge.
+    /// value for the player to move there, as are the values of the edges. There is at least one edge; an index that is
+    /// none of theirs ends the tick with [`crate::Error::NoSuchEdge`].
     fn select(&self, edges: &[Edge], visits: u32, value: f32) -> usize;
 }
 

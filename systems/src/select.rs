@@ -1,7 +1,7 @@
 //! `TickSystems::Select`: descends each tree to positions that need the network.
 
 use crate::{
-    Agents, Cohorts, SelectionRule,
+    Agents, Cohorts, Error, Failure, SelectionRule,
     columns::*,
     expand::{backup, expand_cached, settle},
 };
@@ -26,6 +26,7 @@ pub fn select<G: Game, R: SelectionRule>(
     caches: Res<Caches<G>>,
     cohorts: Res<Cohorts>,
     mut stats: ResMut<Stats>,
+    mut failure: ResMut<Failure>,
 ) {
     let range = cohorts.selecting();
     let positions = only(lanes.contiguous_iter());
@@ -35,7 +36,7 @@ pub fn select<G: Game, R: SelectionRule>(
     let per_lane = agents.0.len();
     let per_tree = leaves.len() / budgets.len();
     let rows = times(&range, per_lane);
-    let counts = positions[range.clone()]
+    let (counts, no_edge) = positions[range.clone()]
         .par_iter()
         .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
         .zip(budgets[rows].par_chunks(per_lane))
@@ -43,22 +44,28 @@ pub fn select<G: Game, R: SelectionRule>(
         .with_min_len(rows_per_task(range.len(), HEAVY))
         .map(|(((position, trees), budgets), leaves)| {
             let mut counts = Counts::default();
+            let mut no_edge = None;
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
             let agents = rules.0.iter().zip(&agents.0).zip(&caches.0);
-            for (((tree, budget), leaves), ((rule, agent), cache)) in rows.zip(agents) {
+            for (i, (((tree, budget), leaves), ((rule, agent), cache))) in rows.zip(agents).enumerate() {
                 let descents = Descents {
                     // One leaf at a time needs no virtual loss.
                     virtual_loss: if per_tree > 1 { agent.search.virtual_loss } else { 0.0 },
                     solver: agent.search.solver,
                     cache: cache.is_on().then_some(cache),
                 };
-                select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);
+                let wrong = select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);
+                no_edge = no_edge.or(wrong.map(|wrong| (i, wrong)));
                 counts = counts + std::mem::take(&mut tree.counts);
             }
-            counts
+            (counts, no_edge)
         })
-        .reduce(Counts::default, |a, b| a + b);
+        // The first lane's mistake, whatever the threads.
+        .reduce(|| (Counts::default(), None), |a, b| (a.0 + b.0, a.1.or(b.1)));
     stats.add(counts);
+    if let Some((agent, NoEdge { index, edges })) = no_edge {
+        failure.set(Error::NoSuchEdge { agent, index, edges });
+    }
 }
 
 /// How a tree is descended.
@@ -80,10 +87,20 @@ impl<G: Game> Clone for Descents<'_, G> {
 
 impl<G: Game> Copy for Descents<'_, G> {}
 
+/// What a rule returned that is no index of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoEdge {
+    /// The index.
+    pub index: usize,
+    /// Edges of the node.
+    pub edges: usize,
+}
+
 /// Descends until each leaf has a position for the network, or the budget is spent.
 ///
 /// Known results and positions in the cache are backed up at once and the tree goes on, so no leaf is wasted on them.
 /// When two descents of one tick meet at the same position the second is undone and the tree waits for the first.
+/// A rule that chooses an edge that there is not ends the descents; what it chose comes back.
 pub fn select_leaves<G: Game, R: SelectionRule>(
     tree: &mut Tree,
     root: &G,
@@ -91,7 +108,7 @@ pub fn select_leaves<G: Game, R: SelectionRule>(
     leaves: &mut [Leaf<G>],
     rule: &R,
     descents: Descents<G>,
-) {
+) -> Option<NoEdge> {
     leaves.iter_mut().for_each(|leaf| leaf.state = LeafState::Idle);
     let ask = |position: &G| if descents.cache.is_some() { position.canonical() } else { (*position, 0) };
     let leaf_at = |position, (asked, symmetry): (G, usize), node, edge| Leaf {
@@ -106,7 +123,7 @@ pub fn select_leaves<G: Game, R: SelectionRule>(
         leaves[0] = leaf_at(*root, ask(root), 0, ROOT);
     }
     if tree.state != TreeState::Searching {
-        return;
+        return None;
     }
     'leaves: for leaf in leaves {
         loop {
@@ -125,15 +142,18 @@ pub fn select_leaves<G: Game, R: SelectionRule>(
                 }
                 Descent::Terminal => {}
                 Descent::Met => break 'leaves,
+                Descent::NoEdge(wrong) => return Some(wrong),
             }
         }
     }
+    None
 }
 
 enum Descent<G> {
     Leaf { position: G, node: u32, edge: u32 },
     Terminal,
     Met,
+    NoEdge(NoEdge),
 }
 
 /// One descent from the root. Counts the visit, and takes the virtual loss, on every edge that it passes.
@@ -152,7 +172,13 @@ fn descend<G: Game, R: SelectionRule>(
     let mut depth = 0;
     tree.root_visits += 1;
     let descent = loop {
-        let chosen = rule.select(tree.edges(node), visits, value);
+        let edges = tree.edges(node);
+        let (chosen, count) = (rule.select(edges, visits, value), edges.len());
+        if chosen >= count {
+            let (parent, edge) = tree.parent(node);
+            undo(tree, parent, edge, virtual_loss);
+            return Descent::NoEdge(NoEdge { index: chosen, edges: count });
+        }
         let edge = node + 1 + chosen as u32;
         depth += 1;
         let taken = tree.edge_mut(edge);

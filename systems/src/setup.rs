@@ -140,6 +140,7 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
                 batch: Batch::new::<G>(capacity),
                 evaluations: Evaluations::new(capacity, G::ACTIONS),
                 in_flight: Default::default(),
+                check_legal: false,
             })
             .collect(),
     ));

@@ -8,7 +8,8 @@ use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
 use lockstep_components::{Game, Stats};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The label of the schedule.
+/// The label of the schedule. It is run by [`run_tick`], which says whose turn it is and returns what has failed:
+/// `world.run_schedule(Tick)` would do neither, so it panics.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tick;
 
@@ -54,6 +55,7 @@ pub fn search_schedule<G: Game, R: SelectionRule>() -> Schedule {
         schedule.configure_sets(set.run_if(healthy));
     }
     schedule.add_systems((
+        must_have_begun.before(Root),
         root::<G>.in_set(Root),
         select::<G, R>.in_set(Select),
         collect::<G>.in_set(Collect),
@@ -61,6 +63,11 @@ pub fn search_schedule<G: Game, R: SelectionRule>() -> Schedule {
         expand::<G>.in_set(Expand),
     ));
     schedule
+}
+
+/// Without a turn every system would do nothing, and whoever waits for games would wait for ever.
+fn must_have_begun(cohorts: Res<Cohorts>) {
+    assert!(cohorts.begun(), "Tick was run by itself: call run_tick(&mut world), which gives the lanes their turn");
 }
 
 /// Runs [`Tick`] once, for the lanes whose turn it is.
