@@ -171,7 +171,7 @@ fn logits_of_illegal_moves_are_ignored_and_those_of_legal_ones_are_not() {
     };
     for (in_flight, leaves, cache_mb) in [(1, 1, 0), (2, 1, 1), (2, 3, 1), (1, 3, 0)] {
         let masked = |illegal, legal_late| Box::new(Masked { batches: Default::default(), illegal, legal_late });
-        let plain = play(Box::new(Uniform::default()), in_flight, leaves, cache_mb).unwrap();
+        let plain = play(Box::<Uniform>::default(), in_flight, leaves, cache_mb).unwrap();
         for illegal in [f32::NEG_INFINITY, f32::INFINITY, f32::NAN] {
             let games = play(masked(illegal, 0.0), in_flight, leaves, cache_mb).unwrap();
             assert!(games == plain, "{illegal} for illegal moves changed the games");
