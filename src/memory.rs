@@ -97,11 +97,6 @@ impl Bound {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
-    /// Bytes that are needed besides while a checkpoint is written or read.
-    pub fn saving(&self) -> u64 {
-        self.saving
-    }
-
     /// Whether the machine has so much.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The program as a user meets it: exit codes, messages, and what is left on disk.
 
+use crate::{lockstep, text};
 use lockstep_systems::Level;
 use std::{
     fs,
@@ -7,14 +8,6 @@ use std::{
     path::Path,
     process::{Command, Output, Stdio},
 };
-
-fn lockstep(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 /// Fails with code 2 and one message that has all of these words.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {

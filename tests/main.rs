@@ -15,6 +15,20 @@ mod resume;
 mod search;
 
 use lockstep::{components::Config, settings};
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// The program, run to its end in a folder without any input.
+fn lockstep(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What it printed.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
 
 /// A small and quick tic-tac-toe run.
 fn small(overrides: &[&str]) -> Config {

@@ -1,6 +1,6 @@
 //! Metrics and verdicts: no line is lost, nothing is written by looking, and no grade is that of another player.
 
-use crate::small;
+use crate::{lockstep, small};
 use lockstep::{
     components::games::TicTacToe,
     device,
@@ -13,13 +13,8 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::Path,
-    process::{Command, Output, Stdio},
     time::SystemTime,
 };
-
-fn lockstep(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

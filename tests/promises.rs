@@ -1,7 +1,7 @@
 //! What a run promises whatever happens around it: bounded memory, settings that stay, no output that ends it, and no
 //! unusable checkpoint.
 
-use crate::small;
+use crate::{lockstep, small, text};
 use lockstep::{
     checkpoint, device,
     folder::Folder,
@@ -13,14 +13,6 @@ use std::{
     path::Path,
     process::{Command, Output, Stdio},
 };
-
-fn lockstep(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 const QUICK: [&str; 6] = [
     "run.games=40",

@@ -10,7 +10,7 @@ use crate::{
     tell,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Config, Game, LaneRng, Replay, Stats, config::NetworkKind, games::GameVisitor};
+use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
 use lockstep_systems::{
     Agents, Batch, Evaluations, Evaluator, Network, Puct, Uniform, insert_lanes,
     learn::{Sampling, TrainingBatch, learn_schedule},
@@ -42,7 +42,7 @@ impl GameVisitor for Bench {
             format!("game.name={}", G::NAME),
             format!("lanes.count={}", args.lanes),
             format!("search.simulations={}", args.simulations),
-            format!("network.kind={}", kind_name(args.network)),
+            format!("network.kind={}", json!(args.network)),
             format!("network.channels={}", args.channels),
             format!("network.blocks={}", args.blocks),
             format!("learn.batch_size={}", args.batch),
@@ -103,13 +103,6 @@ impl GameVisitor for Bench {
             }
         }
         Ok(())
-    }
-}
-
-fn kind_name(kind: NetworkKind) -> &'static str {
-    match kind {
-        NetworkKind::Resnet => "resnet",
-        NetworkKind::Mlp => "mlp",
     }
 }
 
