@@ -92,7 +92,7 @@ impl Bound {
         Self { parts, saving: 0 }
     }
 
-    /// All parts together, but for [`Bound::saving`].
+    /// All parts together, but for what saving a checkpoint adds.
     pub fn total(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum()
     }
