@@ -129,10 +129,7 @@ impl<G: Game> Checkpoint<G> {
             fs::rename(&partial, &place)?;
             sync_dir(&all)?;
             remove(&replaced)?;
-            for old in generations(folder)?.into_iter().rev().skip(keep) {
-                remove(&all.join(old.to_string()))?;
-            }
-            Ok(())
+            prune(folder, keep)
         };
         let written = write();
         if written.is_err() && !place.exists() && replaced.exists() {
@@ -202,11 +199,12 @@ pub fn of_generation(folder: &Folder, generation: u64) -> Result<Option<PathBuf>
     Ok(found_or_none(folder)?.remove(&generation))
 }
 
-/// Puts checkpoints back that a killed program has left under another name. Only for the holder of the folder's lock:
-/// a process that is writing a checkpoint passes through the same state.
+/// Ends what a killed program has begun: puts checkpoints back that lie under another name, and removes what it was
+/// about to remove. Only for the holder of the folder's lock: a process that is writing a checkpoint passes through the
+/// same state.
 ///
 /// # Errors
-/// When the folder cannot be read, or a checkpoint cannot be renamed.
+/// When the folder cannot be read, or a checkpoint cannot be renamed or removed.
 pub fn mend(folder: &Folder) -> Result<(), Error> {
     let all = folder.checkpoints();
     for (generation, path) in found_or_none(folder)? {
@@ -214,6 +212,34 @@ pub fn mend(folder: &Folder) -> Result<(), Error> {
         if path != place {
             fs::rename(&path, &place).and_then(|()| sync_dir(&all)).map_err(Error::io("put back", &path))?;
         }
+    }
+    let Some(newest) = newest(folder)? else { return Ok(()) };
+    // As many as were to be kept when the newest one was written.
+    let keep = read_config(&newest)?.run.checkpoints;
+    let tidy = || -> std::io::Result<()> {
+        for entry in fs::read_dir(&all)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name == ".partial" || name.starts_with(REMOVED) || name.starts_with(".replaced-") {
+                remove(&path)?;
+            }
+        }
+        prune(folder, keep)
+    };
+    tidy().map_err(Error::io("tidy", &all))
+}
+
+/// In front of the generation of a checkpoint that is being removed.
+const REMOVED: &str = ".removed-";
+
+/// Removes all checkpoints but the newest `keep`, each in one step as far as readers can see.
+fn prune(folder: &Folder, keep: usize) -> std::io::Result<()> {
+    let all = folder.checkpoints();
+    for old in generations(folder)?.into_iter().rev().skip(keep) {
+        let removed = all.join(format!("{REMOVED}{old}"));
+        remove(&removed)?;
+        fs::rename(all.join(old.to_string()), &removed)?;
+        remove(&removed)?;
     }
     Ok(())
 }

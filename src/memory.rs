@@ -32,7 +32,7 @@ struct Part {
 }
 
 /// What the allocator keeps without using it, and the stacks of threads.
-const SLACK: u64 = 8_000_000;
+const SLACK: u64 = 12_000_000;
 
 impl Bound {
     /// Of a whole run. A learner and an evaluator are made once for it, because only they know what they take, after a
@@ -163,8 +163,10 @@ fn address_space() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
     let most: u64 = line.split_whitespace().nth(3)?.parse().ok()?;
-    let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().next()?.parse().ok()?;
-    Some(most.saturating_sub(pages * 4096) + resident())
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmSize"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(most.saturating_sub(kilobytes * 1024) + resident())
 }
 
 /// Bytes of this process that are in memory now; 0 where the system does not tell.

@@ -1,11 +1,13 @@
 //! What lockstep promises, a module for each behaviour.
 
+mod bad_inputs;
 mod cli;
 mod determinism;
 mod devices;
 mod experiments;
 mod golden;
 mod inputs;
+mod kills;
 mod learning;
 mod metrics;
 mod networks;
@@ -23,6 +25,11 @@ use std::{
 /// The program, run to its end in a folder without any input.
 fn lockstep(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// How many times as many attacks as in a usual test run.
+fn attacks() -> u64 {
+    std::env::var("LOCKSTEP_ATTACKS").map_or(1, |n| n.parse().expect("LOCKSTEP_ATTACKS is a whole number"))
 }
 
 /// What it printed.

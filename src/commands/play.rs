@@ -8,7 +8,7 @@ use crate::{
 };
 use lockstep_components::{Game, Outcome, Player as Side, config::LanesConfig, games::GameVisitor};
 use lockstep_systems::Answer;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 /// Leaves that the one tree sends to the network at once.
 const LEAVES: u32 = 8;
@@ -110,12 +110,18 @@ impl GameVisitor for Play {
     }
 }
 
+/// The longest line that is looked at, in bytes; what follows it on the line is left out.
+const LINE: u64 = 256;
+
 fn prompt(input: &mut impl BufRead) -> Result<Option<String>, Error> {
     out::write(format_args!("> "));
     let io = |source| Error::Io { doing: "talk to", path: "the terminal".into(), source };
     // Bytes that are no text are a wrong move like any other, not the end of the game.
     let mut line = vec![];
-    let read = input.read_until(b'\n', &mut line).map_err(io)?;
+    let read = input.by_ref().take(LINE).read_until(b'\n', &mut line).map_err(io)?;
+    if read as u64 == LINE && !line.ends_with(b"\n") {
+        input.skip_until(b'\n').map_err(io)?;
+    }
     Ok((read > 0).then(|| String::from_utf8_lossy(&line).trim().to_string()))
 }
 

@@ -23,8 +23,8 @@ use std::{
 };
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-/// Set once everything is saved: a signal then ends the program without more ado.
-static SAVED: AtomicBool = AtomicBool::new(false);
+/// Set while there is something to save: at any other time a signal ends the program without more ado.
+static AT_WORK: AtomicBool = AtomicBool::new(false);
 
 /// Whether the user has asked to stop.
 pub fn interrupted() -> bool {
@@ -44,7 +44,8 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     let resolved = history::resolve(&folder, args.config.as_deref(), &overrides)?;
     // A second signal ends the program at once; the newest checkpoint is then where it goes on.
     let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) || SAVED.load(Ordering::Relaxed) {
+        // Nothing is lost while a run is set up or graded.
+        if INTERRUPTED.swap(true, Ordering::Relaxed) || !AT_WORK.load(Ordering::Relaxed) {
             std::process::exit(130);
         }
     };
@@ -111,7 +112,9 @@ impl GameVisitor for Train {
             config.run.seed,
         );
         let mut display = Display::new(&config, run.generation());
+        AT_WORK.store(true, Ordering::Relaxed);
         let trained = train(&mut run, &config, &folder, &mut display);
+        AT_WORK.store(false, Ordering::Relaxed);
         display.close();
         match trained {
             Ok(true) => {}
@@ -134,6 +137,8 @@ impl GameVisitor for Train {
             }
         }
         say!("Trained {} generations in {}.", run.generation(), duration(run.seconds().play + run.seconds().learn));
+        // Its memory is for the grading now.
+        drop(run);
         verdict::<G>(&folder, &config)?;
         say!("To play against it: lockstep play --run{}", quoted(folder.path()));
         Ok(())
@@ -173,7 +178,6 @@ fn train<G: Game>(
 
 /// Prints how the finished player was graded, and grades it the first time.
 fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
-    SAVED.store(true, Ordering::Relaxed);
     // With the settings of this command, which are not stored for a run that is finished.
     let player = Player { config: config.clone(), ..Player::open(folder.path(), None)? };
     let path = folder.verdict();
