@@ -4,23 +4,16 @@ pub use lockstep_components as components;
 pub use lockstep_fused as fused;
 pub use lockstep_systems as systems;
 
-pub mod accuracy;
-pub mod analyst;
-pub mod checkpoint;
-pub mod cli;
-pub mod commands;
 pub mod device;
-pub mod display;
 mod error;
-pub mod folder;
-pub mod history;
-pub mod memory;
-pub mod metrics;
-pub mod oracle;
-pub mod out;
+pub mod front;
+pub mod grading;
+pub mod run;
 pub mod settings;
-pub mod stages;
-pub mod trainer;
+
+pub use front::{cli, commands, display, out};
+pub use grading::{accuracy, analyst, oracle};
+pub use run::{checkpoint, folder, history, memory, metrics, stages, trainer};
 
 pub use error::Error;
 

@@ -38,7 +38,7 @@ pub struct Set<G: Game> {
 }
 
 /// Pascal Pons' test sets for Connect Four with the score of every move, as CSV, compressed.
-const PONS: &[u8] = include_bytes!("../data/connect_four_pons.csv.zst");
+const PONS: &[u8] = include_bytes!("../../data/connect_four_pons.csv.zst");
 
 /// The sets that come with lockstep for this game: all 4,520 decisions of tic-tac-toe; for Connect Four the six test
 /// sets of Pascal Pons. Empty for a game without.
