@@ -5,7 +5,7 @@ mod plain;
 use criterion::{Criterion, Throughput, criterion_group};
 use lockstep::{device, prelude::*, settings};
 use lockstep_systems::{
-    Batch, Evaluations,
+    Batch, Evaluations, FinishedGames,
     expand::expand_leaf,
     learn::{Sampling, TrainingBatch, learn_schedule},
     select::{Descents, select_leaves},
@@ -91,11 +91,14 @@ fn learn_step(c: &mut Criterion) {
     let agent =
         (Box::new(Uniform::default()) as Box<dyn Evaluator>, SearchConfig { simulations: 8, ..Default::default() });
     insert_lanes::<ConnectFour, Puct>(&mut world, &LanesConfig::default(), 1, vec![agent]);
-    world.insert_resource(Replay::<ConnectFour>::new(10_000));
+    world.insert_resource(FinishedGames::new(100));
     world.add_schedule(tick_schedule::<ConnectFour, Puct>());
     while world.resource::<Stats>().games < 100 {
         run_tick(&mut world).unwrap();
     }
+    let mut replay = Replay::<ConnectFour>::new(10_000);
+    world.resource::<FinishedGames>().games.iter().for_each(|game| replay.push(game));
+    world.insert_resource(replay);
     world.insert_resource(Learner::new::<ConnectFour>(&config, &place.device));
     world.insert_resource(place.evaluators::<ConnectFour>(64));
     world.insert_resource(Sampling(config.replay.clone()));

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 struct Slot<G: Game> {
     position: G,
     rng: LaneRng,
-    game: components::Trajectory<G>,
+    game: components::GameRecord,
     tree: [Tree; 1],
     budget: SearchBudget,
     leaf: [Leaf<G>; 1],
@@ -40,7 +40,7 @@ impl<G: Game> Plain<G> {
             let mut lane = Slot {
                 position: G::start(),
                 rng: LaneRng::new(1, i as u64),
-                game: components::Trajectory::default(),
+                game: components::GameRecord::with_room::<G>(),
                 tree: [Tree::new(search.simulations, G::MAX_LEGAL)],
                 budget: SearchBudget::default(),
                 leaf: [Leaf::default()],
@@ -90,6 +90,7 @@ impl<G: Game> Plain<G> {
                 play_move(&mut lane.position, &mut lane.rng, &mut lane.game, SELF_PLAY, &mut lane.tree, full, search);
             }
             if lane.game.finished.is_some() {
+                lane.game.begin(None);
                 begin_game(&mut lane.position, &mut lane.rng, &mut lane.game, SELF_PLAY, &mut lane.tree, search);
             }
         });

@@ -13,6 +13,7 @@ pub fn main() -> Result<(), lockstep::Error> {
     let agent = (factory.0(&learner.network), config.search.clone());
     insert_lanes::<TicTacToe, Puct>(&mut world, &config.lanes, config.run.seed, vec![agent]);
     world.insert_resource(Replay::<TicTacToe>::new(config.replay.window));
+    world.insert_resource(systems::FinishedGames::new(usize::MAX));
     world.insert_resource(learn::Sampling(config.replay.clone()));
     world.insert_resource(learn::TrainingBatch::default());
     world.insert_resource(learner);
@@ -24,6 +25,8 @@ pub fn main() -> Result<(), lockstep::Error> {
         while world.resource::<Stats>().games < 300 {
             run_tick(&mut world)?;
         }
+        let games = world.resource_mut::<systems::FinishedGames>().take();
+        games.iter().for_each(|game| world.resource_mut::<Replay<TicTacToe>>().push(game));
         while !run_learn(&mut world)? {}
         let losses = world.resource::<Learner>().losses();
         println!("generation {generation}: policy loss {:.3}, value loss {:.3}", losses.policy, losses.value);

@@ -22,14 +22,35 @@ pub enum Error {
         message: String,
     },
     /// A checkpoint that cannot be used.
-    #[error(
-        "the checkpoint {} cannot be used: {message}; \
-         the folder is unchanged: remove this checkpoint to go on from an earlier one, or choose another --run",
-        path.display()
-    )]
+    #[error("the checkpoint {} {}: {message}; the folder is unchanged: {}", path.display(), fault.text(), match fault {
+        Fault::Damaged | Fault::Missing => {
+            "put back from a copy what is damaged or missing, or remove this checkpoint to go on from an earlier one"
+        }
+        Fault::Unfit => "go on with the run's own settings, which are in its config.toml, or choose another --run",
+        Fault::Version => "go on with the version that has made it, or choose another --run",
+    })]
     Checkpoint {
         /// Its folder.
         path: PathBuf,
+        /// What kind of fault.
+        fault: Fault,
+        /// What is wrong.
+        message: String,
+    },
+    /// A segment of the log that cannot be used.
+    #[error("the log {} {}: {message}; the folder is unchanged: {}", path.display(), fault.text(), match fault {
+        Fault::Damaged | Fault::Missing => {
+            "put the file back from a copy, or remove it and the checkpoints from this generation on, \
+             so that its games are played again"
+        }
+        Fault::Unfit => "choose another --run",
+        Fault::Version => "go on with the version that has made it, or choose another --run",
+    })]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// What kind of fault.
+        fault: Fault,
         /// What is wrong.
         message: String,
     },
@@ -57,6 +78,30 @@ pub enum Error {
     /// An error of a schedule.
     #[error(transparent)]
     Systems(#[from] lockstep_systems::Error),
+}
+
+/// Why something that is stored cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not as it was written.
+    Damaged,
+    /// A file is not there.
+    Missing,
+    /// It is of another game, or of other settings.
+    Unfit,
+    /// It was written by another version of lockstep.
+    Version,
+}
+
+impl Fault {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Damaged => "is damaged",
+            Self::Missing => "is not whole, there is missing",
+            Self::Unfit => "does not fit",
+            Self::Version => "is of another version",
+        }
+    }
 }
 
 impl Error {

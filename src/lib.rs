@@ -13,9 +13,9 @@ pub mod settings;
 
 pub use front::{cli, commands, display, out};
 pub use grading::{accuracy, analyst, oracle};
-pub use run::{checkpoint, folder, history, memory, metrics, stages, trainer};
+pub use run::{checkpoint, folder, history, log, memory, metrics, stages, trainer};
 
-pub use error::Error;
+pub use error::{Error, Fault};
 
 /// What most experiments need, with bevy_ecs and burn at the versions that lockstep uses.
 pub mod prelude {
@@ -24,7 +24,7 @@ pub mod prelude {
     pub use bevy_ecs::prelude::*;
     pub use burn;
     pub use lockstep_components::{
-        self as components, Config, Edge, Game, Lane, LaneRng, Leaf, Position, Replay, Stats, Trajectory, Tree,
+        self as components, Config, Edge, Game, GameRecord, Lane, LaneRng, Leaf, Position, Replay, Stats, Tree,
         TreeState, config::*, games::*,
     };
     pub use lockstep_systems::{

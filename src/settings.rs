@@ -121,6 +121,52 @@ pub fn to_text(config: &Config) -> String {
     toml::to_string(config).expect("a configuration is plain data")
 }
 
+/// Keys that say where and how fast a run is computed, how long it goes on, and what is kept of it. Games and learning are
+/// the same whatever they are.
+const INCIDENTAL: [&str; 13] = [
+    "lanes.count",
+    "lanes.cohort",
+    "lanes.in_flight",
+    "search.cache_mb",
+    "run.generations",
+    "run.threads",
+    "run.device",
+    "run.vectors",
+    "run.checkpoint_every",
+    "run.checkpoints",
+    "run.recorded_games",
+    "run.grade_simulations",
+    "run.keep_log",
+];
+
+/// The settings that decide what is played and learned, as TOML.
+pub fn essence(config: &Config) -> String {
+    let mut table = Table::try_from(config).expect("a configuration is plain data");
+    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
+        table[section].as_table_mut().expect("a section").remove(key).expect("a key that there is");
+    }
+    toml::to_string(&table).expect("plain data")
+}
+
+/// The same configuration with these settings for what is played and learned.
+///
+/// # Errors
+/// When the text is none of [`essence`].
+pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
+    let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
+    let mut all = Table::try_from(config).expect("a configuration is plain data");
+    let table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
+    for (section, keys) in table {
+        match (all.get_mut(&section), keys) {
+            (Some(Value::Table(all)), Value::Table(keys)) => all.extend(keys),
+            _ => return Err(fail(format!("unknown section [{section}]"))),
+        }
+    }
+    let config: Config = all.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
+    check(&config).map_err(|(_, message)| fail(message))?;
+    Ok(config)
+}
+
 /// All keys with their defaults.
 fn known() -> Table {
     Table::try_from(Config::default()).expect("a configuration is plain data")

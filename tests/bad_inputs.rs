@@ -278,6 +278,7 @@ const READERS: [(&str, u32, Reader); 11] = [
         };
         fs::write(run.join("config.toml"), damaged(rng)).unwrap();
         fs::write(checkpoint.join("config.toml"), damaged(rng)).unwrap();
+        sign(sound, &checkpoint);
         fs::write(dir.path().join("recipe.toml"), damaged(rng)).unwrap();
         let overrides = changed_recipe(rng, sound).1;
         let recipe = (rng.below(2) == 0).then(|| dir.path().join("recipe.toml"));
@@ -491,6 +492,20 @@ const READERS: [(&str, u32, Reader); 11] = [
     }),
 ];
 
+/// Gives a checkpoint a manifest that has the digests of its files, as if they had been written so.
+fn sign(sound: &Sound, checkpoint: &Path) {
+    let text = fs::read_to_string(sound.run().join("checkpoints/2/manifest.json")).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    for (name, digest) in manifest["files"].as_object_mut().unwrap() {
+        if let Ok(bytes) = fs::read(checkpoint.join(name)) {
+            *digest = blake3::hash(&bytes).to_hex().as_str().into();
+        }
+    }
+    let line = manifest.to_string();
+    let own = blake3::hash(line.as_bytes()).to_hex();
+    fs::write(checkpoint.join("manifest.json"), format!("{line}\n{own}\n")).unwrap();
+}
+
 /// A player whose weights were changed is opened and evaluates one position.
 fn weights(rng: &mut LaneRng, sound: &Sound, change: fn(&mut LaneRng, &[u8]) -> Vec<u8>) -> &'static str {
     let dir = tempfile::tempdir().unwrap();
@@ -500,6 +515,7 @@ fn weights(rng: &mut LaneRng, sound: &Sound, change: fn(&mut LaneRng, &[u8]) -> 
     fs::copy(sound.run().join("config.toml"), checkpoint.join("config.toml")).unwrap();
     let good = fs::read(sound.run().join("checkpoints/2/weights.safetensors")).unwrap();
     fs::write(checkpoint.join("weights.safetensors"), change(rng, &good)).unwrap();
+    sign(sound, &checkpoint);
     let player = Player::open(&dir.path().join("run"), None).unwrap();
     let mut evaluator = match player.place().and_then(|place| player.evaluator::<TicTacToe>(&place, 1)) {
         Ok(evaluator) => evaluator,

@@ -56,14 +56,15 @@ fn evaluate(evaluator: &mut dyn Evaluator, batch: &lockstep_systems::Batch) -> E
 #[test]
 fn devices_learn_and_resume() {
     for (kind, place) in devices() {
-        let config = small(&["run.generations=3", "learn.steps={ batches = 12 }", "network.kind=resnet"]);
+        let config =
+            small(&["run.generations=3", "learn.steps={ batches = 40 }", "network.kind=resnet", "run.games=60"]);
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path());
         let mut losses = vec![];
         while losses.len() < 3 {
             // Each generation in a process of its own, as it were, with a stop in the middle.
             let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder).unwrap();
-            for _ in 0..40 {
+            for _ in 0..400 {
                 if let trainer::Advance::Generation(generation, _) = run.advance().unwrap() {
                     losses.push(generation.policy_loss - generation.policy_floor);
                 }
@@ -71,7 +72,7 @@ fn devices_learn_and_resume() {
                     break;
                 }
             }
-            run.save(&folder).unwrap();
+            run.save(&folder, &place).unwrap();
         }
         assert!(losses.iter().all(|loss| loss.is_finite()), "{kind:?}: {losses:?}");
         assert!(losses[2] < losses[0], "{kind:?} does not learn: {losses:?}");

@@ -45,8 +45,8 @@ fn left(dir: &Path) -> Vec<(String, Vec<u8>)> {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
             if path.is_dir() {
                 walk(&path, root, found);
-            } else if !name.ends_with("state.bin") && !name.ends_with("optimizer.bin") {
-                // The state has the time that the run took, the optimiser's record identifiers drawn by burn.
+            } else if !name.ends_with("manifest.json") && !name.ends_with("optimizer.bin") {
+                // The manifest has the time that the run took, the optimiser's record identifiers drawn by burn.
                 found.push((name, fs::read(path).unwrap()));
             }
         }
@@ -57,7 +57,7 @@ fn left(dir: &Path) -> Vec<(String, Vec<u8>)> {
     for (name, bytes) in &mut found {
         if name == "metrics.jsonl" {
             let lines = String::from_utf8(bytes.clone()).unwrap();
-            let kept = lines.lines().map(|l| l.split_once(",\"play_seconds\"").unwrap().0).collect::<Vec<_>>();
+            let kept = lines.lines().map(|l| l.split_once(",\"evaluations\"").unwrap().0).collect::<Vec<_>>();
             *bytes = kept.join("\n").into_bytes();
         }
     }

@@ -18,9 +18,11 @@ fn match_percent(first: Box<dyn Evaluator>, second: Box<dyn Evaluator>, games: u
         run_tick(&mut world).unwrap();
     }
     let records = world.resource_mut::<FinishedGames>().take();
-    let points = |(record, seats): &(components::GameRecord, components::Seats)| {
-        let own = if seats.0[0] == 0 { record.result } else { -record.result };
-        50.0 * f64::from(own + 1)
+    // The first agent has the first move in games with even numbers.
+    let points = |game: &components::GameRecord| {
+        let result = f64::from(game.finished.unwrap().value());
+        let own = if game.id.unwrap().number.is_multiple_of(2) { result } else { -result };
+        50.0 * (own + 1.0)
     };
     records.iter().map(points).sum::<f64>() / records.len() as f64
 }

@@ -247,12 +247,13 @@ fn looking_at_a_finished_run_writes_nothing() {
 }
 
 #[test]
-fn reading_leaves_a_half_replaced_checkpoint_where_it_is() {
+fn reading_leaves_what_is_half_written_or_removed_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
     train(path, 2, &[]);
     let checkpoints = path.join("run/checkpoints");
-    fs::rename(checkpoints.join("2"), checkpoints.join(".replaced-2")).unwrap();
+    fs::create_dir(checkpoints.join(".partial")).unwrap();
+    fs::create_dir(checkpoints.join(".removed-1")).unwrap();
     let before = state(path);
     for args in [
         &["grade", "--run", "run", "--simulations", "1"][..],
@@ -263,9 +264,9 @@ fn reading_leaves_a_half_replaced_checkpoint_where_it_is() {
         assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         assert_eq!(state(path), before, "{args:?}");
     }
-    // A command that trains has the lock, and puts it back.
+    // A command that trains has the lock, and tidies.
     look(path);
-    assert!(checkpoints.join("2").is_dir() && !checkpoints.join(".replaced-2").exists());
+    assert!(!checkpoints.join(".partial").exists() && !checkpoints.join(".removed-1").exists());
 }
 
 #[test]

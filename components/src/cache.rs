@@ -2,7 +2,6 @@
 
 use crate::game::{Action, Game};
 use bevy_ecs::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::hash::Hasher;
 
 /// Slots that a position may lie in.
@@ -28,8 +27,7 @@ pub struct Cache<G: Game> {
     cleared: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Clone, Copy, Debug)]
 struct Slot<G: Game> {
     position: G,
     value: f32,
@@ -51,17 +49,6 @@ impl Cached<'_> {
     pub fn prior(&self, action: Action) -> f32 {
         f32::from_bits(u32::from(self.priors[action as usize]) << 16)
     }
-}
-
-/// What a checkpoint keeps of a [`Cache`]: the slots in use.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
-pub struct CacheSnapshot<G: Game> {
-    slots: Vec<(u32, Slot<G>)>,
-    /// `[slots, G::ACTIONS]`
-    priors: Vec<u16>,
-    clock: u64,
-    cleared: u64,
 }
 
 impl<G: Game> Cache<G> {
@@ -143,34 +130,6 @@ impl<G: Game> Cache<G> {
             self.priors[oldest * G::ACTIONS + action as usize] = (prior.to_bits() >> 16) as u16;
         }
     }
-
-    /// What a checkpoint keeps.
-    pub fn snapshot(&self) -> CacheSnapshot<G> {
-        let used = self.len();
-        let (mut slots, mut priors) = (Vec::with_capacity(used), Vec::with_capacity(used * G::ACTIONS));
-        for (i, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.stamp > self.cleared) {
-            slots.push((i as u32, *slot));
-            priors.extend_from_slice(&self.priors[i * G::ACTIONS..(i + 1) * G::ACTIONS]);
-        }
-        CacheSnapshot { slots, priors, clock: self.clock, cleared: self.cleared }
-    }
-
-    /// Takes up where a snapshot was made. False if the snapshot does not fit.
-    #[must_use]
-    pub fn restore(&mut self, snapshot: CacheSnapshot<G>) -> bool {
-        (self.clock, self.cleared) = (snapshot.clock, snapshot.cleared);
-        let whole = snapshot.priors.len() == snapshot.slots.len() * G::ACTIONS;
-        whole
-            && snapshot.slots.into_iter().zip(snapshot.priors.chunks_exact(G::ACTIONS)).all(|((i, slot), priors)| {
-                let i = i as usize;
-                let fits = i < self.slots.len() && slot.stamp <= self.clock;
-                if fits {
-                    self.slots[i] = slot;
-                    self.priors[i * G::ACTIONS..(i + 1) * G::ACTIONS].copy_from_slice(priors);
-                }
-                fits
-            })
-    }
 }
 
 #[cfg(test)]
@@ -210,10 +169,6 @@ mod tests {
             assert_eq!(cached.value, i as f32);
             assert!(position.legal().all(|a| (cached.prior(a) / prior(i, a) - 1.0).abs() < 0.01));
         }
-        let mut copy = Cache::<TicTacToe>::new(1 << 20);
-        assert!(copy.restore(cache.snapshot()));
-        assert!(positions.iter().all(|p| copy.get(p) == cache.get(p)));
-        assert!(!Cache::<TicTacToe>::new(1 << 8).restore(cache.snapshot()), "too small");
         cache.clear();
         assert!(positions.iter().all(|p| cache.get(p).is_none()) && cache.is_empty());
     }

@@ -322,6 +322,8 @@ pub struct RunConfig {
     pub checkpoints: usize,
     /// Games of each generation that are written to `games/`, 0 to 1,000,000. Default 10.
     pub recorded_games: usize,
+    /// Whether all games stay in `log/`. Default true. Without it those go that no checkpoint needs any more.
+    pub keep_log: bool,
     /// Simulations for each move when the finished player is graded, 1 to 1,000,000. Default 64.
     pub grade_simulations: u32,
 }
@@ -475,6 +477,7 @@ impl Default for RunConfig {
             checkpoint_every: 10,
             checkpoints: 3,
             recorded_games: 10,
+            keep_log: true,
             grade_simulations: 64,
         }
     }

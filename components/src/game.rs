@@ -1,6 +1,6 @@
 //! What a game has to tell lockstep about itself.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::{fmt, hash::Hash, str::FromStr};
 
 /// Index of a move in the policy of a game, `0..G::ACTIONS`.
@@ -89,17 +89,7 @@ pub struct ParseError(pub String);
 /// assert!(position.outcome().is_none());
 /// ```
 pub trait Game:
-    Copy
-    + Ord
-    + Hash
-    + fmt::Debug
-    + fmt::Display
-    + FromStr<Err = ParseError>
-    + Serialize
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
+    Copy + Ord + Hash + fmt::Debug + fmt::Display + FromStr<Err = ParseError> + Send + Sync + 'static
 {
     /// The name in configurations, lower case: `"connect_four"`.
     const NAME: &'static str;

@@ -1,10 +1,10 @@
 //! The components of a lane: one slot in which games are played one after another.
 
-use crate::game::{Action, Game, Outcome, Player};
+use crate::game::{Game, Player};
+use crate::record::GameId;
 use bevy_ecs::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use serde::{Deserialize, Serialize};
 
 /// The index of a lane, which is also its row.
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +14,9 @@ pub struct Lane(pub u32);
 #[derive(Component, Clone, Copy, Debug)]
 pub struct Position<G: Game>(pub G);
 
-/// The generator of one lane. Every random choice of the lane comes from it and from nothing else, so a run does not
-/// depend on which thread came first.
-#[derive(Component, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The generator of the game in a lane. Every random choice of the game comes from it and from nothing else, so a game does
+/// not depend on what is played beside it.
+#[derive(Component, Clone, Debug, PartialEq, Eq)]
 pub struct LaneRng(pub Xoshiro256PlusPlus);
 
 impl LaneRng {
@@ -25,6 +25,16 @@ impl LaneRng {
         // Xoshiro's `seed_from_u64` goes through SplitMix64, which sets neighbouring seeds far apart.
         let mut mixed = Xoshiro256PlusPlus::seed_from_u64(seed ^ stream.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         Self(Xoshiro256PlusPlus::seed_from_u64(mixed.next_u64() ^ stream))
+    }
+
+    /// The generator of one game of the run with this seed.
+    pub fn of_game(seed: u64, game: GameId) -> Self {
+        Self::new(seed, stream(game.round, game.number))
+    }
+
+    /// The generator of what is drawn while the generation of a round is learned.
+    pub fn of_learning(seed: u64, round: u64) -> Self {
+        Self::new(seed, stream(round, u64::from(u32::MAX)))
     }
 
     /// Uniform in `[0, 1)`.
@@ -44,98 +54,30 @@ impl LaneRng {
     }
 }
 
+/// Rounds and games are both fewer than 2^32 - 1.
+fn stream(round: u64, number: u64) -> u64 {
+    (round << 32) | number
+}
+
 /// Which of the lane's trees moves for which player, as an offset from the lane's first tree.
 ///
 /// `[0, 0]` in self-play, where one tree plays both sides; `[0, 1]` or `[1, 0]` in a match.
-#[derive(Component, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seats(pub [u8; 2]);
 
 impl Seats {
+    /// Those of a game with so many agents: in a match the first agent has the first move in games with even numbers.
+    pub fn of_game(agents: usize, number: u64) -> Self {
+        match (agents, number % 2) {
+            (1, _) => Self([0, 0]),
+            (_, 0) => Self([0, 1]),
+            _ => Self([1, 0]),
+        }
+    }
+
     /// The tree that moves for this player.
     #[inline]
     pub fn of(self, player: Player) -> usize {
         self.0[player.index()] as usize
     }
-}
-
-/// One move of a game in play or finished.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound = "")]
-pub struct Ply<G: Game> {
-    /// Before the move.
-    pub position: G,
-    /// The move played.
-    pub action: Action,
-    /// Value of the root after the search, for the player to move.
-    pub root_value: f32,
-    /// Whether the search was a full one, so that its visits become a policy target.
-    pub recorded: bool,
-    /// Where this ply's policy ends in [`Trajectory::policies`]; it starts where the one before ends.
-    pub policy_end: u32,
-}
-
-/// The game that a lane is playing.
-#[derive(Component, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound = "")]
-pub struct Trajectory<G: Game> {
-    /// Uniformly random moves that opened the game; they are not in `plies`.
-    pub opening: Vec<Action>,
-    /// The searched moves so far.
-    pub plies: Vec<Ply<G>>,
-    /// Visit shares of all recorded plies one after another, sparse: the move and its share of 65,535.
-    pub policies: Vec<(Action, u16)>,
-    /// Entropy of the visit shares, summed over recorded plies, in nats.
-    pub entropy_sum: f32,
-    /// Set by `Act` when the game is over: the outcome for the first player.
-    pub finished: Option<Outcome>,
-}
-
-impl<G: Game> Default for Trajectory<G> {
-    /// An empty trajectory with room for the longest game, so that playing allocates nothing.
-    fn default() -> Self {
-        Self {
-            opening: Vec::with_capacity(G::MAX_PLIES),
-            plies: Vec::with_capacity(G::MAX_PLIES),
-            policies: Vec::with_capacity(G::MAX_PLIES * G::MAX_LEGAL),
-            entropy_sum: 0.0,
-            finished: None,
-        }
-    }
-}
-
-impl<G: Game> Trajectory<G> {
-    /// Forgets the game and keeps the memory.
-    pub fn clear(&mut self) {
-        self.opening.clear();
-        self.plies.clear();
-        self.policies.clear();
-        self.entropy_sum = 0.0;
-        self.finished = None;
-    }
-
-    /// Each ply with its policy.
-    pub fn iter(&self) -> impl Iterator<Item = (&Ply<G>, &[(Action, u16)])> {
-        let mut start = 0;
-        self.plies.iter().map(move |ply| {
-            let policy = &self.policies[start..ply.policy_end as usize];
-            start = ply.policy_end as usize;
-            (ply, policy)
-        })
-    }
-
-    /// Bytes that a trajectory occupies at most.
-    pub const fn bytes() -> usize {
-        size_of::<Self>() + G::MAX_PLIES * (size_of::<Ply<G>>() + 2 + 4 * G::MAX_LEGAL)
-    }
-}
-
-/// A finished game as a list of moves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GameRecord {
-    /// All moves, the random opening included.
-    pub moves: Vec<Action>,
-    /// How many of them were the random opening.
-    pub opening: u16,
-    /// 1 if the first player won, 0 for a draw, -1 if the second won.
-    pub result: i8,
 }

@@ -2,7 +2,6 @@
 
 use crate::game::Game;
 use bevy_ecs::prelude::*;
-use serde::{Deserialize, Serialize};
 
 /// The tree that this pending evaluation belongs to.
 #[derive(Component, Clone, Copy, Debug)]
@@ -15,7 +14,7 @@ pub struct LeafOf(pub Entity);
 pub struct Leaves(Vec<Entity>);
 
 /// Whether a leaf waits for an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeafState {
     /// Nothing to evaluate in this tick.
     Idle,
@@ -29,8 +28,7 @@ pub enum LeafState {
 }
 
 /// One position on its way to the network and back.
-#[derive(Component, Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Component, Clone, Copy, Debug)]
 pub struct Leaf<G: Game> {
     /// The position to evaluate.
     pub position: G,

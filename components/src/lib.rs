@@ -6,7 +6,7 @@
 //!
 //! | entity | how many | components |
 //! |---|---|---|
-//! | lane: one slot in which games are played one after another | `lanes.count` | [`Lane`], [`Position`], [`LaneRng`], [`Trajectory`], [`Seats`] |
+//! | lane: one slot in which games are played one after another | `lanes.count` | [`Lane`], [`Position`], [`LaneRng`], [`GameRecord`], [`Seats`] |
 //! | tree: one search | one per lane, or one per player in a match | [`TreeOf`], [`Tree`], [`SearchBudget`] |
 //! | leaf: one pending evaluation | `lanes.leaves_per_tree` per tree | [`LeafOf`], [`Leaf`] |
 //!
@@ -22,6 +22,7 @@
 //! | [`game`] | the [`Game`] trait: rules, planes, actions, symmetries, text |
 //! | [`games`] | the games, and the registry that finds them by name |
 //! | [`lane`] | the components of a lane |
+//! | [`record`] | games in play and finished, and which are still to be begun |
 //! | [`tree`] | the search tree: nodes and edges packed in one slab |
 //! | [`leaf`] | a pending evaluation |
 //! | [`cache`] | evaluations of positions that may come again |
@@ -35,6 +36,7 @@ pub mod game;
 pub mod games;
 pub mod lane;
 pub mod leaf;
+pub mod record;
 pub mod replay;
 pub mod stats;
 pub mod tree;
@@ -42,8 +44,9 @@ pub mod tree;
 pub use cache::{Cache, Caches};
 pub use config::Config;
 pub use game::{Action, Game, Outcome, Player};
-pub use lane::{GameRecord, Lane, LaneRng, Ply, Position, Seats, Trajectory};
+pub use lane::{Lane, LaneRng, Position, Seats};
 pub use leaf::{Leaf, LeafOf, LeafState};
+pub use record::{GameId, GameRecord, Ply, Rounds};
 pub use replay::{Dataset, Replay, Sample};
 pub use stats::Stats;
 pub use tree::{Edge, SearchBudget, Tree, TreeOf, TreeState};

@@ -3,16 +3,15 @@
 use crate::{
     config::{Merge, ReplayConfig},
     game::{Action, Game},
-    lane::{LaneRng, Trajectory},
+    lane::LaneRng,
+    record::{GameRecord, for_first},
 };
 use bevy_ecs::prelude::*;
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// One position of a finished game.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample<G: Game> {
     /// The position.
     pub position: G,
@@ -26,8 +25,7 @@ pub struct Sample<G: Game> {
 
 /// The last positions played, in order. Positions and sparse policies lie in two rings, so nothing is allocated for a
 /// sample and the bound is known in advance.
-#[derive(Resource, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Resource, Clone, Debug, PartialEq)]
 pub struct Replay<G: Game> {
     samples: VecDeque<Sample<G>>,
     policies: VecDeque<(Action, u16)>,
@@ -61,18 +59,15 @@ impl<G: Game> Replay<G> {
     ///
     /// # Panics
     /// If the game is not finished.
-    pub fn push(&mut self, game: &Trajectory<G>) {
+    pub fn push(&mut self, game: &GameRecord) {
         let first = game.finished.expect("only finished games are learned from");
-        for (ply, policy) in game.iter() {
-            let outcome = match ply.position.to_move() {
-                crate::Player::First => first,
-                crate::Player::Second => first.reversed(),
-            };
+        for (position, ply, policy) in game.iter::<G>() {
             self.samples.push_back(Sample {
-                position: ply.position,
-                outcome: outcome.value() as i8,
+                position,
+                // From the first player's view to that of the player to move: the same change in both directions.
+                outcome: for_first(&position, first).value() as i8,
                 root_value: ply.root_value,
-                policy_len: policy.len() as u16,
+                policy_len: ply.policy_len,
             });
             self.policies.extend(policy);
             self.added += 1;
@@ -99,16 +94,6 @@ impl<G: Game> Replay<G> {
             start = end;
             (sample, policy)
         })
-    }
-
-    /// Whether the buffer could have been filled with this window: policies belong to samples and are over
-    /// legal moves.
-    pub fn is_sound(&self) -> bool {
-        let lengths: usize = self.samples.iter().map(|s| s.policy_len as usize).sum();
-        lengths == self.policies.len()
-            && self.samples.len() <= self.window
-            && self.samples.iter().all(|s| s.policy_len as usize <= G::MAX_LEGAL)
-            && self.iter().all(|(sample, mut policy)| policy.all(|(action, _)| sample.position.is_legal(action)))
     }
 
     /// Changes the window; the oldest positions leave when it is smaller.
@@ -272,37 +257,32 @@ impl<G: Game> Dataset<G> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{game::Outcome, games::TicTacToe, lane::Ply};
+    use crate::{game::Outcome, games::TicTacToe, record::Ply};
 
-    fn game(moves: &[Action], outcome: Outcome) -> Trajectory<TicTacToe> {
-        let mut game = Trajectory::default();
-        let mut position = TicTacToe::start();
+    fn game(moves: &[Action], outcome: Outcome) -> GameRecord {
+        let mut game = GameRecord { finished: Some(outcome), ..Default::default() };
         for &action in moves {
             game.policies.extend([(action, 65_535)]);
-            let policy_end = game.policies.len() as u32;
-            game.plies.push(Ply { position, action, root_value: 0.5, recorded: true, policy_end });
-            position.play(action);
+            game.plies.push(Ply { action, root_value: 0.5, policy_len: 1 });
         }
-        game.finished = Some(outcome);
         game
     }
 
     #[test]
     fn the_window_holds_and_outcomes_alternate() {
-        let mut replay = Replay::new(7);
+        let mut replay = Replay::<TicTacToe>::new(7);
         replay.push(&game(&[0, 3, 1, 4, 2], Outcome::Win));
         let outcomes: Vec<_> = replay.iter().map(|(s, _)| s.outcome).collect();
         assert_eq!(outcomes, [1, -1, 1, -1, 1]);
         replay.push(&game(&[8, 3, 7, 4, 6], Outcome::Win));
         assert_eq!((replay.len(), replay.added), (7, 10));
-        assert!(replay.is_sound());
         let (sample, policy) = replay.iter().nth(1).unwrap();
         assert_eq!((sample.position.to_string().as_str(), policy.last()), ("xx./oo./...", Some((2, 65_535))));
     }
 
     #[test]
     fn equal_positions_are_averaged_under_symmetry() {
-        let mut replay = Replay::new(100);
+        let mut replay = Replay::<TicTacToe>::new(100);
         // The first moves 0 and 8 are the same corner; the games end differently.
         replay.push(&game(&[0], Outcome::Win));
         replay.push(&game(&[8], Outcome::Draw));
@@ -318,7 +298,7 @@ mod tests {
 
     #[test]
     fn drawing_follows_the_weights() {
-        let mut replay = Replay::new(1_000);
+        let mut replay = Replay::<TicTacToe>::new(1_000);
         for _ in 0..9 {
             replay.push(&game(&[0], Outcome::Win));
         }

@@ -1,11 +1,14 @@
 //! What a run counts.
 
-use crate::tree::Counts;
+use crate::{record::GameRecord, tree::Counts};
 use bevy_ecs::prelude::*;
-use serde::{Deserialize, Serialize};
+use rustc_hash::{FxHashSet, FxHasher};
+use std::hash::{Hash, Hasher};
 
 /// Counts since the last reset, filled by the tick in row order: the same for any number of threads.
-#[derive(Resource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+///
+/// Those of [`Stats::of`] are of games instead, and the same however they were played.
+#[derive(Resource, Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Ticks.
     pub ticks: u64,
@@ -39,18 +42,46 @@ pub struct Stats {
     pub results: [u64; 3],
     /// Sum of the policy targets' entropies over recorded moves of finished games, in nats.
     pub entropy_sum: f64,
-    /// Finished games whose list of moves had not been seen since the last reset.
+    /// Finished games with different lists of moves; only [`Stats::of`] counts them.
     pub distinct_games: u64,
 }
 
 impl Stats {
+    /// What these games and their searches come to. What was evaluated for them in which batch is not known of games.
+    pub fn of<'a>(games: impl IntoIterator<Item = &'a GameRecord>) -> Self {
+        let mut stats = Self::default();
+        let mut seen = FxHashSet::default();
+        for game in games {
+            stats.add_game(game);
+            stats.add(game.counts);
+            let mut hasher = FxHasher::default();
+            game.moves().for_each(|action| action.hash(&mut hasher));
+            seen.insert(hasher.finish());
+        }
+        stats.distinct_games = seen.len() as u64;
+        stats
+    }
+
     /// Adds what trees have counted.
     pub fn add(&mut self, counts: Counts) {
         self.simulations += u64::from(counts.simulations);
         self.terminals += u64::from(counts.terminals);
-        self.cache_hits += u64::from(counts.cache_hits);
         self.proven += u64::from(counts.proofs);
-        self.depth_sum += u64::from(counts.depth_sum);
+        self.depth_sum += counts.depth_sum;
+    }
+
+    /// Adds a finished game, but for its searches, which trees have counted.
+    ///
+    /// # Panics
+    /// If the game is not finished.
+    pub fn add_game(&mut self, game: &GameRecord) {
+        let outcome = game.finished.expect("a finished game");
+        self.games += 1;
+        self.moves += game.plies.len() as u64;
+        self.plies += game.len() as u64;
+        self.results[(1.0 - outcome.value()) as usize] += 1;
+        self.entropy_sum += f64::from(game.entropy_sum);
+        self.recorded += game.plies.iter().filter(|ply| ply.policy_len > 0).count() as u64;
     }
 
     /// Rows that carried a position, of those that the devices computed; 1 is a full batch.

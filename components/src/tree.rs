@@ -23,7 +23,7 @@ pub struct Trees(Vec<Entity>);
 pub const ROOT: u32 = u32::MAX;
 
 /// What a tree is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TreeState {
     /// No nodes: the root needs an evaluation first. `Root` draws its budget.
     #[default]
@@ -39,7 +39,7 @@ pub enum TreeState {
 }
 
 /// How far the current search goes.
-#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SearchBudget {
     /// The search is complete when so many simulations have passed through the root, those of a kept sub-tree included.
     pub simulations: u32,
@@ -65,23 +65,23 @@ pub struct Tree {
     pub proven: Option<Outcome>,
     /// What the tree is doing.
     pub state: TreeState,
-    /// What it has counted since that was last taken.
+    /// What it has counted since that was last taken: in one search, or in more of them while nobody asks.
     pub counts: Counts,
+    /// Simulations and new roots whose evaluation was in the cache, since that was last taken.
+    pub cache_hits: u32,
 }
 
-/// What a tree counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What searches count: the same however they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Simulations.
     pub simulations: u32,
     /// Of these, the ones that ended in a known result.
     pub terminals: u32,
-    /// Simulations and new roots whose evaluation was in the cache.
-    pub cache_hits: u32,
     /// Roots that were proven.
     pub proofs: u32,
     /// Depths of the simulations, summed.
-    pub depth_sum: u32,
+    pub depth_sum: u64,
 }
 
 impl std::ops::Add for Counts {
@@ -91,21 +91,23 @@ impl std::ops::Add for Counts {
         Self {
             simulations: self.simulations + other.simulations,
             terminals: self.terminals + other.terminals,
-            cache_hits: self.cache_hits + other.cache_hits,
             proofs: self.proofs + other.proofs,
             depth_sum: self.depth_sum + other.depth_sum,
         }
     }
 }
 
-/// What a checkpoint keeps of a [`Tree`]: the cells in use.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TreeSnapshot {
-    cells: Vec<Edge>,
-    root_visits: u32,
-    root_value_sum: f32,
-    proven: Option<Outcome>,
-    state: TreeState,
+impl std::ops::Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            simulations: self.simulations - other.simulations,
+            terminals: self.terminals - other.terminals,
+            proofs: self.proofs - other.proofs,
+            depth_sum: self.depth_sum - other.depth_sum,
+        }
+    }
 }
 
 impl Tree {
@@ -124,6 +126,7 @@ impl Tree {
             proven: None,
             state: TreeState::Empty,
             counts: Counts::default(),
+            cache_hits: 0,
         }
     }
 
@@ -144,6 +147,7 @@ impl Tree {
         self.root_value_sum = 0.0;
         self.proven = None;
         self.state = TreeState::Empty;
+        self.counts = Counts::default();
     }
 
     /// Whether there is no root yet.
@@ -301,59 +305,6 @@ impl Tree {
         self.proven = None;
         self.state = TreeState::Expanded;
     }
-
-    /// What a checkpoint keeps.
-    pub fn snapshot(&self) -> TreeSnapshot {
-        TreeSnapshot {
-            cells: self.cells[..self.top as usize].to_vec(),
-            root_visits: self.root_visits,
-            root_value_sum: self.root_value_sum,
-            proven: self.proven,
-            state: self.state,
-        }
-    }
-
-    /// Takes up where a snapshot was made. False, and unchanged, if the snapshot does not fit or is not a tree.
-    #[must_use]
-    pub fn restore(&mut self, snapshot: &TreeSnapshot) -> bool {
-        if snapshot.cells.len() > self.cells.len() || !snapshot.is_tree() {
-            return false;
-        }
-        self.cells[..snapshot.cells.len()].copy_from_slice(&snapshot.cells);
-        self.top = snapshot.cells.len() as u32;
-        self.root_visits = snapshot.root_visits;
-        self.root_value_sum = snapshot.root_value_sum;
-        self.proven = snapshot.proven;
-        self.state = snapshot.state;
-        true
-    }
-}
-
-impl TreeSnapshot {
-    /// Whether every node and edge points where it may.
-    fn is_tree(&self) -> bool {
-        let mut node = 0;
-        while node < self.cells.len() {
-            let header = &self.cells[node];
-            let Some(edges) = self.cells.get(node + 1..(node + 1).saturating_add(header.child as usize)) else {
-                return false;
-            };
-            let parent_fits = if node == 0 {
-                header.policy == ROOT
-            } else {
-                let edge = self.cells.get(header.policy as usize);
-                // The edge leads here, or its result is proven and nothing leads here any more.
-                let leads = |edge: &Edge| edge.child == node as u32 || edge.known().is_some();
-                (header.visits as usize) < node && edge.is_some_and(leads)
-            };
-            let child_fits = |edge: &Edge| edge.child >= FIRST_MARK || self.cells.get(edge.child as usize).is_some();
-            if !parent_fits || !edges.iter().all(child_fits) {
-                return false;
-            }
-            node += 1 + edges.len();
-        }
-        (self.state == TreeState::Empty || self.state == TreeState::Idle) || !self.cells.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -401,11 +352,8 @@ mod tests {
             tree.keep_subtree(action);
             let after = (!tree.is_empty()).then(|| shape(&tree, 0));
             assert_eq!(before, after);
-            let mut copy = Tree::new(60, 5);
-            assert!(copy.restore(&tree.snapshot()));
-            if let Some(after) = after {
+            if after.is_some() {
                 assert_eq!(tree.root_visits, edge.visits);
-                assert_eq!(after, shape(&copy, 0));
             }
         }
     }

@@ -56,14 +56,14 @@ impl Display {
         Self { generations: config.run.generations, games: config.run.games, live }
     }
 
-    /// After each tick; redraws a few times a second.
-    pub fn playing(&mut self, stats: &Stats, seconds: f64, stages: &StageTimes) {
+    /// After each tick, with the games of the round that have ended; redraws a few times a second.
+    pub fn playing(&mut self, played: u64, stats: &Stats, seconds: f64, stages: &StageTimes) {
         let games = self.games;
         let Some(live) = self.live.as_mut().filter(|l| l.drawn.elapsed() > Duration::from_millis(100)) else { return };
         live.drawn = Instant::now();
         live.work.set_prefix("games");
         live.work.set_length(games);
-        live.work.set_position(stats.games.min(games));
+        live.work.set_position(played);
         let per_second = |n: u64| count(n as f64 / seconds.max(1e-9));
         live.now.set_message(format!(
             "{} simulations/s  {} evaluations/s  batch {:.0} ({:.0} % full)  length {:.1}  first player {:.2}",

@@ -1,7 +1,7 @@
 //! Searching positions to play or to grade them, with the same schedule that plays the games of a run.
 
 use crate::{
-    Error, checkpoint,
+    Error, Fault, checkpoint,
     device::{self, Place},
     folder::Folder,
     settings,
@@ -78,10 +78,10 @@ impl Player {
         })?;
         let checkpoint = match generation {
             None => Some(newest),
-            Some(generation) => checkpoint::of_generation(&folder, generation)?,
+            Some(generation) => checkpoint::of_generation(&folder, generation),
         };
-        let Some(checkpoint) = checkpoint.filter(|path| path.is_dir()) else {
-            let kept = checkpoint::generations(&folder).map_err(Error::io("read", &folder.checkpoints()))?;
+        let Some(checkpoint) = checkpoint else {
+            let kept = checkpoint::generations(&folder)?;
             let kept = kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             return Err(none(&format!("there is no checkpoint of that generation; there are those of {kept}")));
         };
@@ -107,7 +107,10 @@ impl Player {
     pub fn network<G: Game>(&self, place: &Place) -> Result<Network, Error> {
         Network::init::<G>(&self.config.network, 0, &place.device)
             .with_tensors(checkpoint::read_weights(&self.checkpoint)?)
-            .map_err(|e| Error::Checkpoint { path: self.checkpoint.clone(), message: e.to_string() })
+            .map_err(|e| {
+                let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);
+                Error::Checkpoint { path, fault, message: e.to_string() }
+            })
     }
 
     /// The place where it runs.

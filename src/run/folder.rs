@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `games/` and `verdict.jsonl`.
+/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/` and `verdict.jsonl`.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
@@ -26,7 +26,7 @@ impl Folder {
         if self.is_run() && !self.checkpoints().exists() && fs::metadata(self.metrics()).is_ok_and(|m| m.len() > 0) {
             return Err(self.checkpoints_are_gone());
         }
-        for dir in [self.0.clone(), self.checkpoints(), self.games()] {
+        for dir in [self.0.clone(), self.checkpoints(), self.games(), self.log()] {
             fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         }
         Ok(())
@@ -60,6 +60,11 @@ impl Folder {
     /// A folder for each kept generation.
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
+    }
+
+    /// All games, a segment for each round.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
     }
 
     /// Records of some games of each generation.

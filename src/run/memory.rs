@@ -7,7 +7,7 @@ use crate::{
     metrics::bytes,
 };
 use lockstep_components::{
-    Cache, Config, Game, Replay, Tree,
+    Cache, Config, Game, GameRecord, Tree,
     config::{NetworkConfig, NetworkKind, OptimizerKind, SearchConfig},
 };
 use lockstep_systems::Bounds;
@@ -44,11 +44,11 @@ impl Bound {
         let process = resident();
         let parameters = 4 * parameters::<G>(&config.network);
         let moments = if config.learn.optimizer == OptimizerKind::AdamW { 2 } else { 1 };
-        // Parameters as the optimiser holds them, as the kernels read them, their gradients three times on the way, and
-        // the moments, of which a step makes new ones.
+        // Parameters as the optimiser holds them, as the kernels read them, their gradients three times on the way, the
+        // moments, of which a step makes new ones, and both as they were before the generation that is learned.
         let network = Part {
             name: "the network",
-            bytes: parameters * (5 + 2 * moments),
+            bytes: parameters * (6 + 3 * moments),
             keys: "network.channels, network.blocks",
         };
         let at_least = Self { parts: vec![network.clone()], saving: 0 };
@@ -61,9 +61,8 @@ impl Bound {
         let rows = config.learn.batch_size as u64;
         let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
         let bounds = Bounds::of::<G>(config);
-        let records = config.run.recorded_games as u64 * (2 * G::MAX_PLIES as u64 + 48);
-        let seen = 18 * (config.run.games + u64::from(config.lanes.count));
-        let ring = Replay::<G>::bytes(config.replay.window) as u64;
+        // All of a round are there until it ends.
+        let records = config.run.games * GameRecord::bytes::<G>() as u64;
         let parts = vec![
             Part { name: "the program", bytes: process + SLACK, keys: "run.threads" },
             Part { bytes: network.bytes + measured, ..network },
@@ -72,11 +71,10 @@ impl Bound {
             Part { name: "lanes and batches", bytes: bounds.lanes as u64, keys: "lanes.count, lanes.leaves_per_tree" },
             Part { name: "the cache", bytes: bounds.cache as u64, keys: "search.cache_mb" },
             Part { name: "replay", bytes: bounds.replay as u64, keys: "replay.window" },
-            Part { name: "games of a generation", bytes: records + seen, keys: "run.recorded_games, run.games" },
+            Part { name: "games of a round", bytes: records, keys: "run.games" },
         ];
-        // Copies of what is saved, and as much again for its compressed form, which is smaller.
-        let state = bounds.trees as u64 + bounds.lanes as u64 + 2 * bounds.cache as u64 + ring;
-        let saving = 2 * state + parameters * (4 + 3 * moments);
+        // Weights and optimiser as numbers and as files, and the serialised games of a round.
+        let saving = parameters * (3 + 3 * moments) + records;
         Ok(Self { parts, saving })
     }
 

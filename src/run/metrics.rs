@@ -15,7 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One line of `metrics.jsonl`. All but the last group is the same in every run with the same seed and configuration.
+/// One line of `metrics.jsonl`. What comes before the evaluations is the same in every run with the same seed and settings,
+/// however its games were played; from there on it tells what this process did for them, and how long that took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Generation, from 1.
@@ -42,21 +43,9 @@ pub struct Metrics {
     pub policy_entropy: f64,
     /// Simulations.
     pub simulations: u64,
-    /// Positions evaluated by the network.
-    pub evaluations: u64,
-    /// Share of the simulations whose evaluation was in the cache.
-    #[serde(default)]
-    pub cache_hits: f64,
-    /// Share of the leaves of batches that shared the row of an equal one.
-    #[serde(default)]
-    pub duplicates: f64,
     /// Share of the searches whose root was proven.
     #[serde(default)]
     pub proven: f64,
-    /// Share of the computed rows that carried a position.
-    pub batch_fill: f64,
-    /// Mean rows of a batch.
-    pub mean_batch: f64,
     /// Share of the simulations that ended at the end of a game or in a proven result.
     pub terminal_share: f64,
     /// Mean depth of a simulation, in plies.
@@ -74,6 +63,18 @@ pub struct Metrics {
     /// Warnings, if any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Positions evaluated by the network.
+    pub evaluations: u64,
+    /// Share of the simulations whose evaluation was in the cache.
+    #[serde(default)]
+    pub cache_hits: f64,
+    /// Share of the leaves of batches that shared the row of an equal one.
+    #[serde(default)]
+    pub duplicates: f64,
+    /// Share of the computed rows that carried a position.
+    pub batch_fill: f64,
+    /// Mean rows of a batch.
+    pub mean_batch: f64,
     /// Seconds of this generation's games.
     pub play_seconds: f64,
     /// Seconds of its learning.
@@ -108,8 +109,15 @@ pub struct Learned {
 }
 
 impl Metrics {
-    /// Those of a generation.
-    pub fn new(generation: u64, stats: &Stats, learned: &Learned, seconds: Seconds, stages: StageSeconds) -> Self {
+    /// Those of a generation: `stats` of its games, and `ticks` of what this process did for them.
+    pub fn new(
+        generation: u64,
+        stats: &Stats,
+        ticks: &Stats,
+        learned: &Learned,
+        seconds: Seconds,
+        stages: StageSeconds,
+    ) -> Self {
         let games = stats.games.max(1) as f64;
         let per_second = |n: u64| n as f64 / seconds.this_play.max(1e-9);
         let mut metrics = Self {
@@ -125,12 +133,7 @@ impl Metrics {
             draws: stats.results[1] as f64 / games,
             policy_entropy: stats.mean_entropy(),
             simulations: stats.simulations,
-            evaluations: stats.evaluations,
-            cache_hits: stats.cache_hits as f64 / stats.simulations.max(1) as f64,
-            duplicates: stats.duplicates as f64 / (stats.evaluations + stats.duplicates).max(1) as f64,
             proven: stats.proven as f64 / stats.moves.max(1) as f64,
-            batch_fill: stats.batch_fill(),
-            mean_batch: stats.mean_batch(),
             terminal_share: stats.terminals as f64 / stats.simulations.max(1) as f64,
             mean_depth: stats.mean_depth(),
             steps: learned.steps,
@@ -139,11 +142,16 @@ impl Metrics {
             policy_floor: learned.losses.policy_floor,
             value_loss: learned.losses.value,
             warnings: vec![],
+            evaluations: ticks.evaluations,
+            cache_hits: ticks.cache_hits as f64 / ticks.simulations.max(1) as f64,
+            duplicates: ticks.duplicates as f64 / (ticks.evaluations + ticks.duplicates).max(1) as f64,
+            batch_fill: ticks.batch_fill(),
+            mean_batch: ticks.mean_batch(),
             play_seconds: seconds.this_play,
             learn_seconds: seconds.this_learn,
             seconds: seconds.play + seconds.learn,
-            simulations_per_second: per_second(stats.simulations),
-            evaluations_per_second: per_second(stats.evaluations),
+            simulations_per_second: per_second(ticks.simulations),
+            evaluations_per_second: per_second(ticks.evaluations),
             stages,
             resident: 0,
         };
@@ -443,8 +451,9 @@ mod tests {
             ..Stats::default()
         };
         let learned = Learned { steps: 1, learning_rate: 0.1, losses: Losses::default(), replay: 1, distinct: 1 };
-        let warnings =
-            |stats: &Stats| Metrics::new(1, stats, &learned, Seconds::default(), StageSeconds::default()).warnings;
+        let warnings = |stats: &Stats| {
+            Metrics::new(1, stats, stats, &learned, Seconds::default(), StageSeconds::default()).warnings
+        };
         assert!(warnings(&healthy).is_empty());
         let warned = |stats: Stats, word: &str| assert!(warnings(&stats)[0].contains(word), "{word}");
         warned(Stats { distinct_games: 2, ..healthy.clone() }, "games are equal");

@@ -3,44 +3,38 @@
 use crate::{Agents, Cohorts, columns::*};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, Edge, Game, GameRecord, LaneRng, Outcome, Player, Ply, Position, Replay, SearchBudget, Seats, Stats,
-    Trajectory, Tree, TreeState, config::SearchConfig,
+    Action, Edge, Game, GameRecord, LaneRng, Outcome, Ply, Position, Rounds, SearchBudget, Seats, Stats, Tree,
+    TreeState, config::SearchConfig, record::for_first,
 };
 use rayon::prelude::*;
-use rustc_hash::{FxHashSet, FxHasher};
-use serde::{Deserialize, Serialize};
-use std::hash::{Hash, Hasher};
 
-/// Games that have ended since they were last taken.
-#[derive(Resource, Clone, Debug, Default, Serialize, Deserialize)]
+/// Games that have ended since they were last taken, in the order of the ticks and of their lanes.
+#[derive(Resource, Clone, Debug, Default)]
 pub struct FinishedGames {
-    /// The first ones, up to the limit, and who sat where.
-    pub records: Vec<(GameRecord, Seats)>,
-    /// How many records are kept; further games are only counted.
+    /// The first ones, up to the limit.
+    pub games: Vec<GameRecord>,
+    /// How many are kept; further games are only counted.
     pub limit: usize,
-    /// Hashes of all lists of moves: their number is that of different games.
-    seen: FxHashSet<u64>,
 }
 
 impl FinishedGames {
-    /// Keeps the records of the first `limit` games.
+    /// Keeps the first `limit` games.
     pub fn new(limit: usize) -> Self {
-        Self { limit, ..Default::default() }
+        Self { games: vec![], limit }
     }
 
-    /// Takes the records and forgets which games were seen.
-    pub fn take(&mut self) -> Vec<(GameRecord, Seats)> {
-        self.seen.clear();
-        std::mem::take(&mut self.records)
+    /// Takes the games.
+    pub fn take(&mut self) -> Vec<GameRecord> {
+        std::mem::take(&mut self.games)
     }
 }
 
-/// Plays the moves of complete searches, records them, and begins new games where one has ended.
+/// Plays the moves of complete searches, records them, and gives lanes whose game has ended the next one.
 pub fn act<G: Game>(
-    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut Trajectory<G>, &mut Seats)>,
+    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut GameRecord, &mut Seats)>,
     mut trees: Query<(&mut Tree, &SearchBudget)>,
     agents: Res<Agents>,
-    mut replay: Option<ResMut<Replay<G>>>,
+    mut rounds: ResMut<Rounds>,
     mut finished: ResMut<FinishedGames>,
     mut stats: ResMut<Stats>,
     cohorts: Res<Cohorts>,
@@ -73,24 +67,60 @@ pub fn act<G: Game>(
             let seat = seats.of(position.0.to_move());
             let search = &agents.0[seat].search;
             play_move(&mut position.0, rng, game, *seats, trees, budgets[seat].full, search);
-            game.finished.map(|outcome| (lane, outcome))
+            game.finished.map(|_| lane)
         })
         .collect::<Vec<_>>();
 
     // What lanes share is written in row order.
-    for (lane, outcome) in finished_lanes {
+    for lane in finished_lanes {
         let game = &mut games[lane];
+        stats.add_game(game);
+        if finished.games.len() < finished.limit {
+            finished.games.push(game.clone());
+        }
         let trees = &mut trees[lane * per_lane..(lane + 1) * per_lane];
-        count(&mut stats, &mut finished, game, outcome, seats[lane]);
-        if let Some(replay) = &mut replay {
-            replay.push(game);
-        }
-        if per_lane > 1 {
-            seats[lane].0.reverse();
-        }
-        let search = &agents.0[seats[lane].0[0] as usize].search;
-        begin_game(&mut positions[lane].0, &mut rngs[lane], game, seats[lane], trees, search);
+        next_game(&mut rounds, &agents, &mut positions[lane].0, &mut rngs[lane], game, &mut seats[lane], trees);
     }
+}
+
+/// Gives every lane that is free the next game, if there is one. Run when lanes are set up, and when a round is opened.
+pub fn begin_games<G: Game>(
+    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut GameRecord, &mut Seats)>,
+    mut trees: Query<&mut Tree>,
+    agents: Res<Agents>,
+    mut rounds: ResMut<Rounds>,
+) {
+    let mut trees = only(trees.contiguous_iter_mut());
+    let trees = trees.bypass_change_detection().chunks_mut(agents.0.len());
+    for ((mut position, mut rng, mut game, mut seats), trees) in lanes.iter_mut().zip(trees) {
+        if game.id.is_none() {
+            next_game(&mut rounds, &agents, &mut position.0, &mut rng, &mut game, &mut seats, trees);
+        }
+    }
+}
+
+/// Begins the next game in a lane, or leaves it free.
+fn next_game<G: Game>(
+    rounds: &mut Rounds,
+    agents: &Agents,
+    position: &mut G,
+    rng: &mut LaneRng,
+    game: &mut GameRecord,
+    seats: &mut Seats,
+    trees: &mut [Tree],
+) {
+    let id = rounds.take();
+    game.begin(id);
+    let Some(id) = id else {
+        for tree in trees {
+            tree.clear();
+            tree.state = TreeState::Idle;
+        }
+        return;
+    };
+    *rng = LaneRng::of_game(rounds.seed, id);
+    *seats = Seats::of_game(agents.0.len(), id.number);
+    begin_game(position, rng, game, *seats, trees, &agents.0[seats.0[0] as usize].search);
 }
 
 /// How often an opening is drawn again because it has ended the game. Far above what an opening needs that can be drawn at
@@ -101,7 +131,7 @@ const ATTEMPTS: usize = 1_000;
 pub fn begin_game<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
-    game: &mut Trajectory<G>,
+    game: &mut GameRecord,
     seats: Seats,
     trees: &mut [Tree],
     search: &SearchConfig,
@@ -109,7 +139,7 @@ pub fn begin_game<G: Game>(
     let plies = if search.opening_plies > 0 { rng.below(search.opening_plies as usize + 1) } else { 0 };
     for _ in 0..ATTEMPTS {
         *position = G::start();
-        game.clear();
+        game.opening.clear();
         while game.opening.len() < plies && position.outcome().is_none() {
             let choice = rng.below(position.legal().count());
             let action = position.legal().nth(choice).expect("a game in play has moves");
@@ -147,31 +177,27 @@ fn wake(trees: &mut [Tree], active: usize) {
 pub fn play_move<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
-    game: &mut Trajectory<G>,
+    game: &mut GameRecord,
     seats: Seats,
     trees: &mut [Tree],
     full: bool,
     search: &SearchConfig,
 ) {
-    let tree = &trees[seats.of(position.to_move())];
-    let ply = game.opening.len() + game.plies.len();
-    let warm = ply < search.temperature_plies as usize;
+    let tree = &mut trees[seats.of(position.to_move())];
+    game.counts = game.counts + std::mem::take(&mut tree.counts);
+    let warm = game.len() < search.temperature_plies as usize;
     let temperature = if warm { search.temperature } else { search.final_temperature };
     let weights = Weights::of(tree, search.solver);
     let action = weights.choose(temperature, rng);
+    let before = game.policies.len();
     if full {
         game.entropy_sum += weights.record(&mut game.policies);
     }
-    game.plies.push(Ply {
-        position: *position,
-        action,
-        root_value: tree.root_value(),
-        recorded: full,
-        policy_end: game.policies.len() as u32,
-    });
+    let policy_len = (game.policies.len() - before) as u16;
+    game.plies.push(Ply { action, root_value: tree.root_value(), policy_len });
     position.play(action);
     if let Some(outcome) = position.outcome() {
-        game.finished = Some(if position.to_move() == Player::First { outcome } else { outcome.reversed() });
+        game.finished = Some(for_first(position, outcome));
         return;
     }
     for tree in trees.iter_mut() {
@@ -269,30 +295,6 @@ impl<'a> Weights<'a> {
     }
 }
 
-fn count<G: Game>(
-    stats: &mut Stats,
-    finished: &mut FinishedGames,
-    game: &Trajectory<G>,
-    outcome: Outcome,
-    seats: Seats,
-) {
-    stats.games += 1;
-    stats.moves += game.plies.len() as u64;
-    stats.plies += (game.opening.len() + game.plies.len()) as u64;
-    stats.results[(1.0 - outcome.value()) as usize] += 1;
-    stats.entropy_sum += f64::from(game.entropy_sum);
-    stats.recorded += game.plies.iter().filter(|p| p.recorded).count() as u64;
-    let moves = || game.opening.iter().copied().chain(game.plies.iter().map(|p| p.action));
-    let mut hasher = FxHasher::default();
-    moves().for_each(|action| action.hash(&mut hasher));
-    stats.distinct_games += u64::from(finished.seen.insert(hasher.finish()));
-    if finished.records.len() < finished.limit {
-        let record =
-            GameRecord { moves: moves().collect(), opening: game.opening.len() as u16, result: outcome.value() as i8 };
-        finished.records.push((record, seats));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,7 +326,7 @@ mod tests {
     fn openings_that_end_every_game_are_cut_short() {
         use lockstep_components::games::TicTacToe;
         let search = SearchConfig { opening_plies: 1_000, ..SearchConfig::default() };
-        let (mut position, mut game) = (TicTacToe::start(), Trajectory::<TicTacToe>::default());
+        let (mut position, mut game) = (TicTacToe::start(), GameRecord::default());
         let mut longest = 0;
         for lane in 0..20 {
             let (mut rng, mut trees) = (LaneRng::new(1, lane), [Tree::new(1, 9)]);

@@ -2,7 +2,6 @@
 
 use bevy_ecs::prelude::*;
 use lockstep_components::config::LanesConfig;
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Bytes of trees that a cohort may have when its size is chosen for it.
@@ -22,7 +21,7 @@ const FEWEST: usize = 256;
 /// cohort while the batch of the other is on the device.
 ///
 /// Every system of [`crate::Tick`] works on [`Cohorts::selecting`] or on [`Cohorts::answered`].
-#[derive(Resource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Resource, Clone, Debug, PartialEq, Eq)]
 pub struct Cohorts {
     lanes: usize,
     size: usize,
@@ -78,11 +77,6 @@ impl Cohorts {
         self.range(self.answered)
     }
 
-    /// The lanes whose batch is out between two ticks.
-    pub fn waiting(&self) -> Range<usize> {
-        self.range(self.waiting)
-    }
-
     fn range(&self, cohort: Option<usize>) -> Range<usize> {
         cohort.map_or(0..0, |i| i * self.size..((i + 1) * self.size).min(self.lanes))
     }
@@ -111,13 +105,6 @@ impl Cohorts {
             self.ticks = 0;
             self.turn = (self.turn + 1) % self.lanes.div_ceil(self.size);
         }
-    }
-
-    /// Whether these are cohorts of the same lanes, so that one can stand for the other.
-    pub(crate) fn fits(&self, other: &Self) -> bool {
-        let count = self.lanes.div_ceil(self.size.max(1));
-        let shape = |c: &Self| (c.lanes, c.size, c.two_in_flight);
-        shape(self) == shape(other) && self.turn < count && self.waiting.is_none_or(|i| i < count)
     }
 }
 

@@ -71,9 +71,9 @@ pub enum Error {
     /// Weights that are not those of this network.
     #[error("the weights do not fit the network: {0}")]
     Weights(String),
-    /// A snapshot that is not one of this configuration.
-    #[error("the saved state does not fit this run: {0}")]
-    Snapshot(String),
+    /// An optimiser's record that cannot be used or made.
+    #[error("the optimiser's record cannot be used: {0}")]
+    Optimizer(String),
 }
 
 /// The first error of a schedule. Later systems do not run while it is set.

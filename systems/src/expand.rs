@@ -124,7 +124,7 @@ pub fn expand_cached<G: Game>(
     for edge in tree.edges_mut(new) {
         edge.set_prior(cached.prior(G::transform_action(edge.action(), symmetry)));
     }
-    tree.counts.cache_hits += 1;
+    tree.cache_hits += 1;
     finish(tree, node, edge, cached.value, virtual_loss);
 }
 

@@ -5,7 +5,7 @@ mod learner;
 mod sample;
 mod step;
 
-pub use learner::{Learner, LearnerState, Losses};
+pub use learner::{Learner, Losses, Progress, Saved};
 pub use sample::{Sampling, TrainingBatch, sample};
 pub use step::{publish, step};
 

@@ -14,7 +14,7 @@
 //! | [`TickSystems::Collect`] | [`collect::collect`] | leaves | leaves' rows, the agents' batches |
 //! | [`TickSystems::Evaluate`] | [`evaluate::evaluate`] | batches | evaluations |
 //! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees, caches |
-//! | [`TickSystems::Act`] | [`act::act`], or [`analyse::answer`] | trees | positions, trajectories, replay, statistics |
+//! | [`TickSystems::Act`] | [`act::act`], or [`analyse::answer`] | trees | positions, games in play and finished, statistics |
 //!
 //! [`Learn`] takes one step of the optimiser; the last step of a generation publishes the network:
 //!
@@ -43,7 +43,6 @@ pub mod puct;
 pub mod root;
 pub mod select;
 pub mod setup;
-pub mod snapshot;
 pub mod tick;
 
 pub use act::FinishedGames;

@@ -36,15 +36,14 @@ pub fn select<G: Game, R: SelectionRule>(
     let per_lane = agents.0.len();
     let per_tree = leaves.len() / budgets.len();
     let rows = times(&range, per_lane);
-    let (counts, no_edge) = positions[range.clone()]
+    let (counts, hits, no_edge) = positions[range.clone()]
         .par_iter()
         .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
         .zip(budgets[rows].par_chunks(per_lane))
         .zip(leaves[times(&range, per_lane * per_tree)].par_chunks_mut(per_lane * per_tree))
         .with_min_len(rows_per_task(range.len(), HEAVY))
         .map(|(((position, trees), budgets), leaves)| {
-            let mut counts = Counts::default();
-            let mut no_edge = None;
+            let (mut counts, mut hits, mut no_edge) = (Counts::default(), 0, None);
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
             let agents = rules.0.iter().zip(&agents.0).zip(&caches.0);
             for (i, (((tree, budget), leaves), ((rule, agent), cache))) in rows.zip(agents).enumerate() {
@@ -54,15 +53,18 @@ pub fn select<G: Game, R: SelectionRule>(
                     solver: agent.search.solver,
                     cache: cache.is_on().then_some(cache),
                 };
+                let before = tree.counts;
                 let wrong = select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);
                 no_edge = no_edge.or(wrong.map(|wrong| (i, wrong)));
-                counts = counts + std::mem::take(&mut tree.counts);
+                counts = counts + (tree.counts - before);
+                hits += std::mem::take(&mut tree.cache_hits);
             }
-            (counts, no_edge)
+            (counts, hits, no_edge)
         })
         // The first lane's mistake, whatever the threads.
-        .reduce(|| (Counts::default(), None), |a, b| (a.0 + b.0, a.1.or(b.1)));
+        .reduce(|| (Counts::default(), 0, None), |a, b| (a.0 + b.0, a.1 + b.1, a.2.or(b.2)));
     stats.add(counts);
+    stats.cache_hits += u64::from(hits);
     if let Some((agent, NoEdge { index, edges })) = no_edge {
         failure.set(Error::NoSuchEdge { agent, index, edges });
     }

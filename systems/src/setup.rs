@@ -2,7 +2,7 @@
 
 use crate::{
     Agents, Cohorts, Evaluator, Failure, SelectionRule,
-    act::{FinishedGames, begin_game},
+    act::{FinishedGames, begin_games},
     collect::{LeavesPerTree, SharedRows},
     evaluate::Agent,
     evaluator::{Batch, Evaluations},
@@ -10,8 +10,8 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Caches, Config, Dataset, Game, Lane, LaneRng, Leaf, LeafOf, Position, Replay, SearchBudget, Seats, Stats,
-    Trajectory, Tree, TreeOf,
+    Cache, Caches, Config, Dataset, Game, GameRecord, Lane, LaneRng, Leaf, LeafOf, Position, Replay, Rounds,
+    SearchBudget, Seats, Stats, Tree, TreeOf,
     config::{LanesConfig, SearchConfig},
 };
 
@@ -37,7 +37,7 @@ impl Bounds {
             trees: lanes * Tree::bytes(config.search.simulations, G::MAX_LEGAL),
             // Each row of a batch has its planes, its answer twice over, its position, and a slot of the table that lets
             // equal ones share it.
-            lanes: lanes * (Trajectory::<G>::bytes() + 64)
+            lanes: lanes * (GameRecord::bytes::<G>() + 64)
                 + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
             cache: Cache::<G>::bytes(cache_bytes(&config.search)),
             replay: Replay::<G>::bytes(config.replay.window) + Dataset::<G>::bytes(config.replay.window),
@@ -62,7 +62,8 @@ pub fn cohorts_of<G: Game>(lanes: &LanesConfig, search: &SearchConfig) -> Cohort
 /// Spawns lanes, trees and leaves with the resources that the tick needs.
 ///
 /// One agent plays against itself; two play a match, in which lanes with odd numbers begin with the second.
-/// Every lane begins a game.
+/// Every lane begins a game: the next one of [`Rounds`] if the world has them already, else of games without an end,
+/// numbered from 0 and drawn from generators of this seed.
 ///
 /// # Example
 ///
@@ -95,13 +96,12 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
     let per_tree = lanes.leaves_per_tree as usize;
     let mut lane_entities = vec![];
     for lane in 0..lanes.count {
-        let seats = if players == 1 { [0, 0] } else { [lane as u8 % 2, 1 - lane as u8 % 2] };
         let bundle = (
             Lane(lane),
             Position(G::start()),
             LaneRng::new(seed, u64::from(lane)),
-            Trajectory::<G>::default(),
-            Seats(seats),
+            GameRecord::with_room::<G>(),
+            Seats([0, 0]),
         );
         lane_entities.push(world.spawn(bundle).id());
     }
@@ -144,22 +144,11 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
             })
             .collect(),
     ));
+    if !world.contains_resource::<Rounds>() {
+        world.insert_resource(Rounds::endless(seed));
+    }
     world.init_resource::<Failure>();
     world.init_resource::<Stats>();
     world.init_resource::<FinishedGames>();
     world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
-}
-
-/// Begins a game in every lane.
-fn begin_games<G: Game>(
-    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut Trajectory<G>, &Seats)>,
-    mut trees: Query<&mut Tree>,
-    agents: Res<Agents>,
-) {
-    let mut trees = crate::columns::only(trees.contiguous_iter_mut());
-    let trees = trees.bypass_change_detection().chunks_mut(agents.0.len());
-    for ((mut position, mut rng, mut game, seats), trees) in lanes.iter_mut().zip(trees) {
-        let search = &agents.0[seats.0[0] as usize].search;
-        begin_game(&mut position.0, &mut rng, &mut game, *seats, trees, search);
-    }
 }

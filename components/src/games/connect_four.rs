@@ -1,5 +1,4 @@
 use crate::game::{Action, Bits, Game, Outcome, ParseError, Player};
-use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// Connect Four on the usual board of 7 columns and 6 rows. A move is a column, 0 to 6; people write 1 to 7.
@@ -9,7 +8,7 @@ use std::{fmt, str::FromStr};
 ///
 /// The board is one bit a cell, 7 bits a column from the bottom with an empty sentinel on top, after John Tromp's
 /// Fhourstones: a line of four is then found with two shifts in each direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectFour {
     /// Stones of the player to move.
     mine: u64,

@@ -1,11 +1,10 @@
 use crate::game::{Action, Bits, Game, Outcome, ParseError, Player};
-use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// Tic-tac-toe. Cells are numbered 0 to 8 by rows from the top left; people write them `a1` to `c3`, column and row.
 ///
 /// Its text is the board by rows, `x` and `o` with `.` for empty cells, `/` between rows: `x.o/.x./...`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TicTacToe {
     /// Stones of the player to move, one bit a cell.
     mine: u16,

@@ -1,7 +1,6 @@
 //! The cells of a tree: edges, and the headers of nodes in the same 16 bytes.
 
 use crate::game::{Action, Outcome};
-use serde::{Deserialize, Serialize};
 
 /// What an edge leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub(super) const FIRST_MARK: u32 = WIN;
 /// **Values are from the view of the player to move at the node that owns the edge**: the one who chooses among its
 /// edges. An evaluation is given for the player to move at the leaf, so it changes sign once for each edge on the
 /// way back to the root.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(16))]
 pub struct Edge {
     /// The prior as bfloat16 in the upper half, the action in the lower.

@@ -12,7 +12,7 @@ use crate::{
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
 use lockstep_systems::{
-    Agents, Batch, Evaluations, Evaluator, Network, Puct, Uniform, insert_lanes,
+    Agents, Batch, Evaluations, Evaluator, FinishedGames, Network, Puct, Uniform, insert_lanes,
     learn::{Sampling, TrainingBatch, learn_schedule},
     run_tick, tick_schedule,
 };
@@ -171,7 +171,7 @@ fn ticks<G: Game>(
         tell!("No game ended in this time, so there is no rate of games and moves; give it more --seconds.");
     }
     if args.what == BenchKind::Selfplay {
-        let metrics = Metrics::new(0, &all, &Learned::default(), Seconds::default(), StageSeconds::default());
+        let metrics = Metrics::new(0, &all, &all, &Learned::default(), Seconds::default(), StageSeconds::default());
         rates.extend([
             ("mean_batch".into(), metrics.mean_batch),
             ("batch_fill".into(), metrics.batch_fill),
@@ -212,11 +212,14 @@ fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates,
     let search = lockstep_components::config::SearchConfig { simulations: 8, ..config.search.clone() };
     let lanes = lockstep_components::config::LanesConfig { count: 64, ..Default::default() };
     insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), search)]);
-    world.insert_resource(Replay::<G>::new(20_000));
+    world.insert_resource(FinishedGames::new(500));
     world.add_schedule(tick_schedule::<G, Puct>());
     while world.resource::<Stats>().games < 500 {
         run_tick(&mut world)?;
     }
+    let mut replay = Replay::<G>::new(20_000);
+    world.resource::<FinishedGames>().games.iter().for_each(|game| replay.push(game));
+    world.insert_resource(replay);
     world.remove_resource::<Agents>();
     let mut learner = place.learner::<G>(config);
     // One generation without an end.

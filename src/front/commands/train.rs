@@ -4,7 +4,7 @@ use crate::{
     checkpoint,
     cli::TrainArgs,
     commands::{Basis, Graded, Grading, grade},
-    device,
+    device::{self, Place},
     display::{Display, duration},
     folder::{Folder, write_file},
     history::{self, Change, Resolved},
@@ -20,11 +20,15 @@ use lockstep_systems::Learner;
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Set while there is something to save: at any other time a signal ends the program without more ado.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// How long a second signal waits for what the first one has asked for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the user has asked to stop.
 pub fn interrupted() -> bool {
@@ -42,10 +46,15 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
     overrides.extend(args.seed.map(|s| format!("run.seed={s}")));
     let resolved = history::resolve(&folder, args.config.as_deref(), &overrides)?;
-    // A second signal ends the program at once; the newest checkpoint is then where it goes on.
     let handler = || {
-        // Nothing is lost while a run is set up or graded.
-        if INTERRUPTED.swap(true, Ordering::Relaxed) || !AT_WORK.load(Ordering::Relaxed) {
+        // Nothing is lost while a run is set up or graded. While it is at work the first signal asks it to stop and to
+        // save; one that follows, as from a terminal and `timeout` at once, gives it the time for that.
+        let began = Instant::now();
+        let again = INTERRUPTED.swap(true, Ordering::Relaxed);
+        while again && AT_WORK.load(Ordering::Relaxed) && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if again || !AT_WORK.load(Ordering::Relaxed) {
             std::process::exit(130);
         }
     };
@@ -97,13 +106,14 @@ impl GameVisitor for Train {
             tell!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE.");
         }
         if !changes.is_empty() {
-            say!("Changed from generation {} on: {}.", run.generation() + 1, list(&changes));
-            history::record(&folder, run.generation() + 1, &changes)?;
+            let from = run.next_round()?;
+            say!("Changed from generation {from} on: {}.", list(&changes));
+            history::record(&folder, from, &changes)?;
         }
         say!(
             "{} {} in {shown}: {} lanes, {} simulations a move, on {} with {} threads, seed {}. \
              Ctrl-C saves and stops.",
-            if run.generation() > 0 || run.seconds().play > 0.0 { "Going on with" } else { "Learning" },
+            if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
             G::TITLE,
             config.lanes.count,
             config.search.simulations,
@@ -113,14 +123,15 @@ impl GameVisitor for Train {
         );
         let mut display = Display::new(&config, run.generation());
         AT_WORK.store(true, Ordering::Relaxed);
-        let trained = train(&mut run, &config, &folder, &mut display);
+        let trained = train(&mut run, &config, &place, &folder, &mut display);
         AT_WORK.store(false, Ordering::Relaxed);
         display.close();
         match trained {
             Ok(true) => {}
             Ok(false) => {
                 say!(
-                    "Stopped and saved in generation {} of {}. To go on: {}",
+                    "Stopped and saved, with {} games of generation {} of {}. To go on: {}",
+                    run.played(),
                     run.generation() + 1,
                     config.run.generations,
                     command(&folder)
@@ -149,6 +160,7 @@ impl GameVisitor for Train {
 fn train<G: Game>(
     run: &mut Trainer<G>,
     config: &Config,
+    place: &Place,
     folder: &Folder,
     display: &mut Display,
 ) -> Result<bool, Error> {
@@ -156,7 +168,8 @@ fn train<G: Game>(
         match run.advance()? {
             Advance::Played => {
                 let world = &run.world;
-                display.playing(world.resource::<Stats>(), run.seconds().this_play, world.resource::<StageTimes>());
+                let stats = world.resource::<Stats>();
+                display.playing(run.played() as u64, stats, run.seconds().this_play, world.resource::<StageTimes>());
             }
             Advance::Learned => display.learning(run.world.resource::<Learner>().progress()),
             Advance::Generation(generation, games) => {
@@ -164,12 +177,15 @@ fn train<G: Game>(
                 trainer::write_games::<G>(folder, generation.generation, &games)?;
                 metrics::append(&folder.metrics(), &generation)?;
                 if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
-                    run.save(folder)?;
+                    run.save(folder, place)?;
                 }
             }
         }
         if interrupted() && !run.is_finished() {
-            run.save(folder)?;
+            // Before the first generation has ended there is nothing but games, which are in the log.
+            if run.generation() > 0 {
+                run.save(folder, place)?;
+            }
             return Ok(false);
         }
     }

@@ -275,7 +275,7 @@ mod tests {
             learner = learner.with_fused_gradients::<G>(&config.network, Level::default());
         }
         let before = learner.network.tensors();
-        learner.state.progress = (0, 1);
+        learner.begin(1);
         let mut world = World::new();
         world.insert_resource(learner);
         world.insert_resource(batch::<G>(37));
@@ -287,7 +287,8 @@ mod tests {
         let difference = |(a, b): (crate::network::NamedTensor, crate::network::NamedTensor)| {
             (a.name, b.data.iter().zip(&a.data).map(|(b, a)| b - a).collect())
         };
-        let losses = [learner.state.sums.policy, learner.state.sums.value];
+        let sums = learner.course.as_ref().unwrap().sums;
+        let losses = [sums.policy, sums.value];
         (before.into_iter().zip(after).map(difference).collect(), losses)
     }
 

@@ -33,7 +33,11 @@ pub struct Learner {
     /// How it learns.
     pub config: LearnConfig,
     pub(super) optimizer: ModuleOptimizer,
-    pub(super) state: LearnerState,
+    /// Between two generations.
+    pub(super) at: Progress,
+    /// While one is learned.
+    pub(super) course: Option<Course>,
+    seed: u64,
     pub(super) value_head: ValueHead,
     pub(super) generations: u64,
     /// Losses of steps that were not read from the device yet, `[policy, value]`.
@@ -44,22 +48,42 @@ pub struct Learner {
     pub(super) fused: Option<FusedGradients>,
 }
 
-/// What a checkpoint keeps beside the weights and the optimiser.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LearnerState {
-    /// Draws batches and symmetries.
-    pub(super) rng: LaneRng,
+/// How far the learning has come, between two generations: what a checkpoint keeps beside weights and optimiser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
     /// Generations that have ended.
     pub generation: u64,
     /// Steps taken since the start of the run.
     pub steps: u64,
-    /// Steps taken and planned in this generation; `(0, 0)` between generations.
-    pub progress: (u64, u64),
-    /// Positions in the replay buffer's count when the last generation began to learn.
-    pub(super) learned_from: u64,
+    /// Positions that had been added to the replay buffer when the last generation began to learn.
+    pub positions: u64,
+}
+
+/// The generation that is being learned.
+pub(super) struct Course {
+    /// The learner as it was before, which is what a checkpoint keeps.
+    before: (Network, ModuleOptimizer),
+    /// Steps taken and planned.
+    pub(super) taken: u64,
+    pub(super) planned: u64,
+    /// Positions that have been added to the replay buffer by now.
+    pub(super) positions: u64,
+    /// Draws batches and symmetries.
+    pub(super) rng: LaneRng,
     /// Sums over the steps that were read.
     pub(super) sums: Losses,
-    pub(super) read: u64,
+    read: u64,
+}
+
+/// What [`Learner::save`] keeps.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// The weights with the running statistics.
+    pub tensors: Vec<NamedTensor>,
+    /// Burn's record of the optimiser.
+    pub optimizer: Vec<u8>,
+    /// How far the learning had come.
+    pub progress: Progress,
 }
 
 impl Learner {
@@ -69,15 +93,9 @@ impl Learner {
             network: Network::init::<G>(&config.network, config.run.seed, &device.clone().autodiff()),
             optimizer: optimizer(&config.learn),
             config: config.learn.clone(),
-            state: LearnerState {
-                rng: LaneRng::new(config.run.seed, u64::MAX - 1),
-                generation: 0,
-                steps: 0,
-                progress: (0, 0),
-                learned_from: 0,
-                sums: Losses::default(),
-                read: 0,
-            },
+            at: Progress::default(),
+            course: None,
+            seed: config.run.seed,
             value_head: config.network.value_head,
             generations: config.run.generations,
             unread: vec![],
@@ -103,22 +121,22 @@ impl Learner {
 
     /// Whether no generation is being learned.
     pub fn is_idle(&self) -> bool {
-        self.state.progress == (0, 0)
+        self.course.is_none()
     }
 
     /// Generations that have ended.
     pub fn generation(&self) -> u64 {
-        self.state.generation
+        self.at.generation
     }
 
     /// Steps taken and planned in the generation that is being learned; `(0, 0)` between generations.
     pub fn progress(&self) -> (u64, u64) {
-        self.state.progress
+        self.course.as_ref().map_or((0, 0), |course| (course.taken, course.planned))
     }
 
     /// Steps taken since the start of the run.
     pub fn steps(&self) -> u64 {
-        self.state.steps
+        self.at.steps + self.progress().0
     }
 
     /// Mean losses of the last generation that has ended.
@@ -128,32 +146,56 @@ impl Learner {
 
     /// The learning rate now.
     pub fn learning_rate(&self) -> f64 {
-        let (taken, planned) = self.state.progress;
-        let along = self.state.generation as f64 + taken as f64 / planned.max(1) as f64;
+        let (taken, planned) = self.progress();
+        let along = self.at.generation as f64 + taken as f64 / planned.max(1) as f64;
         self.config.learning_rate * self.config.schedule.factor(along, self.generations)
     }
 
-    /// What a checkpoint keeps: the weights with the running statistics, the state, and the optimiser's record.
+    /// Begins to learn a generation from a replay buffer to which so many positions have been added since the start of the
+    /// run. Whatever is drawn comes from the generator of this generation.
+    pub(super) fn begin(&mut self, positions: u64) {
+        let added = positions - self.at.positions;
+        self.course = Some(Course {
+            before: (self.network.clone(), self.optimizer.clone()),
+            taken: 0,
+            planned: self.config.steps.count(added, self.config.batch_size),
+            positions,
+            rng: LaneRng::of_learning(self.seed, self.at.generation + 1),
+            sums: Losses::default(),
+            read: 0,
+        });
+    }
+
+    /// What a checkpoint keeps. While a generation is learned, that is the learner as it was before.
     ///
     /// # Errors
     /// When a number of these, or a loss that was still on the device, is not finite, or the device fails.
-    pub fn save(&mut self) -> Result<(Vec<NamedTensor>, LearnerState, Vec<u8>), Error> {
+    pub fn save(&mut self) -> Result<Saved, Error> {
         self.read_losses()?;
-        let tensors = self.network.tensors();
+        let (network, optimizer) = match &self.course {
+            None => (&self.network, &self.optimizer),
+            Some(course) => (&course.before.0, &course.before.1),
+        };
+        let tensors = network.tensors();
         if let Some(bad) = tensors.iter().find(|tensor| tensor.data.iter().any(|x| !x.is_finite())) {
             return Err(self.diverged(&bad.name));
         }
-        let record = self.optimizer.into_bytes();
-        let bytes = record.map_err(|e| Error::Snapshot(format!("the optimiser could not be recorded: {e:?}")))?;
+        let record = optimizer.into_bytes();
+        let bytes = record.map_err(|e| Error::Optimizer(format!("{e:?}")))?;
         if let Some(bad) = not_finite(bytes.clone())? {
             return Err(self.diverged(&format!("optimiser: {bad}")));
         }
-        Ok((tensors, self.state.clone(), bytes.to_vec()))
+        Ok(Saved { tensors, optimizer: bytes.to_vec(), progress: self.at })
+    }
+
+    /// The network that plays: the one of the last generation that has ended.
+    pub fn playing(&self) -> &Network {
+        self.course.as_ref().map_or(&self.network, |course| &course.before.0)
     }
 
     /// That this is not finite any more.
     pub fn diverged(&self, what: &str) -> Error {
-        Error::Diverged { what: what.into(), generation: self.state.generation, advice: self.advice() }
+        Error::Diverged { what: what.into(), generation: self.at.generation, advice: self.advice() }
     }
 
     /// What to change when the numbers grow beyond all bounds.
@@ -173,15 +215,15 @@ impl Learner {
     /// Takes up where [`Learner::save`] left off. The network must have its weights already.
     ///
     /// # Errors
-    /// When the optimiser's record is damaged.
-    pub fn restore(&mut self, state: LearnerState, optimizer_record: Vec<u8>) -> Result<(), Error> {
+    /// When the optimiser's record is none, or not of this network.
+    pub fn restore(&mut self, progress: Progress, optimizer_record: Vec<u8>) -> Result<(), Error> {
         let bytes = Bytes::from_bytes_vec(optimizer_record);
         if let Some(bad) = not_finite(bytes.clone())? {
-            return Err(Error::Snapshot(format!("its optimiser is damaged: '{bad}' is not finite")));
+            return Err(Error::Optimizer(format!("'{bad}' is not finite")));
         }
         let loaded = optimizer(&self.config).from_bytes(bytes);
-        self.optimizer = loaded.map_err(|e| Error::Snapshot(format!("its optimiser is damaged: {e:?}")))?;
-        self.state = state;
+        self.optimizer = loaded.map_err(|e| Error::Optimizer(format!("{e:?}")))?;
+        (self.at, self.course) = (progress, None);
         Ok(())
     }
 
@@ -202,32 +244,32 @@ impl Learner {
             return Err(Error::LossNotFinite {
                 policy: (policy / steps as f64) as f32,
                 value: (value / steps as f64) as f32,
-                step: self.state.progress.0,
-                generation: self.state.generation + 1,
+                step: self.progress().0,
+                generation: self.at.generation + 1,
                 advice: self.advice(),
             });
         }
-        self.state.sums.policy += policy;
-        self.state.sums.value += value;
-        self.state.read += steps;
+        if let Some(course) = &mut self.course {
+            course.sums.policy += policy;
+            course.sums.value += value;
+            course.read += steps;
+        }
         Ok(())
     }
 
     /// Ends the generation.
     pub(super) fn finish(&mut self) {
-        let (sums, n) = (self.state.sums, self.state.read.max(1) as f64);
+        let Some(Course { sums, read, taken, positions, .. }) = self.course.take() else { return };
+        let n = read.max(1) as f64;
         self.last = Losses { policy: sums.policy / n, policy_floor: sums.policy_floor / n, value: sums.value / n };
-        self.state.sums = Losses::default();
-        self.state.read = 0;
-        self.state.progress = (0, 0);
-        self.state.generation += 1;
+        self.at = Progress { generation: self.at.generation + 1, steps: self.at.steps + taken, positions };
     }
 }
 
 /// The first tensor of an optimiser's record with a number that is not finite. A second moment that has overflowed stops
 /// its weights for good and shows nowhere else.
 fn not_finite(record: Bytes) -> Result<Option<String>, Error> {
-    let damaged = |e| Error::Snapshot(format!("its optimiser is damaged: {e:?}"));
+    let damaged = |e| Error::Optimizer(format!("{e:?}"));
     for tensor in burn_pack::Reader::from_bytes(record).and_then(burn_pack::Reader::into_tensors).map_err(damaged)? {
         let (name, dtype, shape, _, bytes) = tensor.into_parts().map_err(damaged)?;
         if dtype.is_float() && TensorData::from_bytes(bytes, shape, dtype).iter::<f32>().any(|x| !x.is_finite()) {

@@ -53,11 +53,8 @@ pub fn sample<G: Game>(
     let learner = &mut *learner;
     let first = learner.is_idle();
     if first {
-        let added = replay.added - learner.state.learned_from;
-        learner.state.learned_from = replay.added;
-        learner.state.progress = (0, learner.config.steps.count(added, learner.config.batch_size));
+        learner.begin(replay.added);
     }
-    // A resumed run is in the middle of a generation without its dataset; the replay buffer is the same as then.
     match dataset {
         Some(mut dataset) => {
             if first {
@@ -71,13 +68,14 @@ pub fn sample<G: Game>(
             commands.insert_resource(dataset);
         }
     }
-    learner.state.sums.policy_floor += f64::from(batch.policy_floor);
+    let course = learner.course.as_mut().expect("begun at the first step");
+    course.sums.policy_floor += f64::from(batch.policy_floor);
 }
 
 fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut Learner) {
     let rows = learner.config.batch_size;
     let config = &learner.config;
-    let rng = &mut learner.state.rng;
+    let rng = &mut learner.course.as_mut().expect("begun at the first step").rng;
     // All draws come from one generator in order; only the work that follows is spread over threads.
     let draws: Vec<(usize, usize)> = (0..rows)
         .map(|_| {

@@ -17,8 +17,7 @@ pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure
     let grads = gradients(learner, &batch);
     let grads = clip(&learner.network, grads, learner.config.gradient_clip);
     learner.network = learner.optimizer.step(rate, learner.network.clone(), grads);
-    learner.state.steps += 1;
-    learner.state.progress.0 += 1;
+    learner.course.as_mut().expect("Sample has begun it").taken += 1;
     // A device is not made to wait for a number that nobody needs yet, within a bound on what it has to remember.
     if learner.unread.len() >= 64
         && let Err(error) = learner.read_losses()

@@ -1,0 +1,247 @@
+//! Games, in play and finished.
+
+use crate::{
+    game::{Action, Game, Outcome, Player},
+    tree::Counts,
+};
+use bevy_ecs::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Which game of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GameId {
+    /// The round, counted from 1. Its games are played with the weights of the generation before.
+    pub round: u64,
+    /// The number within the round, counted from 0.
+    pub number: u64,
+}
+
+/// One searched move.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ply {
+    /// The move played.
+    pub action: Action,
+    /// Value of the root after the search, for the player to move.
+    pub root_value: f32,
+    /// Entries of its policy in [`GameRecord::policies`]; 0 for a fast search, which teaches the value alone.
+    pub policy_len: u16,
+}
+
+/// All that is known of a game: the one that a lane plays, or one that is finished.
+#[derive(Component, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GameRecord {
+    /// Which game it is; none in a lane that is free.
+    pub id: Option<GameId>,
+    /// Uniformly random moves that opened the game; they are not in `plies`.
+    pub opening: Vec<Action>,
+    /// The searched moves.
+    pub plies: Vec<Ply>,
+    /// Visit shares of all full searches one after another, sparse: the move and its share of 65,535.
+    pub policies: Vec<(Action, u16)>,
+    /// Entropy of the visit shares, summed over full searches, in nats.
+    pub entropy_sum: f32,
+    /// What its searches have counted.
+    pub counts: Counts,
+    /// The outcome for the first player, once the game is over.
+    pub finished: Option<Outcome>,
+}
+
+impl GameRecord {
+    /// An empty one with room for the longest game, so that playing allocates nothing.
+    pub fn with_room<G: Game>() -> Self {
+        Self {
+            opening: Vec::with_capacity(G::MAX_PLIES),
+            plies: Vec::with_capacity(G::MAX_PLIES),
+            policies: Vec::with_capacity(G::MAX_PLIES * G::MAX_LEGAL),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes that a game occupies at most.
+    pub const fn bytes<G: Game>() -> usize {
+        size_of::<Self>() + G::MAX_PLIES * (size_of::<Ply>() + size_of::<Action>() + 4 * G::MAX_LEGAL)
+    }
+
+    /// Becomes the beginning of a game, in the memory that it has.
+    pub fn begin(&mut self, id: Option<GameId>) {
+        self.id = id;
+        self.opening.clear();
+        self.plies.clear();
+        self.policies.clear();
+        self.entropy_sum = 0.0;
+        self.counts = Counts::default();
+        self.finished = None;
+    }
+
+    /// All moves, those of the opening first.
+    pub fn moves(&self) -> impl Iterator<Item = Action> {
+        self.opening.iter().copied().chain(self.plies.iter().map(|ply| ply.action))
+    }
+
+    /// Plies so far, those of the opening included.
+    pub fn len(&self) -> usize {
+        self.opening.len() + self.plies.len()
+    }
+
+    /// Whether no move has been made.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each searched move with the position before it and its policy.
+    ///
+    /// # Panics
+    /// If it is no game of this kind, which [`GameRecord::check`] tells.
+    pub fn iter<G: Game>(&self) -> impl Iterator<Item = (G, &Ply, &[(Action, u16)])> {
+        let mut position = G::start();
+        self.opening.iter().for_each(|&action| position.play(action));
+        let mut start = 0;
+        self.plies.iter().map(move |ply| {
+            let before = position;
+            position.play(ply.action);
+            let policy = &self.policies[start..start + usize::from(ply.policy_len)];
+            start += usize::from(ply.policy_len);
+            (before, ply, policy)
+        })
+    }
+
+    /// Whether it is a whole game: its moves are legal and end it, with the result that it names, and its policies are over
+    /// legal moves.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check<G: Game>(&self) -> Result<(), String> {
+        let mut position = G::start();
+        let mut policies = &self.policies[..];
+        let play = |position: &mut G, action: Action, ply: usize| {
+            if position.outcome().is_some() {
+                return Err(format!("it goes on after its end, at ply {ply}"));
+            }
+            if usize::from(action) >= G::ACTIONS || !position.is_legal(action) {
+                return Err(format!("move {action} at ply {ply} is not legal"));
+            }
+            position.play(action);
+            Ok(())
+        };
+        for (ply, &action) in self.opening.iter().enumerate() {
+            play(&mut position, action, ply)?;
+        }
+        for (i, searched) in self.plies.iter().enumerate() {
+            let ply = self.opening.len() + i;
+            let Some((own, rest)) = policies.split_at_checked(usize::from(searched.policy_len)) else {
+                return Err(format!("the policy of ply {ply} is cut off"));
+            };
+            policies = rest;
+            let legal = |action: Action| usize::from(action) < G::ACTIONS && position.is_legal(action);
+            if !own.is_sorted_by(|a, b| a.0 < b.0) || own.iter().any(|&(action, share)| !legal(action) || share == 0) {
+                return Err(format!("the policy of ply {ply} is none of its position"));
+            }
+            if !(-1.001..=1.001).contains(&searched.root_value) {
+                return Err(format!("the value of ply {ply} is {}", searched.root_value));
+            }
+            play(&mut position, searched.action, ply)?;
+        }
+        if !policies.is_empty() {
+            return Err("it has more policies than moves".into());
+        }
+        let outcome = position.outcome().map(|outcome| for_first(&position, outcome));
+        if outcome.is_none() || outcome != self.finished || self.id.is_none() || !self.entropy_sum.is_finite() {
+            return Err("it is not over, or not with the result that it names".into());
+        }
+        Ok(())
+    }
+}
+
+/// The outcome as the first player sees it.
+pub fn for_first<G: Game>(position: &G, outcome: Outcome) -> Outcome {
+    if position.to_move() == Player::First { outcome } else { outcome.reversed() }
+}
+
+/// The games that are still to be begun. Lanes that are free take them in order.
+#[derive(Resource, Clone, Debug)]
+pub struct Rounds {
+    /// The seed of the run.
+    pub seed: u64,
+    round: u64,
+    next: u64,
+    games: u64,
+    /// Numbers that are played already, in descending order.
+    played: Vec<u64>,
+}
+
+impl Rounds {
+    /// Round 0, without an end.
+    pub fn endless(seed: u64) -> Self {
+        Self { seed, round: 0, next: 0, games: u64::MAX, played: vec![] }
+    }
+
+    /// No games.
+    pub fn none(seed: u64) -> Self {
+        Self { games: 0, ..Self::endless(seed) }
+    }
+
+    /// Goes on with the games of a round, but for those that are played already.
+    pub fn open(&mut self, round: u64, games: u64, mut played: Vec<u64>) {
+        played.sort_unstable_by(|a, b| b.cmp(a));
+        played.dedup();
+        (self.round, self.next, self.games, self.played) = (round, 0, games, played);
+    }
+
+    /// The next game, if there is one.
+    pub fn take(&mut self) -> Option<GameId> {
+        while self.played.pop_if(|number| *number == self.next).is_some() {
+            self.next += 1;
+        }
+        let number = self.next;
+        (number < self.games).then(|| {
+            self.next += 1;
+            GameId { round: self.round, number }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::games::TicTacToe;
+
+    #[test]
+    fn rounds_leave_out_what_is_played() {
+        let mut rounds = Rounds::none(1);
+        assert_eq!(rounds.take(), None);
+        rounds.open(3, 6, vec![4, 0, 1, 1, 9]);
+        let taken: Vec<_> = std::iter::from_fn(|| rounds.take()).map(|id| (id.round, id.number)).collect();
+        assert_eq!(taken, [(3, 2), (3, 3), (3, 5)]);
+        assert_eq!(Rounds::endless(1).take(), Some(GameId { round: 0, number: 0 }));
+    }
+
+    #[test]
+    fn only_whole_games_are_sound() {
+        let ply = |action| Ply { action, root_value: 0.5, policy_len: 1 };
+        let good = GameRecord {
+            id: Some(GameId::default()),
+            opening: vec![0],
+            plies: [3, 1, 4, 2].map(ply).to_vec(),
+            policies: [3, 1, 4, 2].map(|action| (action, 65_535)).to_vec(),
+            finished: Some(Outcome::Win),
+            ..Default::default()
+        };
+        good.check::<TicTacToe>().unwrap();
+        assert_eq!(good.iter::<TicTacToe>().last().unwrap().0.to_string(), "xx./oo./...");
+        let bad = |change: fn(&mut GameRecord), word: &str| {
+            let mut game = good.clone();
+            change(&mut game);
+            let message = game.check::<TicTacToe>().unwrap_err();
+            assert!(message.contains(word), "{message}");
+        };
+        bad(|game| game.plies[1].action = 0, "move 0 at ply 2 is not legal");
+        bad(|game| game.plies[1].action = 600, "not legal");
+        bad(|game| game.policies[2].0 = 1, "policy of ply 3");
+        bad(|game| game.policies.truncate(2), "cut off");
+        bad(|game| game.plies[0].policy_len = 0, "policy of ply 2");
+        bad(|game| game.plies[0].root_value = f32::NAN, "value of ply 1");
+        bad(|game| game.finished = Some(Outcome::Draw), "not over, or");
+        bad(|game| game.plies.truncate(3), "more policies");
+        bad(|game| game.plies.push(Ply { action: 8, root_value: 0.0, policy_len: 0 }), "after its end");
+    }
+}

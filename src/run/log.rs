@@ -1,0 +1,386 @@
+//! The games of a run, a segment for each round.
+//!
+//! `log/000007.part` is written while round 7 is played: a game is appended when it ends, so that it is never played
+//! twice, whatever ends the program. `log/000007.games` takes its place when all of them have ended: the games in the
+//! order of their numbers, compressed, with a digest at the end. It is the same, byte for byte, however they were played.
+//!
+//! The replay buffer is filled from the segments when a run is taken up, and `games/` is written from the same records.
+
+use crate::{
+    Error,
+    error::Fault,
+    folder::{Folder, sync_dir, write_file},
+};
+use lockstep_components::{Game, GameRecord};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// Raised when the format changes.
+const FORMAT: u32 = 1;
+
+/// What a segment begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    format: u32,
+    game: String,
+    /// The round, counted from 1.
+    pub round: u64,
+    /// The settings that decide what is played and learned, as TOML: see [`crate::settings::essence`].
+    pub settings: String,
+    /// Searched positions of all games; 0 while the round is played.
+    pub positions: u64,
+}
+
+impl Header {
+    /// Of a round that is to be played with these settings.
+    pub fn new<G: Game>(round: u64, settings: String) -> Self {
+        Self { format: FORMAT, game: G::NAME.into(), round, settings, positions: 0 }
+    }
+}
+
+/// What is known of a round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// What it begins with.
+    pub header: Header,
+    /// Its games: in the order of their numbers if all of them have ended, else in that of their ends.
+    pub games: Vec<GameRecord>,
+    /// Whether all of them have ended.
+    pub whole: bool,
+}
+
+/// The log of a run folder. Only the holder of the folder's lock may write.
+#[derive(Debug)]
+pub struct Log {
+    dir: PathBuf,
+    /// The segment that is being written.
+    part: Option<(PathBuf, File)>,
+}
+
+/// Bytes in front of an entry: its length, and the first half of its digest.
+const FRAME: usize = 4 + SUM;
+const SUM: usize = 8;
+/// Bytes of a digest.
+const DIGEST: usize = 32;
+
+impl Log {
+    /// The log of a folder.
+    pub fn of(folder: &Folder) -> Self {
+        Self { dir: folder.log(), part: None }
+    }
+
+    fn path(&self, round: u64, kind: &str) -> PathBuf {
+        self.dir.join(format!("{round:06}.{kind}"))
+    }
+
+    /// The file of a round whose games have all ended.
+    pub fn whole(&self, round: u64) -> PathBuf {
+        self.path(round, "games")
+    }
+
+    /// The rounds whose games have all ended.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn rounds(&self) -> Result<Vec<u64>, Error> {
+        self.found("games")
+    }
+
+    /// The last round that has a finished game, if any has.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn last(&self) -> Result<Option<u64>, Error> {
+        Ok(self.found("games")?.into_iter().chain(self.found("part")?).max())
+    }
+
+    fn found(&self, kind: &str) -> Result<Vec<u64>, Error> {
+        let list = || -> std::io::Result<Vec<u64>> {
+            let mut rounds = vec![];
+            for entry in fs::read_dir(&self.dir)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == kind)
+                    && let Some(round) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok())
+                {
+                    rounds.push(round);
+                }
+            }
+            rounds.sort_unstable();
+            Ok(rounds)
+        };
+        match list() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
+            found => found.map_err(Error::io("read", &self.dir)),
+        }
+    }
+
+    /// What is known of a round; `None` if none of its games has ended.
+    ///
+    /// # Errors
+    /// When a file of it is damaged, of another version or of another game.
+    pub fn read<G: Game>(&self, round: u64) -> Result<Option<Segment>, Error> {
+        let path = self.whole(round);
+        if path.exists() {
+            let (header, games) = read_whole::<G>(&path, round)?;
+            return Ok(Some(Segment { header, games, whole: true }));
+        }
+        let path = self.path(round, "part");
+        match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", &path)(e)),
+            Ok(bytes) => {
+                let Some((header, games, _)) = read_part::<G>(&bytes, &path, round)? else { return Ok(None) };
+                Ok((!games.is_empty()).then_some(Segment { header, games, whole: false }))
+            }
+        }
+    }
+
+    /// The digest of a round whose games have all ended, as its file has it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn digest(&self, round: u64) -> Result<String, Error> {
+        let path = self.whole(round);
+        let bytes = fs::read(&path).map_err(|e| missing(&path, e))?;
+        Ok(bytes.last_chunk::<DIGEST>().map_or(String::new(), |digest| hex(digest)))
+    }
+
+    /// Begins to write a round, or goes on with it: behind its last game that is whole.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin<G: Game>(&mut self, header: &Header) -> Result<(), Error> {
+        let path = self.path(header.round, "part");
+        let found = match fs::read(&path) {
+            Ok(bytes) => read_part::<G>(&bytes, &path, header.round)?.map(|(_, games, sound)| (games.len(), sound)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io("read", &path)(e)),
+        };
+        let open = || -> std::io::Result<File> {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            match found {
+                // With the settings that they were played with.
+                Some((1.., sound)) => file.set_len(sound as u64)?,
+                // A round without a game has not begun.
+                _ => {
+                    file.set_len(0)?;
+                    file.write_all(&framed(header))?;
+                    sync_dir(&self.dir)?;
+                }
+            }
+            Ok(file)
+        };
+        let file = open().map_err(Error::io("write", &path))?;
+        self.part = Some((path, file));
+        Ok(())
+    }
+
+    /// Adds games that have ended.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn append(&mut self, games: &[GameRecord]) -> Result<(), Error> {
+        let Some((path, file)) = &mut self.part else { return Ok(()) };
+        let bytes: Vec<u8> = games.iter().flat_map(framed).collect();
+        file.write_all(&bytes).map_err(Error::io("write", path))
+    }
+
+    /// Ends a round with all of its games, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn finish(&mut self, header: &Header, games: &[GameRecord]) -> Result<(), Error> {
+        let positions = games.iter().map(|game| game.plies.len() as u64).sum();
+        let mut encoder = zstd::Encoder::new(vec![], 1).expect("a level that there is");
+        postcard::to_io(&Header { positions, ..header.clone() }, &mut encoder).expect("plain data");
+        postcard::to_io(games, &mut encoder).expect("plain data");
+        let mut bytes = encoder.finish().expect("writing to memory");
+        let digest = blake3::hash(&bytes);
+        bytes.extend(digest.as_bytes());
+        write_file(&self.whole(header.round), &bytes)?;
+        self.part = None;
+        let part = self.path(header.round, "part");
+        match fs::remove_file(&part) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &part)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what a killed program has left of rounds that are whole.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn mend(&self) -> Result<(), Error> {
+        for round in self.found("part")? {
+            if self.whole(round).exists() {
+                let part = self.path(round, "part");
+                fs::remove_file(&part).map_err(Error::io("remove", &part))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rounds that fill a replay buffer of so many positions after this round, oldest first, and their positions.
+    ///
+    /// # Errors
+    /// When a segment is missing or cannot be used.
+    pub fn window<G: Game>(&self, round: u64, positions: usize) -> Result<Vec<u64>, Error> {
+        let (mut rounds, mut left) = (vec![], positions as u64);
+        for round in (1..=round).rev() {
+            if left == 0 {
+                break;
+            }
+            let path = self.whole(round);
+            let file = File::open(&path).map_err(|e| missing(&path, e))?;
+            let header = header_of::<G>(file, &path, round)?;
+            left = left.saturating_sub(header.positions);
+            rounds.push(round);
+        }
+        rounds.reverse();
+        Ok(rounds)
+    }
+
+    /// Removes the rounds before this one.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn thin(&self, first: u64) -> Result<(), Error> {
+        for round in self.rounds()?.into_iter().filter(|&round| round < first) {
+            let path = self.whole(round);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+fn missing(path: &Path, error: std::io::Error) -> Error {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return Error::io("read", path)(error);
+    }
+    stored(path, Fault::Missing, "the games of a round")
+}
+
+fn stored(path: &Path, fault: Fault, message: impl Into<String>) -> Error {
+    Error::Log { path: path.into(), fault, message: message.into() }
+}
+
+/// An entry of a segment that is being written.
+fn framed(entry: &impl Serialize) -> Vec<u8> {
+    let bytes = postcard::to_stdvec(entry).expect("plain data");
+    let sum = blake3::hash(&bytes);
+    [&(bytes.len() as u32).to_le_bytes()[..], &sum.as_bytes()[..SUM], &bytes].concat()
+}
+
+/// The entry at the front, and what is behind it; `None` if it is not whole.
+fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (frame, rest) = bytes.split_at_checked(FRAME)?;
+    let (length, sum) = frame.split_at(4);
+    let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
+    let (entry, rest) = rest.split_at_checked(length)?;
+    (blake3::hash(entry).as_bytes()[..SUM] == *sum).then_some((entry, rest))
+}
+
+/// Header, games, and the length of what is whole; `None` if not even the header is. What is behind the last whole game
+/// is what a killed program was writing; a game that is lost so is played again, and is the same.
+fn read_part<G: Game>(
+    bytes: &[u8],
+    path: &Path,
+    round: u64,
+) -> Result<Option<(Header, Vec<GameRecord>, usize)>, Error> {
+    let Some((first, mut rest)) = entry(bytes) else { return Ok(None) };
+    let header = checked_header::<G>(postcard::from_bytes(first).ok(), path, round)?;
+    let mut games: Vec<GameRecord> = vec![];
+    while let Some((game, behind)) = entry(rest) {
+        let game: GameRecord = postcard::from_bytes(game)
+            .map_err(|e| stored(path, Fault::Damaged, format!("an entry is no game ({e})")))?;
+        check_game::<G>(&game, path, round)?;
+        games.push(game);
+        rest = behind;
+    }
+    let mut numbers: Vec<_> = games.iter().map(|game| game.id).collect();
+    numbers.sort_unstable();
+    if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(stored(path, Fault::Damaged, "a game is there twice"));
+    }
+    Ok(Some((header, games, bytes.len() - rest.len())))
+}
+
+fn read_whole<G: Game>(path: &Path, round: u64) -> Result<(Header, Vec<GameRecord>), Error> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let damaged = |message: String| stored(path, Fault::Damaged, message);
+    let Some((bytes, digest)) = bytes.split_last_chunk::<DIGEST>() else {
+        return Err(damaged("it is cut off".into()));
+    };
+    if blake3::hash(bytes) != *digest {
+        return Err(damaged("its digest is not that of its contents".into()));
+    }
+    let bytes = zstd::decode_all(bytes).map_err(|e| damaged(e.to_string()))?;
+    let (header, rest) = match postcard::take_from_bytes::<Header>(&bytes) {
+        Ok((header, rest)) => (checked_header::<G>(Some(header), path, round)?, rest),
+        Err(_) => return Err(checked_header::<G>(None, path, round).expect_err("there is none")),
+    };
+    let games: Vec<GameRecord> = postcard::from_bytes(rest).map_err(|e| damaged(e.to_string()))?;
+    for (number, game) in games.iter().enumerate() {
+        check_game::<G>(game, path, round)?;
+        if game.id.is_none_or(|id| id.number != number as u64) {
+            return Err(damaged(format!("game {number} is not where it belongs")));
+        }
+    }
+    if games.iter().map(|game| game.plies.len() as u64).sum::<u64>() != header.positions {
+        return Err(damaged("it has not as many positions as it says".into()));
+    }
+    Ok((header, games))
+}
+
+/// The header alone: the digest is not looked at.
+fn header_of<G: Game>(file: File, path: &Path, round: u64) -> Result<Header, Error> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![];
+        // Settings are some kilobytes. The digest behind the frame is none of it.
+        zstd::Decoder::new(file)?.single_frame().take(1 << 20).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|e| stored(path, Fault::Damaged, e.to_string()))?;
+    checked_header::<G>(postcard::take_from_bytes(&bytes).ok().map(|(header, _)| header), path, round)
+}
+
+fn checked_header<G: Game>(header: Option<Header>, path: &Path, round: u64) -> Result<Header, Error> {
+    let Some(header) = header else { return Err(stored(path, Fault::Damaged, "it does not begin as a segment")) };
+    if header.format != FORMAT {
+        let message = format!("it has format {}, and this version reads format {FORMAT}", header.format);
+        return Err(stored(path, Fault::Version, message));
+    }
+    if header.game != G::NAME {
+        return Err(stored(path, Fault::Unfit, format!("it has games of '{}', not of '{}'", header.game, G::NAME)));
+    }
+    if header.round != round {
+        return Err(stored(path, Fault::Damaged, format!("it is named {round} and has the games of {}", header.round)));
+    }
+    Ok(header)
+}
+
+fn check_game<G: Game>(game: &GameRecord, path: &Path, round: u64) -> Result<(), Error> {
+    game.check::<G>().map_err(|message| stored(path, Fault::Damaged, format!("a game in it is none: {message}")))?;
+    if game.id.is_none_or(|id| id.round != round) {
+        return Err(stored(path, Fault::Damaged, "a game in it is of another round"));
+    }
+    Ok(())
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The digest of each round, for the manifest of a checkpoint.
+///
+/// # Errors
+/// When a segment is missing.
+pub fn digests(log: &Log, rounds: &[u64]) -> Result<BTreeMap<u64, String>, Error> {
+    rounds.iter().map(|&round| Ok((round, log.digest(round)?))).collect()
+}

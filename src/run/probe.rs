@@ -1,0 +1,52 @@
+//! What a machine computes, in one number.
+//!
+//! Runs repeat bit for bit on machines that compute alike. Whether two do shows in a few evaluations of a small network
+//! and a game that is played with it: other vectors, another precision or another library of the system's mathematics
+//! change its last bits.
+
+use crate::{Error, device::Place};
+use bevy_ecs::prelude::*;
+use lockstep_components::{
+    Config, Game,
+    config::{LanesConfig, NetworkConfig, SearchConfig},
+};
+use lockstep_systems::{Batch, Evaluations, FinishedGames, Network, Puct, insert_lanes, run_tick, tick_schedule};
+
+/// The digest of the probe at this place, as hexadecimal digits.
+///
+/// # Errors
+/// When the place cannot evaluate.
+pub fn probe<G: Game>(place: &Place) -> Result<String, Error> {
+    let shape = NetworkConfig { channels: 16, blocks: 1, head_channels: 4, ..Config::default().network };
+    let network = Network::init::<G>(&shape, 0, &place.device);
+    let factory = place.evaluators::<G>(1);
+    let mut evaluator = factory.0(&network);
+    let mut digest = blake3::Hasher::new();
+    let mut out = Evaluations::new(1, G::ACTIONS);
+    let mut position = G::start();
+    for _ in 0..6 {
+        evaluator.submit(&Batch::of(&[position]))?;
+        evaluator.receive(&mut out)?;
+        for number in out.logits.iter().chain(&out.values) {
+            digest.update(&number.to_le_bytes());
+        }
+        let Some(action) = position.legal().last() else { break };
+        position.play(action);
+        if position.outcome().is_some() {
+            break;
+        }
+    }
+    // A game with noise and temperature, whose generators and powers come from libraries.
+    let mut world = World::new();
+    let search = SearchConfig { simulations: 16, cache_mb: 0, ..SearchConfig::default() };
+    let lanes = LanesConfig { count: 1, ..LanesConfig::default() };
+    insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(evaluator, search)]);
+    world.insert_resource(FinishedGames::new(1));
+    world.add_schedule(tick_schedule::<G, Puct>());
+    while world.resource::<FinishedGames>().games.is_empty() {
+        run_tick(&mut world)?;
+    }
+    let game = &world.resource::<FinishedGames>().games[0];
+    digest.update(&postcard::to_stdvec(game).expect("plain data"));
+    Ok(digest.finalize().to_hex()[..16].into())
+}
