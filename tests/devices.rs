@@ -63,7 +63,7 @@ fn devices_learn_and_resume() {
         let mut losses = vec![];
         while losses.len() < 3 {
             // Each generation in a process of its own, as it were, with a stop in the middle.
-            let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder).unwrap();
+            let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder, None).unwrap();
             for _ in 0..400 {
                 if let trainer::Advance::Generation(generation, _) = run.advance().unwrap() {
                     losses.push(generation.policy_loss - generation.policy_floor);

@@ -213,7 +213,7 @@ fn a_run_that_was_killed_before_its_first_checkpoint_begins_anew() {
     let folder = Folder::at(dir.path());
     // Killed after the first line, and after that of the generation whose checkpoint was not written any more.
     for killed in [1, 2] {
-        let mut run = trainer::open::<TicTacToe>(&config, &place, &folder).unwrap();
+        let mut run = trainer::open::<TicTacToe>(&config, &place, &folder, None).unwrap();
         assert_eq!(run.generation(), 0);
         assert_eq!(fs::read(folder.metrics()).unwrap_or_default(), b"");
         while run.generation() < killed {
@@ -224,7 +224,7 @@ fn a_run_that_was_killed_before_its_first_checkpoint_begins_anew() {
     }
     // It is not the settings that it goes on with which tell when a checkpoint was due.
     let config = small(&["run.checkpoint_every=1"]);
-    assert_eq!(trainer::open::<TicTacToe>(&config, &place, &folder).unwrap().generation(), 0);
+    assert_eq!(trainer::open::<TicTacToe>(&config, &place, &folder, None).unwrap().generation(), 0);
 }
 
 /// A device that takes every byte and cannot be synced.

@@ -16,7 +16,7 @@ use std::{fs, path::Path};
 fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<u32>> {
     let folder = Folder::at(path);
     let place = device::place(DeviceKind::Cpu).unwrap();
-    let mut run: Trainer<TicTacToe> = trainer::open(config, &place, &folder).unwrap();
+    let mut run: Trainer<TicTacToe> = trainer::open(config, &place, &folder, None).unwrap();
     for _ in 0..advances {
         if run.is_finished() {
             let tensors = run.saved().unwrap().tensors;
@@ -116,7 +116,7 @@ proptest! {
         if cut { bytes.truncate(at) } else { bytes[at] ^= 1 << bit }
         fs::write(&path, bytes).unwrap();
         let place = device::place(DeviceKind::Cpu).unwrap();
-        let opened = trainer::open::<TicTacToe>(&small(&["run.generations=1"]), &place, &folder);
+        let opened = trainer::open::<TicTacToe>(&small(&["run.generations=1"]), &place, &folder, None);
         let message = opened.err().expect("the damage is found").to_string();
         prop_assert!(message.contains("checkpoints"), "{message}");
     }

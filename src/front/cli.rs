@@ -23,6 +23,7 @@ Examples:
   lockstep train --config configs/connect_four.toml --set run.generations=20 --set search.simulations=100
   lockstep grade --run runs/connect_four                how often does it give away a result?
   lockstep play --run runs/connect_four                 play against it
+  lockstep verify --run runs/connect_four --replay      is all of it there, and does it repeat?
   lockstep bench selfplay --game connect_four           how fast is this machine?";
 
 impl Cli {
@@ -48,6 +49,12 @@ pub enum Command {
     Grade(GradeArgs),
     /// Play against a trained player in the terminal.
     Play(PlayArgs),
+    /// Check that a run is whole and sound.
+    ///
+    /// Every file is held against its digest, every game of the log is played through, every checkpoint is loaded and
+    /// evaluates, and the metrics have no gap. With --replay a stretch of the run is played and learned again and compared
+    /// bit for bit. Nothing is written.
+    Verify(VerifyArgs),
     /// Measure the speed of this machine.
     Bench(BenchArgs),
     /// List the games that can be played.
@@ -77,12 +84,31 @@ pub struct TrainArgs {
     /// Change a key of the recipe: section.key=value. May be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Begin a new run with the weights of a file (weights.safetensors) or of the newest checkpoint of a run, instead of
+    /// random ones
+    #[arg(long, value_name = "FILE|RUN")]
+    pub from: Option<PathBuf>,
     /// Threads; 0 takes as many as there are cores. Changes the speed, never the result. Same as --set run.threads=N.
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Seed of every random choice. Same as --set run.seed=S.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: Option<u64>,
+}
+
+/// `lockstep verify`
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Play and learn again from the last checkpoint before this round to its end, and compare; without a number up to the
+    /// newest checkpoint
+    #[arg(long, value_name = "ROUND", num_args = 0..=1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub replay: Option<Option<u64>>,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
 }
 
 /// `lockstep grade`

@@ -21,11 +21,12 @@ use lockstep_systems::{
     act::begin_games,
     insert_lanes,
     learn::{Sampling, Saved, TrainingBatch, learn_schedule},
+    network::NamedTensor,
     run_learn, run_tick,
     select::Rules,
     tick_schedule,
 };
-use std::{collections::BTreeMap, marker::PhantomData, time::Instant};
+use std::{collections::BTreeMap, marker::PhantomData, path::PathBuf, time::Instant};
 
 /// A world with the lanes and the learner of a run, advanced one tick or one optimiser step at a time.
 ///
@@ -46,6 +47,8 @@ pub struct Trainer<G: Game> {
     /// What they come to, once all have.
     ended: Option<Stats>,
     log: Option<Log>,
+    /// Whether the games of the log are played again and compared, instead of gone on with.
+    replays: bool,
     seconds: Seconds,
     game: PhantomData<fn() -> G>,
 }
@@ -96,6 +99,7 @@ impl<G: Game> Trainer<G> {
             played: vec![],
             ended: None,
             log: None,
+            replays: false,
             seconds: Seconds::default(),
             game: PhantomData,
         }
@@ -108,17 +112,42 @@ impl<G: Game> Trainer<G> {
     /// When the checkpoint or the log does not fit the configuration, or a part of them is damaged or missing.
     pub fn resume(config: &Config, place: &Place, checkpoint: Checkpoint, log: Log) -> Result<Self, Error> {
         let mut run = Self::without_round(config, place);
-        let Checkpoint { manifest: Manifest { progress, seconds, segments, .. }, tensors, optimizer, .. } = checkpoint;
-        run.fill_replay(&log, progress.generation, &segments)?;
-        run.world.resource_mut::<Replay<G>>().added = progress.positions;
-        run.load(tensors)?;
-        run.world.resource_mut::<Learner>().restore(progress, optimizer)?;
-        run.seconds = seconds;
+        run.restore(checkpoint, &log)?;
         run.log = Some(log);
         if !run.is_finished() {
             run.open_round()?;
         }
         Ok(run)
+    }
+
+    /// The run that a checkpoint was made of, or the beginning of one, to play and learn again what is in the log: a round
+    /// that ends otherwise is an error. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn replay(
+        config: &Config,
+        place: &Place,
+        checkpoint: Option<(PathBuf, Checkpoint)>,
+        log: Log,
+    ) -> Result<Self, Error> {
+        let mut run = Self::without_round(config, place);
+        if let Some((path, checkpoint)) = checkpoint {
+            run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?;
+        }
+        (run.log, run.replays) = (Some(log), true);
+        run.open_round()?;
+        Ok(run)
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
+        let Checkpoint { manifest: Manifest { progress, seconds, segments, .. }, tensors, optimizer, .. } = checkpoint;
+        self.fill_replay(log, progress.generation, &segments)?;
+        self.world.resource_mut::<Replay<G>>().added = progress.positions;
+        self.load(tensors)?;
+        self.world.resource_mut::<Learner>().restore(progress, optimizer)?;
+        self.seconds = seconds;
+        Ok(())
     }
 
     /// Puts the games of the last rounds into the replay buffer.
@@ -144,7 +173,7 @@ impl<G: Game> Trainer<G> {
     }
 
     /// Takes these weights for those that play and are learned from here on.
-    fn load(&mut self, tensors: Vec<lockstep_systems::network::NamedTensor>) -> Result<(), Error> {
+    fn load(&mut self, tensors: Vec<NamedTensor>) -> Result<(), Error> {
         self.world.resource_scope(|world, mut learner: Mut<Learner>| -> Result<(), Error> {
             learner.network = learner.network.clone().with_tensors(tensors)?;
             let evaluator = world.resource::<EvaluatorFactory>().0(&learner.network);
@@ -164,13 +193,13 @@ impl<G: Game> Trainer<G> {
             None => (self.config.clone(), vec![], false),
             Some(segment) => {
                 let config = settings::with_essence(&self.config, &segment.header.settings)?;
-                (config, segment.games, segment.whole)
+                (config, if self.replays { vec![] } else { segment.games }, segment.whole)
             }
         };
         if config != self.round {
             self.apply(&config);
         }
-        if let Some(log) = self.log.as_mut().filter(|_| !whole) {
+        if let Some(log) = self.log.as_mut().filter(|_| !whole && !self.replays) {
             log.begin::<G>(&Header::new::<G>(round, settings::essence(&config)))?;
         }
         let numbers = played.iter().filter_map(|game| Some(game.id?.number)).collect();
@@ -255,7 +284,14 @@ impl<G: Game> Trainer<G> {
         self.played.sort_unstable_by_key(|game| game.id);
         if let Some(log) = &mut self.log {
             let round = self.played[0].id.map_or(0, |id| id.round);
-            if !log.whole(round).exists() {
+            if self.replays {
+                let stored = log.read::<G>(round)?.map_or(vec![], |segment| segment.games);
+                let same = self.played.iter().zip(&stored).take_while(|(played, stored)| played == stored).count();
+                if same < self.played.len().max(stored.len()) {
+                    let message = format!("round {round}, game {same} is another one when it is played again");
+                    return Err(Error::Usage(message));
+                }
+            } else if !log.whole(round).exists() {
                 log.finish(&Header::new::<G>(round, settings::essence(&self.round)), &self.played)?;
             }
         }
@@ -351,12 +387,25 @@ impl<G: Game> Trainer<G> {
     }
 }
 
-/// Starts a run in a folder, or takes up the one that is there. What is wrong with its metrics goes to the standard
+/// The error of a checkpoint whose parts are sound, and not of this network.
+fn does_not_fit(error: Error, path: PathBuf) -> Error {
+    match error {
+        Error::Systems(e) => Error::Checkpoint { path, fault: Fault::Unfit, message: e.to_string() },
+        e => e,
+    }
+}
+
+/// Starts a run in a folder, from these weights if there are any, or takes up the one that is there. What is wrong with its metrics goes to the standard
 /// error. Nothing is written for a run that is finished. Only for the holder of the folder's lock.
 ///
 /// # Errors
 /// When the folder cannot be used, its newest checkpoint does not fit, or the checkpoints that it had are gone.
-pub fn open<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Trainer<G>, Error> {
+pub fn open<G: Game>(
+    config: &Config,
+    place: &Place,
+    folder: &Folder,
+    from: Option<Vec<NamedTensor>>,
+) -> Result<Trainer<G>, Error> {
     folder.create()?;
     checkpoint::mend(folder)?;
     let log = Log::of(folder);
@@ -366,6 +415,11 @@ pub fn open<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<
             metrics::check_new(folder, config)?;
             let mut run = Trainer::without_round(config, place);
             run.log = Some(log);
+            if let Some(tensors) = from {
+                // What it began with is its checkpoint 0.
+                run.load(tensors)?;
+                run.save(folder, place)?;
+            }
             run.open_round()?;
             run
         }
@@ -378,10 +432,7 @@ pub fn open<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<
                     path.display()
                 );
             }
-            Trainer::resume(config, place, checkpoint, log).map_err(|e| match e {
-                Error::Systems(e) => Error::Checkpoint { path, fault: Fault::Unfit, message: e.to_string() },
-                e => e,
-            })?
+            Trainer::resume(config, place, checkpoint, log).map_err(|e| does_not_fit(e, path))?
         }
     };
     // What a finished run was made with stays, and so does all else, whatever it is looked at with.

@@ -5,6 +5,7 @@ mod games;
 mod grade;
 mod play;
 mod train;
+mod verify;
 
 pub use grade::{Basis, Graded, Grading, grade};
 pub use train::interrupted;
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Play(args) => play::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Games(args) => games::run(args),
+        Command::Verify(args) => verify::run(args),
     }
 }
 

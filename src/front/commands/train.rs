@@ -16,7 +16,7 @@ use crate::{
     trainer::{self, Advance, Trainer},
 };
 use lockstep_components::{Config, Game, Stats, games::GameVisitor};
-use lockstep_systems::Learner;
+use lockstep_systems::{Learner, Network, network::NamedTensor};
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -65,27 +65,56 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
         tell!("warning: {warning}");
     }
     let name = resolved.config.game.name.clone();
-    device::with_threads(resolved.config.run.threads, || super::with_game(&name, Train { resolved, folder }))
+    let from = args.from.as_deref().map(|from| weights_from(from, &folder)).transpose()?;
+    device::with_threads(resolved.config.run.threads, || super::with_game(&name, Train { resolved, folder, from }))
+}
+
+/// The weights that a new run is to begin with: those of a file, or of the newest checkpoint of a run.
+fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error> {
+    if folder.is_run() {
+        return Err(Error::Run {
+            path: folder.path().into(),
+            message:
+                "there is a run here already, which goes on from its own weights; name another folder with --run, \
+                      or leave --from out"
+                    .into(),
+        });
+    }
+    if from.is_dir() {
+        return checkpoint::read_weights(&Player::open(from, None)?.checkpoint);
+    }
+    let bytes = std::fs::read(from).map_err(Error::io("read", from))?;
+    let damaged = |message| Error::Run { path: from.into(), message: format!("it has no weights: {message}") };
+    checkpoint::from_safetensors(&bytes).map_err(damaged)
 }
 
 struct Train {
     resolved: Resolved,
     folder: Folder,
+    from: Option<Vec<NamedTensor>>,
 }
 
 impl GameVisitor for Train {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { resolved: Resolved { config, changes, ignored }, folder } = self;
+        let Self { resolved: Resolved { config, changes, ignored }, folder, from } = self;
         let place = device::place_of(&config.run)?;
+        if let Some(tensors) = &from {
+            let fits = Network::init::<G>(&config.network, 0, &place.device).with_tensors(tensors.clone());
+            fits.map_err(|e| {
+                Error::Usage(format!(
+                    "--from: {e}; game.name and the keys of [network] must be those that the weights were made with"
+                ))
+            })?;
+        }
         // First of all, and before anything is created or allocated.
         let bound = Bound::of_run::<G>(&config, &place)?;
         bound.check()?;
         folder.create()?;
         let _lock = folder.lock()?;
         say!("Memory at most {}: {bound}.", bytes(bound.total() as usize));
-        let mut run = trainer::open::<G>(&config, &place, &folder)?;
+        let mut run = trainer::open::<G>(&config, &place, &folder, from)?;
         let shown = folder.path().display();
         if run.is_finished() {
             say!("{shown} is finished: {} generations of {}.", run.generation(), G::TITLE);
