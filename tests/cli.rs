@@ -220,7 +220,9 @@ fn ctrl_c_saves_and_a_second_process_waits_its_turn() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.contains("generation 2/")).expect("it trains");
     refused(dir.path(), &["train", "--run", "run"], &["another lockstep is training"]);
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    // Two at once, as a terminal and `timeout` send them.
+    let signals = format!("kill -INT {0}; kill -TERM {0}", child.id());
+    assert!(Command::new("sh").args(["-c", &signals]).status().unwrap().success());
     let rest: Vec<String> = lines.collect();
     assert!(child.wait().unwrap().success());
     let last = rest.last().unwrap();
@@ -249,7 +251,7 @@ fn benches_and_games_print_what_they_say() {
     let games = text(&lockstep(dir.path(), &["games", "--json"]).stdout);
     assert_eq!(games.lines().count(), lockstep::components::games::NAMES.len());
     assert!(text(&lockstep(dir.path(), &["games"]).stdout).contains("Connect Four"));
-    for command in ["train", "grade", "play", "bench", "games"] {
+    for command in ["train", "grade", "play", "verify", "bench", "games"] {
         assert!(lockstep(dir.path(), &[command, "--help"]).stdout.len() > 200);
     }
 }

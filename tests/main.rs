@@ -15,6 +15,7 @@ mod promises;
 mod readme;
 mod resume;
 mod search;
+mod verify;
 
 use lockstep::{components::Config, settings};
 use std::{

@@ -1,0 +1,183 @@
+//! What is stored says whether it is whole, to every reader, and can be made again.
+
+use crate::{lockstep, text};
+use lockstep_components::LaneRng;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const SETTINGS: [&str; 7] = [
+    "run.generations=3",
+    "run.games=20",
+    "learn.schedule=constant",
+    "run.checkpoint_every=1",
+    "run.grade_simulations=1",
+    "search.simulations=6",
+    "network.channels=8",
+];
+
+fn train(dir: &Path, run: &str, more: &[&str]) {
+    let mut args = vec!["train", "--run", run];
+    SETTINGS.iter().for_each(|set| args.extend(["--set", set]));
+    let output = lockstep(dir, &[&args[..], more].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// The code, and all that was printed.
+fn call(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = lockstep(dir, args);
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_sound_run_is_verified_and_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &[]);
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("rounds 3 to 3 are the same, and so are the weights of generation 3"), "{printed}");
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay", "1"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("rounds 1 to 1 are the same, and so are the weights of generation 1"), "{printed}");
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay", "9"]);
+    assert!(code == Some(2) && printed.contains("no round 9 in the log"), "{printed}");
+}
+
+/// A changed bit, a file that is cut off or missing, in any file of the checkpoints and of the log.
+#[test]
+fn whatever_is_damaged_is_found_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &[]);
+    let mut rng = LaneRng::new(21, 0);
+    let run = dir.path().join("run");
+    let stored = [files(&run.join("checkpoints")), files(&run.join("log"))].concat();
+    assert_eq!(stored.len(), 3 * 4 + 3);
+    for path in stored {
+        let good = fs::read(&path).unwrap();
+        let in_checkpoint = path.to_str().unwrap().contains("checkpoints");
+        for way in 0..3 {
+            let mut bytes = good.clone();
+            let at = rng.below(bytes.len());
+            match way {
+                0 => bytes[at] ^= 1 << rng.below(8),
+                1 => bytes.truncate(at),
+                _ => {}
+            }
+            if way < 2 {
+                fs::write(&path, bytes).unwrap()
+            } else {
+                fs::remove_file(&path).unwrap()
+            }
+            let (code, printed) = call(dir.path(), &["verify", "--run", "run"]);
+            let folder = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+            let named = if in_checkpoint { format!("checkpoints/{folder} ") } else { path.display().to_string() };
+            let named = named.strip_prefix(&format!("{}/", dir.path().display())).unwrap_or(&named).to_string();
+            assert_eq!(code, Some(2), "{} byte {at}, way {way}: {printed}", path.display());
+            let kind = if way < 2 { "is damaged" } else { "is not whole, there is missing" };
+            assert!(printed.contains(&named) && printed.contains(kind), "{named} {kind}: {printed}");
+            // Whoever reads only the weights looks at digests too.
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if in_checkpoint && folder == "3" && name != "optimizer.bin" {
+                let (code, printed) = call(dir.path(), &["grade", "--run", "run", "--simulations", "1"]);
+                assert!(code == Some(2) && printed.contains(kind), "{printed}");
+            }
+        }
+        fs::write(&path, good).unwrap();
+    }
+    assert_eq!(call(dir.path(), &["verify", "--run", "run"]).0, Some(0));
+    // The folder of another generation, and the segment of another round.
+    let renamed =
+        [("checkpoints/2", "checkpoints/7", "which is 2"), ("log/000003.games", "log/000004.games", "named 4")];
+    for (from, to, word) in renamed {
+        fs::rename(run.join(from), run.join(to)).unwrap();
+        let (code, printed) = call(dir.path(), &["verify", "--run", "run"]);
+        assert!(code == Some(2) && printed.contains(word), "{printed}");
+        fs::rename(run.join(to), run.join(from)).unwrap();
+    }
+}
+
+/// A checkpoint as the versions before the log have written it.
+#[test]
+fn another_version_is_not_called_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &[]);
+    let checkpoint = dir.path().join("run/checkpoints/3");
+    fs::rename(checkpoint.join("manifest.json"), checkpoint.join("state.bin")).unwrap();
+    let (code, printed) = call(dir.path(), &["train", "--run", "run"]);
+    assert!(code == Some(2) && printed.contains("is of another version"), "{printed}");
+    assert!(!printed.contains("damaged"), "{printed}");
+}
+
+/// The end of a segment that was being written when the program was killed costs the game that it was part of, and
+/// damage in the middle those behind it; they are played again and are the same.
+#[test]
+fn games_that_are_cut_off_are_played_again() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "whole", &[]);
+    train(dir.path(), "run", &["--set", "run.generations=2"]);
+    let whole = fs::read(dir.path().join("whole/log/000003.games")).unwrap();
+    // A round in the middle: of a run that is killed while it plays.
+    let part = dir.path().join("run/log/000003.part");
+    for seed in 0..3 {
+        let mut args = vec!["train", "--run", "run", "--set", "run.generations=3", "--threads", "1"];
+        args.extend(["--set", "lanes.count=1"]);
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lockstep"))
+            .current_dir(dir.path())
+            .args(&args)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        while !fs::metadata(&part).is_ok_and(|part| part.len() > 2_500) {
+            assert!(child.try_wait().unwrap().is_none(), "it ended too soon");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut bytes = fs::read(&part).unwrap();
+        let mut rng = LaneRng::new(22, seed);
+        let at = 1_800 + rng.below(bytes.len() - 1_800);
+        if seed == 0 {
+            bytes.truncate(at)
+        } else {
+            bytes[at] ^= 4
+        }
+        fs::write(&part, bytes).unwrap();
+    }
+    let (code, printed) = call(dir.path(), &["train", "--run", "run", "--set", "run.generations=3"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(fs::read(dir.path().join("run/log/000003.games")).unwrap() == whole, "other games");
+    assert!(!part.exists());
+}
+
+#[test]
+fn a_run_begins_from_the_weights_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &[]);
+    let weights = |run: &str, generation: u64| {
+        fs::read(dir.path().join(format!("{run}/checkpoints/{generation}/weights.safetensors"))).unwrap()
+    };
+    train(dir.path(), "of_run", &["--from", "run", "--set", "run.checkpoints=9"]);
+    train(dir.path(), "of_file", &["--from", "run/checkpoints/3/weights.safetensors"]);
+    assert!(weights("of_run", 0) == weights("run", 3), "it does not begin where the other ended");
+    assert!(weights("of_run", 3) == weights("of_file", 3) && weights("of_run", 3) != weights("run", 3));
+    let refused = |args: &[&str], words: &[&str]| {
+        let (code, printed) = call(dir.path(), args);
+        assert_eq!(code, Some(2), "{printed}");
+        words.iter().for_each(|word| assert!(printed.contains(word), "'{word}' is missing in: {printed}"));
+    };
+    refused(&["train", "--run", "run", "--from", "of_run"], &["there is a run here already"]);
+    refused(&["train", "--run", "new", "--from", "run"], &["--from", "[network]"]);
+    refused(&["train", "--run", "new", "--from", "run/config.toml"], &["run/config.toml", "no weights"]);
+    refused(&["train", "--run", "new", "--from", "nowhere"], &["cannot read nowhere"]);
+    assert!(!dir.path().join("new").exists());
+}
