@@ -57,8 +57,10 @@ pub struct SearchBudget {
 pub struct Tree {
     cells: Box<[Edge]>,
     top: u32,
-    /// Visits of the root: its own evaluation, and every simulation, those in flight included.
+    /// Visits of the root: its own evaluation, and every finished simulation.
     pub root_visits: u32,
+    /// Descents from the root whose values are not known yet.
+    pub root_in_flight: u32,
     /// Sum of the values at the root, for the player to move there.
     pub root_value_sum: f32,
     /// The result of the root for the player to move there, once the search has proven it.
@@ -103,6 +105,7 @@ impl std::ops::Add for Counts {
 pub struct TreeSnapshot {
     cells: Vec<Edge>,
     root_visits: u32,
+    root_in_flight: u32,
     root_value_sum: f32,
     proven: Option<Outcome>,
     state: TreeState,
@@ -120,6 +123,7 @@ impl Tree {
             cells: vec![Edge::header(0, 0, 0); cells].into_boxed_slice(),
             top: 0,
             root_visits: 0,
+            root_in_flight: 0,
             root_value_sum: 0.0,
             proven: None,
             state: TreeState::Empty,
@@ -141,6 +145,7 @@ impl Tree {
     pub fn clear(&mut self) {
         self.top = 0;
         self.root_visits = 0;
+        self.root_in_flight = 0;
         self.root_value_sum = 0.0;
         self.proven = None;
         self.state = TreeState::Empty;
@@ -203,7 +208,7 @@ impl Tree {
     #[inline]
     pub fn parent(&self, node: u32) -> (u32, u32) {
         let header = &self.cells[node as usize];
-        (header.visits, header.policy)
+        (header.counts, header.policy)
     }
 
     /// The edges of the root; none while the tree is empty.
@@ -235,7 +240,7 @@ impl Tree {
         best
     }
 
-    /// Simulations that have passed through the root, those of a kept sub-tree included.
+    /// Finished simulations that have passed through the root, those of a kept sub-tree included.
     #[inline]
     pub fn simulations_at_root(&self) -> u32 {
         self.root_visits.saturating_sub(1)
@@ -263,7 +268,7 @@ impl Tree {
         let mut node = self.edges(0).len() + 1;
         while node < self.top as usize {
             let count = self.cells[node].child;
-            let (parent, parent_edge) = (self.cells[node].visits, self.cells[node].policy);
+            let (parent, parent_edge) = (self.cells[node].counts, self.cells[node].policy);
             let parent_to = to(&self.cells[parent as usize]);
             if node as u32 == root {
                 self.cells[node] = Edge { value_sum: f32::from_bits(0), ..Edge::header(0, ROOT, count) };
@@ -296,7 +301,7 @@ impl Tree {
             node += 1 + count;
         }
         self.top = top;
-        self.root_visits = edge.visits;
+        self.root_visits = edge.visits();
         self.root_value_sum = -edge.value_sum;
         self.proven = None;
         self.state = TreeState::Expanded;
@@ -307,6 +312,7 @@ impl Tree {
         TreeSnapshot {
             cells: self.cells[..self.top as usize].to_vec(),
             root_visits: self.root_visits,
+            root_in_flight: self.root_in_flight,
             root_value_sum: self.root_value_sum,
             proven: self.proven,
             state: self.state,
@@ -322,6 +328,7 @@ impl Tree {
         self.cells[..snapshot.cells.len()].copy_from_slice(&snapshot.cells);
         self.top = snapshot.cells.len() as u32;
         self.root_visits = snapshot.root_visits;
+        self.root_in_flight = snapshot.root_in_flight;
         self.root_value_sum = snapshot.root_value_sum;
         self.proven = snapshot.proven;
         self.state = snapshot.state;
@@ -342,9 +349,10 @@ impl TreeSnapshot {
                 header.policy == ROOT
             } else {
                 let edge = self.cells.get(header.policy as usize);
-                // The edge leads here, or its result is proven and nothing leads here any more.
-                let leads = |edge: &Edge| edge.child == node as u32 || edge.known().is_some();
-                (header.visits as usize) < node && edge.is_some_and(leads)
+                // The edge leads here, or will when its group is complete, or its result is proven and nothing leads here
+                // any more.
+                let leads = |edge: &Edge| edge.child == node as u32 || edge.child == PENDING || edge.known().is_some();
+                (header.counts as usize) < node && edge.is_some_and(leads)
             };
             let child_fits = |edge: &Edge| edge.child >= FIRST_MARK || self.cells.get(edge.child as usize).is_some();
             if !parent_fits || !edges.iter().all(child_fits) {
@@ -364,7 +372,7 @@ mod tests {
     fn shape(tree: &Tree, node: u32) -> String {
         let mut text = String::from("(");
         for (i, edge) in tree.edges(node).iter().enumerate() {
-            text += &format!("{}:{}:{} ", edge.action(), edge.visits, edge.value_sum);
+            text += &format!("{}:{}:{} ", edge.action(), edge.visits(), edge.value_sum);
             if let Child::Node(child) = edge.child() {
                 assert_eq!(tree.parent(child), (node, node + 1 + i as u32));
                 text += &shape(tree, child);
@@ -385,8 +393,8 @@ mod tests {
                 let count = tree.edges(node).len();
                 let Some(i) = count.checked_sub(1).map(|n| rng.below(n + 1)) else { continue };
                 let cell = node + 1 + i as u32;
-                tree.edge_mut(cell).visits += 1;
-                tree.edge_mut(cell).value_sum += rng.unit();
+                tree.edge_mut(cell).enter();
+                tree.edge_mut(cell).finish(rng.unit());
                 if tree.edges(node)[i].child() == Child::Unexpanded {
                     let edges = rng.below(6) as u16;
                     nodes.push(tree.push_node(node, cell, 0..edges));
@@ -404,7 +412,7 @@ mod tests {
             let mut copy = Tree::new(60, 5);
             assert!(copy.restore(&tree.snapshot()));
             if let Some(after) = after {
-                assert_eq!(tree.root_visits, edge.visits);
+                assert_eq!(tree.root_visits, edge.visits());
                 assert_eq!(after, shape(&copy, 0));
             }
         }
