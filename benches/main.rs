@@ -44,14 +44,14 @@ fn select(c: &mut Criterion) {
     let root = ConnectFour::start();
     let mut tree = Tree::new(200, 7);
     let mut leaves = [Leaf::<ConnectFour>::default()];
-    let descents = Descents { virtual_loss: 0.0, solver: true, cache: None };
+    let descents = Descents { solver: true, cache: None };
     c.bench_function("simulation/connect_four", |b| {
         b.iter(|| {
             if tree.simulations_at_root() >= 200 {
                 tree.clear();
             }
             select_leaves(&mut tree, &root, 200, &mut leaves, &rule, descents);
-            expand_leaf(&mut tree, &leaves[0], &[0.0; 7], 0.0, 0.0);
+            expand_leaf(&mut tree, &leaves[0], &[0.0; 7], 0.0);
             if tree.state == TreeState::Expanded {
                 tree.state = TreeState::Searching;
             }

@@ -60,7 +60,7 @@ impl<G: Game> Plain<G> {
 
     pub fn tick(&mut self) {
         let Self { search, rule, .. } = self;
-        let descents = Descents { virtual_loss: 0.0, solver: search.solver, cache: None };
+        let descents = Descents { solver: search.solver, cache: None };
         let min_len = (self.lanes.len() / (4 * rayon::current_num_threads())).max(1);
         self.lanes.par_iter_mut().zip(self.planes.par_chunks_mut(G::INPUT)).with_min_len(min_len).for_each(
             |(lane, planes)| {
@@ -81,7 +81,7 @@ impl<G: Game> Plain<G> {
         self.lanes.par_iter_mut().zip(evaluations).with_min_len(min_len).for_each(|(lane, (logits, value))| {
             let [tree] = &mut lane.tree;
             if lane.leaf[0].state == components::LeafState::Selected {
-                expand_leaf(tree, &lane.leaf[0], logits, *value, 0.0);
+                expand_leaf(tree, &lane.leaf[0], logits, *value);
             }
             let spent = tree.simulations_at_root() >= lane.budget.simulations || tree.proven.is_some();
             if tree.state == TreeState::Searching && spent {

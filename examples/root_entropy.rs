@@ -8,7 +8,7 @@ struct Entropies(Vec<f32>);
 fn root_entropy(trees: Query<&Tree>, mut entropies: ResMut<Entropies>) {
     for tree in trees.iter().filter(|t| t.state == TreeState::Complete) {
         let total = tree.simulations_at_root() as f32;
-        let shares = tree.root_edges().iter().map(|e| e.visits as f32 / total);
+        let shares = tree.root_edges().iter().map(|e| e.visits() as f32 / total);
         entropies.0.push(shares.filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum());
     }
 }

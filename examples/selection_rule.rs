@@ -9,10 +9,10 @@ impl SelectionRule for Ucb1 {
         Self(config.c_puct)
     }
 
-    fn select(&self, edges: &[Edge], visits: u32, _value: f32) -> usize {
-        let score = |e: &Edge| match e.visits {
+    fn select(&self, edges: &[Edge], visits: u32, _in_flight: u32, _value: f32) -> usize {
+        let score = |e: &Edge| match e.visits() {
             0 => f32::INFINITY,
-            n => e.value_sum / n as f32 + self.0 * ((visits as f32).ln() / n as f32).sqrt(),
+            n => e.value_or(0.0) + self.0 * ((visits as f32).ln() / n as f32).sqrt(),
         };
         (0..edges.len()).max_by(|&a, &b| score(&edges[a]).total_cmp(&score(&edges[b]))).expect("a node has edges")
     }

@@ -61,7 +61,9 @@ fn tictactoe_made_in_many_ways() {
 #[test]
 fn connect_four_made_in_many_ways() {
     let overrides = ["game.name=connect_four", "network.kind=resnet", "network.blocks=1", "run.games=24"];
-    same_however_it_is_made::<ConnectFour>(&[&overrides[..], &["run.generations=2"]].concat());
+    for more in [["lanes.leaves_per_tree=1", "run.precision=f32"], ["lanes.leaves_per_tree=8", "run.precision=int16"]] {
+        same_however_it_is_made::<ConnectFour>(&[&overrides[..], &["run.generations=2"], &more].concat());
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn dump(tree: &Tree, node: u32, depth: usize, out: &mut String) {
             "{:indent$}{} visits {} value_sum {:?} prior {:?}",
             "",
             edge.action(),
-            edge.visits,
+            edge.visits(),
             edge.value_sum,
             edge.prior(),
             indent = 2 * depth
@@ -45,7 +45,7 @@ fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32, solver: bool
     }
     let tree = trees.single(&world).unwrap();
     assert!(tree.simulations_at_root() == 120 || tree.proven.is_some());
-    let visits: u32 = tree.root_edges().iter().map(|e| e.visits).sum();
+    let visits: u32 = tree.root_edges().iter().map(|e| e.visits()).sum();
     assert_eq!(visits, tree.simulations_at_root(), "every simulation passes through one root edge");
     let mut found = format!("root visits {} value_sum {:?}\n", tree.root_visits, tree.root_value_sum);
     if let Some(outcome) = tree.proven {

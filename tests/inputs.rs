@@ -1,6 +1,7 @@
 //! Inputs at and beyond their bounds end with an answer: nothing hangs, and nothing is silently taken for something else.
 
 use lockstep::{device, oracle, prelude::*, settings};
+use lockstep_components::LeafState;
 use lockstep_systems::{Batch, Error, Evaluations};
 use std::{
     io::Write,
@@ -86,7 +87,7 @@ impl SelectionRule for Beyond {
         Self(0.into())
     }
 
-    fn select(&self, edges: &[Edge], _visits: u32, _value: f32) -> usize {
+    fn select(&self, edges: &[Edge], _visits: u32, _in_flight: u32, _value: f32) -> usize {
         let before = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if before < 30 { 0 } else { edges.len() }
     }
@@ -107,8 +108,12 @@ fn a_rule_beyond_the_edges_is_an_error() {
         assert!(message.contains(&format!("edge {index} of a node that has {edges}")), "{message}");
         assert_eq!(run_tick(&mut world), Err(error), "it stays");
         let tree = world.query::<&Tree>().single(&world).unwrap();
-        let visits: u32 = tree.root_edges().iter().map(|edge| edge.visits).sum();
-        assert_eq!(visits + 1, tree.root_visits, "the descent that failed was taken back");
+        let in_flight: u32 = tree.root_edges().iter().map(|edge| edge.in_flight()).sum();
+        let mut leaves = world.query::<&Leaf<ConnectFour>>();
+        let selected = leaves.iter(&world).filter(|leaf| leaf.state != LeafState::Idle).count() as u32;
+        let expected = (selected, selected);
+        let tree = world.query::<&Tree>().single(&world).unwrap();
+        assert_eq!((tree.root_in_flight, in_flight), expected, "the descent that failed was taken back");
     }
 }
 

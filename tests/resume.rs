@@ -53,8 +53,10 @@ fn stopped_anywhere_it_ends_the_same() {
 
 #[test]
 fn stopped_with_a_batch_in_flight_it_ends_the_same() {
-    let cohorts = ["lanes.cohort=6", "lanes.in_flight=2", "search.cache_mb=1"];
-    ends_the_same(&small(&[&cohorts[..], &["run.checkpoint_every=2", "run.generations=4"]].concat()));
+    for leaves in ["lanes.leaves_per_tree=1", "lanes.leaves_per_tree=4"] {
+        let cohorts = [leaves, "lanes.cohort=6", "lanes.in_flight=2", "search.cache_mb=1"];
+        ends_the_same(&small(&[&cohorts[..], &["run.checkpoint_every=2", "run.generations=4"]].concat()));
+    }
 }
 
 fn ends_the_same(config: &Config) {

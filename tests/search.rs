@@ -1,10 +1,16 @@
-//! What the search promises beside its golden trees: proofs are exact, shared evaluations change nothing, and a device
-//! may take its time.
+//! What the search promises beside its golden trees: proofs are exact, what is around a search changes nothing in it, and
+//! a device may take its time.
 
 use lockstep::{analyst::Analyst, oracle, prelude::*};
-use lockstep_components::Action;
+use lockstep_components::{Action, Cache, Caches};
 use lockstep_systems::{Answer, Batch, Error, Evaluations, FinishedGames, Questions, tick::analysis_schedule};
-use std::{collections::VecDeque, sync::mpsc, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 fn ask<G: Game>(positions: &[G], simulations: u32) -> Vec<Answer> {
     let lanes = LanesConfig { count: 64, ..Default::default() };
@@ -55,24 +61,101 @@ fn rollouts() -> Box<dyn Evaluator> {
     Box::new(Rollouts::<ConnectFour>::new(3, 2))
 }
 
-#[test]
-fn the_cache_saves_evaluations_and_changes_no_search() {
-    let answers = |forget: bool| {
-        let mut world = World::new();
-        let search = SearchConfig { cache_mb: 1, ..SearchConfig::default().to_win(60) };
-        insert_lanes::<ConnectFour, Puct>(
-            &mut world,
-            &LanesConfig { count: 8, ..Default::default() },
-            1,
-            vec![(rollouts(), search)],
-        );
-        world.query::<&mut Tree>().iter_mut(&mut world).for_each(|mut t| t.state = TreeState::Idle);
-        let mut tick = analysis_schedule::<ConnectFour, Puct>();
-        if forget {
-            let clear = |mut caches: ResMut<components::Caches<ConnectFour>>| caches.0[0].clear();
-            tick.add_systems(clear.before(TickSystems::Root));
+/// The same, with policies that differ from position to position.
+#[derive(Default)]
+struct Hashed(VecDeque<Vec<ConnectFour>>);
+
+impl Evaluator for Hashed {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.0.push_back(batch.positions().to_vec());
+        Ok(())
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        let positions = self.0.pop_front().expect("a batch was submitted");
+        for (row, position) in positions.iter().enumerate() {
+            let mut hasher = DefaultHasher::new();
+            position.hash(&mut hasher);
+            let mut rng = LaneRng::new(hasher.finish(), 0);
+            out.logits[7 * row..7 * row + 7].fill_with(|| 4.0 * rng.unit());
+            out.values[row] = rng.unit() - rng.unit();
         }
-        world.add_schedule(tick);
+        out.computed = positions.len();
+        Ok(())
+    }
+}
+
+/// What a search has around it.
+#[derive(Clone, Copy, Debug)]
+struct Around {
+    cache_bytes: usize,
+    lanes: u32,
+    cohort: u32,
+    in_flight: u32,
+    threads: usize,
+}
+
+/// The first 24 games, whoever plays beside them.
+fn played(leaves_per_tree: u32, around: Around) -> (Vec<components::GameRecord>, Stats) {
+    let Around { cache_bytes, lanes: count, cohort, in_flight, threads } = around;
+    let play = || {
+        let mut world = World::new();
+        let search = SearchConfig {
+            simulations: 40,
+            fast_simulations: 11,
+            full_search_chance: 0.5,
+            opening_plies: 6,
+            cache_mb: 0,
+            ..Default::default()
+        };
+        let lanes = LanesConfig { count, leaves_per_tree, cohort, in_flight };
+        insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(Box::<Hashed>::default(), search)]);
+        world.insert_resource(Caches::<ConnectFour>(vec![Cache::new(cache_bytes)]));
+        world.insert_resource(FinishedGames::new(usize::MAX));
+        world.add_schedule(tick_schedule::<ConnectFour, Puct>());
+        let mut games = vec![];
+        while games.len() < 24 {
+            run_tick(&mut world).unwrap();
+            let ended = world.resource_mut::<FinishedGames>().take();
+            games.extend(ended.into_iter().filter(|game| game.id.unwrap().number < 24));
+        }
+        games.sort_by_key(|game| game.id);
+        Ok((games, world.resource::<Stats>().clone()))
+    };
+    device::with_threads(threads, play).unwrap()
+}
+
+#[test]
+fn a_search_depends_on_nothing_around_it() {
+    let alone = Around { cache_bytes: 0, lanes: 6, cohort: 0, in_flight: 1, threads: 1 };
+    let others = [
+        // So small that most of what it gets is lost soon.
+        Around { cache_bytes: 3_000, threads: 2, ..alone },
+        Around { cache_bytes: 64_000_000, ..alone },
+        Around { cohort: 2, threads: 3, ..alone },
+        Around { lanes: 17, cohort: 4, in_flight: 2, threads: 2, ..alone },
+        Around { cache_bytes: 3_000, lanes: 17, cohort: 5, in_flight: 2, threads: 3 },
+        Around { cache_bytes: 64_000_000, lanes: 17, in_flight: 2, ..alone },
+    ];
+    for leaves_per_tree in [1, 3, 8] {
+        let (expected, _) = played(leaves_per_tree, alone);
+        for around in others {
+            let (found, stats) = played(leaves_per_tree, around);
+            assert!(found == expected, "{leaves_per_tree} leaves: other games with {around:?}");
+            assert_eq!(stats.cache_hits > 0, around.cache_bytes > 0);
+        }
+    }
+}
+
+#[test]
+fn the_cache_saves_evaluations_and_changes_no_answer() {
+    let answers = |leaves_per_tree: u32, cache_mb: u32| {
+        let mut world = World::new();
+        let search = SearchConfig { cache_mb, ..SearchConfig::default().to_win(60) };
+        let lanes = LanesConfig { count: 8, leaves_per_tree, ..Default::default() };
+        insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(Box::<Hashed>::default(), search)]);
+        world.query::<&mut Tree>().iter_mut(&mut world).for_each(|mut t| t.state = TreeState::Idle);
+        world.add_schedule(analysis_schedule::<ConnectFour, Puct>());
         // Each position twice, and its mirror image.
         let sets = oracle::built_in::<ConnectFour>();
         let positions = sets[2].positions[..40].iter().map(|p| p.position);
@@ -81,13 +164,14 @@ fn the_cache_saves_evaluations_and_changes_no_search() {
         while !world.resource::<Questions<ConnectFour>>().done() {
             run_tick(&mut world).unwrap();
         }
-        let stats = world.resource::<Stats>().clone();
-        (world.remove_resource::<Questions<ConnectFour>>().unwrap().into_answers(), stats)
+        let evaluations = world.resource::<Stats>().evaluations;
+        (world.remove_resource::<Questions<ConnectFour>>().unwrap().into_answers(), evaluations)
     };
-    let ((with, kept), (without, forgotten)) = (answers(false), answers(true));
-    assert!(with == without, "the cache changed a search");
-    assert!(kept.cache_hits > forgotten.cache_hits && kept.duplicates > 0);
-    assert!(3 * kept.evaluations < 2 * forgotten.evaluations, "{} of {}", kept.evaluations, forgotten.evaluations);
+    for leaves_per_tree in [1, 8] {
+        let ((with, few), (without, many)) = (answers(leaves_per_tree, 1), answers(leaves_per_tree, 0));
+        assert!(with == without, "the cache changed a search with {leaves_per_tree} leaves");
+        assert!(3 * few < 2 * many, "{few} evaluations of {many}");
+    }
 }
 
 #[test]
@@ -149,10 +233,10 @@ impl Evaluator for Late {
 
 #[test]
 fn a_late_device_changes_nothing() {
-    let play = |evaluator: Box<dyn Evaluator>, in_flight: u32| {
+    let play = |evaluator: Box<dyn Evaluator>| {
         let mut world = World::new();
         let search = SearchConfig { simulations: 20, cache_mb: 1, ..Default::default() };
-        let lanes = LanesConfig { count: 24, in_flight, ..Default::default() };
+        let lanes = LanesConfig { count: 24, in_flight: 2, ..Default::default() };
         insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(evaluator, search)]);
         world.insert_resource(FinishedGames::new(60));
         world.add_schedule(tick_schedule::<ConnectFour, Puct>());
@@ -163,15 +247,11 @@ fn a_late_device_changes_nothing() {
         (world.resource_mut::<FinishedGames>().take(), world.resource::<Stats>().clone())
     };
     let most = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let late = play(Box::new(Late::new(24, most.clone())), 2);
+    let late = play(Box::new(Late::new(24, most.clone())));
     assert_eq!(
         most.load(std::sync::atomic::Ordering::Relaxed),
         2,
         "one batch is submitted before the other is received"
     );
-    assert!(late == play(rollouts(), 2), "a late answer changed the games");
-    // In one cohort the games are the same, lane by lane, but end in another order.
-    let one = play(rollouts(), 1);
-    let common = late.0.iter().filter(|game| one.0.contains(game)).count();
-    assert!(common > 40, "{common} of 60 games are the same");
+    assert!(late == play(rollouts()), "a late answer changed the games");
 }

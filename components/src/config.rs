@@ -57,7 +57,7 @@ pub struct LanesConfig {
     /// More fill a device better and use more memory; games then last longer in wall time.
     pub count: u32,
     /// Leaves that each tree sends to the network in one tick, 1 to 256. Default 1.
-    /// More fill the batch when there are few lanes; the search then decides with virtual losses instead of values.
+    /// More fill the batch when there are few lanes; the search then decides before the values of the others are known.
     pub leaves_per_tree: u32,
     /// Lanes that advance together before the next ones have their turn, 0 to 65,536. Default 0: as many as keep their
     /// trees in the processor's cache, or half of all when two batches are in flight. They share a batch, so fewer make
@@ -102,9 +102,6 @@ pub struct SearchConfig {
     pub opening_plies: u32,
     /// Whether the sub-tree of the move played is kept for the next search. Default true.
     pub keep_subtree: bool,
-    /// Value taken off a path for each leaf in flight, 0 to 10. Default 1.
-    /// Only with several leaves per tree; higher spreads them more widely.
-    pub virtual_loss: f32,
     /// Whether wins, draws and losses that the search has proven go up the tree: proven moves are played or avoided,
     /// and a search ends when its root is proven (MCTS-Solver, Winands et al. 2008). Default true.
     pub solver: bool,
@@ -412,7 +409,6 @@ impl Default for SearchConfig {
             temperature_plies: 8,
             opening_plies: 0,
             keep_subtree: true,
-            virtual_loss: 1.0,
             solver: true,
             cache_mb: 64,
         }
@@ -529,7 +525,6 @@ impl Config {
         within("search.final_temperature", search.final_temperature, 0.0, 10.0)?;
         within("search.temperature_plies", search.temperature_plies, 0, 10_000)?;
         within("search.opening_plies", search.opening_plies, 0, 1_000)?;
-        within("search.virtual_loss", search.virtual_loss, 0.0, 10.0)?;
         within("search.cache_mb", search.cache_mb, 0, 1_000_000)?;
         within("network.channels", network.channels, 1, 4_096)?;
         within("network.blocks", network.blocks, 1, 100)?;

@@ -14,9 +14,9 @@ pub struct LeafOf(pub Entity);
 pub struct Leaves(Vec<Entity>);
 
 /// Whether a leaf waits for an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LeafState {
-    /// Nothing to evaluate in this tick.
+    /// No leaf of the group.
     Idle,
     /// Selected; `Collect` will give it a row.
     Selected,
@@ -25,6 +25,14 @@ pub enum LeafState {
         /// The row.
         row: u32,
     },
+    /// Its evaluation was in the cache. The node is there, but its edge does not lead to it before the leaves in front of
+    /// it are known too: what a search does must not depend on what is in the cache.
+    Known {
+        /// Cell of the node.
+        node: u32,
+        /// Its value.
+        value: f32,
+    },
 }
 
 /// One position on its way to the network and back.
@@ -32,8 +40,8 @@ pub enum LeafState {
 pub struct Leaf<G: Game> {
     /// The position to evaluate.
     pub position: G,
-    /// The same as the network is asked: the canonical one of its symmetric forms when evaluations are shared, so that
-    /// an evaluation does not depend on which of them came first.
+    /// The same as the network is asked: the canonical one of its symmetric forms, so that an evaluation does not depend
+    /// on which of them came first.
     pub asked: G,
     /// The symmetry that leads from `position` to `asked`.
     pub symmetry: u8,
@@ -42,14 +50,25 @@ pub struct Leaf<G: Game> {
     pub edge: u32,
     /// Cell of the node that owns the edge.
     pub node: u32,
+    /// Other descents of the group that have met this leaf, while the group is selected.
+    pub collisions: u16,
     /// Where the evaluation stands.
     pub state: LeafState,
+}
+
+impl<G: Game> Leaf<G> {
+    /// A position that a descent has reached through an edge of a node, or the one at the root.
+    #[inline]
+    pub fn new(position: G, node: u32, edge: u32) -> Self {
+        let (asked, symmetry) = position.canonical();
+        Self { position, asked, symmetry: symmetry as u8, edge, node, collisions: 0, state: LeafState::Selected }
+    }
 }
 
 impl<G: Game> Default for Leaf<G> {
     fn default() -> Self {
         let start = G::start();
         let edge = crate::tree::ROOT;
-        Self { position: start, asked: start, symmetry: 0, edge, node: 0, state: LeafState::Idle }
+        Self { position: start, asked: start, symmetry: 0, edge, node: 0, collisions: 0, state: LeafState::Idle }
     }
 }

@@ -57,8 +57,10 @@ pub struct SearchBudget {
 pub struct Tree {
     cells: Box<[Edge]>,
     top: u32,
-    /// Visits of the root: its own evaluation, and every simulation, those in flight included.
+    /// Visits of the root: its own evaluation, and every finished simulation.
     pub root_visits: u32,
+    /// Descents from the root whose values are not known yet.
+    pub root_in_flight: u32,
     /// Sum of the values at the root, for the player to move there.
     pub root_value_sum: f32,
     /// The result of the root for the player to move there, once the search has proven it.
@@ -122,6 +124,7 @@ impl Tree {
             cells: vec![Edge::header(0, 0, 0); cells].into_boxed_slice(),
             top: 0,
             root_visits: 0,
+            root_in_flight: 0,
             root_value_sum: 0.0,
             proven: None,
             state: TreeState::Empty,
@@ -144,6 +147,7 @@ impl Tree {
     pub fn clear(&mut self) {
         self.top = 0;
         self.root_visits = 0;
+        self.root_in_flight = 0;
         self.root_value_sum = 0.0;
         self.proven = None;
         self.state = TreeState::Empty;
@@ -207,7 +211,7 @@ impl Tree {
     #[inline]
     pub fn parent(&self, node: u32) -> (u32, u32) {
         let header = &self.cells[node as usize];
-        (header.visits, header.policy)
+        (header.counts, header.policy)
     }
 
     /// The edges of the root; none while the tree is empty.
@@ -239,7 +243,7 @@ impl Tree {
         best
     }
 
-    /// Simulations that have passed through the root, those of a kept sub-tree included.
+    /// Finished simulations that have passed through the root, those of a kept sub-tree included.
     #[inline]
     pub fn simulations_at_root(&self) -> u32 {
         self.root_visits.saturating_sub(1)
@@ -267,7 +271,7 @@ impl Tree {
         let mut node = self.edges(0).len() + 1;
         while node < self.top as usize {
             let count = self.cells[node].child;
-            let (parent, parent_edge) = (self.cells[node].visits, self.cells[node].policy);
+            let (parent, parent_edge) = (self.cells[node].counts, self.cells[node].policy);
             let parent_to = to(&self.cells[parent as usize]);
             if node as u32 == root {
                 self.cells[node] = Edge { value_sum: f32::from_bits(0), ..Edge::header(0, ROOT, count) };
@@ -300,7 +304,7 @@ impl Tree {
             node += 1 + count;
         }
         self.top = top;
-        self.root_visits = edge.visits;
+        self.root_visits = edge.visits();
         self.root_value_sum = -edge.value_sum;
         self.proven = None;
         self.state = TreeState::Expanded;
@@ -315,7 +319,7 @@ mod tests {
     fn shape(tree: &Tree, node: u32) -> String {
         let mut text = String::from("(");
         for (i, edge) in tree.edges(node).iter().enumerate() {
-            text += &format!("{}:{}:{} ", edge.action(), edge.visits, edge.value_sum);
+            text += &format!("{}:{}:{} ", edge.action(), edge.visits(), edge.value_sum);
             if let Child::Node(child) = edge.child() {
                 assert_eq!(tree.parent(child), (node, node + 1 + i as u32));
                 text += &shape(tree, child);
@@ -336,8 +340,8 @@ mod tests {
                 let count = tree.edges(node).len();
                 let Some(i) = count.checked_sub(1).map(|n| rng.below(n + 1)) else { continue };
                 let cell = node + 1 + i as u32;
-                tree.edge_mut(cell).visits += 1;
-                tree.edge_mut(cell).value_sum += rng.unit();
+                tree.edge_mut(cell).enter();
+                tree.edge_mut(cell).finish(rng.unit());
                 if tree.edges(node)[i].child() == Child::Unexpanded {
                     let edges = rng.below(6) as u16;
                     nodes.push(tree.push_node(node, cell, 0..edges));
@@ -353,7 +357,7 @@ mod tests {
             let after = (!tree.is_empty()).then(|| shape(&tree, 0));
             assert_eq!(before, after);
             if after.is_some() {
-                assert_eq!(tree.root_visits, edge.visits);
+                assert_eq!(tree.root_visits, edge.visits());
             }
         }
     }

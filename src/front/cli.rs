@@ -129,7 +129,8 @@ pub struct GradeArgs {
     /// Take the network's most likely move, without any search
     #[arg(long, conflicts_with = "simulations")]
     pub network_only: bool,
-    /// Leaves that each tree evaluates at once, as `play` does with 8: what virtual losses cost in strength
+    /// Leaves that each tree evaluates at once, as `play` does with 8: what deciding before their values are known costs
+    /// in strength
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub leaves: u32,
     /// Grade plain tree search without a network instead, for comparison

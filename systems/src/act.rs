@@ -240,7 +240,7 @@ impl<'a> Weights<'a> {
             if edges.iter().any(|e| e.known() == Some(Outcome::Win)) {
                 mode = Mode::Winning;
             } else if edges.iter().any(Edge::is_lost) && !edges.iter().all(Edge::is_lost) {
-                let tried = edges.iter().any(|e| !e.is_lost() && e.visits > 0);
+                let tried = edges.iter().any(|e| !e.is_lost() && e.visits() > 0);
                 mode = if tried { Mode::NotLosing } else { Mode::Untried };
             }
         }
@@ -253,7 +253,7 @@ impl<'a> Weights<'a> {
             Mode::Winning if edge.known() != Some(Outcome::Win) => 0.0,
             Mode::NotLosing | Mode::Untried if edge.is_lost() => 0.0,
             Mode::Untried => edge.prior(),
-            _ => edge.visits as f32,
+            _ => edge.visits() as f32,
         }
     }
 
@@ -309,7 +309,7 @@ mod tests {
         let mut tree = Tree::new(1, 3);
         tree.push_node(0, ROOT, 0..3);
         for (edge, visits) in tree.edges_mut(0).iter_mut().zip([0, 30, 10]) {
-            edge.visits = visits;
+            edge.set_visits(visits, 0);
         }
         let mut rng = LaneRng::new(1, 2);
         for (temperature, expected) in [(1.0, 0.75), (0.5, 0.9), (2.0, 0.634), (0.0, 1.0)] {
@@ -348,7 +348,7 @@ mod tests {
         let mut choose = |known: [Option<Outcome>; 3], visits: [u32; 3], solver| {
             for (i, edge) in tree.edges_mut(0).iter_mut().enumerate() {
                 edge.set_child(known[i].map_or(Child::Unexpanded, |o| Child::Terminal(o.reversed())));
-                edge.visits = visits[i];
+                edge.set_visits(visits[i], 0);
                 edge.set_prior([0.2, 0.3, 0.5][i]);
             }
             let weights = Weights::of(&tree, solver);

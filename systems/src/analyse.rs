@@ -110,8 +110,8 @@ fn report(tree: &Tree, rng: &mut LaneRng, solver: bool) -> Answer {
     let moves = tree.root_edges().iter().map(|edge| MoveStats {
         action: edge.action(),
         prior: edge.prior(),
-        visits: edge.visits,
-        value: (edge.visits > 0).then(|| edge.value_or(0.0)),
+        visits: edge.visits(),
+        value: (edge.visits() > 0).then(|| edge.value_or(0.0)),
         proven: edge.known(),
     });
     Answer {

@@ -100,6 +100,15 @@ pub trait Evaluator: Send + Sync {
     /// # Errors
     /// When the device fails.
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error>;
+
+    /// Whether a row's answer depends on its position alone: not in a single bit on the other rows of its batch, their
+    /// number, or its place among them.
+    ///
+    /// A search is then the same whichever others it shares a batch with. Kernels that are chosen by the size of a batch,
+    /// as those of most devices are, do not give that.
+    fn rows_are_independent(&self) -> bool {
+        false
+    }
 }
 
 /// Knows nothing: equal priors, value 0.
@@ -121,6 +130,10 @@ impl Evaluator for Uniform {
         out.values[..rows].fill(0.0);
         out.computed = rows;
         Ok(())
+    }
+
+    fn rows_are_independent(&self) -> bool {
+        true
     }
 }
 
@@ -178,5 +191,9 @@ impl<G: Game> Evaluator for Rollouts<G> {
         out.values[..rows].copy_from_slice(&values);
         out.computed = rows;
         Ok(())
+    }
+
+    fn rows_are_independent(&self) -> bool {
+        true
     }
 }

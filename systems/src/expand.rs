@@ -9,7 +9,7 @@ use lockstep_components::{
 };
 use rayon::prelude::*;
 
-/// Expands every leaf that was evaluated, backs its value up, marks the searches that are complete, and fills the cache.
+/// Resolves every group of leaves: expands them and backs their values up, in their order. Marks the searches that are complete, and fills the cache.
 pub fn expand<G: Game>(
     mut trees: Query<(&mut Tree, &SearchBudget)>,
     mut leaves: Query<&mut Leaf<G>>,
@@ -41,12 +41,13 @@ pub fn expand<G: Game>(
         .for_each(|((trees, budgets), leaves)| {
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
             for (((tree, budget), leaves), agent) in rows.zip(&agents.0) {
-                let virtual_loss = if per_tree > 1 { agent.search.virtual_loss } else { 0.0 };
                 for leaf in leaves {
                     if let LeafState::Pending { row } = leaf.state {
                         let row = row as usize;
                         let logits = &agent.evaluations.logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
-                        expand_leaf(tree, leaf, logits, agent.evaluations.values[row], virtual_loss);
+                        expand_leaf(tree, leaf, logits, agent.evaluations.values[row]);
+                    } else {
+                        expand_known(tree, leaf);
                     }
                 }
                 let spent = tree.simulations_at_root() >= budget.simulations;
@@ -100,57 +101,70 @@ fn child_of<G: Game>(tree: &Tree, leaf: &Leaf<G>) -> u32 {
 
 /// Adds the node of a leaf and backs its value up. `logits` and `value` are those of [`Leaf::asked`], for the player to
 /// move there.
-pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], value: f32, virtual_loss: f32) {
+pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], value: f32) {
     let node = tree.push_node(leaf.node, leaf.edge, leaf.position.legal());
     let edges = tree.edges_mut(node);
-    match leaf.symmetry {
-        0 => set_priors(edges, |action| logits[action as usize]),
-        s => set_priors(edges, |action| logits[G::transform_action(action, s.into()) as usize]),
-    }
-    finish(tree, leaf.node, leaf.edge, value, virtual_loss);
+    set_priors(edges, |action| logits[G::transform_action(action, leaf.symmetry.into()) as usize]);
+    finish(tree, leaf.node, leaf.edge, value);
 }
 
-/// The same with an evaluation from the cache, which is that of the position under a symmetry.
-pub fn expand_cached<G: Game>(
-    tree: &mut Tree,
-    position: &G,
-    node: u32,
-    edge: u32,
-    symmetry: usize,
-    cached: Cached,
-    virtual_loss: f32,
-) {
-    let new = tree.push_node(node, edge, position.legal());
-    for edge in tree.edges_mut(new) {
-        edge.set_prior(cached.prior(G::transform_action(edge.action(), symmetry)));
+/// Adds the node of a leaf whose evaluation is in the cache, which may have lost it when the group is complete. Its edge
+/// stays pending until [`expand_known`].
+pub fn add_known<G: Game>(tree: &mut Tree, leaf: &mut Leaf<G>, cached: Cached) {
+    let node = tree.push_node(leaf.node, leaf.edge, leaf.position.legal());
+    for edge in tree.edges_mut(node) {
+        edge.set_prior(cached.prior(G::transform_action(edge.action(), leaf.symmetry.into())));
+    }
+    if leaf.edge != ROOT {
+        tree.edge_mut(leaf.edge).set_child(Child::Pending);
     }
     tree.cache_hits += 1;
-    finish(tree, node, edge, cached.value, virtual_loss);
+    leaf.state = LeafState::Known { node, value: cached.value };
+}
+
+/// Makes the edge of such a leaf lead to its node, and backs its value up. Does nothing with other leaves.
+#[inline]
+pub fn expand_known<G: Game>(tree: &mut Tree, leaf: &Leaf<G>) {
+    if let LeafState::Known { node, value } = leaf.state {
+        if leaf.edge != ROOT {
+            tree.edge_mut(leaf.edge).set_child(Child::Node(node));
+        }
+        finish(tree, leaf.node, leaf.edge, value);
+    }
 }
 
 /// Takes the value of a new node in.
 #[inline]
-fn finish(tree: &mut Tree, node: u32, edge: u32, value: f32, virtual_loss: f32) {
+fn finish(tree: &mut Tree, node: u32, edge: u32, value: f32) {
     if edge == ROOT {
         tree.root_visits = 1;
         tree.root_value_sum = value;
         tree.state = TreeState::Expanded;
     } else {
-        backup(tree, node, edge, value, virtual_loss);
+        backup(tree, node, edge, value);
     }
 }
 
 /// The softmax over the legal moves' logits becomes their priors.
+///
+/// They must not depend on which of its symmetric forms a position has, so the sum is one of whole numbers: it is the same
+/// in any order.
 #[inline]
 fn set_priors(edges: &mut [Edge], logit: impl Fn(Action) -> f32) {
-    let highest = edges.iter().map(|e| logit(e.action())).fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    let mut sum = 0.0;
+    // The value sum of a new edge is free to hold the logit and then the numerator for a moment.
+    let mut highest = f32::NEG_INFINITY;
     for edge in edges.iter_mut() {
-        // The value sum of a new edge is free to hold the numerator for a moment.
-        edge.value_sum = exp(logit(edge.action()) - highest);
-        sum += edge.value_sum;
+        edge.value_sum = logit(edge.action());
+        highest = if edge.value_sum > highest { edge.value_sum } else { highest };
     }
-    let scale = 1.0 / sum;
+    // Adding 2 rounds a number from 0 to 1 to a multiple of 2^-22, and writes how often it has that into the lowest bits.
+    const UNIT: f32 = 1.0 / 4_194_304.0;
+    let mut sum = 0;
+    for edge in edges.iter_mut() {
+        edge.value_sum = exp(edge.value_sum - highest);
+        sum += u64::from((edge.value_sum + 2.0).to_bits() - 2f32.to_bits());
+    }
+    let scale = 1.0 / (sum as f32 * UNIT);
     for edge in edges {
         edge.set_prior(edge.value_sum * scale);
         edge.value_sum = 0.0;
@@ -177,36 +191,43 @@ fn exp(x: f32) -> f32 {
     if x > -87.0 { p * power } else { 0.0 }
 }
 
-/// Adds a value to every edge from a leaf to the root, and gives the virtual loss of the descent back.
+/// Finishes a descent: adds its value to every edge from a leaf to the root.
 ///
 /// `value` is for the player to move behind `edge`, who is the opponent of the one who chooses at `node`; the sign
-/// changes at each step up. The visits were counted on the way down.
+/// changes at each step up.
 #[inline]
-pub(crate) fn backup(tree: &mut Tree, mut node: u32, mut edge: u32, value: f32, virtual_loss: f32) {
+pub(crate) fn backup(tree: &mut Tree, mut node: u32, mut edge: u32, value: f32) {
     let mut value = -value;
     loop {
-        tree.edge_mut(edge).value_sum += value + virtual_loss;
+        tree.edge_mut(edge).finish(value);
         (node, edge) = tree.parent(node);
         if edge == ROOT {
-            tree.root_value_sum += value;
-            return;
+            return finish_at_root(tree, value);
         }
         value = -value;
     }
 }
 
+/// The end of a descent at the root, with a value for the player to move there.
+#[inline]
+fn finish_at_root(tree: &mut Tree, value: f32) {
+    tree.root_in_flight -= 1;
+    tree.root_visits += 1;
+    tree.root_value_sum += value;
+}
+
 /// Backs up a result that has just become known behind `edge`, for the player to move there, and proves what follows
 /// from it: a node with a move that wins is won, and one whose moves are all known is worth the best of them
 /// (MCTS-Solver, Winands et al. 2008). From a proven node upwards, its result takes the place of the value.
-pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome: Outcome, virtual_loss: f32) {
+pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome: Outcome) {
     loop {
         let value = -outcome.value();
-        tree.edge_mut(edge).value_sum += value + virtual_loss;
+        tree.edge_mut(edge).finish(value);
         let known = tree.known(node);
         let (parent, parent_edge) = tree.parent(node);
         match known {
             Some(known) if parent_edge == ROOT => {
-                tree.root_value_sum += known.value();
+                finish_at_root(tree, known.value());
                 tree.proven = Some(known);
                 tree.counts.proofs += 1;
                 return;
@@ -215,11 +236,8 @@ pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome:
                 tree.edge_mut(parent_edge).set_child(Child::Terminal(known));
                 (node, edge, outcome) = (parent, parent_edge, known);
             }
-            None if parent_edge == ROOT => {
-                tree.root_value_sum += value;
-                return;
-            }
-            None => return backup(tree, parent, parent_edge, value, virtual_loss),
+            None if parent_edge == ROOT => return finish_at_root(tree, value),
+            None => return backup(tree, parent, parent_edge, value),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! `TickSystems::Root`: searches that begin get their budget, and their root its noise.
 
-use crate::{Agents, Cohorts, columns::*, expand::expand_cached};
+use crate::{
+    Agents, Cohorts,
+    columns::*,
+    expand::{add_known, expand_known},
+};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Caches, Game, LaneRng, Position, SearchBudget, Tree, TreeState, config::SearchConfig, tree::ROOT,
+    Caches, Game, LaneRng, Leaf, Position, SearchBudget, Tree, TreeState, config::SearchConfig, tree::ROOT,
 };
 use rand_distr::{Distribution, Gamma};
 use rayon::prelude::*;
@@ -31,9 +35,10 @@ pub fn root<G: Game>(
         .for_each(|(((position, rng), trees), budgets)| {
             for (i, ((tree, budget), agent)) in trees.iter_mut().zip(budgets).zip(&agents.0).enumerate() {
                 if tree.state == TreeState::Empty && caches.0[i].is_on() {
-                    let (asked, symmetry) = position.0.canonical();
-                    if let Some(cached) = caches.0[i].get(&asked) {
-                        expand_cached(tree, &position.0, 0, ROOT, symmetry, cached, 0.0);
+                    let mut leaf = Leaf::new(position.0, 0, ROOT);
+                    if let Some(cached) = caches.0[i].get(&leaf.asked) {
+                        add_known(tree, &mut leaf, cached);
+                        expand_known(tree, &leaf);
                     }
                 }
                 if tree.state == TreeState::Expanded {

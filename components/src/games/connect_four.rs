@@ -53,9 +53,19 @@ fn four_in_line(stones: u64) -> bool {
     found != 0
 }
 
+/// Exchanges the columns of these cells with those so many columns to their right.
+#[inline]
+fn exchange(stones: u64, cells: u64, columns: usize) -> u64 {
+    let shift = columns * STRIDE;
+    stones >> shift & cells | (stones & cells) << shift | stones & !(cells | cells << shift)
+}
+
+/// Columns 0 to 2 with 4 to 6 as blocks, then the outer two of each block.
+#[inline]
 fn mirror(stones: u64) -> u64 {
-    let column = (1 << STRIDE) - 1;
-    (0..COLUMNS).fold(0, |out, c| out | (stones >> (c * STRIDE) & column) << ((COLUMNS - 1 - c) * STRIDE))
+    const COLUMN: u64 = (1 << STRIDE) - 1;
+    const BLOCK: u64 = (1 << (3 * STRIDE)) - 1;
+    exchange(exchange(stones, BLOCK, 4), COLUMN | COLUMN << (4 * STRIDE), 2)
 }
 
 impl ConnectFour {
@@ -163,8 +173,22 @@ impl Game for ConnectFour {
         if symmetry == 0 { *self } else { Self { mine: mirror(self.mine), all: mirror(self.all) } }
     }
 
+    #[inline]
+    fn canonical(&self) -> (Self, usize) {
+        // Which form is smaller is as good as random, so a branch would be guessed wrong half of the time.
+        let (mine, all) = (mirror(self.mine), mirror(self.all));
+        let key = |mine: u64, all: u64| u128::from(mine) << 64 | u128::from(all);
+        let smaller = key(mine, all) < key(self.mine, self.all);
+        let image = u64::from(smaller).wrapping_neg();
+        let pick = |own: u64, mirrored: u64| own ^ (own ^ mirrored) & image;
+        (Self { mine: pick(self.mine, mine), all: pick(self.all, all) }, smaller.into())
+    }
+
+    #[inline]
     fn transform_action(action: Action, symmetry: usize) -> Action {
-        if symmetry == 0 { action } else { (COLUMNS - 1) as Action - action }
+        // Without a branch, as in `canonical`: 6 - a is a + (6 - 2 a).
+        let to_image = ((COLUMNS - 1) as Action).wrapping_sub(2 * action);
+        action.wrapping_add((symmetry as Action).wrapping_mul(to_image))
     }
 
     fn action_text(&self, action: Action) -> String {

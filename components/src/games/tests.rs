@@ -54,6 +54,7 @@ fn check_position<G: Game>(position: &G) -> Result<(), TestCaseError> {
     for symmetry in 0..G::SYMMETRIES {
         let image = position.transform(symmetry);
         prop_assert_eq!(image.canonical().0, position.canonical().0, "one canonical form for all images");
+        prop_assert!(position.canonical().0 <= image, "it is the smallest of them");
         prop_assert_eq!(position.transform(position.canonical().1), position.canonical().0);
         // A symmetry permutes the cells: each plane keeps its sum.
         let sums = |p: &[f32]| p.chunks(G::HEIGHT * G::WIDTH).map(|c| c.iter().sum()).collect::<Vec<f32>>();

@@ -15,6 +15,11 @@ pub enum Child {
     Node(u32),
 }
 
+/// Enough for the 1,000,000 simulations of the largest search.
+const FINISHED_BITS: u32 = 22;
+const FINISHED: u32 = (1 << FINISHED_BITS) - 1;
+const ONE_IN_FLIGHT: u32 = 1 << FINISHED_BITS;
+
 const UNEXPANDED: u32 = u32::MAX;
 pub(super) const PENDING: u32 = u32::MAX - 1;
 const LOSS: u32 = u32::MAX - 2;
@@ -33,10 +38,10 @@ pub(super) const FIRST_MARK: u32 = WIN;
 pub struct Edge {
     /// The prior as bfloat16 in the upper half, the action in the lower.
     pub(super) policy: u32,
-    /// Sum of the values that were backed up through this edge, virtual losses of leaves in flight included.
+    /// Sum of the values that were backed up through this edge.
     pub value_sum: f32,
-    /// Simulations through this edge, those in flight included.
-    pub visits: u32,
+    /// Finished simulations in the lower [`FINISHED_BITS`], descents in flight in the upper bits.
+    pub(super) counts: u32,
     /// See [`Edge::child`].
     pub(super) child: u32,
 }
@@ -45,7 +50,7 @@ impl Edge {
     /// An edge without visits. The prior is rounded to 8 bits of mantissa.
     #[inline]
     pub fn new(action: Action, prior: f32) -> Self {
-        let mut edge = Self { policy: action.into(), value_sum: 0.0, visits: 0, child: UNEXPANDED };
+        let mut edge = Self { policy: action.into(), value_sum: 0.0, counts: 0, child: UNEXPANDED };
         edge.set_prior(prior);
         edge
     }
@@ -69,10 +74,51 @@ impl Edge {
         self.policy = (prior.to_bits() + 0x8000) & 0xffff_0000 | self.policy & 0xffff;
     }
 
-    /// Mean value, or `unvisited` when there is none.
+    /// Finished simulations through this edge: those whose values are in [`Edge::value_sum`].
+    #[inline]
+    pub fn visits(&self) -> u32 {
+        self.counts & FINISHED
+    }
+
+    /// Descents through this edge whose values are not known yet. Only while leaves of the tree are in flight.
+    #[inline]
+    pub fn in_flight(&self) -> u32 {
+        self.counts >> FINISHED_BITS
+    }
+
+    /// Sets both counts.
+    #[inline]
+    pub fn set_visits(&mut self, finished: u32, in_flight: u32) {
+        debug_assert!(finished <= FINISHED && in_flight < 1 << (32 - FINISHED_BITS));
+        self.counts = finished | in_flight << FINISHED_BITS;
+    }
+
+    /// Counts a descent that comes through.
+    #[inline]
+    pub fn enter(&mut self) {
+        debug_assert!(self.in_flight() + 1 < 1 << (32 - FINISHED_BITS));
+        self.counts += ONE_IN_FLIGHT;
+    }
+
+    /// So many descents in flight come to nothing.
+    #[inline]
+    pub fn leave(&mut self, descents: u32) {
+        debug_assert!(self.in_flight() >= descents);
+        self.counts -= descents * ONE_IN_FLIGHT;
+    }
+
+    /// A descent in flight is finished, with this value.
+    #[inline]
+    pub fn finish(&mut self, value: f32) {
+        debug_assert!(self.in_flight() > 0);
+        self.counts = self.counts.wrapping_sub(ONE_IN_FLIGHT - 1);
+        self.value_sum += value;
+    }
+
+    /// Mean value of the finished simulations, or `unvisited` when there is none.
     #[inline]
     pub fn value_or(&self, unvisited: f32) -> f32 {
-        if self.visits == 0 { unvisited } else { self.value_sum / self.visits as f32 }
+        if self.visits() == 0 { unvisited } else { self.value_sum / self.visits() as f32 }
     }
 
     /// The result that is known of this move, for the player who chooses it.
@@ -122,6 +168,6 @@ impl Edge {
     /// its parent's edge and node, and how many edges follow.
     #[inline]
     pub(super) fn header(parent_node: u32, parent_edge: u32, edges: u32) -> Self {
-        Self { policy: parent_edge, value_sum: 0.0, visits: parent_node, child: edges }
+        Self { policy: parent_edge, value_sum: 0.0, counts: parent_node, child: edges }
     }
 }

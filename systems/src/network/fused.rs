@@ -61,4 +61,8 @@ impl Evaluator for FusedEvaluator {
         self.spare.push([logits, raw_values]);
         Ok(())
     }
+
+    fn rows_are_independent(&self) -> bool {
+        true
+    }
 }
