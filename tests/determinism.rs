@@ -55,13 +55,15 @@ fn same_however_it_is_made<G: Game>(common: &[&str]) {
 
 #[test]
 fn tictactoe_made_in_many_ways() {
-    same_however_it_is_made::<TicTacToe>(&["search.fast_simulations=4", "search.opening_plies=2"]);
+    for lag in ["run.lag=1", "run.lag=3"] {
+        same_however_it_is_made::<TicTacToe>(&["search.fast_simulations=4", "search.opening_plies=2", lag]);
+    }
 }
 
 #[test]
 fn connect_four_made_in_many_ways() {
     let overrides = ["game.name=connect_four", "network.kind=resnet", "network.blocks=1", "run.games=24"];
-    for more in [["lanes.leaves_per_tree=1", "run.precision=f32"], ["lanes.leaves_per_tree=8", "run.precision=int16"]] {
+    for more in [["lanes.leaves_per_tree=1", "run.lag=2"], ["lanes.leaves_per_tree=8", "run.precision=int16"]] {
         same_however_it_is_made::<ConnectFour>(&[&overrides[..], &["run.generations=2"], &more].concat());
     }
 }

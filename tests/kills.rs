@@ -13,8 +13,9 @@ use std::{
 
 /// A short run with all that a checkpoint can hold: several cohorts, a batch in flight, a cache, more checkpoints than
 /// are kept.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "run.generations=6",
+    "run.lag=2",
     "run.games=60",
     "run.checkpoint_every=2",
     "run.checkpoints=2",

@@ -296,8 +296,12 @@ impl RateSchedule {
 pub struct RunConfig {
     /// Generations of the run, 1 to 10,000,000. Default 40.
     pub generations: u64,
-    /// Games finished in each generation before the network learns, 1 to 100,000,000. Default 200.
+    /// Games of each generation, which the network then learns from, 1 to 100,000,000. Default 200.
     pub games: u64,
+    /// How many generations the games of a round are behind, 1 to 4. Default 1: they are played with the newest weights, and
+    /// the lanes run dry while the last of them end. With 2 the lanes go on with the next round meanwhile, with the weights
+    /// before the newest: for devices that need large batches.
+    pub lag: u64,
     /// Seed of every random choice, 0 to 9,223,372,036,854,775,807, the largest whole number of TOML. The same seed and
     /// configuration give the same run. Default 1.
     pub seed: u64,
@@ -465,6 +469,7 @@ impl Default for RunConfig {
         Self {
             generations: 40,
             games: 200,
+            lag: 1,
             seed: 1,
             threads: 0,
             device: DeviceKind::Auto,
@@ -552,6 +557,7 @@ impl Config {
         within("learn.search_value_share", learn.search_value_share, 0.0, 1.0)?;
         within("run.generations", run.generations, 1, 10_000_000)?;
         within("run.games", run.games, 1, 100_000_000)?;
+        within("run.lag", run.lag, 1, 4)?;
         within("run.seed", run.seed, 0, i64::MAX as u64)?;
         within("run.threads", run.threads, 0, MAX_THREADS)?;
         if !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) {

@@ -54,6 +54,11 @@ impl LaneRng {
     }
 }
 
+/// Which agents search for the game in a lane: tree `i` is searched by agent `slot + i`. In self-play several generations
+/// may be in play, each with an agent of its own; in a match it is 0.
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot(pub u8);
+
 /// Rounds and games are both fewer than 2^32 - 1.
 fn stream(round: u64, number: u64) -> u64 {
     (round << 32) | number

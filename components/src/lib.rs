@@ -6,7 +6,7 @@
 //!
 //! | entity | how many | components |
 //! |---|---|---|
-//! | lane: one slot in which games are played one after another | `lanes.count` | [`Lane`], [`Position`], [`LaneRng`], [`GameRecord`], [`Seats`] |
+//! | lane: one slot in which games are played one after another | `lanes.count` | [`Lane`], [`Position`], [`LaneRng`], [`GameRecord`], [`Seats`], [`Slot`] |
 //! | tree: one search | one per lane, or one per player in a match | [`TreeOf`], [`Tree`], [`SearchBudget`] |
 //! | leaf: one pending evaluation | `lanes.leaves_per_tree` per tree | [`LeafOf`], [`Leaf`] |
 //!
@@ -44,7 +44,7 @@ pub mod tree;
 pub use cache::{Cache, Caches};
 pub use config::Config;
 pub use game::{Action, Game, Outcome, Player};
-pub use lane::{Lane, LaneRng, Position, Seats};
+pub use lane::{Lane, LaneRng, Position, Seats, Slot};
 pub use leaf::{Leaf, LeafOf, LeafState};
 pub use record::{GameId, GameRecord, Ply, Rounds};
 pub use replay::{Dataset, Replay, Sample};

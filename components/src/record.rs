@@ -2,10 +2,12 @@
 
 use crate::{
     game::{Action, Game, Outcome, Player},
+    lane::Slot,
     tree::Counts,
 };
 use bevy_ecs::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// Which game of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -162,7 +164,13 @@ pub fn for_first<G: Game>(position: &G, outcome: Outcome) -> Outcome {
 pub struct Rounds {
     /// The seed of the run.
     pub seed: u64,
+    open: VecDeque<OpenRound>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenRound {
     round: u64,
+    slot: Slot,
     next: u64,
     games: u64,
     /// Numbers that are played already, in descending order.
@@ -172,31 +180,37 @@ pub struct Rounds {
 impl Rounds {
     /// Round 0, without an end.
     pub fn endless(seed: u64) -> Self {
-        Self { seed, round: 0, next: 0, games: u64::MAX, played: vec![] }
+        let mut rounds = Self::none(seed);
+        rounds.open(0, Slot(0), u64::MAX, vec![]);
+        rounds
     }
 
     /// No games.
     pub fn none(seed: u64) -> Self {
-        Self { games: 0, ..Self::endless(seed) }
+        Self { seed, open: VecDeque::new() }
     }
 
-    /// Goes on with the games of a round, but for those that are played already.
-    pub fn open(&mut self, round: u64, games: u64, mut played: Vec<u64>) {
+    /// Adds the games of a round, for the agents of a slot, but for those that are played already.
+    pub fn open(&mut self, round: u64, slot: Slot, games: u64, mut played: Vec<u64>) {
         played.sort_unstable_by(|a, b| b.cmp(a));
         played.dedup();
-        (self.round, self.next, self.games, self.played) = (round, 0, games, played);
+        self.open.push_back(OpenRound { round, slot, next: 0, games, played });
     }
 
-    /// The next game, if there is one.
-    pub fn take(&mut self) -> Option<GameId> {
-        while self.played.pop_if(|number| *number == self.next).is_some() {
-            self.next += 1;
+    /// The next game and the slot of its agents, if there is one.
+    pub fn take(&mut self) -> Option<(GameId, Slot)> {
+        while let Some(open) = self.open.front_mut() {
+            while open.played.pop_if(|number| *number == open.next).is_some() {
+                open.next += 1;
+            }
+            let number = open.next;
+            if number < open.games {
+                open.next += 1;
+                return Some((GameId { round: open.round, number }, open.slot));
+            }
+            self.open.pop_front();
         }
-        let number = self.next;
-        (number < self.games).then(|| {
-            self.next += 1;
-            GameId { round: self.round, number }
-        })
+        None
     }
 }
 
@@ -209,10 +223,12 @@ mod tests {
     fn rounds_leave_out_what_is_played() {
         let mut rounds = Rounds::none(1);
         assert_eq!(rounds.take(), None);
-        rounds.open(3, 6, vec![4, 0, 1, 1, 9]);
-        let taken: Vec<_> = std::iter::from_fn(|| rounds.take()).map(|id| (id.round, id.number)).collect();
-        assert_eq!(taken, [(3, 2), (3, 3), (3, 5)]);
-        assert_eq!(Rounds::endless(1).take(), Some(GameId { round: 0, number: 0 }));
+        rounds.open(3, Slot(1), 6, vec![4, 0, 1, 1, 9]);
+        rounds.open(4, Slot(0), 1, vec![]);
+        let taken: Vec<_> =
+            std::iter::from_fn(|| rounds.take()).map(|(id, slot)| (id.round, id.number, slot.0)).collect();
+        assert_eq!(taken, [(3, 2, 1), (3, 3, 1), (3, 5, 1), (4, 0, 0)]);
+        assert_eq!(Rounds::endless(1).take(), Some((GameId { round: 0, number: 0 }, Slot(0))));
     }
 
     #[test]

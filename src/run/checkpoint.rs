@@ -2,6 +2,8 @@
 //!
 //! `checkpoints/<generation>/` holds
 //! - `weights.safetensors`: the network, under its tensors' names;
+//! - `weights-<generation>.safetensors`: those of earlier generations that games are still played with, if `run.lag` is
+//!   more than 1;
 //! - `optimizer.bin`: burn's record of the optimiser, compressed with zstd;
 //! - `config.toml`: the settings that it was made with;
 //! - `manifest.json`: what it is a checkpoint of, the digests of the other files and of the segments of the log that
@@ -79,6 +81,8 @@ pub struct Checkpoint {
     pub config: Config,
     /// The network.
     pub tensors: Vec<NamedTensor>,
+    /// The networks of earlier generations that games are still played with.
+    pub earlier: Vec<(u64, Vec<NamedTensor>)>,
     /// Burn's record.
     pub optimizer: Vec<u8>,
 }
@@ -87,6 +91,7 @@ impl Checkpoint {
     /// What has been learned, as a checkpoint with these settings.
     pub fn new<G: Game>(
         saved: Saved,
+        earlier: Vec<(u64, Vec<NamedTensor>)>,
         config: Config,
         seconds: Seconds,
         segments: BTreeMap<u64, String>,
@@ -102,7 +107,7 @@ impl Checkpoint {
             segments,
             probe,
         };
-        Self { manifest, config, tensors: saved.tensors, optimizer: saved.optimizer }
+        Self { manifest, config, tensors: saved.tensors, earlier, optimizer: saved.optimizer }
     }
 
     /// Writes it as that of its generation, and removes all but the newest `keep`. One that is there already stays.
@@ -113,18 +118,21 @@ impl Checkpoint {
         let all = folder.checkpoints();
         let place = all.join(self.manifest.progress.generation.to_string());
         let partial = all.join(PARTIAL);
-        let files = [
-            (WEIGHTS, to_safetensors(&self.tensors)),
-            (OPTIMIZER, zstd::encode_all(&self.optimizer[..], 1).expect("writing to memory")),
-            (CONFIG, settings::to_text(&self.config).into_bytes()),
+        let mut files = vec![
+            (WEIGHTS.to_string(), to_safetensors(&self.tensors)),
+            (OPTIMIZER.into(), zstd::encode_all(&self.optimizer[..], 1).expect("writing to memory")),
+            (CONFIG.into(), settings::to_text(&self.config).into_bytes()),
         ];
-        self.manifest.files = files.iter().map(|(name, bytes)| ((*name).into(), digest(bytes))).collect();
+        files.extend(
+            self.earlier.iter().map(|(generation, tensors)| (weights_of(*generation), to_safetensors(tensors))),
+        );
+        self.manifest.files = files.iter().map(|(name, bytes)| (name.clone(), digest(bytes))).collect();
         let manifest = serde_json::to_string(&self.manifest).expect("plain data");
         let manifest = format!("{manifest}\n{}\n", digest(manifest.as_bytes()));
         let write = || -> std::io::Result<()> {
             remove(&partial)?;
             fs::create_dir(&partial)?;
-            for (name, bytes) in files.iter().map(|(n, b)| (*n, &b[..])).chain([(MANIFEST, manifest.as_bytes())]) {
+            for (name, bytes) in files.iter().map(|(n, b)| (&n[..], &b[..])).chain([(MANIFEST, manifest.as_bytes())]) {
                 let mut file = File::create(partial.join(name))?;
                 file.write_all(bytes)?;
                 file.sync_all()?;
@@ -148,10 +156,17 @@ impl Checkpoint {
             return Err(fault(path, Fault::Unfit, format!("it is one of '{}', not of '{}'", manifest.game, G::NAME)));
         }
         let config = config_of(path, &manifest)?;
-        let tensors = tensors_of(path, &manifest)?;
+        let tensors = tensors_of(path, WEIGHTS, &manifest)?;
+        let mut earlier = vec![];
+        for name in manifest.files.keys() {
+            if let Some(generation) = generation_of(name) {
+                earlier.push((generation, tensors_of(path, name, &manifest)?));
+            }
+        }
+        earlier.sort_by_key(|(generation, _)| *generation);
         let optimizer = zstd::decode_all(&manifest.file(path, OPTIMIZER)?[..])
             .map_err(|e| fault(path, Fault::Damaged, format!("{OPTIMIZER}: {e}")))?;
-        Ok(Self { manifest, config, tensors, optimizer })
+        Ok(Self { manifest, config, tensors, earlier, optimizer })
     }
 }
 
@@ -314,7 +329,7 @@ pub fn read_config(checkpoint: &Path) -> Result<Config, Error> {
 /// # Errors
 /// When it is damaged or not whole.
 pub fn read_weights(checkpoint: &Path) -> Result<Vec<NamedTensor>, Error> {
-    tensors_of(checkpoint, &Manifest::read(checkpoint)?)
+    tensors_of(checkpoint, WEIGHTS, &Manifest::read(checkpoint)?)
 }
 
 fn config_of(path: &Path, manifest: &Manifest) -> Result<Config, Error> {
@@ -322,9 +337,19 @@ fn config_of(path: &Path, manifest: &Manifest) -> Result<Config, Error> {
     settings::parse(&String::from_utf8_lossy(&bytes), &path.join(CONFIG).display().to_string(), &[])
 }
 
-fn tensors_of(path: &Path, manifest: &Manifest) -> Result<Vec<NamedTensor>, Error> {
-    let bytes = manifest.file(path, WEIGHTS)?;
-    from_safetensors(&bytes).map_err(|message| fault(path, Fault::Damaged, format!("{WEIGHTS}: {message}")))
+fn tensors_of(path: &Path, name: &str, manifest: &Manifest) -> Result<Vec<NamedTensor>, Error> {
+    let bytes = manifest.file(path, name)?;
+    from_safetensors(&bytes).map_err(|message| fault(path, Fault::Damaged, format!("{name}: {message}")))
+}
+
+/// The file of an earlier generation's weights.
+fn weights_of(generation: u64) -> String {
+    format!("weights-{generation}.safetensors")
+}
+
+/// The generation whose weights are in a file of this name.
+fn generation_of(name: &str) -> Option<u64> {
+    name.strip_prefix("weights-")?.strip_suffix(".safetensors")?.parse().ok()
 }
 
 /// The tensors of a file.

@@ -58,8 +58,8 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Log {
     dir: PathBuf,
-    /// The segment that is being written.
-    part: Option<(PathBuf, File)>,
+    /// The segments that are being written.
+    parts: BTreeMap<u64, (PathBuf, File)>,
 }
 
 /// Bytes in front of an entry: its length, and the first half of its digest.
@@ -71,7 +71,7 @@ const DIGEST: usize = 32;
 impl Log {
     /// The log of a folder.
     pub fn of(folder: &Folder) -> Self {
-        Self { dir: folder.log(), part: None }
+        Self { dir: folder.log(), parts: BTreeMap::new() }
     }
 
     fn path(&self, round: u64, kind: &str) -> PathBuf {
@@ -176,16 +176,16 @@ impl Log {
             Ok(file)
         };
         let file = open().map_err(Error::io("write", &path))?;
-        self.part = Some((path, file));
+        self.parts.insert(header.round, (path, file));
         Ok(())
     }
 
-    /// Adds games that have ended.
+    /// Adds games of a round that have ended.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn append(&mut self, games: &[GameRecord]) -> Result<(), Error> {
-        let Some((path, file)) = &mut self.part else { return Ok(()) };
+    pub fn append(&mut self, round: u64, games: &[GameRecord]) -> Result<(), Error> {
+        let Some((path, file)) = self.parts.get_mut(&round) else { return Ok(()) };
         let bytes: Vec<u8> = games.iter().flat_map(framed).collect();
         file.write_all(&bytes).map_err(Error::io("write", path))
     }
@@ -203,7 +203,7 @@ impl Log {
         let digest = blake3::hash(&bytes);
         bytes.extend(digest.as_bytes());
         write_file(&self.whole(header.round), &bytes)?;
-        self.part = None;
+        self.parts.remove(&header.round);
         let part = self.path(header.round, "part");
         match fs::remove_file(&part) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &part)(e)),

@@ -54,8 +54,11 @@ impl Bound {
         let at_least = Self { parts: vec![network.clone()], saving: 0 };
         at_least.check()?;
         let learner = place.learner::<G>(config);
+        let learning = resident();
         let evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&learner.network);
-        let measured = resident().saturating_sub(process);
+        // One for each generation in play, whose weights are kept too.
+        let evaluators = config.run.lag * resident().saturating_sub(learning) + (config.run.lag - 1) * parameters;
+        let measured = learning.saturating_sub(process) + evaluators;
         let kernels = learner.bytes() as u64;
         drop((evaluator, learner));
         let rows = config.learn.batch_size as u64;

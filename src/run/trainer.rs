@@ -15,22 +15,27 @@ use crate::{
     tell,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Config, Dataset, Game, GameRecord, Outcome, Replay, Rounds, Stats};
+use lockstep_components::{Caches, Config, Dataset, Game, GameRecord, Outcome, Replay, Rounds, Slot, Stats};
 use lockstep_systems::{
     Agents, Batch, Evaluations, EvaluatorFactory, FinishedGames, Learner, Network, Puct, SelectionRule,
     act::begin_games,
-    insert_lanes,
     learn::{Sampling, Saved, TrainingBatch, learn_schedule},
     network::NamedTensor,
     run_learn, run_tick,
     select::Rules,
+    setup::insert_self_play,
     tick_schedule,
 };
-use std::{collections::BTreeMap, marker::PhantomData, path::PathBuf, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    marker::PhantomData,
+    path::PathBuf,
+    time::Instant,
+};
 
 /// A world with the lanes and the learner of a run, advanced one tick or one optimiser step at a time.
 ///
-/// Round `k` is `run.games` games, numbered, that are played with the weights of generation `k - 1`; generation `k` is
+/// Round `k` is `run.games` games, numbered, that are played with the weights of generation `k - run.lag`; generation `k` is
 /// learned from them and those before. Each game draws from a generator of its own, and the replay buffer takes them in
 /// the order of their numbers, so a run does not depend on how many lanes play them, or on when.
 ///
@@ -40,17 +45,25 @@ pub struct Trainer<G: Game> {
     pub world: World,
     /// The settings of rounds that begin from now on.
     config: Config,
-    /// The settings of this round.
-    round: Config,
-    /// The games of this round that have ended.
-    played: Vec<GameRecord>,
-    /// What they come to, once all have.
-    ended: Option<Stats>,
+    /// The rounds in play: the one after the last generation, and the next ones if `run.lag` is more than 1.
+    rounds: VecDeque<Round>,
+    /// The networks of the last generations that have ended, oldest first: as many as rounds are behind.
+    networks: VecDeque<(u64, Network)>,
     log: Option<Log>,
     /// Whether the games of the log are played again and compared, instead of gone on with.
     replays: bool,
     seconds: Seconds,
     game: PhantomData<fn() -> G>,
+}
+
+/// A round in play.
+struct Round {
+    /// Its settings.
+    config: Config,
+    /// Its games that have ended.
+    played: Vec<GameRecord>,
+    /// What they come to, once all have.
+    ended: Option<Stats>,
 }
 
 /// What [`Trainer::advance`] has just done.
@@ -68,7 +81,7 @@ impl<G: Game> Trainer<G> {
     /// A new run, in memory alone.
     pub fn new(config: &Config, place: &Place) -> Self {
         let mut run = Self::without_round(config, place);
-        run.open_round().expect("nothing is read without a log");
+        run.open_rounds(false).expect("nothing is read without a log");
         run
     }
 
@@ -77,14 +90,14 @@ impl<G: Game> Trainer<G> {
         let learner = place.learner::<G>(config);
         let lanes = place.lanes(&config.lanes);
         let factory = place.evaluators::<G>(device::batch_capacity::<G>(config, place));
-        let evaluator = factory.0(&learner.network);
-        let agents = vec![(evaluator, config.search.clone())];
+        let agents = (0..config.run.lag).map(|_| (factory.0(&learner.network), config.search.clone())).collect();
         world.insert_resource(Rounds::none(config.run.seed));
-        insert_lanes::<G, Puct>(&mut world, &lanes, config.run.seed, agents);
+        insert_self_play::<G, Puct>(&mut world, &lanes, config.run.seed, agents);
         world.insert_resource(FinishedGames::new(usize::MAX));
         world.insert_resource(Replay::<G>::new(config.replay.window));
         world.insert_resource(Sampling(config.replay.clone()));
         world.insert_resource(TrainingBatch::default());
+        let networks = VecDeque::from([(0, learner.network.clone())]);
         world.insert_resource(learner);
         world.insert_resource(factory);
         let mut tick = tick_schedule::<G, Puct>();
@@ -95,9 +108,8 @@ impl<G: Game> Trainer<G> {
         Self {
             world,
             config: config.clone(),
-            round: config.clone(),
-            played: vec![],
-            ended: None,
+            rounds: VecDeque::new(),
+            networks,
             log: None,
             replays: false,
             seconds: Seconds::default(),
@@ -114,9 +126,7 @@ impl<G: Game> Trainer<G> {
         let mut run = Self::without_round(config, place);
         run.restore(checkpoint, &log)?;
         run.log = Some(log);
-        if !run.is_finished() {
-            run.open_round()?;
-        }
+        run.open_rounds(false)?;
         Ok(run)
     }
 
@@ -136,16 +146,23 @@ impl<G: Game> Trainer<G> {
             run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?;
         }
         (run.log, run.replays) = (Some(log), true);
-        run.open_round()?;
+        run.open_rounds(false)?;
         Ok(run)
     }
 
     fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
-        let Checkpoint { manifest: Manifest { progress, seconds, segments, .. }, tensors, optimizer, .. } = checkpoint;
+        let Checkpoint { manifest, tensors, earlier, optimizer, .. } = checkpoint;
+        let Manifest { progress, seconds, segments, .. } = manifest;
         self.fill_replay(log, progress.generation, &segments)?;
         self.world.resource_mut::<Replay<G>>().added = progress.positions;
-        self.load(tensors)?;
-        self.world.resource_mut::<Learner>().restore(progress, optimizer)?;
+        self.networks.clear();
+        for (generation, tensors) in earlier.into_iter().chain([(progress.generation, tensors)]) {
+            let network = self.world.resource::<Learner>().network.clone().with_tensors(tensors)?;
+            self.networks.push_back((generation, network));
+        }
+        let mut learner = self.world.resource_mut::<Learner>();
+        learner.network = self.networks.back().expect("just pushed").1.clone();
+        learner.restore(progress, optimizer)?;
         self.seconds = seconds;
         Ok(())
     }
@@ -172,55 +189,57 @@ impl<G: Game> Trainer<G> {
         Ok(())
     }
 
-    /// Takes these weights for those that play and are learned from here on.
-    fn load(&mut self, tensors: Vec<NamedTensor>) -> Result<(), Error> {
-        self.world.resource_scope(|world, mut learner: Mut<Learner>| -> Result<(), Error> {
-            learner.network = learner.network.clone().with_tensors(tensors)?;
-            let evaluator = world.resource::<EvaluatorFactory>().0(&learner.network);
-            world.resource_mut::<Agents>().0[0].evaluator = evaluator;
-            Ok(())
-        })
-    }
-
-    /// Begins the round after the last generation, or goes on with it where the log ends.
-    fn open_round(&mut self) -> Result<(), Error> {
-        let round = self.generation() + 1;
-        let found = match &self.log {
-            Some(log) => log.read::<G>(round)?,
-            None => None,
-        };
-        let (config, played, whole) = match found {
-            None => (self.config.clone(), vec![], false),
-            Some(segment) => {
-                let config = settings::with_essence(&self.config, &segment.header.settings)?;
-                (config, if self.replays { vec![] } else { segment.games }, segment.whole)
+    /// Begins the rounds that can be played with the weights that there are, or goes on with them where the log ends.
+    /// `published` if the newest weights have been given to their agent just now.
+    fn open_rounds(&mut self, published: bool) -> Result<(), Error> {
+        let lag = self.config.run.lag;
+        let last = (self.generation() + lag).min(self.config.run.generations);
+        for round in self.generation() + 1 + self.rounds.len() as u64..=last {
+            let found = match &self.log {
+                Some(log) => log.read::<G>(round)?,
+                None => None,
+            };
+            let (config, played, whole) = match found {
+                None => (self.config.clone(), vec![], false),
+                Some(segment) => {
+                    let config = settings::with_essence(&self.config, &segment.header.settings)?;
+                    (config, if self.replays { vec![] } else { segment.games }, segment.whole)
+                }
+            };
+            if let Some(log) = self.log.as_mut().filter(|_| !whole && !self.replays) {
+                log.begin::<G>(&Header::new::<G>(round, settings::essence(&config)))?;
             }
-        };
-        if config != self.round {
-            self.apply(&config);
+            // Each round in play has agents of its own, with the weights of the generation that it is behind.
+            let slot = (round % lag) as usize;
+            let generation = round.saturating_sub(lag);
+            let network = self.networks.iter().find(|(kept, _)| *kept == generation).map(|(_, network)| network);
+            let network = network.ok_or_else(|| {
+                Error::Usage(format!("run.lag = {lag}: the weights of generation {generation} are missing"))
+            })?;
+            if !(published && generation == self.generation()) {
+                let evaluator = self.world.resource::<EvaluatorFactory>().0(network);
+                self.world.resource_mut::<Agents>().0[slot].evaluator = evaluator;
+                self.world.resource_mut::<Caches<G>>().0[slot].clear();
+            }
+            self.world.resource_mut::<Agents>().0[slot].search = config.search.clone();
+            self.world.resource_mut::<Rules<Puct>>().0[slot] = Puct::new(&config.search);
+            let numbers = played.iter().filter_map(|game| Some(game.id?.number)).collect();
+            self.world.resource_mut::<Rounds>().open(round, Slot(slot as u8), config.run.games, numbers);
+            self.rounds.push_back(Round { config, played, ended: None });
+            self.end_round_if_played(self.rounds.len() - 1)?;
         }
-        if let Some(log) = self.log.as_mut().filter(|_| !whole && !self.replays) {
-            log.begin::<G>(&Header::new::<G>(round, settings::essence(&config)))?;
-        }
-        let numbers = played.iter().filter_map(|game| Some(game.id?.number)).collect();
-        self.played = played;
-        self.ended = None;
-        self.world.resource_mut::<Rounds>().open(round, config.run.games, numbers);
-        self.end_round_if_played()?;
-        if self.ended.is_none() {
-            self.world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
-        }
+        self.world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
         Ok(())
     }
 
-    /// Goes on with other settings.
-    fn apply(&mut self, config: &Config) {
-        self.world.resource_mut::<Agents>().0[0].search = config.search.clone();
-        self.world.resource_mut::<Rules<Puct>>().0 = vec![Puct::new(&config.search)];
+    /// Hands the games of the first round in play to the learner, with the settings that they were played with.
+    fn begin_learning(&mut self) {
+        let Some(Round { config, played, .. }) = self.rounds.front() else { return };
+        let mut replay = self.world.resource_mut::<Replay<G>>();
+        replay.set_window(config.replay.window);
+        played.iter().for_each(|game| replay.push(game));
         self.world.resource_mut::<Sampling>().0 = config.replay.clone();
-        self.world.resource_mut::<Replay<G>>().set_window(config.replay.window);
         self.world.resource_mut::<Learner>().config = config.learn.clone();
-        self.round = config.clone();
     }
 
     /// Plays one tick, or learns one step when all games of the round have ended.
@@ -229,18 +248,19 @@ impl<G: Game> Trainer<G> {
     /// When a schedule fails, or the log cannot be written.
     pub fn advance(&mut self) -> Result<Advance, Error> {
         let start = Instant::now();
-        if self.ended.is_none() {
+        let Some(round) = self.rounds.front() else {
+            return Err(Error::Usage("the last generation of the run has ended".into()));
+        };
+        if round.ended.is_none() {
             run_tick(&mut self.world)?;
-            let games = self.world.resource_mut::<FinishedGames>().take();
-            if let Some(log) = self.log.as_mut().filter(|_| !games.is_empty()) {
-                log.append(&games)?;
-            }
-            self.played.extend(games);
-            self.end_round_if_played()?;
+            self.take_games()?;
             let spent = start.elapsed().as_secs_f64();
             self.seconds.play += spent;
             self.seconds.this_play += spent;
             return Ok(Advance::Played);
+        }
+        if self.world.resource::<Learner>().is_idle() {
+            self.begin_learning();
         }
         let (steps, learning_rate) = {
             let learner = self.world.resource::<Learner>();
@@ -253,7 +273,8 @@ impl<G: Game> Trainer<G> {
         if !ended {
             return Ok(Advance::Learned);
         }
-        let games = self.ended.take().expect("it has");
+        let Round { played: mut first, ended: games, .. } = self.rounds.pop_front().expect("it was learned from");
+        let games = games.expect("all of its games have ended");
         let ticks = std::mem::take(&mut *self.world.resource_mut::<Stats>());
         let learner = self.world.resource::<Learner>();
         let learned = Learned {
@@ -264,40 +285,63 @@ impl<G: Game> Trainer<G> {
             distinct: self.world.get_resource::<Dataset<G>>().map_or(0, Dataset::len),
         };
         let generation = learner.generation();
+        self.networks.push_back((generation, learner.network.clone()));
+        while self.networks.len() as u64 > self.config.run.lag {
+            self.networks.pop_front();
+        }
         let stages = self.world.resource_mut::<StageTimes>().take();
         let mut metrics = Metrics::new(generation, &games, &ticks, &learned, self.seconds, stages);
         metrics.resident = memory::resident();
         (self.seconds.this_play, self.seconds.this_learn) = (0.0, 0.0);
-        let mut first = std::mem::take(&mut self.played);
         first.truncate(self.config.run.recorded_games);
-        if !self.is_finished() {
-            self.open_round()?;
-        }
+        self.open_rounds(true)?;
         Ok(Advance::Generation(Box::new(metrics), first))
     }
 
-    /// When all games of the round have ended: their order is that of their numbers from here on.
-    fn end_round_if_played(&mut self) -> Result<(), Error> {
-        if (self.played.len() as u64) < self.round.run.games {
+    /// Sorts the games that have just ended by their rounds.
+    fn take_games(&mut self) -> Result<(), Error> {
+        let games = self.world.resource_mut::<FinishedGames>().take();
+        if games.is_empty() {
             return Ok(());
         }
-        self.played.sort_unstable_by_key(|game| game.id);
-        if let Some(log) = &mut self.log {
-            let round = self.played[0].id.map_or(0, |id| id.round);
-            if self.replays {
-                let stored = log.read::<G>(round)?.map_or(vec![], |segment| segment.games);
-                let same = self.played.iter().zip(&stored).take_while(|(played, stored)| played == stored).count();
-                if same < self.played.len().max(stored.len()) {
-                    let message = format!("round {round}, game {same} is another one when it is played again");
-                    return Err(Error::Usage(message));
-                }
-            } else if !log.whole(round).exists() {
-                log.finish(&Header::new::<G>(round, settings::essence(&self.round)), &self.played)?;
+        let first = self.generation() + 1;
+        for index in 0..self.rounds.len() {
+            let round = first + index as u64;
+            let of_round = games.iter().filter(|game| game.id.is_some_and(|id| id.round == round));
+            let of_round: Vec<GameRecord> = of_round.cloned().collect();
+            if of_round.is_empty() {
+                continue;
             }
+            if let Some(log) = &mut self.log {
+                log.append(round, &of_round)?;
+            }
+            self.rounds[index].played.extend(of_round);
+            self.end_round_if_played(index)?;
         }
-        let mut replay = self.world.resource_mut::<Replay<G>>();
-        self.played.iter().for_each(|game| replay.push(game));
-        self.ended = Some(Stats::of(&self.played));
+        Ok(())
+    }
+
+    /// When all games of a round have ended: their order is that of their numbers from here on.
+    fn end_round_if_played(&mut self, index: usize) -> Result<(), Error> {
+        let number = self.generation() + 1 + index as u64;
+        let round = &mut self.rounds[index];
+        if (round.played.len() as u64) < round.config.run.games {
+            return Ok(());
+        }
+        round.played.sort_unstable_by_key(|game| game.id);
+        round.ended = Some(Stats::of(&round.played));
+        let Some(log) = &mut self.log else { return Ok(()) };
+        if !self.replays {
+            if !log.whole(number).exists() {
+                log.finish(&Header::new::<G>(number, settings::essence(&round.config)), &round.played)?;
+            }
+            return Ok(());
+        }
+        let stored = log.read::<G>(number)?.map_or(vec![], |segment| segment.games);
+        let same = round.played.iter().zip(&stored).take_while(|(played, stored)| played == stored).count();
+        if same < round.played.len().max(stored.len()) {
+            return Err(Error::Usage(format!("round {number}, game {same} is another one when it is played again")));
+        }
         Ok(())
     }
 
@@ -311,22 +355,16 @@ impl<G: Game> Trainer<G> {
         self.generation() >= self.config.run.generations
     }
 
-    /// Games of this round that have ended.
+    /// Games of the round after the last generation that have ended.
     pub fn played(&self) -> usize {
-        self.played.len()
+        self.rounds.front().map_or(0, |round| round.played.len())
     }
 
-    /// The round that is the first to be played with the settings that were given last.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub fn next_round(&self) -> Result<u64, Error> {
-        let last = self.log.as_ref().map_or(Ok(None), Log::last)?;
-        Ok((self.generation() + 1).max(last.map_or(0, |last| last + u64::from(self.has_games_of(last)))))
-    }
-
-    fn has_games_of(&self, round: u64) -> bool {
-        round > self.generation() + 1 || !self.played.is_empty()
+    /// The round that is the first to be played with the settings that were given last: the first one without a finished
+    /// game.
+    pub fn next_round(&self) -> u64 {
+        let begun = self.rounds.iter().take_while(|round| !round.played.is_empty()).count();
+        self.generation() + 1 + begun as u64
     }
 
     /// Time spent so far.
@@ -367,12 +405,15 @@ impl<G: Game> Trainer<G> {
             return Ok(());
         }
         let saved = self.saved()?;
+        // The newest one is what was saved.
+        let earlier =
+            self.networks.iter().rev().skip(1).rev().map(|(kept, network)| (*kept, network.tensors())).collect();
         let segments = match &self.log {
             None => BTreeMap::new(),
             Some(log) => log::digests(log, &log.window::<G>(saved.progress.generation, self.config.replay.window)?)?,
         };
         let config = self.config.clone();
-        let checkpoint = Checkpoint::new::<G>(saved, config, self.seconds, segments, probe::<G>(place)?);
+        let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe::<G>(place)?);
         checkpoint.write(folder, self.config.run.checkpoints)?;
         folder.mark_saved()?;
         self.thin(folder)
@@ -416,11 +457,13 @@ pub fn open<G: Game>(
             let mut run = Trainer::without_round(config, place);
             run.log = Some(log);
             if let Some(tensors) = from {
+                let mut learner = run.world.resource_mut::<Learner>();
+                learner.network = learner.network.clone().with_tensors(tensors)?;
+                run.networks = VecDeque::from([(0, learner.network.clone())]);
                 // What it began with is its checkpoint 0.
-                run.load(tensors)?;
                 run.save(folder, place)?;
             }
-            run.open_round()?;
+            run.open_rounds(false)?;
             run
         }
         Some(path) => {

@@ -3,7 +3,7 @@
 use crate::{Agents, Cohorts, columns::*};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, Edge, Game, GameRecord, LaneRng, Outcome, Ply, Position, Rounds, SearchBudget, Seats, Stats, Tree,
+    Action, Edge, Game, GameRecord, LaneRng, Outcome, Ply, Position, Rounds, SearchBudget, Seats, Slot, Stats, Tree,
     TreeState, config::SearchConfig, record::for_first,
 };
 use rayon::prelude::*;
@@ -31,7 +31,7 @@ impl FinishedGames {
 
 /// Plays the moves of complete searches, records them, and gives lanes whose game has ended the next one.
 pub fn act<G: Game>(
-    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut GameRecord, &mut Seats)>,
+    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut GameRecord, &mut Seats, &mut Slot)>,
     mut trees: Query<(&mut Tree, &SearchBudget)>,
     agents: Res<Agents>,
     mut rounds: ResMut<Rounds>,
@@ -40,32 +40,35 @@ pub fn act<G: Game>(
     cohorts: Res<Cohorts>,
 ) {
     let range = cohorts.answered();
-    let (mut positions, mut rngs, mut games, mut seats) = only(lanes.contiguous_iter_mut());
+    let (mut positions, mut rngs, mut games, mut seats, mut slots) = only(lanes.contiguous_iter_mut());
     let positions = &mut positions.bypass_change_detection()[range.clone()];
     let rngs = &mut rngs.bypass_change_detection()[range.clone()];
     let games = &mut games.bypass_change_detection()[range.clone()];
     let seats = &mut seats.bypass_change_detection()[range.clone()];
-    let per_lane = agents.0.len();
-    let rows = times(&range, per_lane);
+    let slots = slots.bypass_change_detection();
     let (mut trees, budgets) = only(trees.contiguous_iter_mut());
     let trees = trees.bypass_change_detection();
+    let per_lane = trees.len() / slots.len();
+    let slots = &mut slots[range.clone()];
+    let rows = times(&range, per_lane);
     let trees = &mut trees[rows.clone()];
     let finished_lanes = positions
         .par_iter_mut()
         .zip(rngs.par_iter_mut())
         .zip(games.par_iter_mut())
         .zip(seats.par_iter())
+        .zip(slots.par_iter())
         .zip(trees.par_chunks_mut(per_lane))
         .zip(budgets[rows].par_chunks(per_lane))
         .with_min_len(rows_per_task(range.len(), LIGHT))
         .enumerate()
-        .filter_map(|(lane, (((((position, rng), game), seats), trees), budgets))| {
+        .filter_map(|(lane, ((((((position, rng), game), seats), slot), trees), budgets))| {
             if trees.iter().all(|tree| tree.state != TreeState::Complete) {
                 return None;
             }
             // Only the tree of the player to move searches.
             let seat = seats.of(position.0.to_move());
-            let search = &agents.0[seat].search;
+            let search = &agents.0[usize::from(slot.0) + seat].search;
             play_move(&mut position.0, rng, game, *seats, trees, budgets[seat].full, search);
             game.finished.map(|_| lane)
         })
@@ -79,22 +82,25 @@ pub fn act<G: Game>(
             finished.games.push(game.clone());
         }
         let trees = &mut trees[lane * per_lane..(lane + 1) * per_lane];
-        next_game(&mut rounds, &agents, &mut positions[lane].0, &mut rngs[lane], game, &mut seats[lane], trees);
+        let (position, seats, slot) = (&mut positions[lane].0, &mut seats[lane], &mut slots[lane]);
+        next_game(&mut rounds, &agents, position, &mut rngs[lane], game, seats, slot, trees);
     }
 }
 
 /// Gives every lane that is free the next game, if there is one. Run when lanes are set up, and when a round is opened.
 pub fn begin_games<G: Game>(
-    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut GameRecord, &mut Seats)>,
+    mut lanes: Query<(&mut Position<G>, &mut LaneRng, &mut GameRecord, &mut Seats, &mut Slot)>,
     mut trees: Query<&mut Tree>,
     agents: Res<Agents>,
     mut rounds: ResMut<Rounds>,
 ) {
     let mut trees = only(trees.contiguous_iter_mut());
-    let trees = trees.bypass_change_detection().chunks_mut(agents.0.len());
-    for ((mut position, mut rng, mut game, mut seats), trees) in lanes.iter_mut().zip(trees) {
+    let per_lane = trees.len() / lanes.iter().len();
+    let trees = trees.bypass_change_detection().chunks_mut(per_lane);
+    for ((mut position, mut rng, mut game, mut seats, mut slot), trees) in lanes.iter_mut().zip(trees) {
         if game.id.is_none() {
-            next_game(&mut rounds, &agents, &mut position.0, &mut rng, &mut game, &mut seats, trees);
+            let position = &mut position.0;
+            next_game(&mut rounds, &agents, position, &mut rng, &mut game, &mut seats, &mut slot, trees);
         }
     }
 }
@@ -107,11 +113,12 @@ fn next_game<G: Game>(
     rng: &mut LaneRng,
     game: &mut GameRecord,
     seats: &mut Seats,
+    slot: &mut Slot,
     trees: &mut [Tree],
 ) {
-    let id = rounds.take();
-    game.begin(id);
-    let Some(id) = id else {
+    let next = rounds.take();
+    game.begin(next.map(|(id, _)| id));
+    let Some((id, next_slot)) = next else {
         for tree in trees {
             tree.clear();
             tree.state = TreeState::Idle;
@@ -119,8 +126,10 @@ fn next_game<G: Game>(
         return;
     };
     *rng = LaneRng::of_game(rounds.seed, id);
-    *seats = Seats::of_game(agents.0.len(), id.number);
-    begin_game(position, rng, game, *seats, trees, &agents.0[seats.0[0] as usize].search);
+    *seats = Seats::of_game(trees.len(), id.number);
+    *slot = next_slot;
+    let first = usize::from(slot.0) + usize::from(seats.0[0]);
+    begin_game(position, rng, game, *seats, trees, &agents.0[first].search);
 }
 
 /// How often an opening is drawn again because it has ended the game. Far above what an opening needs that can be drawn at

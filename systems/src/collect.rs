@@ -2,7 +2,7 @@
 
 use crate::{Agents, Cohorts, columns::*};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Caches, Game, Leaf, LeafState, Stats};
+use lockstep_components::{Caches, Game, Leaf, LeafState, Slot, Stats};
 use rustc_hash::FxHashMap;
 
 /// Pending evaluations of each tree.
@@ -23,6 +23,7 @@ impl<G: Game> SharedRows<G> {
 /// Gives each selected leaf a row in its agent's batch, in row order, and encodes the positions. Leaves of one agent
 /// with the same position share a row, unless its cache is off.
 pub fn collect<G: Game>(
+    lanes: Query<&Slot>,
     mut leaves: Query<&mut Leaf<G>>,
     mut agents: ResMut<Agents>,
     per_tree: Res<LeavesPerTree>,
@@ -31,10 +32,14 @@ pub fn collect<G: Game>(
     cohorts: Res<Cohorts>,
     mut stats: ResMut<Stats>,
 ) {
-    let players = agents.0.len();
+    let slots = only(lanes.contiguous_iter());
     let mut leaves = only(leaves.contiguous_iter_mut());
-    let leaves = &mut leaves.bypass_change_detection()[times(&cohorts.selecting(), players * per_tree.0)];
-    for (player, (agent, cache)) in agents.0.iter_mut().zip(&caches.0).enumerate() {
+    let leaves = leaves.bypass_change_detection();
+    let per_lane = leaves.len() / slots.len();
+    let leaves = &mut leaves[times(&cohorts.selecting(), per_lane)];
+    let slots = &slots[cohorts.selecting()];
+    let agents_in_play = agents.0.len();
+    for (i, (agent, cache)) in agents.0.iter_mut().zip(&caches.0).enumerate() {
         shared.0.clear();
         agent.batch.fill::<G>(|positions| {
             let mut give_row = |leaf: &mut Leaf<G>| {
@@ -50,11 +55,12 @@ pub fn collect<G: Game>(
                     stats.duplicates += 1;
                 }
             };
-            if players == 1 {
-                leaves.iter_mut().for_each(give_row);
-            } else {
-                leaves.chunks_mut(per_tree.0).skip(player).step_by(players).flatten().for_each(&mut give_row);
+            if agents_in_play == 1 {
+                return leaves.iter_mut().for_each(give_row);
             }
+            let own = leaves.chunks_mut(per_lane).zip(slots);
+            let own = own.filter_map(|(leaves, slot)| leaves.chunks_mut(per_tree.0).nth(i.checked_sub(slot.0.into())?));
+            own.flatten().for_each(&mut give_row);
         });
     }
 }

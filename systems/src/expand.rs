@@ -3,14 +3,16 @@
 use crate::{Agents, Cohorts, Error, Failure, columns::*};
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, Caches, Game, Leaf, LeafState, Outcome, SearchBudget, Tree, TreeState,
+    Action, Cache, Caches, Game, Leaf, LeafState, Outcome, SearchBudget, Slot, Tree, TreeState,
     cache::Cached,
     tree::{Child, Edge, ROOT},
 };
 use rayon::prelude::*;
 
-/// Resolves every group of leaves: expands them and backs their values up, in their order. Marks the searches that are complete, and fills the cache.
+/// Resolves every group of leaves: expands them and backs their values up, in their order. Marks the searches that are
+/// complete, and fills the cache.
 pub fn expand<G: Game>(
+    lanes: Query<&Slot>,
     mut trees: Query<(&mut Tree, &SearchBudget)>,
     mut leaves: Query<&mut Leaf<G>>,
     agents: Res<Agents>,
@@ -22,13 +24,16 @@ pub fn expand<G: Game>(
     let (mut trees, budgets) = only(trees.contiguous_iter_mut());
     let mut leaves = only(leaves.contiguous_iter_mut());
     let leaves = leaves.bypass_change_detection();
-    let per_lane = agents.0.len();
+    let slots = only(lanes.contiguous_iter());
+    let per_lane = budgets.len() / slots.len();
     let per_tree = leaves.len() / budgets.len();
     let rows = times(&range, per_lane);
     let trees = &mut trees.bypass_change_detection()[rows.clone()];
     let leaves = &mut leaves[times(&range, per_lane * per_tree)];
+    let slots = &slots[range.clone()];
     for (i, agent) in agents.0.iter().enumerate().filter(|(_, agent)| agent.check_legal) {
-        let own = leaves.par_chunks(per_tree).skip(i).step_by(per_lane);
+        let own = leaves.par_chunks(per_lane * per_tree).zip(slots);
+        let own = own.filter_map(|(leaves, slot)| leaves.chunks(per_tree).nth(i.checked_sub(slot.0.into())?));
         if let Some(error) = not_finite(own, &agent.evaluations.logits) {
             return failure.set(error);
         }
@@ -37,10 +42,11 @@ pub fn expand<G: Game>(
         .par_chunks_mut(per_lane)
         .zip(budgets[rows].par_chunks(per_lane))
         .zip(leaves.par_chunks_mut(per_lane * per_tree))
+        .zip(slots)
         .with_min_len(rows_per_task(range.len(), HEAVY))
-        .for_each(|((trees, budgets), leaves)| {
+        .for_each(|(((trees, budgets), leaves), slot)| {
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
-            for (((tree, budget), leaves), agent) in rows.zip(&agents.0) {
+            for (((tree, budget), leaves), agent) in rows.zip(agents.0.iter().skip(slot.0.into())) {
                 for leaf in leaves {
                     if let LeafState::Pending { row } = leaf.state {
                         let row = row as usize;
@@ -56,11 +62,14 @@ pub fn expand<G: Game>(
                 }
             }
         });
+    if !caches.0.iter().any(Cache::is_on) {
+        return;
+    }
     // What lanes share is written in row order.
-    for (i, (cache, agent)) in caches.0.iter_mut().zip(&agents.0).enumerate() {
-        if cache.is_on() {
-            let own = trees.iter().zip(leaves.chunks(per_tree)).skip(i).step_by(per_lane);
-            for (tree, leaf) in own.flat_map(|(tree, leaves)| leaves.iter().map(move |leaf| (tree, leaf))) {
+    for ((trees, leaves), slot) in trees.chunks(per_lane).zip(leaves.chunks(per_lane * per_tree)).zip(slots) {
+        let agents = caches.0.iter_mut().zip(&agents.0).skip(slot.0.into());
+        for ((tree, leaves), (cache, agent)) in trees.iter().zip(leaves.chunks(per_tree)).zip(agents) {
+            for leaf in leaves {
                 if let LeafState::Pending { row } = leaf.state {
                     let value = agent.evaluations.values[row as usize];
                     let node = if leaf.edge == ROOT { 0 } else { child_of(tree, leaf) };
@@ -73,10 +82,7 @@ pub fn expand<G: Game>(
 }
 
 /// The error of logits that are not finite though their moves are legal, if there are any.
-fn not_finite<'a, G: Game>(
-    leaves: impl IndexedParallelIterator<Item = &'a [Leaf<G>]>,
-    logits: &[f32],
-) -> Option<Error> {
+fn not_finite<'a, G: Game>(leaves: impl ParallelIterator<Item = &'a [Leaf<G>]>, logits: &[f32]) -> Option<Error> {
     // Leaves may share a row.
     let mut rows: Vec<(u32, usize)> = leaves
         .flat_map_iter(|leaves| leaves)

@@ -7,7 +7,7 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Caches, Game, LaneRng, Leaf, Position, SearchBudget, Tree, TreeState, config::SearchConfig, tree::ROOT,
+    Caches, Game, LaneRng, Leaf, Position, SearchBudget, Slot, Tree, TreeState, config::SearchConfig, tree::ROOT,
 };
 use rand_distr::{Distribution, Gamma};
 use rayon::prelude::*;
@@ -15,28 +15,30 @@ use rayon::prelude::*;
 /// Prepares every tree whose root has its edges and whose search has not begun. A root whose evaluation is in the cache
 /// gets its edges here.
 pub fn root<G: Game>(
-    mut lanes: Query<(&Position<G>, &mut LaneRng)>,
+    mut lanes: Query<(&Position<G>, &mut LaneRng, &Slot)>,
     mut trees: Query<(&mut Tree, &mut SearchBudget)>,
     agents: Res<Agents>,
     caches: Res<Caches<G>>,
     cohorts: Res<Cohorts>,
 ) {
     let range = cohorts.selecting();
-    let (positions, mut rngs) = only(lanes.contiguous_iter_mut());
+    let (positions, mut rngs, slots) = only(lanes.contiguous_iter_mut());
     let (mut trees, mut budgets) = only(trees.contiguous_iter_mut());
-    let per_lane = agents.0.len();
+    let per_lane = trees.len() / positions.len();
     let rows = times(&range, per_lane);
     positions[range.clone()]
         .par_iter()
         .zip(&mut rngs.bypass_change_detection()[range.clone()])
+        .zip(&slots[range.clone()])
         .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
         .zip(budgets.bypass_change_detection()[rows].par_chunks_mut(per_lane))
         .with_min_len(rows_per_task(range.len(), LIGHT))
-        .for_each(|(((position, rng), trees), budgets)| {
-            for (i, ((tree, budget), agent)) in trees.iter_mut().zip(budgets).zip(&agents.0).enumerate() {
-                if tree.state == TreeState::Empty && caches.0[i].is_on() {
+        .for_each(|((((position, rng), slot), trees), budgets)| {
+            let agents = agents.0.iter().zip(&caches.0).skip(slot.0.into());
+            for ((tree, budget), (agent, cache)) in trees.iter_mut().zip(budgets).zip(agents) {
+                if tree.state == TreeState::Empty && cache.is_on() {
                     let mut leaf = Leaf::new(position.0, 0, ROOT);
-                    if let Some(cached) = caches.0[i].get(&leaf.asked) {
+                    if let Some(cached) = cache.get(&leaf.asked) {
                         add_known(tree, &mut leaf, cached);
                         expand_known(tree, &leaf);
                     }

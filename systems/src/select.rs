@@ -7,7 +7,7 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Caches, Game, Leaf, LeafState, Position, SearchBudget, Stats, Tree, TreeState,
+    Cache, Caches, Game, Leaf, LeafState, Position, SearchBudget, Slot, Stats, Tree, TreeState,
     tree::{Child, Counts, ROOT},
 };
 use rayon::prelude::*;
@@ -18,7 +18,7 @@ pub struct Rules<R: SelectionRule>(pub Vec<R>);
 
 /// Fills the leaves of every tree that is searching.
 pub fn select<G: Game, R: SelectionRule>(
-    lanes: Query<&Position<G>>,
+    lanes: Query<(&Position<G>, &Slot)>,
     mut trees: Query<(&mut Tree, &SearchBudget)>,
     mut leaves: Query<&mut Leaf<G>>,
     agents: Res<Agents>,
@@ -29,24 +29,25 @@ pub fn select<G: Game, R: SelectionRule>(
     mut failure: ResMut<Failure>,
 ) {
     let range = cohorts.selecting();
-    let positions = only(lanes.contiguous_iter());
+    let (positions, slots) = only(lanes.contiguous_iter());
     let (mut trees, budgets) = only(trees.contiguous_iter_mut());
     let mut leaves = only(leaves.contiguous_iter_mut());
     let leaves = leaves.bypass_change_detection();
-    let per_lane = agents.0.len();
+    let per_lane = budgets.len() / positions.len();
     let per_tree = leaves.len() / budgets.len();
     let rows = times(&range, per_lane);
     let (counts, hits, no_edge) = positions[range.clone()]
         .par_iter()
+        .zip(&slots[range.clone()])
         .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
         .zip(budgets[rows].par_chunks(per_lane))
         .zip(leaves[times(&range, per_lane * per_tree)].par_chunks_mut(per_lane * per_tree))
         .with_min_len(rows_per_task(range.len(), HEAVY))
-        .map(|(((position, trees), budgets), leaves)| {
+        .map(|((((position, slot), trees), budgets), leaves)| {
             let (mut counts, mut hits, mut no_edge) = (Counts::default(), 0, None);
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
-            let agents = rules.0.iter().zip(&agents.0).zip(&caches.0);
-            for (i, (((tree, budget), leaves), ((rule, agent), cache))) in rows.zip(agents).enumerate() {
+            let agents = rules.0.iter().zip(&agents.0).zip(&caches.0).enumerate().skip(slot.0.into());
+            for (((tree, budget), leaves), (i, ((rule, agent), cache))) in rows.zip(agents) {
                 let descents = Descents { solver: agent.search.solver, cache: cache.is_on().then_some(cache) };
                 let before = tree.counts;
                 let wrong = select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);

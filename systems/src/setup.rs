@@ -11,7 +11,7 @@ use crate::{
 use bevy_ecs::prelude::*;
 use lockstep_components::{
     Cache, Caches, Config, Dataset, Game, GameRecord, Lane, LaneRng, Leaf, LeafOf, Position, Replay, Rounds,
-    SearchBudget, Seats, Stats, Tree, TreeOf,
+    SearchBudget, Seats, Slot, Stats, Tree, TreeOf,
     config::{LanesConfig, SearchConfig},
 };
 
@@ -39,7 +39,7 @@ impl Bounds {
             // equal ones share it.
             lanes: lanes * (GameRecord::bytes::<G>() + 64)
                 + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
-            cache: Cache::<G>::bytes(cache_bytes(&config.search)),
+            cache: config.run.lag as usize * Cache::<G>::bytes(cache_bytes(&config.search)),
             replay: Replay::<G>::bytes(config.replay.window) + Dataset::<G>::bytes(config.replay.window),
         }
     }
@@ -92,6 +92,30 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
 ) {
     let players = agents.len();
     assert!((1..=2).contains(&players), "one agent for self-play or two for a match, not {players}");
+    spawn::<G, R>(world, lanes, seed, agents, players);
+}
+
+/// The same for self-play with several agents, each of which plays games of its own: those of its [`Slot`].
+///
+/// # Panics
+/// Without agents, with more than 256, or if the world has lanes already.
+pub fn insert_self_play<G: Game, R: SelectionRule>(
+    world: &mut World,
+    lanes: &LanesConfig,
+    seed: u64,
+    agents: Vec<(Box<dyn Evaluator>, SearchConfig)>,
+) {
+    assert!((1..=256).contains(&agents.len()), "from 1 to 256 agents, not {}", agents.len());
+    spawn::<G, R>(world, lanes, seed, agents, 1);
+}
+
+fn spawn<G: Game, R: SelectionRule>(
+    world: &mut World,
+    lanes: &LanesConfig,
+    seed: u64,
+    agents: Vec<(Box<dyn Evaluator>, SearchConfig)>,
+    trees_per_lane: usize,
+) {
     assert!(world.query::<&Lane>().iter(world).next().is_none(), "the world has lanes already");
     let per_tree = lanes.leaves_per_tree as usize;
     let mut lane_entities = vec![];
@@ -102,12 +126,13 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
             LaneRng::new(seed, u64::from(lane)),
             GameRecord::with_room::<G>(),
             Seats([0, 0]),
+            Slot(0),
         );
         lane_entities.push(world.spawn(bundle).id());
     }
     let mut tree_entities = vec![];
     for &lane in &lane_entities {
-        for (_, search) in &agents {
+        for (_, search) in &agents[..trees_per_lane] {
             let tree = Tree::new(search.simulations, G::MAX_LEGAL);
             tree_entities.push(world.spawn((TreeOf(lane), tree, SearchBudget::default())).id());
         }
@@ -122,7 +147,8 @@ pub fn insert_lanes<G: Game, R: SelectionRule>(
     assert!(world.query_filtered::<Entity, With<Tree>>().iter(world).eq(tree_entities.iter().copied()));
 
     let simulations = agents.iter().map(|(_, search)| search.simulations).max().expect("there are agents");
-    let bytes = agents.iter().map(|(_, search)| Tree::bytes(search.simulations, G::MAX_LEGAL)).sum();
+    let of_lane = &agents[..trees_per_lane];
+    let bytes = of_lane.iter().map(|(_, search)| Tree::bytes(search.simulations, G::MAX_LEGAL)).sum();
     let cohorts = Cohorts::new(lanes, bytes, simulations);
     let capacity = cohorts.size() * per_tree;
     world.insert_resource(cohorts);

@@ -135,7 +135,7 @@ impl GameVisitor for Train {
             tell!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE.");
         }
         if !changes.is_empty() {
-            let from = run.next_round()?;
+            let from = run.next_round();
             say!("Changed from generation {from} on: {}.", list(&changes));
             history::record(&folder, from, &changes)?;
         }

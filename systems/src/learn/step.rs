@@ -26,8 +26,8 @@ pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure
     }
 }
 
-/// After the last step of a generation: reads the losses, gives the first agent the new network, and forgets what the
-/// old one has said.
+/// After the last step of a generation: reads the losses, gives an agent the new network, and forgets what the old one has
+/// said. With one agent it is this one; with several, whose generations are in play, the one with the oldest.
 pub fn publish<G: Game>(
     mut learner: ResMut<Learner>,
     factory: Res<EvaluatorFactory>,
@@ -43,8 +43,9 @@ pub fn publish<G: Game>(
         return failure.set(error);
     }
     learner.finish();
-    agents.0[0].evaluator = factory.0(&learner.network);
-    caches.0[0].clear();
+    let slot = (learner.generation() % agents.0.len().max(1) as u64) as usize;
+    agents.0[slot].evaluator = factory.0(&learner.network);
+    caches.0[slot].clear();
 }
 
 /// The gradient of the mean loss of a batch, taken in `accumulation` parts.
