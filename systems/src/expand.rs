@@ -277,4 +277,21 @@ mod tests {
         }
         assert_eq!(set([-3e38, 0.0, -3e38, 3e38])[2], 1.0, "extreme logits do not overflow");
     }
+
+    #[test]
+    fn priors_do_not_depend_on_the_order_of_the_moves() {
+        let mut rng = lockstep_components::LaneRng::new(1, 1);
+        let mut edges: Vec<Edge> = (0..7).map(|action| Edge::new(action, 0.0)).collect();
+        for _ in 0..200_000 {
+            let logits: [f32; 7] = std::array::from_fn(|_| 4.0 * rng.unit());
+            let mut priors = || {
+                set_priors(&mut edges, |action| logits[action as usize]);
+                edges.reverse();
+                edges.iter().map(|e| e.prior().to_bits()).collect::<Vec<_>>()
+            };
+            let (reversed, mut given) = (priors(), priors());
+            given.reverse();
+            assert_eq!(given, reversed, "{logits:?}");
+        }
+    }
 }
