@@ -107,6 +107,42 @@ fn whatever_is_damaged_is_found_and_named() {
     }
 }
 
+/// Files whose digests are right and that do not belong together: errors, and no panic.
+#[test]
+fn what_does_not_fit_together_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &[]);
+    train(dir.path(), "other", &["--set", "network.channels=12"]);
+    train(dir.path(), "sgd", &["--set", "learn.optimizer=sgd"]);
+    let checkpoint = dir.path().join("run/checkpoints/3");
+    let manifest = fs::read_to_string(checkpoint.join("manifest.json")).unwrap();
+    for (from, name) in [
+        ("other", "weights.safetensors"),
+        ("other", "optimizer.bin"),
+        ("sgd", "optimizer.bin"),
+        ("other", "config.toml"),
+    ] {
+        let good = fs::read(checkpoint.join(name)).unwrap();
+        let bytes = fs::read(dir.path().join(from).join("checkpoints/3").join(name)).unwrap();
+        let mut forged: serde_json::Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
+        forged["files"][name] = blake3::hash(&bytes).to_hex().as_str().into();
+        let line = forged.to_string();
+        let own = blake3::hash(line.as_bytes()).to_hex();
+        fs::write(checkpoint.join("manifest.json"), format!("{line}\n{own}\n")).unwrap();
+        fs::write(checkpoint.join(name), bytes).unwrap();
+        let (code, printed) = call(dir.path(), &["train", "--run", "run", "--set", "run.generations=4"]);
+        assert!(code == Some(2) && !printed.contains("panicked"), "{name} of {from}: {printed}");
+        assert!(
+            printed.contains("checkpoints/3") || printed.contains("network.channels"),
+            "{name} of {from}: {printed}"
+        );
+        fs::write(checkpoint.join(name), good).unwrap();
+        fs::write(checkpoint.join("manifest.json"), &manifest).unwrap();
+    }
+    let (code, printed) = call(dir.path(), &["train", "--run", "run", "--set", "run.generations=4"]);
+    assert_eq!(code, Some(0), "{printed}");
+}
+
 /// A checkpoint as the versions before the log have written it.
 #[test]
 fn another_version_is_not_called_damaged() {

@@ -4,6 +4,7 @@ use super::fused::FusedGradients;
 use crate::{Error, Network, network::NamedTensor};
 use bevy_ecs::prelude::*;
 use burn::{
+    module::{Module, ModuleVisitor, Param},
     optim::{AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
     tensor::{Bytes, Device, Tensor, TensorData, Transaction},
 };
@@ -13,6 +14,7 @@ use lockstep_components::{
 };
 use lockstep_fused::Level;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Means over the steps of a generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -182,7 +184,7 @@ impl Learner {
         }
         let record = optimizer.into_bytes();
         let bytes = record.map_err(|e| Error::Optimizer(format!("{e:?}")))?;
-        if let Some(bad) = not_finite(bytes.clone())? {
+        if let Some((bad, ..)) = record_tensors(bytes.clone())?.into_iter().find(|(.., finite)| !finite) {
             return Err(self.diverged(&format!("optimiser: {bad}")));
         }
         Ok(Saved { tensors, optimizer: bytes.to_vec(), progress: self.at })
@@ -218,8 +220,23 @@ impl Learner {
     /// When the optimiser's record is none, or not of this network.
     pub fn restore(&mut self, progress: Progress, optimizer_record: Vec<u8>) -> Result<(), Error> {
         let bytes = Bytes::from_bytes_vec(optimizer_record);
-        if let Some(bad) = not_finite(bytes.clone())? {
-            return Err(Error::Optimizer(format!("'{bad}' is not finite")));
+        let shapes = parameter_shapes(&self.network);
+        let kinds: &[&str] = match self.config.optimizer {
+            OptimizerKind::AdamW => &["moment_1", "moment_2"],
+            OptimizerKind::Sgd => &["velocity"],
+        };
+        for (name, shape, finite) in record_tensors(bytes.clone())? {
+            // `3.momentum.moment_1` is of the third parameter.
+            let parameter = name.split('.').next().and_then(|id| id.parse().ok());
+            if parameter.and_then(|id: u64| shapes.get(&id)) != Some(&shape) {
+                return Err(Error::Optimizer(format!("'{name}' is of no parameter of this network")));
+            }
+            if !name.rsplit('.').next().is_some_and(|kind| kinds.contains(&kind)) {
+                return Err(Error::Optimizer(format!("'{name}' is not of learn.optimizer")));
+            }
+            if !finite {
+                return Err(Error::Optimizer(format!("'{name}' is not finite")));
+            }
         }
         let loaded = optimizer(&self.config).from_bytes(bytes);
         self.optimizer = loaded.map_err(|e| Error::Optimizer(format!("{e:?}")))?;
@@ -266,17 +283,33 @@ impl Learner {
     }
 }
 
-/// The first tensor of an optimiser's record with a number that is not finite. A second moment that has overflowed stops
-/// its weights for good and shows nowhere else.
-fn not_finite(record: Bytes) -> Result<Option<String>, Error> {
+/// The tensors of an optimiser's record: name, shape, and whether all numbers are finite. A second moment that has
+/// overflowed stops its weights for good and shows nowhere else.
+fn record_tensors(record: Bytes) -> Result<Vec<(String, Vec<usize>, bool)>, Error> {
     let damaged = |e| Error::Optimizer(format!("{e:?}"));
+    let mut found = vec![];
     for tensor in burn_pack::Reader::from_bytes(record).and_then(burn_pack::Reader::into_tensors).map_err(damaged)? {
         let (name, dtype, shape, _, bytes) = tensor.into_parts().map_err(damaged)?;
-        if dtype.is_float() && TensorData::from_bytes(bytes, shape, dtype).iter::<f32>().any(|x| !x.is_finite()) {
-            return Ok(Some(name));
+        if dtype.is_float() {
+            let numbers = TensorData::from_bytes(bytes, shape.clone(), dtype);
+            let finite = numbers.iter::<f32>().all(|x| x.is_finite());
+            found.push((name, shape.to_vec(), finite));
         }
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// The shape of each parameter by its number, which is its place in the network.
+fn parameter_shapes(network: &Network) -> BTreeMap<u64, Vec<usize>> {
+    struct Shapes(BTreeMap<u64, Vec<usize>>);
+    impl ModuleVisitor for Shapes {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.insert(param.id.val(), param.val().dims().to_vec());
+        }
+    }
+    let mut shapes = Shapes(BTreeMap::new());
+    network.visit(&mut shapes);
+    shapes.0
 }
 
 fn optimizer(config: &LearnConfig) -> ModuleOptimizer {
@@ -294,10 +327,7 @@ fn optimizer(config: &LearnConfig) -> ModuleOptimizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::{
-        module::{Module, ModuleVisitor, Param},
-        optim::GradientsParams,
-    };
+    use burn::optim::GradientsParams;
     use lockstep_components::{config::NetworkKind, games::TicTacToe};
 
     /// The square of such a gradient is beyond `f32`: the second moment becomes infinite and the weights stay finite, but
