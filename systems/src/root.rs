@@ -21,6 +21,8 @@ pub fn root<G: Game>(
     caches: Res<Caches<G>>,
     cohorts: Res<Cohorts>,
 ) {
+    // Without a turn every system would do nothing, and whoever waits for games would wait for ever.
+    assert!(cohorts.begun(), "Tick was run by itself: call run_tick(&mut world), which gives the lanes their turn");
     let range = cohorts.selecting();
     let (positions, mut rngs, slots) = only(lanes.contiguous_iter_mut());
     let (mut trees, mut budgets) = only(trees.contiguous_iter_mut());

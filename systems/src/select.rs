@@ -36,34 +36,48 @@ pub fn select<G: Game, R: SelectionRule>(
     let per_lane = budgets.len() / positions.len();
     let per_tree = leaves.len() / budgets.len();
     let rows = times(&range, per_lane);
-    let (counts, hits, no_edge) = positions[range.clone()]
+    let selected = positions[range.clone()]
         .par_iter()
         .zip(&slots[range.clone()])
         .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
         .zip(budgets[rows].par_chunks(per_lane))
         .zip(leaves[times(&range, per_lane * per_tree)].par_chunks_mut(per_lane * per_tree))
         .with_min_len(rows_per_task(range.len(), HEAVY))
-        .map(|((((position, slot), trees), budgets), leaves)| {
-            let (mut counts, mut hits, mut no_edge) = (Counts::default(), 0, None);
+        .fold(Selected::default, |mut selected, ((((position, slot), trees), budgets), leaves)| {
             let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
             let agents = rules.0.iter().zip(&agents.0).zip(&caches.0).enumerate().skip(slot.0.into());
             for (((tree, budget), leaves), (i, ((rule, agent), cache))) in rows.zip(agents) {
                 let descents = Descents { solver: agent.search.solver, cache: cache.is_on().then_some(cache) };
                 let before = tree.counts;
                 let wrong = select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);
-                no_edge = no_edge.or(wrong.map(|wrong| (i, wrong)));
-                counts = counts + (tree.counts - before);
-                hits += std::mem::take(&mut tree.cache_hits);
+                if let Some(wrong) = wrong {
+                    selected.no_edge.get_or_insert((i, wrong));
+                }
+                selected.counts = selected.counts + (tree.counts - before);
+                selected.hits += std::mem::take(&mut tree.cache_hits);
             }
-            (counts, hits, no_edge)
+            selected
         })
         // The first lane's mistake, whatever the threads.
-        .reduce(|| (Counts::default(), 0, None), |a, b| (a.0 + b.0, a.1 + b.1, a.2.or(b.2)));
-    stats.add(counts);
-    stats.cache_hits += u64::from(hits);
-    if let Some((agent, NoEdge { index, edges })) = no_edge {
+        .reduce(Selected::default, |a, b| Selected {
+            counts: a.counts + b.counts,
+            hits: a.hits + b.hits,
+            no_edge: a.no_edge.or(b.no_edge),
+        });
+    stats.add(selected.counts);
+    stats.cache_hits += u64::from(selected.hits);
+    if let Some((agent, NoEdge { index, edges })) = selected.no_edge {
         failure.set(Error::NoSuchEdge { agent, index, edges });
     }
+}
+
+/// What a tick's descents come to.
+#[derive(Default)]
+struct Selected {
+    counts: Counts,
+    hits: u32,
+    /// The agent whose rule has chosen an edge that there is not.
+    no_edge: Option<(usize, NoEdge)>,
 }
 
 /// How a tree is descended.

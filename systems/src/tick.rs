@@ -55,7 +55,6 @@ pub fn search_schedule<G: Game, R: SelectionRule>() -> Schedule {
         schedule.configure_sets(set.run_if(healthy));
     }
     schedule.add_systems((
-        must_have_begun.before(Root),
         root::<G>.in_set(Root),
         select::<G, R>.in_set(Select),
         collect::<G>.in_set(Collect),
@@ -63,11 +62,6 @@ pub fn search_schedule<G: Game, R: SelectionRule>() -> Schedule {
         expand::<G>.in_set(Expand),
     ));
     schedule
-}
-
-/// Without a turn every system would do nothing, and whoever waits for games would wait for ever.
-fn must_have_begun(cohorts: Res<Cohorts>) {
-    assert!(cohorts.begun(), "Tick was run by itself: call run_tick(&mut world), which gives the lanes their turn");
 }
 
 /// Runs [`Tick`] once, for the lanes whose turn it is.
