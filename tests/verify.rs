@@ -155,6 +155,46 @@ fn another_version_is_not_called_damaged() {
     assert!(!printed.contains("damaged"), "{printed}");
 }
 
+/// Goes on with a run of two generations and kills it when some games of the third round have ended.
+fn kill_in_round_3(dir: &Path) {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .current_dir(dir)
+        .args(["train", "--run", "run", "--set", "run.generations=3", "--threads", "1", "--set", "lanes.count=1"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !fs::metadata(dir.join("run/log/000003.part")).is_ok_and(|part| part.len() > 2_500) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too soon");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A round is played and learned as a whole with the settings that it has begun with.
+#[test]
+fn new_settings_wait_for_the_next_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let window = ["--set", "replay.window=200"];
+    train(dir.path(), "whole", &window);
+    train(dir.path(), "run", &[&window[..], &["--set", "run.generations=2"]].concat());
+    kill_in_round_3(dir.path());
+    let mut args = vec!["train", "--run", "run"];
+    for set in ["run.generations=4", "replay.window=40", "search.c_puct=4", "learn.learning_rate=0.1"] {
+        args.extend(["--set", set]);
+    }
+    let (code, printed) = call(dir.path(), &args);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("Changed from generation 4 on") && printed.contains("search.c_puct"), "{printed}");
+    for file in ["log/000003.games", "checkpoints/3/weights.safetensors"] {
+        let read = |run: &str| fs::read(dir.path().join(run).join(file)).unwrap();
+        assert!(read("run") == read("whole"), "{file} is another one");
+    }
+    let rounds = |round: u64| fs::read(dir.path().join(format!("run/log/{round:06}.games"))).unwrap();
+    assert!(rounds(4) != rounds(3));
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay"]);
+    assert_eq!(code, Some(0), "{printed}");
+}
+
 /// The end of a segment that was being written when the program was killed costs the game that it was part of, and
 /// damage in the middle those behind it; they are played again and are the same.
 #[test]
@@ -163,22 +203,9 @@ fn games_that_are_cut_off_are_played_again() {
     train(dir.path(), "whole", &[]);
     train(dir.path(), "run", &["--set", "run.generations=2"]);
     let whole = fs::read(dir.path().join("whole/log/000003.games")).unwrap();
-    // A round in the middle: of a run that is killed while it plays.
     let part = dir.path().join("run/log/000003.part");
     for seed in 0..3 {
-        let mut args = vec!["train", "--run", "run", "--set", "run.generations=3", "--threads", "1"];
-        args.extend(["--set", "lanes.count=1"]);
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lockstep"))
-            .current_dir(dir.path())
-            .args(&args)
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        while !fs::metadata(&part).is_ok_and(|part| part.len() > 2_500) {
-            assert!(child.try_wait().unwrap().is_none(), "it ended too soon");
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_in_round_3(dir.path());
         let mut bytes = fs::read(&part).unwrap();
         let mut rng = LaneRng::new(22, seed);
         let at = 1_800 + rng.below(bytes.len() - 1_800);

@@ -169,8 +169,15 @@ impl<G: Game> Trainer<G> {
 
     /// Puts the games of the last rounds into the replay buffer.
     fn fill_replay(&mut self, log: &Log, round: u64, segments: &BTreeMap<u64, String>) -> Result<(), Error> {
-        let rounds = log.window::<G>(round, self.config.replay.window)?;
+        // A round that has begun is learned with the window that it has begun with.
+        let window = match log.read::<G>(round + 1)? {
+            None => self.config.replay.window,
+            Some(begun) => settings::with_essence(&self.config, &begun.header.settings)?.replay.window,
+        };
+        let window = window.max(self.config.replay.window);
+        let rounds = log.window::<G>(round, window)?;
         let mut replay = self.world.resource_mut::<Replay<G>>();
+        replay.set_window(window);
         for round in rounds {
             let segment = log.read::<G>(round)?.filter(|segment| segment.whole);
             let path = log.whole(round);
