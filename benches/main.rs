@@ -4,12 +4,7 @@ mod plain;
 
 use criterion::{Criterion, Throughput, criterion_group};
 use lockstep::{device, prelude::*, settings};
-use lockstep_systems::{
-    Batch, Evaluations, FinishedGames,
-    expand::expand_leaf,
-    learn::{Sampling, TrainingBatch, learn_schedule},
-    select::{Descents, select_leaves},
-};
+use lockstep_systems::{expand::expand_leaf, select::select_leaves};
 use plain::Plain;
 use std::hint::black_box;
 
@@ -19,11 +14,9 @@ fn tick(c: &mut Criterion) {
     group.sample_size(20);
     for (lanes, simulations) in [(256, 200), (1024, 64)] {
         let search = SearchConfig { simulations, solver: false, cache_mb: 0, ..SearchConfig::default() };
-        let mut world = World::new();
         let config = LanesConfig { count: lanes, cohort: lanes, ..Default::default() };
-        let agent = (Box::new(Uniform::default()) as Box<dyn Evaluator>, search.clone());
-        insert_lanes::<ConnectFour, Puct>(&mut world, &config, 1, vec![agent]);
-        world.add_schedule(tick_schedule::<ConnectFour, Puct>());
+        let player = Player::<ConnectFour>::new(Uniform::default(), search.clone());
+        let mut world = Setup::self_play(player).lanes(config).build();
         let mut plain = Plain::<ConnectFour>::new(lanes as usize, &search);
         // Until every lane is somewhere in a game of its own.
         for _ in 0..20 * simulations {
@@ -40,18 +33,21 @@ fn tick(c: &mut Criterion) {
 /// One simulation in a tree that stays in the cache.
 fn select(c: &mut Criterion) {
     let config = SearchConfig { simulations: 200, ..Default::default() };
-    let rule = Puct::new(&config);
+    let mut rng = LaneRng::new(1, 1);
+    let evaluation = components::Evaluation { value: 0.0, priors: &[0x3e12; 7] };
     let root = ConnectFour::start();
     let mut tree = Tree::new(200, 7);
     let mut leaves = [Leaf::<ConnectFour>::default()];
-    let descents = Descents { solver: true, cache: None };
     c.bench_function("simulation/connect_four", |b| {
         b.iter(|| {
             if tree.simulations_at_root() >= 200 {
                 tree.clear();
             }
-            select_leaves(&mut tree, &root, 200, &mut leaves, &rule, descents);
-            expand_leaf(&mut tree, &leaves[0], &[0.0; 7], 0.0);
+            let mut search = Search { settings: &config, state: &mut (), rng: &mut rng };
+            select_leaves(&mut tree, &root, 200, &mut leaves, &Puct, &mut search, None);
+            if leaves[0].state == components::LeafState::Selected {
+                expand_leaf(&mut tree, &leaves[0], evaluation);
+            }
             if tree.state == TreeState::Expanded {
                 tree.state = TreeState::Searching;
             }
@@ -87,23 +83,13 @@ fn learn_step(c: &mut Criterion) {
     let overrides = ["network.channels=32", "learn.batch_size=64", "learn.steps={ batches = 1000000 }"];
     let config = settings::parse("", "bench", &overrides.map(String::from)).unwrap();
     let place = device::place(DeviceKind::Auto).unwrap();
-    let mut world = World::new();
-    let agent =
-        (Box::new(Uniform::default()) as Box<dyn Evaluator>, SearchConfig { simulations: 8, ..Default::default() });
-    insert_lanes::<ConnectFour, Puct>(&mut world, &LanesConfig::default(), 1, vec![agent]);
-    world.insert_resource(FinishedGames::new(100));
-    world.add_schedule(tick_schedule::<ConnectFour, Puct>());
-    while world.resource::<Stats>().games < 100 {
-        run_tick(&mut world).unwrap();
+    let player = Player::<ConnectFour>::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
+    let (learner, factory) = (Learner::new::<ConnectFour>(&config, &place.device), place.evaluators::<ConnectFour>(64));
+    let learning = Learning::<ConnectFour>::new(learner, factory, config.replay.clone());
+    let mut world = Setup::self_play(player).plugin(learning).build();
+    for game in play_games(&mut world, 100).unwrap() {
+        world.resource_mut::<Replay<ConnectFour>>().push(&game);
     }
-    let mut replay = Replay::<ConnectFour>::new(10_000);
-    world.resource::<FinishedGames>().games.iter().for_each(|game| replay.push(game));
-    world.insert_resource(replay);
-    world.insert_resource(Learner::new::<ConnectFour>(&config, &place.device));
-    world.insert_resource(place.evaluators::<ConnectFour>(64));
-    world.insert_resource(Sampling(config.replay.clone()));
-    world.insert_resource(TrainingBatch::default());
-    world.add_schedule(learn_schedule::<ConnectFour>());
     let mut group = c.benchmark_group("learn");
     group.throughput(Throughput::Elements(64)).sample_size(10);
     group.bench_function("connect_four/32x4/batch_64", |b| b.iter(|| run_learn(&mut world).unwrap()));

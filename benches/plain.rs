@@ -4,20 +4,21 @@
 //! before the evaluation and one for everything after it.
 
 use lockstep::prelude::*;
-use lockstep_components::SearchBudget;
 use lockstep_systems::{
-    act::{begin_game, play_move},
+    act::{Players, begin_game, play_move, wake},
+    agent::softmax,
     expand::expand_leaf,
-    root::begin,
-    select::{Descents, select_leaves},
+    policy::PolicyState,
+    puct::begin,
+    select::select_leaves,
 };
-use rayon::prelude::*;
 
 struct Slot<G: Game> {
     position: G,
     rng: LaneRng,
-    game: components::GameRecord,
+    game: GameRecord,
     tree: [Tree; 1],
+    state: [PolicyState; 1],
     budget: SearchBudget,
     leaf: [Leaf<G>; 1],
 }
@@ -28,11 +29,19 @@ pub struct Plain<G: Game> {
     planes: Vec<f32>,
     logits: Vec<f32>,
     values: Vec<f32>,
+    priors: Vec<u16>,
     search: SearchConfig,
-    rule: Puct,
+    policy: SearchPolicy<G>,
 }
 
-const SELF_PLAY: components::Seats = components::Seats([0, 0]);
+impl<G: Game> Slot<G> {
+    fn begin(&mut self, search: &SearchConfig) {
+        self.game.begin(None);
+        begin_game(&mut self.position, &mut self.rng, &mut self.game, search.opening_plies);
+        self.tree[0].clear();
+        wake(&mut self.tree, 0);
+    }
+}
 
 impl<G: Game> Plain<G> {
     pub fn new(count: usize, search: &SearchConfig) -> Self {
@@ -40,12 +49,13 @@ impl<G: Game> Plain<G> {
             let mut lane = Slot {
                 position: G::start(),
                 rng: LaneRng::new(1, i as u64),
-                game: components::GameRecord::with_room::<G>(),
+                game: GameRecord::with_room::<G>(),
                 tree: [Tree::new(search.simulations, G::MAX_LEGAL)],
+                state: [PolicyState::default()],
                 budget: SearchBudget::default(),
                 leaf: [Leaf::default()],
             };
-            begin_game(&mut lane.position, &mut lane.rng, &mut lane.game, SELF_PLAY, &mut lane.tree, search);
+            lane.begin(search);
             lane
         };
         Self {
@@ -53,22 +63,25 @@ impl<G: Game> Plain<G> {
             planes: vec![0.0; count * G::INPUT],
             logits: vec![0.0; count * G::ACTIONS],
             values: vec![0.0; count],
+            priors: vec![0; count * G::ACTIONS],
             search: search.clone(),
-            rule: Puct::new(search),
+            policy: SearchPolicy::of(search),
         }
     }
 
     pub fn tick(&mut self) {
-        let Self { search, rule, .. } = self;
-        let descents = Descents { solver: search.solver, cache: None };
+        let Self { search, policy, .. } = self;
         let min_len = (self.lanes.len() / (4 * rayon::current_num_threads())).max(1);
         self.lanes.par_iter_mut().zip(self.planes.par_chunks_mut(G::INPUT)).with_min_len(min_len).for_each(
             |(lane, planes)| {
                 let [tree] = &mut lane.tree;
                 if tree.state == TreeState::Expanded {
-                    lane.budget = begin(tree, &mut lane.rng, search);
+                    lane.budget = begin(search, tree, &mut lane.rng);
+                    tree.state = TreeState::Searching;
                 }
-                select_leaves(tree, &lane.position, lane.budget.simulations, &mut lane.leaf, rule, descents);
+                let mut how = Search { settings: search, state: &mut (), rng: &mut lane.rng };
+                let budget = lane.budget.simulations;
+                select_leaves(tree, &lane.position, budget, &mut lane.leaf, &Puct, &mut how, None);
                 if lane.leaf[0].state == components::LeafState::Selected {
                     lane.leaf[0].position.encode(planes);
                 }
@@ -77,22 +90,27 @@ impl<G: Game> Plain<G> {
         // The trivial evaluator.
         self.logits.fill(0.0);
         self.values.fill(0.0);
-        let evaluations = self.logits.par_chunks(G::ACTIONS).zip(&self.values);
-        self.lanes.par_iter_mut().zip(evaluations).with_min_len(min_len).for_each(|(lane, (logits, value))| {
-            let [tree] = &mut lane.tree;
-            if lane.leaf[0].state == components::LeafState::Selected {
-                expand_leaf(tree, &lane.leaf[0], logits, *value);
-            }
-            let spent = tree.simulations_at_root() >= lane.budget.simulations || tree.proven.is_some();
-            if tree.state == TreeState::Searching && spent {
-                tree.state = TreeState::Complete;
-                let full = lane.budget.full;
-                play_move(&mut lane.position, &mut lane.rng, &mut lane.game, SELF_PLAY, &mut lane.tree, full, search);
-            }
-            if lane.game.finished.is_some() {
-                lane.game.begin(None);
-                begin_game(&mut lane.position, &mut lane.rng, &mut lane.game, SELF_PLAY, &mut lane.tree, search);
-            }
-        });
+        let evaluations = self.logits.par_chunks_mut(G::ACTIONS).zip(&self.values);
+        let evaluations = evaluations.zip(self.priors.par_chunks_mut(G::ACTIONS));
+        self.lanes.par_iter_mut().zip(evaluations).with_min_len(min_len).for_each(
+            |(lane, ((logits, value), priors))| {
+                let [tree] = &mut lane.tree;
+                if lane.leaf[0].state == components::LeafState::Selected {
+                    softmax(&lane.leaf[0].asked, logits, priors);
+                    expand_leaf(tree, &lane.leaf[0], components::Evaluation { value: *value, priors });
+                }
+                let spent = tree.simulations_at_root() >= lane.budget.simulations || tree.proven.is_some();
+                if tree.state == TreeState::Searching && spent {
+                    tree.state = TreeState::Complete;
+                }
+                let players = Players { agents: &[(search, policy)], seats: Seats([0, 0]), states: &mut lane.state };
+                let full = |_| lane.budget.full;
+                let played =
+                    play_move(&mut lane.position, &mut lane.rng, &mut lane.game, &mut lane.tree, full, players);
+                if played.unwrap() {
+                    lane.begin(search);
+                }
+            },
+        );
     }
 }

@@ -1,33 +1,36 @@
-//! Adds a system of its own after `TickSystems::Expand`: the entropy of the root's visits for each move.
+//! A component for each lane, and a system that fills it: the entropy of the root's visits, in the mean over the moves.
 
 use lockstep::prelude::*;
 
-#[derive(Resource, Default)]
-struct Entropies(Vec<f32>);
+#[derive(Component, Clone, Default)]
+struct Entropy {
+    sum: f32,
+    searches: u32,
+}
 
-fn root_entropy(trees: Query<&Tree>, mut entropies: ResMut<Entropies>) {
-    for tree in trees.iter().filter(|t| t.state == TreeState::Complete) {
-        let total = tree.simulations_at_root() as f32;
-        let shares = tree.root_edges().iter().map(|e| e.visits() as f32 / total);
-        entropies.0.push(shares.filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum());
-    }
+fn root_entropy(mut rows: Rows<&mut Entropy, &Tree>) {
+    rows.answered().par_rows(16).for_each(|(entropy, trees)| {
+        for (tree, _) in trees.filter(|(tree, _)| tree.state == TreeState::Complete) {
+            let total = tree.simulations_at_root() as f32;
+            let shares = tree.root_edges().iter().map(|e| e.visits() as f32 / total);
+            entropy.sum += shares.filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum::<f32>();
+            entropy.searches += 1;
+        }
+    });
 }
 
 /// Runs the experiment.
 pub fn main() -> Result<(), systems::Error> {
-    let mut world = World::new();
-    let lanes = LanesConfig { count: 16, ..Default::default() };
-    let agent = (Box::new(Uniform::default()) as Box<dyn Evaluator>, SearchConfig::default());
-    insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![agent]);
-    world.init_resource::<Entropies>();
-    let mut tick = tick_schedule::<ConnectFour, Puct>();
-    tick.add_systems(root_entropy.after(TickSystems::Expand).before(TickSystems::Act));
-    world.add_schedule(tick);
-    while world.resource::<Stats>().games < 20 {
-        run_tick(&mut world)?;
-    }
-    let entropies = &world.resource::<Entropies>().0;
-    let mean = entropies.iter().sum::<f32>() / entropies.len() as f32;
-    println!("{} moves, mean entropy {mean:.3} nats", entropies.len());
+    let player = Player::<ConnectFour>::new(Uniform::default(), SearchConfig::default());
+    let mut world = Setup::self_play(player)
+        .lanes(LanesConfig { count: 16, ..Default::default() })
+        .lane_component(Entropy::default())
+        .system(root_entropy.after(TickSystems::Expand).before(TickSystems::Act))
+        .build();
+    play_games(&mut world, 20)?;
+    let all: Vec<_> = world.query::<&Entropy>().iter(&world).collect();
+    let searches: u32 = all.iter().map(|e| e.searches).sum();
+    let mean = all.iter().map(|e| e.sum).sum::<f32>() / searches as f32;
+    println!("{searches} moves, mean entropy {mean:.3} nats");
     Ok(())
 }

@@ -24,12 +24,13 @@ pub mod prelude {
     pub use bevy_ecs::prelude::*;
     pub use burn;
     pub use lockstep_components::{
-        self as components, Config, Edge, Game, GameRecord, Lane, LaneRng, Leaf, Position, Replay, Stats, Tree,
-        TreeState, config::*, games::*,
+        self as components, Action, Config, Edge, Game, GameFinished, GameRecord, Lane, LaneRng, Leaf, Outcome,
+        Position, Replay, SearchBudget, Seats, Stats, Tree, TreeState, config::*, games::*,
     };
     pub use lockstep_systems::{
-        self as systems, Agents, Evaluator, EvaluatorFactory, Learn, LearnSystems, Learner, Network, Puct, Rollouts,
-        SelectionRule, Tick, TickSystems, Uniform, insert_lanes, learn, run_learn, run_tick, tick::search_schedule,
-        tick_schedule,
+        self as systems, Agent, Batch, Evaluations, Evaluator, EvaluatorFactory, Gumbel, Inference, Learn,
+        LearnSystems, Learner, Learning, Network, Node, Player, Plugin, Policy, Published, Puct, Rollouts, Rows,
+        Search, SearchPolicy, Setup, Tick, TickSystems, Uniform, learn, play_games, run_learn, run_tick,
     };
+    pub use rayon::prelude::*;
 }

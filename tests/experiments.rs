@@ -2,10 +2,14 @@
 
 #[path = "../examples/by_hand.rs"]
 mod by_hand;
+#[path = "../examples/evaluator.rs"]
+mod evaluator;
+#[path = "../examples/policy.rs"]
+mod policy;
 #[path = "../examples/root_entropy.rs"]
 mod root_entropy;
-#[path = "../examples/selection_rule.rs"]
-mod selection_rule;
+#[path = "../examples/two_agents.rs"]
+mod two_agents;
 
 #[test]
 fn by_hand_runs() {
@@ -18,8 +22,18 @@ fn root_entropy_runs() {
 }
 
 #[test]
-fn selection_rule_runs() {
-    selection_rule::main().unwrap();
+fn policy_runs() {
+    policy::main().unwrap();
+}
+
+#[test]
+fn evaluator_runs() {
+    evaluator::main().unwrap();
+}
+
+#[test]
+fn two_agents_runs() {
+    two_agents::main().unwrap();
 }
 
 #[test]

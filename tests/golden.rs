@@ -32,13 +32,11 @@ fn dump(tree: &Tree, node: u32, depth: usize, out: &mut String) {
 }
 
 fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32, solver: bool) {
-    let mut world = World::new();
     let search = SearchConfig { simulations: 120, solver, cache_mb: 0, ..Default::default() };
     let lanes = LanesConfig { count: 1, leaves_per_tree, ..Default::default() };
-    insert_lanes::<G, Puct>(&mut world, &lanes, 11, vec![(Box::new(Uniform::default()), search)]);
+    let mut world = Setup::search_only(Player::<G>::new(Uniform::default(), search)).lanes(lanes).seed(11).build();
     let position: G = position.parse().unwrap();
     world.query::<&mut Position<G>>().single_mut(&mut world).unwrap().0 = position;
-    world.add_schedule(search_schedule::<G, Puct>());
     let mut trees = world.query::<&Tree>();
     while trees.single(&world).unwrap().state != TreeState::Complete {
         run_tick(&mut world).unwrap();

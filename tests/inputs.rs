@@ -48,14 +48,10 @@ fn openings_as_long_as_the_game_are_refused() {
 #[test]
 fn openings_that_cannot_be_are_cut_short() {
     for opening_plies in [8, 9, 1_000] {
-        let mut world = World::new();
         let search = SearchConfig { simulations: 4, opening_plies, ..Default::default() };
         let lanes = LanesConfig { count: 4, ..Default::default() };
-        insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), search)]);
-        world.add_schedule(tick_schedule::<TicTacToe, Puct>());
-        while world.resource::<Stats>().games < 12 {
-            run_tick(&mut world).unwrap();
-        }
+        let player = Player::<TicTacToe>::new(Uniform::default(), search);
+        play_games(&mut Setup::self_play(player).lanes(lanes).build(), 12).unwrap();
     }
 }
 
@@ -80,27 +76,86 @@ fn rayon_threads() -> usize {
 }
 
 /// Follows the first edge, and from its 30th choice on one that there is not.
-struct Beyond(std::sync::atomic::AtomicUsize);
+struct Beyond;
 
-impl SelectionRule for Beyond {
-    fn new(_: &SearchConfig) -> Self {
-        Self(0.into())
+impl Policy for Beyond {
+    type State = usize;
+
+    fn inner(&self, search: &mut Search<usize>, node: Node) -> usize {
+        *search.state += 1;
+        if *search.state <= 30 { 0 } else { node.edges().len() }
+    }
+}
+
+/// Asks for one simulation more than there is room for.
+struct TooMany;
+
+impl Policy for TooMany {
+    type State = ();
+
+    fn begin(&self, _: &mut Search<()>, tree: &mut Tree) -> SearchBudget {
+        SearchBudget { simulations: tree.room() + 1, full: true }
     }
 
-    fn select(&self, edges: &[Edge], _visits: u32, _in_flight: u32, _value: f32) -> usize {
-        let before = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if before < 30 { 0 } else { edges.len() }
+    fn inner(&self, _: &mut Search<()>, _: Node) -> usize {
+        0
+    }
+}
+
+/// Decides for a move that there is not.
+struct NoMove;
+
+impl Policy for NoMove {
+    type State = ();
+
+    fn inner(&self, _: &mut Search<()>, _: Node) -> usize {
+        0
+    }
+
+    fn decide(&self, _: &mut Search<()>, _: &Tree, _: usize, _: &mut Vec<(Action, f32)>) -> Action {
+        7
+    }
+}
+
+fn with_policy(policy: impl Policy, lanes: LanesConfig, search: SearchConfig) -> World {
+    let player = Player::<ConnectFour>::new(Uniform::default(), search).with_policy(SearchPolicy::new(policy));
+    Setup::self_play(player).lanes(lanes).build()
+}
+
+/// In one pass over the lanes and, with something between the sets, in four.
+#[test]
+fn what_a_policy_may_not_do_is_an_error() {
+    let between = |world: &mut World| {
+        let nothing = || {};
+        world
+            .resource_mut::<Schedules>()
+            .add_systems(Tick, nothing.after(TickSystems::Expand).before(TickSystems::Act));
+    };
+    let search = SearchConfig { simulations: 9, ..Default::default() };
+    for apart in [false, true] {
+        let error = |mut world: World| {
+            if apart {
+                between(&mut world);
+            }
+            let error = (0..100).find_map(|_| run_tick(&mut world).err()).expect("an error within a hundred ticks");
+            assert_eq!(world.resource::<systems::tick::Passes>().fused, !apart);
+            assert_eq!(run_tick(&mut world), Err(error.clone()), "it stays");
+            error
+        };
+        let room = error(with_policy(TooMany, LanesConfig::default(), search.clone()));
+        assert_eq!(room, Error::NoRoom { agent: 0, simulations: 10, room: 9 });
+        let action = error(with_policy(NoMove, LanesConfig::default(), search.clone()));
+        assert_eq!(action, Error::NoSuchMove { agent: 0, action: 7 });
+        assert!(action.to_string().contains("Policy::decide") && room.to_string().contains("Policy::begin"));
     }
 }
 
 #[test]
-fn a_rule_beyond_the_edges_is_an_error() {
+fn a_policy_beyond_the_edges_is_an_error() {
     for leaves_per_tree in [1, 4] {
-        let mut world = World::new();
         let lanes = LanesConfig { count: 1, leaves_per_tree, ..Default::default() };
         let search = SearchConfig { simulations: 1_000, solver: false, ..Default::default() };
-        insert_lanes::<ConnectFour, Beyond>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), search)]);
-        world.add_schedule(tick_schedule::<ConnectFour, Beyond>());
+        let mut world = with_policy(Beyond, lanes, search);
         let error = (0..100).find_map(|_| run_tick(&mut world).err()).expect("an error within a hundred ticks");
         let Error::NoSuchEdge { agent: 0, index, edges } = error else { panic!("{error}") };
         assert!(index == edges && (1..=7).contains(&edges));
@@ -118,14 +173,14 @@ fn a_rule_beyond_the_edges_is_an_error() {
 }
 
 #[test]
-#[should_panic(expected = "call run_tick(&mut world)")]
-fn a_tick_run_by_itself_says_so() {
-    let mut world = World::new();
-    let agent = (Box::new(Uniform::default()) as Box<dyn Evaluator>, SearchConfig::default());
-    insert_lanes::<TicTacToe, Puct>(&mut world, &LanesConfig { count: 2, ..Default::default() }, 1, vec![agent]);
-    world.add_schedule(tick_schedule::<TicTacToe, Puct>());
-    run_tick(&mut world).unwrap();
-    world.run_schedule(Tick);
+fn a_tick_may_be_run_by_itself() {
+    let world = || Setup::self_play(Player::<TicTacToe>::new(Uniform::default(), SearchConfig::default())).build();
+    let (mut by_us, mut by_bevy) = (world(), world());
+    for _ in 0..300 {
+        run_tick(&mut by_us).unwrap();
+        by_bevy.run_schedule(Tick);
+    }
+    assert!(by_us.resource::<Stats>().moves > 0 && by_us.resource::<Stats>() == by_bevy.resource::<Stats>());
 }
 
 /// Equal priors and value 0, with any number for illegal moves, and one for legal moves of positions with few moves left.
@@ -163,16 +218,9 @@ impl Evaluator for Masked {
 #[test]
 fn logits_of_illegal_moves_are_ignored_and_those_of_legal_ones_are_not() {
     let play = |evaluator: Box<dyn Evaluator>, in_flight: u32, leaves_per_tree: u32, cache_mb: u32| {
-        let mut world = World::new();
         let search = SearchConfig { simulations: 12, cache_mb, ..Default::default() };
         let lanes = LanesConfig { count: 8, in_flight, leaves_per_tree, ..Default::default() };
-        insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(evaluator, search)]);
-        world.insert_resource(systems::FinishedGames::new(30));
-        world.add_schedule(tick_schedule::<TicTacToe, Puct>());
-        while world.resource::<Stats>().games < 30 {
-            run_tick(&mut world)?;
-        }
-        Ok::<_, Error>(world.resource_mut::<systems::FinishedGames>().take())
+        play_games(&mut Setup::self_play(Player::<TicTacToe>::new(evaluator, search)).lanes(lanes).build(), 30)
     };
     for (in_flight, leaves, cache_mb) in [(1, 1, 0), (2, 1, 1), (2, 3, 1), (1, 3, 0)] {
         let masked = |illegal, legal_late| Box::new(Masked { batches: Default::default(), illegal, legal_late });

@@ -3,21 +3,14 @@
 
 use crate::small;
 use lockstep::{device, oracle, prelude::*, trainer::Advance};
-use lockstep_systems::{Batch, Evaluations, FinishedGames};
 
 /// Points of the first agent of a match in percent, with the same search for both: 100 for a win, 50 for a draw.
 fn match_percent(first: Box<dyn Evaluator>, second: Box<dyn Evaluator>, games: usize) -> f64 {
-    let mut world = World::new();
     // Few simulations, so that knowledge counts, and random openings, so that no two games are equal.
     let search = SearchConfig { opening_plies: 2, ..SearchConfig::default().to_win(2) };
-    let agents = vec![(first, search.clone()), (second, search)];
-    insert_lanes::<TicTacToe, Puct>(&mut world, &LanesConfig { count: 32, ..Default::default() }, 3, agents);
-    world.insert_resource(FinishedGames::new(games));
-    world.add_schedule(tick_schedule::<TicTacToe, Puct>());
-    while world.resource::<Stats>().games < games as u64 {
-        run_tick(&mut world).unwrap();
-    }
-    let records = world.resource_mut::<FinishedGames>().take();
+    let (first, second) = (Player::<TicTacToe>::new(first, search.clone()), Player::new(second, search));
+    let setup = Setup::match_of(first, second).lanes(LanesConfig { count: 32, ..Default::default() }).seed(3);
+    let records = play_games(&mut setup.build(), games).unwrap();
     // The first agent has the first move in games with even numbers.
     let points = |game: &components::GameRecord| {
         let result = f64::from(game.finished.unwrap().value());

@@ -98,12 +98,11 @@ impl Evaluator for Broken {
 
 #[test]
 fn nan_stops_the_tick_and_stays() {
-    let mut world = World::new();
     let lanes = LanesConfig { count: 4, ..Default::default() };
     let search = SearchConfig { cache_mb: 0, ..Default::default() };
-    insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(Box::new(Broken(0)), search)]);
-    world.add_schedule(tick_schedule::<TicTacToe, Puct>());
-    for _ in 0..3 {
+    let mut world = Setup::self_play(Player::<TicTacToe>::new(Broken(0), search)).lanes(lanes).build();
+    // The first tick has nothing to evaluate yet.
+    for _ in 0..4 {
         run_tick(&mut world).unwrap();
     }
     for _ in 0..2 {

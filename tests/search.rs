@@ -2,8 +2,8 @@
 //! a device may take its time.
 
 use lockstep::{analyst::Analyst, oracle, prelude::*};
-use lockstep_components::{Action, Cache, Caches};
-use lockstep_systems::{Answer, Batch, Error, Evaluations, FinishedGames, Questions, tick::analysis_schedule};
+use lockstep_components::Cache;
+use lockstep_systems::{Answer, Error, Questions};
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
@@ -99,7 +99,6 @@ struct Around {
 fn played(leaves_per_tree: u32, around: Around) -> (Vec<components::GameRecord>, Stats) {
     let Around { cache_bytes, lanes: count, cohort, in_flight, threads } = around;
     let play = || {
-        let mut world = World::new();
         let search = SearchConfig {
             simulations: 40,
             fast_simulations: 11,
@@ -109,14 +108,12 @@ fn played(leaves_per_tree: u32, around: Around) -> (Vec<components::GameRecord>,
             ..Default::default()
         };
         let lanes = LanesConfig { count, leaves_per_tree, cohort, in_flight };
-        insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(Box::<Hashed>::default(), search)]);
-        world.insert_resource(Caches::<ConnectFour>(vec![Cache::new(cache_bytes)]));
-        world.insert_resource(FinishedGames::new(usize::MAX));
-        world.add_schedule(tick_schedule::<ConnectFour, Puct>());
+        let player = Player::<ConnectFour>::new(Hashed::default(), search);
+        let mut world = Setup::self_play(player).lanes(lanes).build();
+        *world.query::<&mut Cache<ConnectFour>>().single_mut(&mut world).unwrap() = Cache::new(cache_bytes);
         let mut games = vec![];
         while games.len() < 24 {
-            run_tick(&mut world).unwrap();
-            let ended = world.resource_mut::<FinishedGames>().take();
+            let ended = play_games(&mut world, 1).unwrap();
             games.extend(ended.into_iter().filter(|game| game.id.unwrap().number < 24));
         }
         games.sort_by_key(|game| game.id);
@@ -150,12 +147,9 @@ fn a_search_depends_on_nothing_around_it() {
 #[test]
 fn the_cache_saves_evaluations_and_changes_no_answer() {
     let answers = |leaves_per_tree: u32, cache_mb: u32| {
-        let mut world = World::new();
         let search = SearchConfig { cache_mb, ..SearchConfig::default().to_win(60) };
         let lanes = LanesConfig { count: 8, leaves_per_tree, ..Default::default() };
-        insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(Box::<Hashed>::default(), search)]);
-        world.query::<&mut Tree>().iter_mut(&mut world).for_each(|mut t| t.state = TreeState::Idle);
-        world.add_schedule(analysis_schedule::<ConnectFour, Puct>());
+        let mut world = Setup::analysis(Player::<ConnectFour>::new(Hashed::default(), search)).lanes(lanes).build();
         // Each position twice, and its mirror image.
         let sets = oracle::built_in::<ConnectFour>();
         let positions = sets[2].positions[..40].iter().map(|p| p.position);
@@ -177,10 +171,11 @@ fn the_cache_saves_evaluations_and_changes_no_answer() {
 #[test]
 fn equal_leaves_share_a_row() {
     for (cache_mb, rows) in [(1, 1), (0, 32)] {
-        let mut world = World::new();
-        let agent = (rollouts(), SearchConfig { cache_mb, ..Default::default() });
-        insert_lanes::<ConnectFour, Puct>(&mut world, &LanesConfig { count: 32, ..Default::default() }, 1, vec![agent]);
-        world.add_schedule(tick_schedule::<ConnectFour, Puct>());
+        let player = Player::<ConnectFour>::new(rollouts(), SearchConfig { cache_mb, ..Default::default() });
+        let lanes = LanesConfig { count: 32, ..Default::default() };
+        let mut world = Setup::self_play(player).lanes(lanes).build();
+        // The first one selects.
+        run_tick(&mut world).unwrap();
         run_tick(&mut world).unwrap();
         let stats = world.resource::<Stats>();
         assert_eq!((stats.evaluations, stats.duplicates), (rows, 32 - rows), "all lanes ask for the first position");
@@ -234,17 +229,12 @@ impl Evaluator for Late {
 #[test]
 fn a_late_device_changes_nothing() {
     let play = |evaluator: Box<dyn Evaluator>| {
-        let mut world = World::new();
         let search = SearchConfig { simulations: 20, cache_mb: 1, ..Default::default() };
         let lanes = LanesConfig { count: 24, in_flight: 2, ..Default::default() };
-        insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(evaluator, search)]);
-        world.insert_resource(FinishedGames::new(60));
-        world.add_schedule(tick_schedule::<ConnectFour, Puct>());
-        while world.resource::<Stats>().games < 60 {
-            run_tick(&mut world).unwrap();
-        }
+        let mut world = Setup::self_play(Player::<ConnectFour>::new(evaluator, search)).lanes(lanes).build();
+        let games = play_games(&mut world, 60).unwrap();
         lockstep_systems::drain(&mut world).unwrap();
-        (world.resource_mut::<FinishedGames>().take(), world.resource::<Stats>().clone())
+        (games, world.resource::<Stats>().clone())
     };
     let most = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let late = play(Box::new(Late::new(24, most.clone())));

@@ -7,16 +7,14 @@ use std::hash::Hasher;
 /// Slots that a position may lie in.
 const WAYS: usize = 4;
 
-/// The cache of each agent.
-#[derive(Resource, Clone, Debug)]
-pub struct Caches<G: Game>(pub Vec<Cache<G>>);
-
 /// A bounded table from positions to priors and values.
 ///
 /// A position lies in one of four neighbouring slots; a new one takes the place of the oldest of them. Positions are
 /// compared as a whole, so an evaluation is never taken for that of another position. Priors are kept as bfloat16, which
 /// is what an edge keeps, so a node is the same whether its evaluation came from here or from the network.
-#[derive(Clone, Debug)]
+///
+/// A component of an agent.
+#[derive(Component, Clone, Debug)]
 pub struct Cache<G: Game> {
     slots: Vec<Slot<G>>,
     /// `[slots, G::ACTIONS]`
@@ -35,15 +33,16 @@ struct Slot<G: Game> {
     stamp: u64,
 }
 
-/// What a [`Cache`] knows about a position.
+/// What is known about a position, from the network or from a [`Cache`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cached<'a> {
+pub struct Evaluation<'a> {
     /// Mean value for the player to move.
     pub value: f32,
-    priors: &'a [u16],
+    /// `[G::ACTIONS]`, bfloat16; those of illegal moves are anything.
+    pub priors: &'a [u16],
 }
 
-impl Cached<'_> {
+impl Evaluation<'_> {
     /// The prior of a move.
     #[inline]
     pub fn prior(&self, action: Action) -> f32 {
@@ -100,13 +99,13 @@ impl<G: Game> Cache<G> {
 
     /// What is known about a position.
     #[inline]
-    pub fn get(&self, position: &G) -> Option<Cached<'_>> {
+    pub fn get(&self, position: &G) -> Option<Evaluation<'_>> {
         if self.is_empty() {
             return None;
         }
         let at = self.find(self.bucket(position), position)?;
         let priors = &self.priors[at * G::ACTIONS..(at + 1) * G::ACTIONS];
-        Some(Cached { value: self.slots[at].value, priors })
+        Some(Evaluation { value: self.slots[at].value, priors })
     }
 
     /// The slot of a position in its bucket.
@@ -114,8 +113,8 @@ impl<G: Game> Cache<G> {
         (first..first + WAYS).find(|&i| self.slots[i].stamp > self.cleared && self.slots[i].position == *position)
     }
 
-    /// Keeps an evaluation; `priors` gives moves and their chances. Does nothing if the cache is off or has it already.
-    pub fn insert(&mut self, position: &G, value: f32, priors: impl Iterator<Item = (Action, f32)>) {
+    /// Keeps an evaluation. Does nothing if the cache is off or has it already.
+    pub fn insert(&mut self, position: &G, evaluation: Evaluation) {
         if !self.is_on() {
             return;
         }
@@ -125,10 +124,8 @@ impl<G: Game> Cache<G> {
         }
         let oldest = (first..first + WAYS).min_by_key(|&slot| self.slots[slot].stamp).expect("a bucket has slots");
         self.clock += 1;
-        self.slots[oldest] = Slot { position: *position, value, stamp: self.clock };
-        for (action, prior) in priors {
-            self.priors[oldest * G::ACTIONS + action as usize] = (prior.to_bits() >> 16) as u16;
-        }
+        self.slots[oldest] = Slot { position: *position, value: evaluation.value, stamp: self.clock };
+        self.priors[oldest * G::ACTIONS..(oldest + 1) * G::ACTIONS].copy_from_slice(evaluation.priors);
     }
 }
 
@@ -157,17 +154,16 @@ mod tests {
     #[test]
     fn it_returns_what_was_put_in_and_only_that() {
         let positions = positions();
-        let prior = |i: usize, a: Action| (1.0 + a as f32) / (i + 64) as f32;
+        let priors = |i: usize| -> [u16; 9] { std::array::from_fn(|a| (10 * i + a) as u16) };
         let mut cache = Cache::<TicTacToe>::new(1 << 20);
         for (i, position) in positions.iter().enumerate() {
             assert!(cache.get(position).is_none());
-            cache.insert(position, i as f32, position.legal().map(|a| (a, prior(i, a))));
+            cache.insert(position, Evaluation { value: i as f32, priors: &priors(i) });
         }
         assert!(cache.len() > 50 && cache.len() == positions.len());
         for (i, position) in positions.iter().enumerate() {
             let cached = cache.get(position).expect("there is room for all");
-            assert_eq!(cached.value, i as f32);
-            assert!(position.legal().all(|a| (cached.prior(a) / prior(i, a) - 1.0).abs() < 0.01));
+            assert_eq!(cached, Evaluation { value: i as f32, priors: &priors(i) });
         }
         cache.clear();
         assert!(positions.iter().all(|p| cache.get(p).is_none()) && cache.is_empty());
@@ -178,12 +174,12 @@ mod tests {
         let mut cache = Cache::<TicTacToe>::new(200);
         assert!(Cache::<TicTacToe>::bytes(200) <= 200 && cache.is_on());
         for (i, position) in positions().iter().enumerate() {
-            cache.insert(position, i as f32, std::iter::empty());
+            cache.insert(position, Evaluation { value: i as f32, priors: &[0; 9] });
             assert_eq!(cache.get(position).unwrap().value, i as f32);
             assert!(cache.len() <= WAYS);
         }
         let mut off = Cache::<TicTacToe>::new(0);
-        off.insert(&TicTacToe::start(), 1.0, std::iter::empty());
+        off.insert(&TicTacToe::start(), Evaluation { value: 1.0, priors: &[0; 9] });
         assert!(off.get(&TicTacToe::start()).is_none() && !off.is_on());
     }
 }

@@ -4,6 +4,7 @@
 //! Unknown keys are refused, and [`Config::check`] names the key and the bound of a value out of range.
 
 use crate::Game;
+use bevy_ecs::component::Component;
 use serde::{Deserialize, Serialize};
 
 /// The most threads that may be asked for: far more than help, and few enough that every machine can start them.
@@ -68,10 +69,13 @@ pub struct LanesConfig {
     pub in_flight: u32,
 }
 
-/// `[search]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `[search]`: how an agent searches. A component of an agent.
+#[derive(Component, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchConfig {
+    /// How moves are chosen in the tree and at its root: `"puct"` (AlphaZero, Silver et al. 2018) or `"gumbel"` (Danihelka et
+    /// al. 2022), which learns from a few simulations. Default `"puct"`. Each has keys of its own.
+    pub policy: PolicyKind,
     /// Simulations of a full search, those of a kept sub-tree included, 1 to 1,000,000. Default 64.
     /// More make stronger moves and better targets, and take longer.
     pub simulations: u32,
@@ -80,34 +84,75 @@ pub struct SearchConfig {
     pub fast_simulations: u32,
     /// Chance of a full search when `fast_simulations` is not 0, above 0 to 1. Default 0.25.
     pub full_search_chance: f32,
-    /// Weight of the prior against the value in PUCT, 0 to 100. Default 1.5. Higher explores more.
+    /// With PUCT: weight of the prior against the value, 0 to 100. Default 1.5. Higher explores more.
     pub c_puct: f32,
-    /// Value of a move that has no visit. Default `{ reduction = 0.2 }`.
+    /// With PUCT: value of a move that has no visit. Default `{ reduction = 0.2 }`.
     pub fpu: Fpu,
-    /// Share of Dirichlet noise in the priors of the root, 0 to 1. Default 0.25. Higher tries more moves.
+    /// With PUCT: share of Dirichlet noise in the priors of the root, 0 to 1. Default 0.25. Higher tries more moves.
     pub noise_share: f32,
-    /// Concentration of the noise over all legal moves together, 0.01 to 1,000. Default 10.
+    /// With PUCT: concentration of the noise over all legal moves together, 0.01 to 1,000. Default 10.
     /// Each move gets this divided by the number of legal moves. Lower puts the noise on fewer moves.
     pub noise_concentration: f32,
-    /// Temperature of the choice among visits at the beginning of a game, 0 to 10. Default 1.
+    /// With PUCT: temperature of the choice among visits at the beginning of a game, 0 to 10. Default 1.
     /// 0 always plays the most visited move; higher plays more varied games.
     pub temperature: f32,
-    /// Temperature after `temperature_plies`, 0 to 10. Default 0.25.
+    /// With PUCT: temperature after `temperature_plies`, 0 to 10. Default 0.25.
     pub final_temperature: f32,
-    /// Plies played at `temperature`, 0 to 10,000. Default 8.
+    /// With PUCT: plies played at `temperature`, 0 to 10,000. Default 8.
     pub temperature_plies: u32,
     /// Up to so many uniformly random moves open each game, 0 to 1,000 and fewer than the game's [`Game::MAX_PLIES`],
     /// drawn evenly. Default 0.
     /// They are not learned from; more show the network positions that good play never reaches.
     pub opening_plies: u32,
-    /// Whether the sub-tree of the move played is kept for the next search. Default true.
+    /// With PUCT: whether the sub-tree of the move played is kept for the next search. Default true.
     pub keep_subtree: bool,
+    /// With Gumbel: moves that a search considers at first, 1 to 65,535. Default 16. Half of them are dropped after each
+    /// phase, so more cost simulations that the best ones then lack.
+    pub considered_moves: u32,
+    /// With Gumbel: scale of the noise that draws the moves considered, 0 to 100. Default 1, with which the moves are a sample
+    /// of the network's policy. Grading and play take 0.
+    pub gumbel_scale: f32,
+    /// With Gumbel: weight of values against the logits of the priors, 0 to 100, multiplied by `value_visits` and the most
+    /// visits of a move together. Default 0.1. Higher trusts values more.
+    pub value_scale: f32,
+    /// With Gumbel: visits that are added to the most visited move's in that weight, 0 to 1,000,000. Default 50.
+    pub value_visits: f32,
     /// Whether wins, draws and losses that the search has proven go up the tree: proven moves are played or avoided,
     /// and a search ends when its root is proven (MCTS-Solver, Winands et al. 2008). Default true.
     pub solver: bool,
     /// Megabytes of evaluations that are kept for positions that come again, 0 to 1,000,000. Default 64.
     /// With 0 every leaf is evaluated, and equal leaves of a batch do not share a row either.
     pub cache_mb: u32,
+}
+
+/// How moves are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyKind {
+    /// Predictor and upper confidence bound on trees.
+    #[default]
+    Puct,
+    /// Gumbel top-k and sequential halving at the root, completed values below.
+    Gumbel,
+}
+
+impl PolicyKind {
+    /// The keys of `[search]` that are for the other one.
+    pub fn foreign_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Puct => &["considered_moves", "gumbel_scale", "value_scale", "value_visits"],
+            Self::Gumbel => &[
+                "c_puct",
+                "fpu",
+                "noise_share",
+                "noise_concentration",
+                "temperature",
+                "final_temperature",
+                "temperature_plies",
+                "keep_subtree",
+            ],
+        }
+    }
 }
 
 /// First-play urgency: the value that PUCT gives to a move without visits.
@@ -401,6 +446,7 @@ impl Default for LanesConfig {
 impl Default for SearchConfig {
     fn default() -> Self {
         Self {
+            policy: PolicyKind::Puct,
             simulations: 64,
             fast_simulations: 0,
             full_search_chance: 0.25,
@@ -413,6 +459,10 @@ impl Default for SearchConfig {
             temperature_plies: 8,
             opening_plies: 0,
             keep_subtree: true,
+            considered_moves: 16,
+            gumbel_scale: 1.0,
+            value_scale: 0.1,
+            value_visits: 50.0,
             solver: true,
             cache_mb: 64,
         }
@@ -428,6 +478,7 @@ impl SearchConfig {
             noise_share: 0.0,
             temperature: 0.0,
             final_temperature: 0.0,
+            gumbel_scale: 0.0,
             opening_plies: 0,
             ..self.clone()
         }
@@ -530,6 +581,10 @@ impl Config {
         within("search.final_temperature", search.final_temperature, 0.0, 10.0)?;
         within("search.temperature_plies", search.temperature_plies, 0, 10_000)?;
         within("search.opening_plies", search.opening_plies, 0, 1_000)?;
+        within("search.considered_moves", search.considered_moves, 1, 65_535)?;
+        within("search.gumbel_scale", search.gumbel_scale, 0.0, 100.0)?;
+        within("search.value_scale", search.value_scale, 0.0, 100.0)?;
+        within("search.value_visits", search.value_visits, 0.0, 1e6)?;
         within("search.cache_mb", search.cache_mb, 0, 1_000_000)?;
         within("network.channels", network.channels, 1, 4_096)?;
         within("network.blocks", network.blocks, 1, 100)?;

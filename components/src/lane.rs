@@ -32,6 +32,11 @@ impl LaneRng {
         Self::new(seed, stream(game.round, game.number))
     }
 
+    /// The generator of the opening that two games of a match share.
+    pub fn of_opening(seed: u64, round: u64, pair: u64) -> Self {
+        Self::new(seed, stream(round, pair) | 1 << 63)
+    }
+
     /// The generator of what is drawn while the generation of a round is learned.
     pub fn of_learning(seed: u64, round: u64) -> Self {
         Self::new(seed, stream(round, u64::from(u32::MAX)))
@@ -59,7 +64,7 @@ impl LaneRng {
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot(pub u8);
 
-/// Rounds and games are both fewer than 2^32 - 1.
+/// Rounds are fewer than 2^31 and games than 2^32 - 1.
 fn stream(round: u64, number: u64) -> u64 {
     (round << 32) | number
 }

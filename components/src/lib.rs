@@ -41,12 +41,12 @@ pub mod replay;
 pub mod stats;
 pub mod tree;
 
-pub use cache::{Cache, Caches};
+pub use cache::{Cache, Evaluation};
 pub use config::Config;
 pub use game::{Action, Game, Outcome, Player};
 pub use lane::{Lane, LaneRng, Position, Seats, Slot};
 pub use leaf::{Leaf, LeafOf, LeafState};
-pub use record::{GameId, GameRecord, Ply, Rounds};
+pub use record::{GameFinished, GameId, GameRecord, NextGame, Ply, Round, Rounds};
 pub use replay::{Dataset, Replay, Sample};
 pub use stats::Stats;
 pub use tree::{Edge, SearchBudget, Tree, TreeOf, TreeState};

@@ -164,24 +164,46 @@ pub fn for_first<G: Game>(position: &G, outcome: Outcome) -> Outcome {
 pub struct Rounds {
     /// The seed of the run.
     pub seed: u64,
-    open: VecDeque<OpenRound>,
+    /// Each with the number of the game that is next.
+    open: VecDeque<(Round, u64)>,
 }
 
-#[derive(Clone, Debug)]
-struct OpenRound {
-    round: u64,
-    slot: Slot,
-    next: u64,
-    games: u64,
-    /// Numbers that are played already, in descending order.
-    played: Vec<u64>,
+/// A game has ended. A message of the schedule that plays games, in the order of the ticks and of their lanes; it can be read
+/// until the end of the next tick.
+#[derive(Message, Clone, Debug, PartialEq)]
+pub struct GameFinished(pub GameRecord);
+
+/// Games that are played with the same agents.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// The number of the round.
+    pub round: u64,
+    /// Its agents.
+    pub slot: Slot,
+    /// How many games it has, numbered from 0.
+    pub games: u64,
+    /// Numbers that are played already.
+    pub played: Vec<u64>,
+    /// Up to so many uniformly random moves open each game, drawn evenly.
+    pub opening_plies: u32,
+}
+
+/// The next game, as a lane needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextGame {
+    /// Which one it is.
+    pub id: GameId,
+    /// Its agents.
+    pub slot: Slot,
+    /// As in [`Round`].
+    pub opening_plies: u32,
 }
 
 impl Rounds {
     /// Round 0, without an end.
-    pub fn endless(seed: u64) -> Self {
+    pub fn endless(seed: u64, opening_plies: u32) -> Self {
         let mut rounds = Self::none(seed);
-        rounds.open(0, Slot(0), u64::MAX, vec![]);
+        rounds.open(Round { games: u64::MAX, opening_plies, ..Round::default() });
         rounds
     }
 
@@ -190,23 +212,25 @@ impl Rounds {
         Self { seed, open: VecDeque::new() }
     }
 
-    /// Adds the games of a round, for the agents of a slot, but for those that are played already.
-    pub fn open(&mut self, round: u64, slot: Slot, games: u64, mut played: Vec<u64>) {
-        played.sort_unstable_by(|a, b| b.cmp(a));
-        played.dedup();
-        self.open.push_back(OpenRound { round, slot, next: 0, games, played });
+    /// Adds the games of a round, but for those that are played already.
+    pub fn open(&mut self, mut round: Round) {
+        // So that the next one is the last.
+        round.played.sort_unstable_by(|a, b| b.cmp(a));
+        round.played.dedup();
+        self.open.push_back((round, 0));
     }
 
-    /// The next game and the slot of its agents, if there is one.
-    pub fn take(&mut self) -> Option<(GameId, Slot)> {
-        while let Some(open) = self.open.front_mut() {
-            while open.played.pop_if(|number| *number == open.next).is_some() {
-                open.next += 1;
+    /// The next game, if there is one.
+    pub fn take(&mut self) -> Option<NextGame> {
+        while let Some((open, next)) = self.open.front_mut() {
+            while open.played.pop_if(|number| number == next).is_some() {
+                *next += 1;
             }
-            let number = open.next;
+            let number = *next;
             if number < open.games {
-                open.next += 1;
-                return Some((GameId { round: open.round, number }, open.slot));
+                *next += 1;
+                let id = GameId { round: open.round, number };
+                return Some(NextGame { id, slot: open.slot, opening_plies: open.opening_plies });
             }
             self.open.pop_front();
         }
@@ -223,12 +247,12 @@ mod tests {
     fn rounds_leave_out_what_is_played() {
         let mut rounds = Rounds::none(1);
         assert_eq!(rounds.take(), None);
-        rounds.open(3, Slot(1), 6, vec![4, 0, 1, 1, 9]);
-        rounds.open(4, Slot(0), 1, vec![]);
+        rounds.open(Round { round: 3, slot: Slot(1), games: 6, played: vec![4, 0, 1, 1, 9], opening_plies: 0 });
+        rounds.open(Round { round: 4, games: 1, ..Round::default() });
         let taken: Vec<_> =
-            std::iter::from_fn(|| rounds.take()).map(|(id, slot)| (id.round, id.number, slot.0)).collect();
+            std::iter::from_fn(|| rounds.take()).map(|next| (next.id.round, next.id.number, next.slot.0)).collect();
         assert_eq!(taken, [(3, 2, 1), (3, 3, 1), (3, 5, 1), (4, 0, 0)]);
-        assert_eq!(Rounds::endless(1).take(), Some((GameId { round: 0, number: 0 }, Slot(0))));
+        assert_eq!(Rounds::endless(1, 0).take().map(|next| next.id), Some(GameId { round: 0, number: 0 }));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 mod edge;
 
-pub use edge::{Child, Edge};
+pub use edge::{Child, Edge, bfloat16};
 
 use crate::game::{Action, Outcome};
 use bevy_ecs::prelude::*;
-use edge::{FIRST_MARK, PENDING};
+use edge::{CELL, CELLS, PENDING};
 use serde::{Deserialize, Serialize};
 
 /// The lane that this tree searches for.
@@ -57,6 +57,8 @@ pub struct SearchBudget {
 pub struct Tree {
     cells: Box<[Edge]>,
     top: u32,
+    /// Simulations of the largest search that there is room for.
+    room: u32,
     /// Visits of the root: its own evaluation, and every finished simulation.
     pub root_visits: u32,
     /// Descents from the root whose values are not known yet.
@@ -116,13 +118,14 @@ impl Tree {
     /// A tree with room for searches of so many simulations.
     ///
     /// # Panics
-    /// If that is more than 2^31 cells.
+    /// If that is 2^30 cells or more.
     pub fn new(simulations: u32, max_legal: usize) -> Self {
         let cells = Self::cells(simulations, max_legal);
-        assert!(cells < 1 << 31, "a tree of {cells} cells is too large");
+        assert!(cells < CELLS as usize, "a tree of {cells} cells is too large");
         Self {
-            cells: vec![Edge::header(0, 0, 0); cells].into_boxed_slice(),
+            cells: vec![Edge::header(0, 0, 0, 0.0); cells].into_boxed_slice(),
             top: 0,
+            room: simulations,
             root_visits: 0,
             root_in_flight: 0,
             root_value_sum: 0.0,
@@ -154,29 +157,38 @@ impl Tree {
         self.counts = Counts::default();
     }
 
+    /// Simulations of the largest search that there is room for.
+    pub fn room(&self) -> u32 {
+        self.room
+    }
+
     /// Whether there is no root yet.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.top == 0
     }
 
-    /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell. Its priors are 0.
+    /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell. Its priors are 0; `value` is
+    /// that of its evaluation, for the player to move there. The edge does not lead to it yet.
     ///
     /// # Panics
     /// If the slab is full, which a search within its budget cannot reach.
     #[inline]
-    pub fn push_node(&mut self, parent_node: u32, parent_edge: u32, actions: impl Iterator<Item = Action>) -> u32 {
+    pub fn push_node(
+        &mut self,
+        parent_node: u32,
+        parent_edge: u32,
+        value: f32,
+        actions: impl Iterator<Item = Action>,
+    ) -> u32 {
         let node = self.top as usize;
         let mut count = 0;
         for (cell, action) in self.cells[node + 1..].iter_mut().zip(actions) {
             *cell = Edge::new(action, 0.0);
             count += 1;
         }
-        self.cells[node] = Edge::header(parent_node, parent_edge, count);
+        self.cells[node] = Edge::header(parent_node, parent_edge, count, value);
         self.top += 1 + count;
-        if parent_edge != ROOT {
-            self.cells[parent_edge as usize].child = node as u32;
-        }
         node as u32
     }
 
@@ -214,6 +226,12 @@ impl Tree {
         (header.counts, header.policy)
     }
 
+    /// The value that the evaluation of a node gave, for the player to move there.
+    #[inline]
+    pub fn raw_value(&self, node: u32) -> f32 {
+        self.cells[node as usize].value_sum
+    }
+
     /// The edges of the root; none while the tree is empty.
     pub fn root_edges(&self) -> &[Edge] {
         if self.is_empty() { &[] } else { self.edges(0) }
@@ -249,64 +267,55 @@ impl Tree {
         self.root_visits.saturating_sub(1)
     }
 
-    /// Makes the child behind a root move the new root and keeps its sub-tree, moved to the front of the slab.
-    /// Without such a child the tree is cleared.
+    /// Makes the child behind a root move the new root and keeps its sub-tree, moved to the front of the slab, with the
+    /// result that is proven of it. Without such a child the tree is cleared.
     ///
-    /// Works in place in two passes over the nodes in order: the first leaves in each header where its node goes,
-    /// the second moves them. Both rely on children lying behind their parents. Nodes that no edge leads to any more,
-    /// because the result of the edge is proven, are dropped.
+    /// Works in place in two passes over the nodes in order: the first leaves in each header where its node goes, in the
+    /// place of its parent; the second moves each node and tells its children where their parent has gone. Both rely on
+    /// children lying behind their parents.
     ///
     /// # Panics
     /// If a leaf is in flight.
     pub fn keep_subtree(&mut self, action: Action) {
-        let Some((edge, Child::Node(root))) =
-            self.root_edges().iter().find(|e| e.action() == action).map(|e| (*e, e.child()))
-        else {
+        let kept = self.root_edges().iter().find(|edge| edge.action() == action).copied();
+        let Some((edge, root)) = kept.and_then(|edge| Some((edge, edge.node()?))) else {
             return self.clear();
         };
-        let gone = f32::from_bits(u32::MAX);
-        let to = |cell: &Edge| cell.value_sum.to_bits();
-        self.cells[0].value_sum = gone;
-        let mut top = 0;
-        let mut node = self.edges(0).len() + 1;
-        while node < self.top as usize {
-            let count = self.cells[node].child;
-            let (parent, parent_edge) = (self.cells[node].counts, self.cells[node].policy);
-            let parent_to = to(&self.cells[parent as usize]);
-            if node as u32 == root {
-                self.cells[node] = Edge { value_sum: f32::from_bits(0), ..Edge::header(0, ROOT, count) };
-                top = 1 + count;
-            } else if parent_to == u32::MAX || self.cells[parent_edge as usize].child != node as u32 {
-                self.cells[node].value_sum = gone;
-            } else {
-                let header = Edge::header(parent_to, parent_edge - parent + parent_to, count);
-                self.cells[node] = Edge { value_sum: f32::from_bits(top), ..header };
-                top += 1 + count;
+        const GONE: u32 = u32::MAX;
+        let (root, end) = (root as usize, self.top as usize);
+        self.cells[0].counts = GONE;
+        let (mut top, mut node) = (0, self.edges(0).len() + 1);
+        while node < end {
+            let Edge { child: count, counts: parent, .. } = self.cells[node];
+            let kept = node == root || self.cells[parent as usize].counts != GONE;
+            self.cells[node].counts = if kept { top } else { GONE };
+            top += if kept { 1 + count } else { 0 };
+            node += 1 + count as usize;
+        }
+        node = root;
+        while node < end {
+            let Edge { child: count, counts, policy, .. } = self.cells[node];
+            if counts != GONE {
+                let target = if node == root { 0 } else { self.cells[policy as usize].child & CELL };
+                self.cells.copy_within(node..=node + count as usize, target as usize);
+                for cell in target + 1..=target + count {
+                    let edge = self.cells[cell as usize];
+                    assert_ne!(edge.child, PENDING, "a leaf is in flight while its tree moves on");
+                    if let Some(child) = edge.node() {
+                        let header = &mut self.cells[child as usize];
+                        let to = std::mem::replace(&mut header.counts, target);
+                        header.policy = cell;
+                        self.cells[cell as usize].move_node(to);
+                    }
+                }
             }
             node += 1 + count as usize;
         }
-        node = root as usize;
-        while node < self.top as usize {
-            let count = self.cells[node].child as usize;
-            let target = to(&self.cells[node]);
-            if target != u32::MAX {
-                for edge in node + 1..node + 1 + count {
-                    let child = self.cells[edge].child;
-                    if child < FIRST_MARK {
-                        self.cells[edge].child = to(&self.cells[child as usize]);
-                    } else {
-                        assert_ne!(child, PENDING, "a leaf is in flight while its tree moves on");
-                    }
-                }
-                self.cells.copy_within(node..node + 1 + count, target as usize);
-                self.cells[target as usize].value_sum = 0.0;
-            }
-            node += 1 + count;
-        }
+        (self.cells[0].counts, self.cells[0].policy) = (0, ROOT);
         self.top = top;
         self.root_visits = edge.visits();
         self.root_value_sum = -edge.value_sum;
-        self.proven = None;
+        self.proven = edge.known().map(Outcome::reversed);
         self.state = TreeState::Expanded;
     }
 }
@@ -317,10 +326,10 @@ mod tests {
 
     /// A tree as nested lists, which no renumbering changes.
     fn shape(tree: &Tree, node: u32) -> String {
-        let mut text = String::from("(");
+        let mut text = format!("({} ", tree.raw_value(node));
         for (i, edge) in tree.edges(node).iter().enumerate() {
-            text += &format!("{}:{}:{} ", edge.action(), edge.visits(), edge.value_sum);
-            if let Child::Node(child) = edge.child() {
+            text += &format!("{}:{}:{}:{:?} ", edge.action(), edge.visits(), edge.value_sum, edge.known());
+            if let Some(child) = edge.node() {
                 assert_eq!(tree.parent(child), (node, node + 1 + i as u32));
                 text += &shape(tree, child);
             }
@@ -333,7 +342,7 @@ mod tests {
         let mut rng = crate::LaneRng::new(7, 0);
         for _ in 0..200 {
             let mut tree = Tree::new(60, 5);
-            tree.push_node(0, ROOT, 0..5);
+            tree.push_node(0, ROOT, 0.0, 0..5);
             let mut nodes = vec![0];
             while nodes.len() < 60 {
                 let node = nodes[rng.below(nodes.len())];
@@ -344,20 +353,23 @@ mod tests {
                 tree.edge_mut(cell).finish(rng.unit());
                 if tree.edges(node)[i].child() == Child::Unexpanded {
                     let edges = rng.below(6) as u16;
-                    nodes.push(tree.push_node(node, cell, 0..edges));
+                    let added = tree.push_node(node, cell, rng.unit(), 0..edges);
+                    tree.edge_mut(cell).set_child(Child::Node(added));
+                    // The node behind a proven move is kept as well.
+                    if rng.below(8) == 0 {
+                        tree.edge_mut(cell).set_child(Child::Terminal(Outcome::Draw));
+                    }
+                    nodes.push(added);
                 }
             }
             let action = rng.below(5) as u16;
             let edge = tree.edges(0)[action as usize];
-            let before = match edge.child() {
-                Child::Node(child) => Some(shape(&tree, child)),
-                _ => None,
-            };
+            let before = edge.node().map(|child| shape(&tree, child));
             tree.keep_subtree(action);
             let after = (!tree.is_empty()).then(|| shape(&tree, 0));
             assert_eq!(before, after);
             if after.is_some() {
-                assert_eq!(tree.root_visits, edge.visits());
+                assert_eq!((tree.root_visits, tree.proven), (edge.visits(), edge.known()));
             }
         }
     }

@@ -83,7 +83,7 @@ impl Display {
             share(stats.duplicates, stats.evaluations + stats.duplicates),
             share(stats.proven, stats.moves),
         ));
-        live.time.set_message(stages.seconds().shares());
+        live.time.set_message(stages.shares());
     }
 
     /// After each step of the optimiser.

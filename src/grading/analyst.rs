@@ -11,7 +11,7 @@ use lockstep_components::{
     Config, Game,
     config::{LanesConfig, SearchConfig},
 };
-use lockstep_systems::{Answer, Evaluator, Network, Puct, Questions, insert_lanes, run_tick, tick::analysis_schedule};
+use lockstep_systems::{Answer, Evaluator, Network, Player as Searcher, Questions, Setup, run_tick};
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -19,20 +19,26 @@ use std::{
 
 /// Answers questions about positions with one network and one way to search.
 pub struct Analyst<G: Game> {
-    world: World,
+    /// The lanes that search: add systems to its schedule, or read what they write.
+    pub world: World,
     game: PhantomData<fn() -> G>,
 }
 
 impl<G: Game> Analyst<G> {
     /// Searches up to `lanes` positions at once, each with so many simulations and no randomness.
-    pub fn new(evaluator: Box<dyn Evaluator>, search: &SearchConfig, lanes: LanesConfig, simulations: u32) -> Self {
-        let mut world = World::new();
-        insert_lanes::<G, Puct>(&mut world, &lanes, 0, vec![(evaluator, search.to_win(simulations))]);
-        world.add_schedule(analysis_schedule::<G, Puct>());
-        // The lanes wait for questions instead of playing.
-        let mut trees = world.query::<&mut lockstep_components::Tree>();
-        trees.iter_mut(&mut world).for_each(|mut t| t.state = lockstep_components::TreeState::Idle);
-        Self { world, game: PhantomData }
+    pub fn new(
+        evaluator: impl Evaluator + 'static,
+        search: &SearchConfig,
+        lanes: LanesConfig,
+        simulations: u32,
+    ) -> Self {
+        let search = search.to_win(simulations);
+        Self::of(Searcher::new(evaluator, search), lanes)
+    }
+
+    /// The same with a player of your own, who searches as its settings say.
+    pub fn of(player: Searcher<G>, lanes: LanesConfig) -> Self {
+        Self { world: Setup::analysis(player).lanes(lanes).seed(0).build(), game: PhantomData }
     }
 
     /// Searches these positions; `progress` hears how many are answered.

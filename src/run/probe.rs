@@ -5,12 +5,11 @@
 //! change its last bits.
 
 use crate::{Error, device::Place};
-use bevy_ecs::prelude::*;
 use lockstep_components::{
     Config, Game,
     config::{LanesConfig, NetworkConfig, SearchConfig},
 };
-use lockstep_systems::{Batch, Evaluations, FinishedGames, Network, Puct, insert_lanes, run_tick, tick_schedule};
+use lockstep_systems::{Batch, Evaluations, Network, Player, Setup, play_games};
 
 /// The digest of the probe at this place, as hexadecimal digits.
 ///
@@ -37,16 +36,10 @@ pub fn probe<G: Game>(place: &Place) -> Result<String, Error> {
         }
     }
     // A game with noise and temperature, whose generators and powers come from libraries.
-    let mut world = World::new();
     let search = SearchConfig { simulations: 16, cache_mb: 0, ..SearchConfig::default() };
     let lanes = LanesConfig { count: 1, ..LanesConfig::default() };
-    insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(evaluator, search)]);
-    world.insert_resource(FinishedGames::new(1));
-    world.add_schedule(tick_schedule::<G, Puct>());
-    while world.resource::<FinishedGames>().games.is_empty() {
-        run_tick(&mut world)?;
-    }
-    let game = &world.resource::<FinishedGames>().games[0];
-    digest.update(&postcard::to_stdvec(game).expect("plain data"));
+    let mut world = Setup::<G>::self_play(Player::new(evaluator, search)).lanes(lanes).build();
+    let games = play_games(&mut world, 1)?;
+    digest.update(&postcard::to_stdvec(&games[0]).expect("plain data"));
     Ok(digest.finalize().to_hex()[..16].into())
 }

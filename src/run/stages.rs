@@ -3,96 +3,96 @@
 //! The systems read no clock; these do, between the sets of a schedule.
 
 use bevy_ecs::prelude::*;
-use lockstep_systems::TickSystems;
+use lockstep_systems::{Advance, Plugin, Tick, TickSystems};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// The sets of a tick with their names, in run order.
-pub const STAGES: [(TickSystems, &str); 6] = [
-    (TickSystems::Root, "root"),
-    (TickSystems::Select, "select"),
-    (TickSystems::Collect, "collect"),
-    (TickSystems::Evaluate, "evaluate"),
-    (TickSystems::Expand, "expand"),
-    (TickSystems::Act, "act"),
-];
+/// A plugin that measures the stages of a tick.
+#[derive(Clone, Debug)]
+pub struct Timing(Vec<(TickSystems, &'static str)>);
 
-/// Time spent in each of [`STAGES`] since it was last taken.
+impl Timing {
+    /// Batches, evaluations, and what the trees do before and after. Costs nothing.
+    pub fn coarse() -> Self {
+        use TickSystems::*;
+        Self(vec![(Collect, "collect"), (Evaluate, "evaluate"), (Select, "search")])
+    }
+
+    /// Each set for itself. The search is then made in four passes over the lanes instead of one, which takes longer.
+    pub fn fine() -> Self {
+        use TickSystems::*;
+        let sets = [Collect, Evaluate, Expand, Act, Root, Select];
+        Self(sets.into_iter().zip(["collect", "evaluate", "expand", "act", "root", "select"]).collect())
+    }
+}
+
+impl Plugin for Timing {
+    fn build(self, world: &mut World) {
+        let spent = self.0.iter().map(|(_, name)| (*name, Duration::ZERO)).collect();
+        world.insert_resource(StageTimes { last: Instant::now(), spent });
+        let mut schedules = world.resource_mut::<Schedules>();
+        let begin = |mut times: ResMut<StageTimes>| times.last = Instant::now();
+        schedules.add_systems(Tick, begin.after(TickSystems::Begin).before(TickSystems::Collect));
+        for (stage, (set, _)) in self.0.iter().enumerate() {
+            let lap = move |mut times: ResMut<StageTimes>| {
+                let now = Instant::now();
+                let spent = now - times.last;
+                times.spent[stage].1 += spent;
+                times.last = now;
+            };
+            match (set, self.0.get(stage + 1)) {
+                (TickSystems::Evaluate, _) => schedules.add_systems(Tick, lap.after(*set).before(Advance)),
+                (_, Some((next, _))) => schedules.add_systems(Tick, lap.after(*set).before(*next)),
+                (_, None) => schedules.add_systems(Tick, lap.after(*set).before(TickSystems::End)),
+            };
+        }
+    }
+}
+
+/// Time spent in each stage since it was last taken.
 #[derive(Resource, Clone, Debug)]
 pub struct StageTimes {
     last: Instant,
-    spent: [Duration; STAGES.len()],
-}
-
-impl Default for StageTimes {
-    fn default() -> Self {
-        Self { last: Instant::now(), spent: Default::default() }
-    }
+    spent: Vec<(&'static str, Duration)>,
 }
 
 impl StageTimes {
-    /// The seconds, and begins anew.
-    pub fn take(&mut self) -> StageSeconds {
-        let seconds = self.seconds();
-        self.spent = Default::default();
-        seconds
+    /// The names and the seconds, in run order.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.spent.iter().map(|(name, spent)| (*name, spent.as_secs_f64()))
     }
 
-    /// The seconds.
-    pub fn seconds(&self) -> StageSeconds {
-        let [root, select, collect, evaluate, expand, act] = self.spent.map(|time| time.as_secs_f64());
-        StageSeconds { root, select, collect, evaluate, expand, act }
+    /// Begins anew.
+    pub fn reset(&mut self) {
+        self.spent.iter_mut().for_each(|(_, spent)| *spent = Duration::ZERO);
+    }
+
+    /// The shares of the time for people: `collect 1 %  evaluate 90 %` and so on.
+    pub fn shares(&self) -> String {
+        let all: f64 = self.named().map(|(_, seconds)| seconds).sum();
+        let share = |(name, seconds): (&str, f64)| format!("{name} {:.0} %", 100.0 * seconds / all.max(1e-9));
+        self.named().map(share).collect::<Vec<_>>().join("  ")
     }
 }
 
-/// Seconds of each set of a tick.
+/// Seconds of each stage of a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StageSeconds {
-    /// Searches begin.
-    pub root: f64,
-    /// Trees are descended.
-    pub select: f64,
     /// Leaves become batches.
     pub collect: f64,
     /// The network answers, or is waited for.
     pub evaluate: f64,
-    /// Answers become nodes.
-    pub expand: f64,
-    /// Moves are played.
-    pub act: f64,
+    /// Answers become nodes, moves are played, searches begin, and trees are descended.
+    pub search: f64,
 }
 
 impl StageSeconds {
-    /// Each with its name, in run order.
-    pub fn named(&self) -> [(&'static str, f64); STAGES.len()] {
-        let Self { root, select, collect, evaluate, expand, act } = *self;
-        let seconds = [root, select, collect, evaluate, expand, act];
-        std::array::from_fn(|i| (STAGES[i].1, seconds[i]))
-    }
-
-    /// Their shares for people: `root 1 %  select 5 %` and so on.
-    pub fn shares(&self) -> String {
-        let all: f64 = self.named().iter().map(|s| s.1).sum();
-        let share = |(name, seconds): (&str, f64)| format!("{name} {:.0} %", 100.0 * seconds / all.max(1e-9));
-        self.named().map(share).join("  ")
-    }
-}
-
-/// Lets a schedule measure its sets. The world needs [`StageTimes`].
-pub fn time_stages(schedule: &mut Schedule) {
-    let begin = |mut times: ResMut<StageTimes>| times.last = Instant::now();
-    schedule.add_systems(begin.before(TickSystems::Root));
-    for (stage, (set, _)) in STAGES.into_iter().enumerate() {
-        let lap = move |mut times: ResMut<StageTimes>| {
-            let now = Instant::now();
-            let spent = now - times.last;
-            times.spent[stage] += spent;
-            times.last = now;
-        };
-        match STAGES.get(stage + 1) {
-            Some((next, _)) => schedule.add_systems(lap.after(set).before(*next)),
-            None => schedule.add_systems(lap.after(set)),
-        };
+    /// Those of [`Timing::coarse`], which then begins anew.
+    pub fn take(times: &mut StageTimes) -> Self {
+        let seconds = |name| times.named().find(|(stage, _)| *stage == name).map_or(0.0, |(_, seconds)| seconds);
+        let taken = Self { collect: seconds("collect"), evaluate: seconds("evaluate"), search: seconds("search") };
+        times.reset();
+        taken
     }
 }

@@ -11,20 +11,20 @@ use crate::{
     metrics::{self, Learned, Metrics},
     run::probe::probe,
     settings,
-    stages::{StageTimes, time_stages},
+    stages::{StageSeconds, StageTimes, Timing},
     tell,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Caches, Config, Dataset, Game, GameRecord, Outcome, Replay, Rounds, Slot, Stats};
+use lockstep_components::{
+    Cache, Config, Dataset, Game, GameFinished, GameRecord, Outcome, Replay, Round as Games, Rounds, Slot, Stats,
+    config::SearchConfig,
+};
 use lockstep_systems::{
-    Agents, Batch, Evaluations, EvaluatorFactory, FinishedGames, Learner, Network, Puct, SelectionRule,
+    Agent, Batch, Evaluations, EvaluatorFactory, Inference, Learner, Learning, Network, Player, SearchPolicy, Setup,
     act::begin_games,
-    learn::{Sampling, Saved, TrainingBatch, learn_schedule},
+    learn::{Sampling, Saved},
     network::NamedTensor,
     run_learn, run_tick,
-    select::Rules,
-    setup::insert_self_play,
-    tick_schedule,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -45,6 +45,8 @@ pub struct Trainer<G: Game> {
     pub world: World,
     /// The settings of rounds that begin from now on.
     config: Config,
+    /// The policy of agents with these settings.
+    policy: PolicyOf<G>,
     /// The rounds in play: the one after the last generation, and the next ones if `run.lag` is more than 1.
     rounds: VecDeque<Round>,
     /// The networks of the last generations that have ended, oldest first: as many as rounds are behind.
@@ -55,6 +57,9 @@ pub struct Trainer<G: Game> {
     seconds: Seconds,
     game: PhantomData<fn() -> G>,
 }
+
+/// Makes the policy of an agent from its settings.
+pub type PolicyOf<G> = fn(&SearchConfig) -> SearchPolicy<G>;
 
 /// A round in play.
 struct Round {
@@ -80,34 +85,34 @@ pub enum Advance {
 impl<G: Game> Trainer<G> {
     /// A new run, in memory alone.
     pub fn new(config: &Config, place: &Place) -> Self {
-        let mut run = Self::without_round(config, place);
+        Self::with_policy(config, place, SearchPolicy::of)
+    }
+
+    /// The same with a policy of your own.
+    pub fn with_policy(config: &Config, place: &Place, policy: PolicyOf<G>) -> Self {
+        let mut run = Self::without_round(config, place, policy);
         run.open_rounds(false).expect("nothing is read without a log");
         run
     }
 
-    fn without_round(config: &Config, place: &Place) -> Self {
-        let mut world = World::new();
+    fn without_round(config: &Config, place: &Place, policy: PolicyOf<G>) -> Self {
         let learner = place.learner::<G>(config);
-        let lanes = place.lanes(&config.lanes);
         let factory = place.evaluators::<G>(device::batch_capacity::<G>(config, place));
-        let agents = (0..config.run.lag).map(|_| (factory.0(&learner.network), config.search.clone())).collect();
-        world.insert_resource(Rounds::none(config.run.seed));
-        insert_self_play::<G, Puct>(&mut world, &lanes, config.run.seed, agents);
-        world.insert_resource(FinishedGames::new(usize::MAX));
-        world.insert_resource(Replay::<G>::new(config.replay.window));
-        world.insert_resource(Sampling(config.replay.clone()));
-        world.insert_resource(TrainingBatch::default());
         let networks = VecDeque::from([(0, learner.network.clone())]);
-        world.insert_resource(learner);
-        world.insert_resource(factory);
-        let mut tick = tick_schedule::<G, Puct>();
-        time_stages(&mut tick);
-        world.add_schedule(tick);
-        world.init_resource::<StageTimes>();
-        world.add_schedule(learn_schedule::<G>());
+        let player = |_| {
+            let player = Player::new(factory.0(&learner.network), config.search.clone());
+            player.with_policy(policy(&config.search))
+        };
+        let world = Setup::self_play_of((0..config.run.lag).map(player).collect())
+            .lanes(place.lanes(&config.lanes))
+            .rounds(Rounds::none(config.run.seed))
+            .plugin(Timing::coarse())
+            .plugin(Learning::<G>::new(learner, factory, config.replay.clone()))
+            .build();
         Self {
             world,
             config: config.clone(),
+            policy,
             rounds: VecDeque::new(),
             networks,
             log: None,
@@ -123,7 +128,7 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// When the checkpoint or the log does not fit the configuration, or a part of them is damaged or missing.
     pub fn resume(config: &Config, place: &Place, checkpoint: Checkpoint, log: Log) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place);
+        let mut run = Self::without_round(config, place, SearchPolicy::of);
         run.restore(checkpoint, &log)?;
         run.log = Some(log);
         run.open_rounds(false)?;
@@ -141,7 +146,7 @@ impl<G: Game> Trainer<G> {
         checkpoint: Option<(PathBuf, Checkpoint)>,
         log: Log,
     ) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place);
+        let mut run = Self::without_round(config, place, SearchPolicy::of);
         if let Some((path, checkpoint)) = checkpoint {
             run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?;
         }
@@ -223,15 +228,24 @@ impl<G: Game> Trainer<G> {
             let network = network.ok_or_else(|| {
                 Error::Usage(format!("run.lag = {lag}: the weights of generation {generation} are missing"))
             })?;
-            if !(published && generation == self.generation()) {
-                let evaluator = self.world.resource::<EvaluatorFactory>().0(network);
-                self.world.resource_mut::<Agents>().0[slot].evaluator = evaluator;
-                self.world.resource_mut::<Caches<G>>().0[slot].clear();
+            let evaluator = (!(published && generation == self.generation()))
+                .then(|| self.world.resource::<EvaluatorFactory>().0(network));
+            let mut agents =
+                self.world.query::<(&Agent, &mut SearchConfig, &mut SearchPolicy<G>, &mut Inference, &mut Cache<G>)>();
+            let own = agents.iter_mut(&mut self.world).find(|(agent, ..)| agent.number() == slot);
+            let (_, mut settings, mut policy, mut inference, mut cache) = own.expect("an agent for each slot");
+            (*settings, *policy) = (config.search.clone(), (self.policy)(&config.search));
+            if let Some(evaluator) = evaluator {
+                inference.evaluator = evaluator;
+                cache.clear();
             }
-            self.world.resource_mut::<Agents>().0[slot].search = config.search.clone();
-            self.world.resource_mut::<Rules<Puct>>().0[slot] = Puct::new(&config.search);
-            let numbers = played.iter().filter_map(|game| Some(game.id?.number)).collect();
-            self.world.resource_mut::<Rounds>().open(round, Slot(slot as u8), config.run.games, numbers);
+            self.world.resource_mut::<Rounds>().open(Games {
+                round,
+                slot: Slot(slot as u8),
+                games: config.run.games,
+                played: played.iter().filter_map(|game| Some(game.id?.number)).collect(),
+                opening_plies: config.search.opening_plies,
+            });
             self.rounds.push_back(Round { config, played, ended: None });
             self.end_round_if_played(self.rounds.len() - 1)?;
         }
@@ -296,7 +310,7 @@ impl<G: Game> Trainer<G> {
         while self.networks.len() as u64 > self.config.run.lag {
             self.networks.pop_front();
         }
-        let stages = self.world.resource_mut::<StageTimes>().take();
+        let stages = StageSeconds::take(&mut self.world.resource_mut::<StageTimes>());
         let mut metrics = Metrics::new(generation, &games, &ticks, &learned, self.seconds, stages);
         metrics.resident = memory::resident();
         (self.seconds.this_play, self.seconds.this_learn) = (0.0, 0.0);
@@ -307,7 +321,8 @@ impl<G: Game> Trainer<G> {
 
     /// Sorts the games that have just ended by their rounds.
     fn take_games(&mut self) -> Result<(), Error> {
-        let games = self.world.resource_mut::<FinishedGames>().take();
+        let games: Vec<GameRecord> =
+            self.world.resource_mut::<Messages<GameFinished>>().drain().map(|GameFinished(game)| game).collect();
         if games.is_empty() {
             return Ok(());
         }
@@ -461,7 +476,7 @@ pub fn open<G: Game>(
     let run = match checkpoint::newest(folder)? {
         None => {
             metrics::check_new(folder, config)?;
-            let mut run = Trainer::without_round(config, place);
+            let mut run = Trainer::without_round(config, place, SearchPolicy::of);
             run.log = Some(log);
             if let Some(tensors) = from {
                 let mut learner = run.world.resource_mut::<Learner>();

@@ -1,8 +1,12 @@
 //! `TickSystems::Act` for answering questions: each lane searches one position after another and reports what it found.
 
-use crate::{Agents, Cohorts, act::Weights, columns::*};
+use crate::{
+    Agent, SearchPolicy,
+    policy::{PolicyState, Search},
+    rows::Rows,
+};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Action, Game, LaneRng, Outcome, Position, Tree, TreeState};
+use lockstep_components::{Action, Game, LaneRng, Outcome, Position, Tree, TreeState, config::SearchConfig};
 
 /// What a search found about one root move.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +42,6 @@ pub struct Questions<G: Game> {
     positions: Vec<G>,
     answers: Vec<Option<Answer>>,
     next: usize,
-    asked: Vec<Option<usize>>,
     open: usize,
 }
 
@@ -49,7 +52,7 @@ impl<G: Game> Questions<G> {
     /// If one of the games is over.
     pub fn new(positions: Vec<G>) -> Self {
         assert!(positions.iter().all(|p| p.outcome().is_none()), "a finished game has no move to search for");
-        Self { answers: vec![None; positions.len()], open: positions.len(), positions, next: 0, asked: vec![] }
+        Self { answers: vec![None; positions.len()], open: positions.len(), positions, next: 0 }
     }
 
     /// Whether every position has its answer.
@@ -73,26 +76,20 @@ impl<G: Game> Questions<G> {
 
 /// Takes the answers of complete searches, and gives each free lane the next position.
 pub fn answer<G: Game>(
-    mut lanes: Query<(&mut Position<G>, &mut LaneRng)>,
-    mut trees: Query<&mut Tree>,
+    mut rows: Rows<(&mut Position<G>, &mut LaneRng, &mut Asked), (&mut Tree, &mut PolicyState)>,
     mut questions: ResMut<Questions<G>>,
-    agents: Res<Agents>,
-    cohorts: Res<Cohorts>,
+    agent: Single<(&SearchConfig, &SearchPolicy<G>), With<Agent>>,
 ) {
-    let range = cohorts.answered();
-    assert_eq!(agents.0.len(), 1, "one agent answers");
-    let (mut positions, mut rngs) = only(lanes.contiguous_iter_mut());
-    let mut trees = only(trees.contiguous_iter_mut());
-    let lanes = positions.bypass_change_detection().iter_mut().zip(rngs.bypass_change_detection());
+    let (settings, policy) = *agent;
     let questions = &mut *questions;
-    questions.asked.resize(lanes.len(), None);
-    let trees = trees.bypass_change_detection().iter_mut().enumerate();
-    for ((lane, tree), (position, rng)) in trees.zip(lanes).skip(range.start).take(range.len()) {
+    for ((position, rng, asked), trees) in rows.answered() {
+        let (tree, state) = (&mut trees.rows.0[0], &mut trees.rows.1[0]);
         if tree.state == TreeState::Complete {
-            let asked = questions.asked[lane].take().expect("a complete search was asked for");
-            questions.answers[asked] = Some(report(tree, rng, agents.0[0].search.solver));
+            let asked = asked.0.take().expect("a complete search was asked for");
+            let action = policy.decide(Search { settings, state, rng }, tree, 0, &mut vec![]);
+            questions.answers[asked] = Some(report(tree, action));
             questions.open -= 1;
-        } else if questions.asked[lane].is_some() {
+        } else if asked.0.is_some() {
             continue;
         }
         tree.clear();
@@ -100,13 +97,17 @@ pub fn answer<G: Game>(
         if let Some(next) = questions.positions.get(questions.next) {
             position.0 = *next;
             tree.state = TreeState::Empty;
-            questions.asked[lane] = Some(questions.next);
+            asked.0 = Some(questions.next);
             questions.next += 1;
         }
     }
 }
 
-fn report(tree: &Tree, rng: &mut LaneRng, solver: bool) -> Answer {
+/// Which of the questions a lane searches.
+#[derive(Component, Clone, Copy, Debug, Default)]
+pub struct Asked(Option<usize>);
+
+fn report(tree: &Tree, action: Action) -> Answer {
     let moves = tree.root_edges().iter().map(|edge| MoveStats {
         action: edge.action(),
         prior: edge.prior(),
@@ -114,10 +115,5 @@ fn report(tree: &Tree, rng: &mut LaneRng, solver: bool) -> Answer {
         value: (edge.visits() > 0).then(|| edge.value_or(0.0)),
         proven: edge.known(),
     });
-    Answer {
-        action: Weights::of(tree, solver).choose(0.0, rng),
-        value: tree.root_value(),
-        proven: tree.proven,
-        moves: moves.collect(),
-    }
+    Answer { action, value: tree.root_value(), proven: tree.proven, moves: moves.collect() }
 }

@@ -17,10 +17,10 @@ const FEWEST: usize = 256;
 /// The lanes as groups of neighbours that advance together, and whose turn it is.
 ///
 /// With one batch in flight, a cohort advances for as many ticks as a search has simulations, then the next one has its
-/// turn: its trees stay in the cache meanwhile. With two, the turn changes with every tick, and each tick selects in one
-/// cohort while the batch of the other is on the device.
+/// turn: its trees stay in the cache meanwhile. With two, the turn changes with every tick, and each tick submits the leaves
+/// of one cohort and advances the other, whose batch was on the device meanwhile.
 ///
-/// Every system of [`crate::Tick`] works on [`Cohorts::selecting`] or on [`Cohorts::answered`].
+/// Every system of [`crate::Tick`] works on [`Cohorts::collected`] or on [`Cohorts::answered`].
 #[derive(Resource, Clone, Debug, PartialEq, Eq)]
 pub struct Cohorts {
     lanes: usize,
@@ -32,8 +32,10 @@ pub struct Cohorts {
     /// With two batches in flight: the cohort whose batch is out between two ticks.
     waiting: Option<usize>,
     two_in_flight: bool,
-    selecting: Option<usize>,
+    collected: Option<usize>,
     answered: Option<usize>,
+    /// Whether batches in flight are only to be received: see [`crate::drain`].
+    pub(crate) draining: bool,
 }
 
 impl Cohorts {
@@ -57,8 +59,9 @@ impl Cohorts {
             ticks: 0,
             waiting: None,
             two_in_flight,
-            selecting: None,
+            collected: None,
             answered: None,
+            draining: false,
         }
     }
 
@@ -67,12 +70,12 @@ impl Cohorts {
         self.size
     }
 
-    /// The lanes that select leaves in this tick.
-    pub fn selecting(&self) -> Range<usize> {
-        self.range(self.selecting)
+    /// The lanes whose leaves become the batch of this tick.
+    pub fn collected(&self) -> Range<usize> {
+        self.range(self.collected)
     }
 
-    /// The lanes whose batch is answered in this tick.
+    /// The lanes whose batch is answered in this tick: they expand, act, and select their next leaves.
     pub fn answered(&self) -> Range<usize> {
         self.range(self.answered)
     }
@@ -81,24 +84,23 @@ impl Cohorts {
         cohort.map_or(0..0, |i| i * self.size..((i + 1) * self.size).min(self.lanes))
     }
 
-    /// Begins a tick, which selects nothing if `draining`. False if there is nothing to do.
-    pub(crate) fn begin(&mut self, draining: bool) -> bool {
-        self.selecting = (!draining).then_some(self.turn);
-        self.answered = if self.two_in_flight { self.waiting.take() } else { self.selecting };
-        self.begun()
+    /// Whether a batch is in flight between two ticks.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
     }
 
-    /// Whether a tick is under way.
-    pub(crate) fn begun(&self) -> bool {
-        self.selecting.is_some() || self.answered.is_some()
+    /// Begins a tick. One that drains collects nothing.
+    pub(crate) fn begin(&mut self) {
+        self.collected = (!self.draining).then_some(self.turn);
+        self.answered = if self.two_in_flight { self.waiting.take() } else { self.collected };
     }
 
     /// Ends a tick.
     pub(crate) fn end(&mut self) {
         self.answered = None;
-        let Some(selected) = self.selecting.take() else { return };
+        let Some(collected) = self.collected.take() else { return };
         if self.two_in_flight {
-            self.waiting = Some(selected);
+            self.waiting = Some(collected);
         }
         self.ticks += 1;
         if self.ticks >= self.stay {
@@ -115,8 +117,8 @@ mod tests {
     fn turns(config: LanesConfig, ticks: usize) -> Vec<(Range<usize>, Range<usize>)> {
         let mut cohorts = Cohorts::new(&config, 20_000, 2);
         let tick = |_| {
-            cohorts.begin(false);
-            let both = (cohorts.selecting(), cohorts.answered());
+            cohorts.begin();
+            let both = (cohorts.collected(), cohorts.answered());
             cohorts.end();
             both
         };

@@ -1,13 +1,13 @@
 //! `TickSystems::Collect`: the selected leaves of all lanes become one batch per agent.
 
-use crate::{Agents, Cohorts, columns::*};
+use crate::{
+    Agent,
+    agent::{Inference, in_order},
+    rows::Rows,
+};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Caches, Game, Leaf, LeafState, Slot, Stats};
+use lockstep_components::{Cache, Game, Leaf, LeafState, Slot, Stats};
 use rustc_hash::FxHashMap;
-
-/// Pending evaluations of each tree.
-#[derive(Resource, Clone, Copy, Debug)]
-pub struct LeavesPerTree(pub usize);
 
 /// The row of each position of the batch that is being collected.
 #[derive(Resource, Debug, Default)]
@@ -23,44 +23,28 @@ impl<G: Game> SharedRows<G> {
 /// Gives each selected leaf a row in its agent's batch, in row order, and encodes the positions. Leaves of one agent
 /// with the same position share a row, unless its cache is off.
 pub fn collect<G: Game>(
-    lanes: Query<&Slot>,
-    mut leaves: Query<&mut Leaf<G>>,
-    mut agents: ResMut<Agents>,
-    per_tree: Res<LeavesPerTree>,
-    caches: Res<Caches<G>>,
+    mut rows: Rows<&Slot, (), &mut Leaf<G>>,
+    mut agents: Query<(&Agent, (&mut Inference, &Cache<G>))>,
     mut shared: ResMut<SharedRows<G>>,
-    cohorts: Res<Cohorts>,
     mut stats: ResMut<Stats>,
 ) {
-    let slots = only(lanes.contiguous_iter());
-    let mut leaves = only(leaves.contiguous_iter_mut());
-    let leaves = leaves.bypass_change_detection();
-    let per_lane = leaves.len() / slots.len();
-    let leaves = &mut leaves[times(&cohorts.selecting(), per_lane)];
-    let slots = &slots[cohorts.selecting()];
-    let agents_in_play = agents.0.len();
-    for (i, (agent, cache)) in agents.0.iter_mut().zip(&caches.0).enumerate() {
+    for (i, (mut inference, cache)) in in_order(agents.iter_mut()).into_iter().enumerate() {
         shared.0.clear();
-        agent.batch.fill::<G>(|positions| {
-            let mut give_row = |leaf: &mut Leaf<G>| {
-                if leaf.state != LeafState::Selected {
-                    return;
+        inference.batch.fill::<G>(|positions| {
+            for (slot, trees) in rows.collected() {
+                let Some(tree) = i.checked_sub(slot.0.into()) else { continue };
+                let Some(((), leaves)) = { trees }.nth(tree) else { continue };
+                for leaf in leaves.iter_mut().filter(|leaf| leaf.state == LeafState::Selected) {
+                    let new = positions.len() as u32;
+                    let row = if cache.is_on() { *shared.0.entry(leaf.asked).or_insert(new) } else { new };
+                    leaf.state = LeafState::Pending { row };
+                    if row == new {
+                        positions.push(leaf.asked);
+                    } else {
+                        stats.duplicates += 1;
+                    }
                 }
-                let new = positions.len() as u32;
-                let row = if cache.is_on() { *shared.0.entry(leaf.asked).or_insert(new) } else { new };
-                leaf.state = LeafState::Pending { row };
-                if row == new {
-                    positions.push(leaf.asked);
-                } else {
-                    stats.duplicates += 1;
-                }
-            };
-            if agents_in_play == 1 {
-                return leaves.iter_mut().for_each(give_row);
             }
-            let own = leaves.chunks_mut(per_lane).zip(slots);
-            let own = own.filter_map(|(leaves, slot)| leaves.chunks_mut(per_tree.0).nth(i.checked_sub(slot.0.into())?));
-            own.flatten().for_each(&mut give_row);
         });
     }
 }

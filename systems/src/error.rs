@@ -14,18 +14,52 @@ pub enum Error {
         /// Rows of the batch.
         rows: usize,
     },
-    /// A selection rule chose an edge that there is not.
+    /// A policy chose an edge that there is not.
     #[error(
-        "the selection rule of agent {agent} chose edge {index} of a node that has {edges}; \
-         SelectionRule::select must return an index below edges.len()"
+        "the policy of agent {agent} chose edge {index} of a node that has {edges}; \
+         Policy::root and Policy::inner must return an index below edges.len()"
     )]
     NoSuchEdge {
-        /// The agent whose rule it is.
+        /// The agent whose policy it is.
         agent: usize,
-        /// What the rule returned.
+        /// What the policy returned.
         index: usize,
         /// Edges of the node.
         edges: usize,
+    },
+    /// A policy decided for a move that there is not.
+    #[error(
+        "the policy of agent {agent} decided for move {action}, which is none of the root's; \
+         Policy::decide must return the action of one of tree.root_edges()"
+    )]
+    NoSuchMove {
+        /// The agent whose policy it is.
+        agent: usize,
+        /// What the policy returned.
+        action: u16,
+    },
+    /// A policy asked for a search that is too large.
+    #[error(
+        "the policy of agent {agent} wants {simulations} simulations, and its trees have room for {room}; \
+         Policy::begin must return a budget of at most search.simulations"
+    )]
+    NoRoom {
+        /// The agent whose policy it is.
+        agent: usize,
+        /// What the policy returned.
+        simulations: u32,
+        /// What there is room for.
+        room: u32,
+    },
+    /// Lanes, trees or leaves are not where set-up has put them.
+    #[error(
+        "the rows of the {what} are not in the order of the lanes any more, so that trees would search the positions of \
+         other lanes; insert a component on all lanes, trees or leaves in the order of their rows, before the first tick \
+         (Setup::lane_component does), and remove none"
+    )]
+    RowsOutOfOrder {
+        /// `"lanes"`, `"trees"` or `"leaves"`.
+        what: &'static str,
     },
     /// A loss is NaN or infinity.
     #[error(

@@ -1,6 +1,6 @@
 //! What evaluates positions: the seam between the search and any model.
 
-use crate::{Error, columns::rows_per_task};
+use crate::{Error, rows::rows_per_task};
 use lockstep_components::{Game, LaneRng};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque, marker::PhantomData};
@@ -108,6 +108,20 @@ pub trait Evaluator: Send + Sync {
     /// as those of most devices are, do not give that.
     fn rows_are_independent(&self) -> bool {
         false
+    }
+}
+
+impl<E: Evaluator + ?Sized> Evaluator for Box<E> {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        (**self).submit(batch)
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        (**self).receive(out)
+    }
+
+    fn rows_are_independent(&self) -> bool {
+        (**self).rows_are_independent()
     }
 }
 

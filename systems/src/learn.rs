@@ -9,9 +9,10 @@ pub use learner::{Learner, Losses, Progress, Saved};
 pub use sample::{Sampling, TrainingBatch, sample};
 pub use step::{publish, step};
 
-use crate::{Error, Evaluator, Failure, Network, drain, error::healthy};
+use crate::{Error, Evaluator, Failure, Network, Plugin, drain, error::healthy};
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
-use lockstep_components::Game;
+use lockstep_components::{Game, Replay, config::ReplayConfig};
+use std::marker::PhantomData;
 
 /// The label of the schedule.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,17 +33,52 @@ pub enum LearnSystems {
 #[derive(Resource)]
 pub struct EvaluatorFactory(pub Box<dyn Fn(&Network) -> Box<dyn Evaluator> + Send + Sync>);
 
-/// The whole schedule. It needs a [`Learner`], a [`lockstep_components::Replay`] and an [`EvaluatorFactory`].
-pub fn learn_schedule<G: Game>() -> Schedule {
-    let mut schedule = Schedule::new(Learn);
-    schedule.set_executor(bevy_ecs::schedule::SingleThreadedExecutor::new());
-    use LearnSystems::*;
-    schedule.configure_sets((Sample, Step, Publish).chain());
-    for set in [Sample, Step, Publish] {
-        schedule.configure_sets(set.run_if(healthy));
+/// The agents have got a new network. A message of [`Learn`], which can be read until the generation after the next one ends.
+#[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The generation that has ended.
+    pub generation: u64,
+    /// The number of the agent that has got its network.
+    pub agent: usize,
+}
+
+/// A plugin that adds [`Learn`] and what it needs.
+pub struct Learning<G: Game> {
+    /// What is trained.
+    pub learner: Learner,
+    /// Makes the agents' evaluators.
+    pub factory: EvaluatorFactory,
+    /// The replay buffer's window, and how it is sampled.
+    pub replay: ReplayConfig,
+    game: PhantomData<fn() -> G>,
+}
+
+impl<G: Game> Learning<G> {
+    /// With an empty replay buffer: whoever plays the games puts them into [`Replay`].
+    pub fn new(learner: Learner, factory: EvaluatorFactory, replay: ReplayConfig) -> Self {
+        Self { learner, factory, replay, game: PhantomData }
     }
-    schedule.add_systems((sample::<G>.in_set(Sample), step.in_set(Step), publish::<G>.in_set(Publish)));
-    schedule
+}
+
+impl<G: Game> Plugin for Learning<G> {
+    fn build(self, world: &mut World) {
+        world.insert_resource(Replay::<G>::new(self.replay.window));
+        world.insert_resource(Sampling(self.replay));
+        world.insert_resource(TrainingBatch::default());
+        world.insert_resource(self.learner);
+        world.insert_resource(self.factory);
+        world.init_resource::<Failure>();
+        world.init_resource::<Messages<Published>>();
+        let mut schedule = Schedule::new(Learn);
+        schedule.set_executor(bevy_ecs::schedule::SingleThreadedExecutor::new());
+        use LearnSystems::*;
+        schedule.configure_sets((Sample, Step, Publish).chain());
+        for set in [Sample, Step, Publish] {
+            schedule.configure_sets(set.run_if(healthy));
+        }
+        schedule.add_systems((sample::<G>.in_set(Sample), step.in_set(Step), publish::<G>.in_set(Publish)));
+        world.add_schedule(schedule);
+    }
 }
 
 /// Runs [`Learn`] once: one step. True when it was the last one of the generation. Batches in flight are received first,
@@ -51,7 +87,9 @@ pub fn learn_schedule<G: Game>() -> Schedule {
 /// # Errors
 /// The first error of a system.
 pub fn run_learn(world: &mut World) -> Result<bool, Error> {
-    drain(world)?;
+    if world.contains_resource::<crate::Cohorts>() {
+        drain(world)?;
+    }
     world.run_schedule(Learn);
     match &world.resource::<Failure>().0 {
         Some(error) => Err(error.clone()),

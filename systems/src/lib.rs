@@ -29,31 +29,37 @@
 //! [`run_learn`] return it.
 
 pub mod act;
+mod advance;
+pub mod agent;
 pub mod analyse;
 pub mod cohorts;
 pub mod collect;
-mod columns;
 mod error;
 pub mod evaluate;
 pub mod evaluator;
 pub mod expand;
+pub mod gumbel;
 pub mod learn;
 pub mod network;
+pub mod policy;
 pub mod puct;
 pub mod root;
+pub mod rows;
 pub mod select;
 pub mod setup;
 pub mod tick;
 
-pub use act::FinishedGames;
+pub use agent::{Agent, Inference, Player};
 pub use analyse::{Answer, Questions};
 pub use cohorts::Cohorts;
 pub use error::{Error, Failure};
-pub use evaluate::{Agent, Agents};
 pub use evaluator::{Batch, Evaluations, Evaluator, Rollouts, Uniform};
-pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, run_learn};
+pub use gumbel::Gumbel;
+pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, Learning, Published, run_learn};
 pub use lockstep_fused::Level;
 pub use network::{BurnEvaluator, FusedEvaluator, Network};
-pub use puct::{Puct, SelectionRule};
-pub use setup::{Bounds, insert_lanes};
-pub use tick::{Tick, TickSystems, drain, run_tick, tick_schedule};
+pub use policy::{Node, Policy, Search, SearchPolicy};
+pub use puct::Puct;
+pub use rows::Rows;
+pub use setup::{Bounds, Plugin, Setup};
+pub use tick::{Advance, Tick, TickSystems, drain, play_games, run_tick};

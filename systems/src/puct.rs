@@ -1,27 +1,11 @@
-//! The selection rule: which edge a descent follows.
+//! AlphaZero's policy: PUCT in the tree, noise in the priors of the root, moves and targets by visits.
 
+use crate::policy::{Node, Policy, Search, draw_budget};
 use lockstep_components::{
-    Edge,
+    Action, Edge, LaneRng, Outcome, SearchBudget, Tree,
     config::{Fpu, SearchConfig},
 };
-
-/// Chooses among the edges of a node. Replace it to experiment with the search: implement this for a type of your own
-/// and build the schedule with `tick_schedule::<G, MyRule>()`.
-pub trait SelectionRule: Send + Sync + 'static {
-    /// The rule with an agent's settings.
-    fn new(config: &SearchConfig) -> Self;
-
-    /// The index of the edge to follow.
-    ///
-    /// `visits` are the finished ones of the node, its own evaluation included, so there is at least 1; `in_flight` are
-    /// the descents through it whose values are not known yet, those of its edges together. `value` is the node's
-    /// mean value for the player to move there, as are the values of the edges.
-    ///
-    /// With several leaves per tree, a rule that does not count what is in flight sends all descents of a group to one leaf.
-    ///
-    /// There is at least one edge; an index that is none of theirs ends the tick with [`crate::Error::NoSuchEdge`].
-    fn select(&self, edges: &[Edge], visits: u32, in_flight: u32, value: f32) -> usize;
-}
+use rand_distr::{Distribution, Gamma};
 
 /// Predictor and upper confidence bound on trees, as in AlphaZero (Silver et al. 2018): the edge with the largest
 /// `Q + c * P * sqrt(N) / (1 + n)`, the first one among equals.
@@ -32,89 +16,214 @@ pub trait SelectionRule: Send + Sync + 'static {
 /// Descents in flight count in `N` and `n`, and have no part in `Q` and in the value of moves without visits ("Watch the
 /// Unobserved", Liu et al. 2020): they make a move less urgent, and say nothing about how good it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Puct {
-    c: f32,
-    fpu: Fpu,
-    solver: bool,
-}
+pub struct Puct;
 
-impl SelectionRule for Puct {
-    fn new(config: &SearchConfig) -> Self {
-        Self { c: config.c_puct, fpu: config.fpu, solver: config.solver }
-    }
+impl Policy for Puct {
+    type State = ();
 
     #[inline]
-    fn select(&self, edges: &[Edge], visits: u32, in_flight: u32, value: f32) -> usize {
-        // Nothing is ever in flight here with one leaf per tree: that search does not pay for it.
-        if in_flight == 0 {
-            self.best::<false>(edges, visits, value)
-        } else {
-            self.best_in_flight(edges, visits + in_flight, value)
+    fn inner(&self, search: &mut Search<()>, node: Node) -> usize {
+        select(search.settings, node.edges(), node.visits, node.in_flight, node.value)
+    }
+}
+
+/// The index of the edge that PUCT follows.
+#[inline]
+fn select(settings: &SearchConfig, edges: &[Edge], visits: u32, in_flight: u32, value: f32) -> usize {
+    // Nothing is ever in flight here with one leaf per tree: that search does not pay for it.
+    if in_flight == 0 {
+        best::<false>(settings, edges, visits, value)
+    } else {
+        best_in_flight(settings, edges, visits + in_flight, value)
+    }
+}
+
+#[inline(never)]
+fn best_in_flight(settings: &SearchConfig, edges: &[Edge], visits: u32, value: f32) -> usize {
+    best::<true>(settings, edges, visits, value)
+}
+
+#[inline(always)]
+fn best<const IN_FLIGHT: bool>(settings: &SearchConfig, edges: &[Edge], visits: u32, value: f32) -> usize {
+    // All moves without visits have the same value, so the one of them with the largest prior is known before that
+    // value is: one pass over the edges is enough, and only visited ones are divided for. Those that are in flight for
+    // the first time have that value too, and are rare enough for a pass of their own.
+    let scale = settings.c_puct * (visits as f32).sqrt();
+    let mut seen = 0.0;
+    let (mut best, mut best_score) = (0, f32::NEG_INFINITY);
+    let (mut new, mut new_prior) = (0, -1.0);
+    let mut first_in_flight = false;
+    for (i, edge) in edges.iter().enumerate() {
+        let prior = edge.prior();
+        if edge.visits() == 0 {
+            if IN_FLIGHT && edge.in_flight() > 0 {
+                first_in_flight = true;
+            } else if prior > new_prior {
+                (new, new_prior) = (i, prior);
+            }
+            continue;
+        }
+        seen += prior;
+        let finished = edge.visits() as f32;
+        let n = if IN_FLIGHT { (edge.visits() + edge.in_flight()) as f32 } else { finished };
+        let score = edge.value_sum / finished + scale * prior / (1.0 + n);
+        if score > best_score && !(settings.solver && edge.is_lost()) {
+            (best, best_score) = (i, score);
+        }
+    }
+    if new_prior < 0.0 && !first_in_flight {
+        return best;
+    }
+    let unvisited = match settings.fpu {
+        Fpu::Absolute(value) => value,
+        Fpu::Reduction(reduction) => value - reduction * seen.sqrt(),
+    };
+    let mut consider = |i, score| {
+        if score > best_score || score == best_score && i < best {
+            (best, best_score) = (i, score);
+        }
+    };
+    if new_prior >= 0.0 {
+        consider(new, unvisited + scale * new_prior);
+    }
+    if first_in_flight {
+        for (i, edge) in edges.iter().enumerate().filter(|(_, e)| e.visits() == 0 && e.in_flight() > 0) {
+            consider(i, unvisited + scale * edge.prior() / (1.0 + edge.in_flight() as f32));
+        }
+    }
+    best
+}
+
+/// The budget of a search, a full or a fast one, and noise in the root's priors if it is a full one.
+pub fn begin(settings: &SearchConfig, tree: &mut Tree, rng: &mut LaneRng) -> SearchBudget {
+    let budget = draw_budget(settings, rng);
+    if budget.full && settings.noise_share > 0.0 {
+        add_noise(tree, rng, settings.noise_share, settings.noise_concentration);
+    }
+    budget
+}
+
+/// Mixes Dirichlet noise into the priors of the root: `(1 - share) * prior + share * noise`, with a concentration of
+/// `concentration / moves` for each move (Silver et al. 2018 scale it so with the typical number of legal moves).
+///
+/// A Dirichlet draw is one of independent Gamma variables divided by their sum.
+fn add_noise(tree: &mut Tree, rng: &mut LaneRng, share: f32, concentration: f32) {
+    let edges = tree.edges_mut(0);
+    let gamma = Gamma::new(concentration / edges.len() as f32, 1.0).expect("a positive concentration");
+    let mut on_stack = [0.0f32; 64];
+    let mut on_heap = vec![];
+    // Nothing is allocated for games with few moves.
+    let drawn = if edges.len() <= on_stack.len() {
+        &mut on_stack[..edges.len()]
+    } else {
+        on_heap.resize(edges.len(), 0.0);
+        &mut on_heap[..]
+    };
+    let mut sum = 0.0;
+    for draw in drawn.iter_mut() {
+        *draw = gamma.sample(&mut rng.0);
+        sum += *draw;
+    }
+    // All draws can underflow to 0 for a tiny concentration; the priors then stay as they are.
+    if sum > 0.0 {
+        for (edge, draw) in edges.iter_mut().zip(drawn) {
+            edge.set_prior((1.0 - share) * edge.prior() + share * *draw / sum);
         }
     }
 }
 
-impl Puct {
-    #[inline(never)]
-    fn best_in_flight(&self, edges: &[Edge], visits: u32, value: f32) -> usize {
-        self.best::<true>(edges, visits, value)
+/// The move by visits, at the temperature of the ply, and the visits as the target.
+pub fn decide(
+    settings: &SearchConfig,
+    tree: &Tree,
+    ply: usize,
+    rng: &mut LaneRng,
+    target: &mut Vec<(Action, f32)>,
+) -> Action {
+    let warm = ply < settings.temperature_plies as usize;
+    let weights = Weights::of(tree, settings.solver);
+    target.extend(tree.root_edges().iter().map(|edge| (edge.action(), weights.weight(edge))));
+    weights.choose(if warm { settings.temperature } else { settings.final_temperature }, rng)
+}
+
+/// What a search says about the moves at its root.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    edges: &'a [Edge],
+    mode: Mode,
+}
+
+/// Which moves are in question, and what they are weighed by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    /// All, by visits.
+    All,
+    /// Those that are known to win, by visits.
+    Winning,
+    /// Those that are not known to lose, by visits.
+    NotLosing,
+    /// Those that are not known to lose, by priors: none of them was visited.
+    Untried,
+}
+
+impl<'a> Weights<'a> {
+    /// The visits of the root's moves. With a solver, moves that are known to win are the only ones if there are any, and
+    /// moves that are known to lose have no weight unless all lose.
+    ///
+    /// # Panics
+    /// If the tree is empty.
+    pub fn of(tree: &'a Tree, solver: bool) -> Self {
+        let edges = tree.root_edges();
+        assert!(!edges.is_empty(), "a root has moves");
+        let mut mode = Mode::All;
+        if solver {
+            if edges.iter().any(|e| e.known() == Some(Outcome::Win)) {
+                mode = Mode::Winning;
+            } else if edges.iter().any(Edge::is_lost) && !edges.iter().all(Edge::is_lost) {
+                let tried = edges.iter().any(|e| !e.is_lost() && e.visits() > 0);
+                mode = if tried { Mode::NotLosing } else { Mode::Untried };
+            }
+        }
+        Self { edges, mode }
     }
 
-    #[inline(always)]
-    fn best<const IN_FLIGHT: bool>(&self, edges: &[Edge], visits: u32, value: f32) -> usize {
-        // All moves without visits have the same value, so the one of them with the largest prior is known before that
-        // value is: one pass over the edges is enough, and only visited ones are divided for. Those that are in flight for
-        // the first time have that value too, and are rare enough for a pass of their own.
-        let scale = self.c * (visits as f32).sqrt();
-        let mut seen = 0.0;
-        let (mut best, mut best_score) = (0, f32::NEG_INFINITY);
-        let (mut new, mut new_prior) = (0, -1.0);
-        let mut first_in_flight = false;
-        for (i, edge) in edges.iter().enumerate() {
-            let prior = edge.prior();
-            if edge.visits() == 0 {
-                if IN_FLIGHT && edge.in_flight() > 0 {
-                    first_in_flight = true;
-                } else if prior > new_prior {
-                    (new, new_prior) = (i, prior);
-                }
-                continue;
-            }
-            seen += prior;
-            let finished = edge.visits() as f32;
-            let n = if IN_FLIGHT { (edge.visits() + edge.in_flight()) as f32 } else { finished };
-            let score = edge.value_sum / finished + scale * prior / (1.0 + n);
-            if score > best_score && !(self.solver && edge.is_lost()) {
-                (best, best_score) = (i, score);
-            }
+    /// The weight of a move.
+    pub fn weight(&self, edge: &Edge) -> f32 {
+        match self.mode {
+            Mode::Winning if edge.known() != Some(Outcome::Win) => 0.0,
+            Mode::NotLosing | Mode::Untried if edge.is_lost() => 0.0,
+            Mode::Untried => edge.prior(),
+            _ => edge.visits() as f32,
         }
-        if new_prior < 0.0 && !first_in_flight {
-            return best;
+    }
+
+    /// Chooses a move with a chance in proportion to `weight ^ (1 / temperature)`; at temperature 0 the one with the
+    /// highest weight, of these the one with the highest value, of these the first.
+    pub fn choose(&self, temperature: f32, rng: &mut LaneRng) -> Action {
+        let key = |e: &Edge| (self.weight(e), e.value_or(f32::NEG_INFINITY));
+        let best = self.edges.iter().reduce(|a, b| if key(b) > key(a) { b } else { a }).expect("a root has moves");
+        if temperature == 0.0 {
+            return best.action();
         }
-        let unvisited = match self.fpu {
-            Fpu::Absolute(value) => value,
-            Fpu::Reduction(reduction) => value - reduction * seen.sqrt(),
-        };
-        let mut consider = |i, score| {
-            if score > best_score || score == best_score && i < best {
-                (best, best_score) = (i, score);
-            }
-        };
-        if new_prior >= 0.0 {
-            consider(new, unvisited + scale * new_prior);
-        }
-        if first_in_flight {
-            for (i, edge) in edges.iter().enumerate().filter(|(_, e)| e.visits() == 0 && e.in_flight() > 0) {
-                consider(i, unvisited + scale * edge.prior() / (1.0 + edge.in_flight() as f32));
+        let most = self.weight(best);
+        let weight = |e: &Edge| (self.weight(e) / most).powf(1.0 / temperature);
+        let total: f32 = self.edges.iter().map(weight).sum();
+        let mut left = rng.unit() * total;
+        for edge in self.edges.iter().filter(|e| self.weight(e) > 0.0) {
+            left -= weight(edge);
+            if left < 0.0 {
+                return edge.action();
             }
         }
-        best
+        // The weights were summed in the same order, but rounding can leave a little over.
+        best.action()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_components::tree::{Child, ROOT};
 
     /// Priors 0.5, 0.25, 0.25; visits 3, 1, 0; value sums 0.6, 0.5, 0; node visits 5, value 0.22; c = 1.5.
     ///
@@ -134,14 +243,15 @@ mod tests {
             edge
         };
         let edges = [edge(0, 0.5, 3, 0.6), edge(1, 0.25, 1, 0.5), edge(2, 0.25, 0, 0.0)];
-        let select = |fpu| Puct { c: 1.5, fpu, solver: true }.select(&edges, 5, 0, 0.22);
+        let settings = |c_puct, fpu| SearchConfig { c_puct, fpu, ..Default::default() };
+        let select = |fpu| super::select(&settings(1.5, fpu), &edges, 5, 0, 0.22);
         assert_eq!(select(Fpu::Reduction(0.2)), 1);
         assert_eq!(select(Fpu::Reduction(0.1)), 2);
         assert_eq!(select(Fpu::Absolute(0.0)), 1);
         assert_eq!(select(Fpu::Absolute(0.1)), 2);
         // With a large constant the prior decides: a has 33.54 * 0.125, b 33.54 * 0.125 + 0.3 more value, c 33.54 * 0.25.
-        assert_eq!(Puct { c: 15.0, fpu: Fpu::Absolute(-1.0), solver: true }.select(&edges, 5, 0, 0.22), 2);
-        assert_eq!(Puct { c: 0.0, fpu: Fpu::Absolute(-1.0), solver: true }.select(&edges, 5, 0, 0.22), 1);
+        assert_eq!(super::select(&settings(15.0, Fpu::Absolute(-1.0)), &edges, 5, 0, 0.22), 2);
+        assert_eq!(super::select(&settings(0.0, Fpu::Absolute(-1.0)), &edges, 5, 0, 0.22), 1);
     }
 
     /// The same with 4 descents in flight, of which edge b has `b`, edge c `c`, and edge a the rest:
@@ -163,7 +273,7 @@ mod tests {
                 edge
             };
             let edges = [edge(0, 0.5, 3, 0.6), edge(1, 0.25, 1, 0.5), edge(2, 0.25, 0, 0.0)];
-            Puct { c: 1.5, fpu, solver: true }.select(&edges, 5, 4, 0.22)
+            super::select(&SearchConfig { c_puct: 1.5, fpu, ..Default::default() }, &edges, 5, 4, 0.22)
         };
         assert_eq!(select([0, 4, 0], Fpu::Reduction(0.2)), 2);
         assert_eq!(select([0, 2, 2], Fpu::Reduction(0.2)), 1);
@@ -172,5 +282,64 @@ mod tests {
         assert_eq!(select([0, 3, 1], Fpu::Reduction(0.1)), 0);
         assert_eq!(select([0, 3, 1], Fpu::Absolute(0.19)), 0);
         assert_eq!(select([0, 3, 1], Fpu::Absolute(0.21)), 2);
+    }
+
+    fn weights(tree: &Tree) -> Weights<'_> {
+        Weights::of(tree, true)
+    }
+
+    #[test]
+    fn temperature_weighs_the_visits() {
+        let mut tree = Tree::new(1, 3);
+        tree.push_node(0, ROOT, 0.0, 0..3);
+        for (edge, visits) in tree.edges_mut(0).iter_mut().zip([0, 30, 10]) {
+            edge.set_visits(visits, 0);
+        }
+        let mut rng = LaneRng::new(1, 2);
+        for (temperature, expected) in [(1.0, 0.75), (0.5, 0.9), (2.0, 0.634), (0.0, 1.0)] {
+            let hits = (0..10_000).filter(|_| weights(&tree).choose(temperature, &mut rng) == 1).count();
+            assert!((hits as f32 / 10_000.0 - expected).abs() < 0.02, "temperature {temperature}: {hits}");
+        }
+        let (settings, mut target) = (SearchConfig::default(), vec![]);
+        super::decide(&settings, &tree, 0, &mut rng, &mut target);
+        assert_eq!(target, [(0, 0.0), (1, 30.0), (2, 10.0)]);
+    }
+
+    #[test]
+    fn known_results_come_before_visits() {
+        let mut tree = Tree::new(1, 3);
+        tree.push_node(0, ROOT, 0.0, 0..3);
+        let mut rng = LaneRng::new(1, 2);
+        let mut choose = |known: [Option<Outcome>; 3], visits: [u32; 3], solver| {
+            for (i, edge) in tree.edges_mut(0).iter_mut().enumerate() {
+                edge.set_child(known[i].map_or(Child::Unexpanded, |o| Child::Terminal(o.reversed())));
+                edge.set_visits(visits[i], 0);
+                edge.set_prior([0.2, 0.3, 0.5][i]);
+            }
+            let weights = Weights::of(&tree, solver);
+            let learned = tree.root_edges().iter().filter(|edge| weights.weight(edge) > 0.0);
+            (weights.choose(0.0, &mut rng), learned.map(|edge| edge.action()).collect::<Vec<_>>())
+        };
+        use Outcome::{Loss, Win};
+        assert_eq!(choose([None, Some(Win), None], [9, 1, 5], true), (1, vec![1]), "the win is played");
+        assert_eq!(choose([None, Some(Win), None], [9, 1, 5], false), (0, vec![0, 1, 2]), "without a solver it is not");
+        assert_eq!(choose([Some(Loss), None, None], [9, 1, 5], true), (2, vec![1, 2]), "the loss is avoided");
+        assert_eq!(choose([Some(Loss), None, None], [9, 0, 0], true), (2, vec![1, 2]), "priors decide");
+        assert_eq!(choose([Some(Loss); 3], [9, 1, 5], true), (0, vec![0, 1, 2]), "all lose");
+    }
+
+    #[test]
+    fn noise_keeps_the_priors_a_distribution() {
+        let mut rng = LaneRng::new(3, 0);
+        for moves in [1u16, 7, 9, 40] {
+            let mut tree = Tree::new(1, 40);
+            tree.push_node(0, ROOT, 0.0, 0..moves);
+            tree.edges_mut(0).iter_mut().for_each(|e| e.set_prior(1.0 / f32::from(moves)));
+            add_noise(&mut tree, &mut rng, 0.25, 10.0);
+            let priors: Vec<f32> = tree.root_edges().iter().map(|e| e.prior()).collect();
+            assert!((priors.iter().sum::<f32>() - 1.0).abs() < 0.01, "{priors:?}");
+            assert!(priors.iter().all(|&p| p >= 0.74 / f32::from(moves)));
+            assert!(moves == 1 || priors.iter().any(|&p| p > 1.01 / f32::from(moves)));
+        }
     }
 }

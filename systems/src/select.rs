@@ -1,103 +1,82 @@
 //! `TickSystems::Select`: descends each tree to positions that need the network.
 
 use crate::{
-    Agents, Cohorts, Error, Failure, SelectionRule,
-    columns::*,
+    Agent, Error, Failure, SearchPolicy,
+    agent::in_order,
     expand::{add_known, backup, expand_known, settle},
+    policy::{Descents, Node, Policy, PolicyState, Search},
+    rows::{HEAVY, Rows},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Caches, Game, Leaf, LeafState, Position, SearchBudget, Slot, Stats, Tree, TreeState,
+    Cache, Game, LaneRng, Leaf, LeafState, Position, SearchBudget, Slot, Stats, Tree, TreeState,
+    config::SearchConfig,
     tree::{Child, Counts, ROOT},
 };
 use rayon::prelude::*;
 
-/// The selection rule of each agent.
-#[derive(Resource)]
-pub struct Rules<R: SelectionRule>(pub Vec<R>);
-
 /// Fills the leaves of every tree that is searching.
-pub fn select<G: Game, R: SelectionRule>(
-    lanes: Query<(&Position<G>, &Slot)>,
-    mut trees: Query<(&mut Tree, &SearchBudget)>,
-    mut leaves: Query<&mut Leaf<G>>,
-    agents: Res<Agents>,
-    rules: Res<Rules<R>>,
-    caches: Res<Caches<G>>,
-    cohorts: Res<Cohorts>,
+pub fn select<G: Game>(
+    mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &SearchBudget, &mut PolicyState), &mut Leaf<G>>,
+    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>))>,
     mut stats: ResMut<Stats>,
     mut failure: ResMut<Failure>,
 ) {
-    let range = cohorts.selecting();
-    let (positions, slots) = only(lanes.contiguous_iter());
-    let (mut trees, budgets) = only(trees.contiguous_iter_mut());
-    let mut leaves = only(leaves.contiguous_iter_mut());
-    let leaves = leaves.bypass_change_detection();
-    let per_lane = budgets.len() / positions.len();
-    let per_tree = leaves.len() / budgets.len();
-    let rows = times(&range, per_lane);
-    let selected = positions[range.clone()]
-        .par_iter()
-        .zip(&slots[range.clone()])
-        .zip(trees.bypass_change_detection()[rows.clone()].par_chunks_mut(per_lane))
-        .zip(budgets[rows].par_chunks(per_lane))
-        .zip(leaves[times(&range, per_lane * per_tree)].par_chunks_mut(per_lane * per_tree))
-        .with_min_len(rows_per_task(range.len(), HEAVY))
-        .fold(Selected::default, |mut selected, ((((position, slot), trees), budgets), leaves)| {
-            let rows = trees.iter_mut().zip(budgets).zip(leaves.chunks_mut(per_tree));
-            let agents = rules.0.iter().zip(&agents.0).zip(&caches.0).enumerate().skip(slot.0.into());
-            for (((tree, budget), leaves), (i, ((rule, agent), cache))) in rows.zip(agents) {
-                let descents = Descents { solver: agent.search.solver, cache: cache.is_on().then_some(cache) };
-                let before = tree.counts;
-                let wrong = select_leaves(tree, &position.0, budget.simulations, leaves, rule, descents);
-                if let Some(wrong) = wrong {
-                    selected.no_edge.get_or_insert((i, wrong));
-                }
-                selected.counts = selected.counts + (tree.counts - before);
-                selected.hits += std::mem::take(&mut tree.cache_hits);
-            }
-            selected
-        })
-        // The first lane's mistake, whatever the threads.
-        .reduce(Selected::default, |a, b| Selected {
-            counts: a.counts + b.counts,
-            hits: a.hits + b.hits,
-            no_edge: a.no_edge.or(b.no_edge),
-        });
-    stats.add(selected.counts);
-    stats.cache_hits += u64::from(selected.hits);
-    if let Some((agent, NoEdge { index, edges })) = selected.no_edge {
-        failure.set(Error::NoSuchEdge { agent, index, edges });
-    }
+    let agents = in_order(agents.iter());
+    let selected = rows.answered().par_rows(HEAVY).fold(Selected::default, |mut selected, (lane, trees)| {
+        let (position, rng, slot) = lane;
+        let agents = agents.iter().enumerate().skip(slot.0.into());
+        for (((tree, budget, state), leaves), (i, (settings, policy, cache))) in trees.zip(agents) {
+            selected.descend(tree, i, |tree| {
+                let cache = cache.is_on().then_some(*cache);
+                let descents = Descents { tree, root: &position.0, budget: budget.simulations, leaves, cache };
+                policy.select(Search { settings, state, rng }, descents)
+            });
+        }
+        selected
+    });
+    selected.reduce(Selected::default, Selected::and).tell(&mut stats, &mut failure);
 }
 
 /// What a tick's descents come to.
 #[derive(Default)]
-struct Selected {
+pub(crate) struct Selected {
     counts: Counts,
     hits: u32,
-    /// The agent whose rule has chosen an edge that there is not.
+    /// The agent whose policy has chosen an edge that there is not.
     no_edge: Option<(usize, NoEdge)>,
 }
 
-/// How a tree is descended.
-#[derive(Debug)]
-pub struct Descents<'a, G: Game> {
-    /// Whether proven results go up the tree.
-    pub solver: bool,
-    /// Evaluations that are known.
-    pub cache: Option<&'a Cache<G>>,
-}
+impl Selected {
+    /// Counts the descents of one tree, which searches for this agent.
+    pub(crate) fn descend(&mut self, tree: &mut Tree, agent: usize, descend: impl FnOnce(&mut Tree) -> Option<NoEdge>) {
+        let before = tree.counts;
+        if let Some(wrong) = descend(tree) {
+            self.no_edge.get_or_insert((agent, wrong));
+        }
+        self.counts = self.counts + (tree.counts - before);
+        self.hits += std::mem::take(&mut tree.cache_hits);
+    }
 
-impl<G: Game> Clone for Descents<'_, G> {
-    fn clone(&self) -> Self {
-        *self
+    /// With those of the lanes behind: the mistake that stays is the first lane's, whatever the threads.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            counts: self.counts + other.counts,
+            hits: self.hits + other.hits,
+            no_edge: self.no_edge.or(other.no_edge),
+        }
+    }
+
+    pub(crate) fn tell(self, stats: &mut Stats, failure: &mut Failure) {
+        stats.add(self.counts);
+        stats.cache_hits += u64::from(self.hits);
+        if let Some((agent, NoEdge { index, edges })) = self.no_edge {
+            failure.set(Error::NoSuchEdge { agent, index, edges });
+        }
     }
 }
 
-impl<G: Game> Copy for Descents<'_, G> {}
-
-/// What a rule returned that is no index of an edge.
+/// What a policy returned that is no index of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoEdge {
     /// The index.
@@ -114,14 +93,15 @@ const COLLISIONS: usize = 2;
 ///
 /// A group that needs no evaluation, because all its positions are in the cache, is resolved at once, and the next one
 /// begins. So the cache decides when a group is resolved, and never what it holds: no search depends on it.
-/// A rule that chooses an edge that there is not ends the descents; what it chose comes back.
-pub fn select_leaves<G: Game, R: SelectionRule>(
+/// A policy that chooses an edge that there is not ends the descents; what it chose comes back.
+pub fn select_leaves<G: Game, P: Policy>(
     tree: &mut Tree,
     root: &G,
     budget: u32,
     leaves: &mut [Leaf<G>],
-    rule: &R,
-    descents: Descents<G>,
+    policy: &P,
+    search: &mut Search<P::State>,
+    cache: Option<&Cache<G>>,
 ) -> Option<NoEdge> {
     leaves.iter_mut().for_each(|leaf| leaf.state = LeafState::Idle);
     if tree.state == TreeState::Empty {
@@ -131,7 +111,7 @@ pub fn select_leaves<G: Game, R: SelectionRule>(
         return None;
     }
     loop {
-        let (count, wrong) = select_group(tree, root, budget, leaves, rule, descents);
+        let (count, wrong) = select_group(tree, root, budget, leaves, policy, search, cache);
         let group = &mut leaves[..count];
         if wrong.is_some() || group.is_empty() || group.iter().any(|leaf| leaf.state == LeafState::Selected) {
             return wrong;
@@ -149,21 +129,22 @@ pub fn select_leaves<G: Game, R: SelectionRule>(
 /// own group is a collision: it stays in flight until the group is closed, so that the next descents are drawn elsewhere,
 /// and is then taken back.
 #[inline]
-fn select_group<G: Game, R: SelectionRule>(
+fn select_group<G: Game, P: Policy>(
     tree: &mut Tree,
     root: &G,
     budget: u32,
     leaves: &mut [Leaf<G>],
-    rule: &R,
-    descents: Descents<G>,
+    policy: &P,
+    search: &mut Search<P::State>,
+    cache: Option<&Cache<G>>,
 ) -> (usize, Option<NoEdge>) {
     let (mut count, mut collisions) = (0, 0);
     let mut wrong = None;
     while count < leaves.len() && tree.simulations_at_root() + (count as u32) < budget && tree.proven.is_none() {
-        match descend(tree, root, rule, descents.solver) {
+        match descend(tree, root, policy, search) {
             Descent::Leaf { position, node, edge } => {
                 let mut leaf = Leaf::new(position, node, edge);
-                if let Some(cached) = descents.cache.and_then(|cache| cache.get(&leaf.asked)) {
+                if let Some(cached) = cache.and_then(|cache| cache.get(&leaf.asked)) {
                     add_known(tree, &mut leaf, cached);
                 }
                 leaves[count] = leaf;
@@ -202,7 +183,7 @@ enum Descent<G> {
 
 /// One descent from the root, in flight on every edge that it passes. It is finished if its result is known.
 #[inline]
-fn descend<G: Game, R: SelectionRule>(tree: &mut Tree, root: &G, rule: &R, solver: bool) -> Descent<G> {
+fn descend<G: Game, P: Policy>(tree: &mut Tree, root: &G, policy: &P, search: &mut Search<P::State>) -> Descent<G> {
     let mut position = *root;
     let mut node = 0;
     let (mut visits, mut in_flight) = (tree.root_visits, tree.root_in_flight);
@@ -210,8 +191,9 @@ fn descend<G: Game, R: SelectionRule>(tree: &mut Tree, root: &G, rule: &R, solve
     let mut depth = 0;
     tree.root_in_flight += 1;
     let descent = loop {
-        let edges = tree.edges(node);
-        let (chosen, count) = (rule.select(edges, visits, in_flight, value), edges.len());
+        let count = tree.edges(node).len();
+        let at = Node { tree, cell: node, depth, visits, in_flight, value };
+        let chosen = if depth == 0 { policy.root(search, at) } else { policy.inner(search, at) };
         if chosen >= count {
             let (parent, edge) = tree.parent(node);
             leave(tree, parent, edge, 1);
@@ -238,7 +220,7 @@ fn descend<G: Game, R: SelectionRule>(tree: &mut Tree, root: &G, rule: &R, solve
             Child::Unexpanded => match position.outcome() {
                 Some(outcome) => {
                     tree.edge_mut(edge).set_child(Child::Terminal(outcome));
-                    if solver {
+                    if search.settings.solver {
                         settle(tree, node, edge, outcome);
                     } else {
                         backup(tree, node, edge, outcome.value());
@@ -253,7 +235,7 @@ fn descend<G: Game, R: SelectionRule>(tree: &mut Tree, root: &G, rule: &R, solve
         }
     };
     tree.counts.simulations += 1;
-    tree.counts.depth_sum += depth;
+    tree.counts.depth_sum += u64::from(depth);
     tree.counts.terminals += u32::from(matches!(descent, Descent::Terminal));
     descent
 }
@@ -271,11 +253,8 @@ fn leave(tree: &mut Tree, mut node: u32, mut edge: u32, descents: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Puct, Uniform, insert_lanes, run_tick, tick::search_schedule};
-    use lockstep_components::{
-        config::{LanesConfig, SearchConfig},
-        games::ConnectFour,
-    };
+    use crate::{Player, Setup, Uniform, run_tick};
+    use lockstep_components::{config::LanesConfig, games::ConnectFour};
 
     /// Every simulation of a node but its own evaluation has passed through one of its edges, and is finished.
     fn check_node(tree: &Tree, node: u32, visits: u32) {
@@ -293,11 +272,10 @@ mod tests {
     #[test]
     fn what_was_in_flight_leaves_no_trace() {
         for (leaves_per_tree, cache_mb) in [(1, 0), (8, 0), (8, 1), (32, 0)] {
-            let mut world = World::new();
             let search = SearchConfig { simulations: 150, cache_mb, ..Default::default() };
             let lanes = LanesConfig { count: 1, leaves_per_tree, ..Default::default() };
-            insert_lanes::<ConnectFour, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), search)]);
-            world.add_schedule(search_schedule::<ConnectFour, Puct>());
+            let player = Player::<ConnectFour>::new(Uniform::default(), search);
+            let mut world = Setup::search_only(player).lanes(lanes).build();
             let mut trees = world.query::<&Tree>();
             while trees.single(&world).unwrap().state != TreeState::Complete {
                 run_tick(&mut world).unwrap();

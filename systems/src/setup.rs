@@ -1,19 +1,214 @@
-//! Spawning the lanes, trees and leaves of a world, once.
+//! Setting a world up: lanes, trees, leaves and agents, once.
 
 use crate::{
-    Agents, Cohorts, Evaluator, Failure, SelectionRule,
-    act::{FinishedGames, begin_games},
-    collect::{LeavesPerTree, SharedRows},
-    evaluate::Agent,
-    evaluator::{Batch, Evaluations},
-    select::Rules,
+    Cohorts, Failure, Player,
+    act::begin_games,
+    analyse::Asked,
+    collect::SharedRows,
+    policy::PolicyState,
+    rows::{Layout, Row},
+    tick::{Acts, Passes, Tick, tick_schedule},
 };
-use bevy_ecs::prelude::*;
+use bevy_ecs::{prelude::*, system::ScheduleSystem};
 use lockstep_components::{
-    Cache, Caches, Config, Dataset, Game, GameRecord, Lane, LaneRng, Leaf, LeafOf, Position, Replay, Rounds,
-    SearchBudget, Seats, Slot, Stats, Tree, TreeOf,
+    Cache, Config, Dataset, Game, GameFinished, GameRecord, Lane, LaneRng, Leaf, LeafOf, Position, Replay, Rounds,
+    SearchBudget, Seats, Slot, Stats, Tree, TreeOf, TreeState,
     config::{LanesConfig, SearchConfig},
 };
+
+/// Something that is added to a world when it is set up: systems, resources, whole schedules. Every function of
+/// `&mut World` is one.
+pub trait Plugin {
+    /// Adds it. Lanes, agents and [`crate::Tick`] are there already.
+    fn build(self, world: &mut World);
+}
+
+impl<F: FnOnce(&mut World)> Plugin for F {
+    fn build(self, world: &mut World) {
+        self(world);
+    }
+}
+
+/// Builds a world in which games are played.
+///
+/// # Example
+///
+/// ```
+/// use lockstep_components::{Stats, config::*, games::TicTacToe};
+/// use lockstep_systems::{Player, Setup, Uniform, run_tick};
+///
+/// let player = Player::<TicTacToe>::new(Uniform::default(), SearchConfig::default());
+/// let mut world = Setup::self_play(player).lanes(LanesConfig { count: 8, ..Default::default() }).build();
+/// while world.resource::<Stats>().games < 8 {
+///     run_tick(&mut world)?;
+/// }
+/// # Ok::<(), lockstep_systems::Error>(())
+/// ```
+pub struct Setup<G: Game> {
+    players: Vec<Player<G>>,
+    trees_per_lane: usize,
+    acts: Acts,
+    lanes: LanesConfig,
+    rounds: Option<Rounds>,
+    seed: u64,
+    lane_components: Vec<Box<dyn Fn(&mut EntityWorldMut)>>,
+    plugins: Vec<Box<dyn FnOnce(&mut World)>>,
+}
+
+impl<G: Game> Setup<G> {
+    /// Games of a player against itself.
+    pub fn self_play(player: Player<G>) -> Self {
+        Self::new(vec![player], 1, Acts::Play)
+    }
+
+    /// Games of several players, each against itself: those of a round are played by the one that its [`Slot`] names.
+    ///
+    /// # Panics
+    /// Without players, or with more than 256.
+    pub fn self_play_of(players: Vec<Player<G>>) -> Self {
+        assert!((1..=256).contains(&players.len()), "from 1 to 256 players, not {}", players.len());
+        Self::new(players, 1, Acts::Play)
+    }
+
+    /// Games of two players. The first has the first move in games with even numbers; the game after such a one has the same
+    /// opening, with the players on the other sides.
+    pub fn match_of(first: Player<G>, second: Player<G>) -> Self {
+        Self::new(vec![first, second], 2, Acts::Play)
+    }
+
+    /// Answers to [`crate::Questions`].
+    pub fn analysis(player: Player<G>) -> Self {
+        Self::new(vec![player], 1, Acts::Answer)
+    }
+
+    /// Searches of the start of the game, or of positions that are put into the lanes. What becomes of complete ones is left
+    /// to you.
+    pub fn search_only(player: Player<G>) -> Self {
+        Self::new(vec![player], 1, Acts::Not)
+    }
+
+    fn new(players: Vec<Player<G>>, trees_per_lane: usize, acts: Acts) -> Self {
+        Self {
+            players,
+            trees_per_lane,
+            acts,
+            lanes: LanesConfig::default(),
+            rounds: None,
+            seed: 1,
+            lane_components: vec![],
+            plugins: vec![],
+        }
+    }
+
+    /// With so many lanes, cohorts, leaves per tree and batches in flight.
+    #[must_use]
+    pub fn lanes(self, lanes: LanesConfig) -> Self {
+        Self { lanes, ..self }
+    }
+
+    /// Games without an end, numbered from 0 and drawn from generators of this seed. Without it and without
+    /// [`Setup::rounds`] the seed is 1.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The games of these rounds, in place of games without an end.
+    #[must_use]
+    pub fn rounds(self, rounds: Rounds) -> Self {
+        Self { rounds: Some(rounds), ..self }
+    }
+
+    /// With a component of yours on every lane, in the order of the rows.
+    #[must_use]
+    pub fn lane_component<C: Component + Clone>(mut self, component: C) -> Self {
+        self.lane_components.push(Box::new(move |lane| {
+            lane.insert(component.clone());
+        }));
+        self
+    }
+
+    /// With systems of yours in [`crate::Tick`]: say where with `after(TickSystems::..)` and `before(TickSystems::..)`.
+    #[must_use]
+    pub fn system<M>(self, system: impl IntoScheduleConfigs<ScheduleSystem, M> + 'static) -> Self {
+        self.plugin(move |world: &mut World| {
+            world.resource_mut::<Schedules>().add_systems(Tick, system);
+        })
+    }
+
+    /// With a plugin: it is built when all else is.
+    #[must_use]
+    pub fn plugin(mut self, plugin: impl Plugin + 'static) -> Self {
+        self.plugins.push(Box::new(move |world| plugin.build(world)));
+        self
+    }
+
+    /// A world of its own.
+    pub fn build(self) -> World {
+        let mut world = World::new();
+        self.build_in(&mut world);
+        world
+    }
+
+    /// Adds it to a world that may have other entities, of whatever components.
+    ///
+    /// # Panics
+    /// If the world was set up before.
+    pub fn build_in(self, world: &mut World) {
+        assert!(world.query::<&Row>().iter(world).next().is_none(), "the world has lanes already");
+        let Self { players, trees_per_lane, acts, lanes, rounds, seed, lane_components, plugins } = self;
+        let simulations = players.iter().map(|player| player.settings.simulations).max().expect("there are players");
+        let leaves_per_tree = lanes.leaves_per_tree as usize;
+        let tree_bytes = Tree::bytes(simulations, G::MAX_LEGAL);
+        let cohorts = Cohorts::new(&lanes, trees_per_lane * tree_bytes, simulations);
+        let capacity = cohorts.size() * leaves_per_tree;
+        let layout = Layout { lanes: lanes.count as usize, trees_per_lane, leaves_per_tree };
+        let opening_plies = players[0].settings.opening_plies;
+
+        // Kind by kind, so that the rows of each lie in the order of the lanes.
+        let lanes: Vec<Entity> = (0..layout.lanes as u32)
+            .map(|lane| {
+                let game = (Position(G::start()), LaneRng::new(seed, lane.into()), GameRecord::with_room::<G>());
+                let mut entity = world.spawn((Row(lane), Lane(lane), game, Seats([0, 0]), Slot(0)));
+                if acts == Acts::Answer {
+                    entity.insert(Asked::default());
+                }
+                lane_components.iter().for_each(|insert| insert(&mut entity));
+                entity.id()
+            })
+            .collect();
+        let mut trees = vec![];
+        for &lane in &lanes {
+            for _ in 0..trees_per_lane {
+                let mut tree = Tree::new(simulations, G::MAX_LEGAL);
+                tree.state = TreeState::Idle;
+                let row = Row(trees.len() as u32);
+                trees
+                    .push(world.spawn((row, TreeOf(lane), tree, SearchBudget::default(), PolicyState::default())).id());
+            }
+        }
+        let leaves = trees.iter().flat_map(|&tree| std::iter::repeat_n(tree, leaves_per_tree)).enumerate();
+        for (row, tree) in leaves {
+            world.spawn((Row(row as u32), LeafOf(tree), Leaf::<G>::default()));
+        }
+        for (number, player) in players.into_iter().enumerate() {
+            world.spawn(player.bundle(number, capacity));
+        }
+        world.insert_resource(layout);
+        world.insert_resource(cohorts);
+        world.insert_resource(SharedRows::<G>::new(capacity));
+        world.init_resource::<Messages<GameFinished>>();
+        world.init_resource::<Failure>();
+        world.init_resource::<Passes>();
+        world.init_resource::<Stats>();
+        world.insert_resource(rounds.unwrap_or_else(|| Rounds::endless(seed, opening_plies)));
+        if acts != Acts::Answer {
+            world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
+        }
+        world.add_schedule(tick_schedule::<G>(acts));
+        plugins.into_iter().for_each(|plugin| plugin(world));
+    }
+}
 
 /// How many bytes a run occupies at most, known before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +229,12 @@ impl Bounds {
         let lanes = config.lanes.count as usize;
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
         Self {
-            trees: lanes * Tree::bytes(config.search.simulations, G::MAX_LEGAL),
-            // Each row of a batch has its planes, its answer twice over, its position, and a slot of the table that lets
-            // equal ones share it.
+            trees: lanes * (Tree::bytes(config.search.simulations, G::MAX_LEGAL) + PolicyState::bytes(G::MAX_LEGAL)),
+            // Each row of a batch has its planes, its answer twice over, its priors, its position in a few lists, and a slot
+            // of the table that lets equal ones share it.
             lanes: lanes * (GameRecord::bytes::<G>() + 64)
-                + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
-            cache: config.run.lag as usize * Cache::<G>::bytes(cache_bytes(&config.search)),
+                + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 3 * (G::ACTIONS + 4))),
+            cache: config.run.lag as usize * Cache::<G>::bytes(config.search.cache_mb as usize * 1_000_000),
             replay: Replay::<G>::bytes(config.replay.window) + Dataset::<G>::bytes(config.replay.window),
         }
     }
@@ -50,131 +245,7 @@ impl Bounds {
     }
 }
 
-fn cache_bytes(search: &SearchConfig) -> usize {
-    search.cache_mb as usize * 1_000_000
-}
-
 /// The cohorts of self-play with this configuration.
 pub fn cohorts_of<G: Game>(lanes: &LanesConfig, search: &SearchConfig) -> Cohorts {
     Cohorts::new(lanes, Tree::bytes(search.simulations, G::MAX_LEGAL), search.simulations)
-}
-
-/// Spawns lanes, trees and leaves with the resources that the tick needs.
-///
-/// One agent plays against itself; two play a match, in which lanes with odd numbers begin with the second.
-/// Every lane begins a game: the next one of [`Rounds`] if the world has them already, else of games without an end,
-/// numbered from 0 and drawn from generators of this seed.
-///
-/// # Example
-///
-/// ```
-/// use bevy_ecs::prelude::*;
-/// use lockstep_components::{Stats, config::*, games::TicTacToe};
-/// use lockstep_systems::{Puct, Uniform, insert_lanes, run_tick, tick_schedule};
-///
-/// let mut world = World::new();
-/// let lanes = LanesConfig { count: 8, ..Default::default() };
-/// insert_lanes::<TicTacToe, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), SearchConfig::default())]);
-/// world.add_schedule(tick_schedule::<TicTacToe, Puct>());
-/// while world.resource::<Stats>().games < 8 {
-///     run_tick(&mut world)?;
-/// }
-/// # Ok::<(), lockstep_systems::Error>(())
-/// ```
-///
-/// # Panics
-/// Without agents, with more than two, or if the world has lanes already.
-pub fn insert_lanes<G: Game, R: SelectionRule>(
-    world: &mut World,
-    lanes: &LanesConfig,
-    seed: u64,
-    agents: Vec<(Box<dyn Evaluator>, SearchConfig)>,
-) {
-    let players = agents.len();
-    assert!((1..=2).contains(&players), "one agent for self-play or two for a match, not {players}");
-    spawn::<G, R>(world, lanes, seed, agents, players);
-}
-
-/// The same for self-play with several agents, each of which plays games of its own: those of its [`Slot`].
-///
-/// # Panics
-/// Without agents, with more than 256, or if the world has lanes already.
-pub fn insert_self_play<G: Game, R: SelectionRule>(
-    world: &mut World,
-    lanes: &LanesConfig,
-    seed: u64,
-    agents: Vec<(Box<dyn Evaluator>, SearchConfig)>,
-) {
-    assert!((1..=256).contains(&agents.len()), "from 1 to 256 agents, not {}", agents.len());
-    spawn::<G, R>(world, lanes, seed, agents, 1);
-}
-
-fn spawn<G: Game, R: SelectionRule>(
-    world: &mut World,
-    lanes: &LanesConfig,
-    seed: u64,
-    agents: Vec<(Box<dyn Evaluator>, SearchConfig)>,
-    trees_per_lane: usize,
-) {
-    assert!(world.query::<&Lane>().iter(world).next().is_none(), "the world has lanes already");
-    let per_tree = lanes.leaves_per_tree as usize;
-    let mut lane_entities = vec![];
-    for lane in 0..lanes.count {
-        let bundle = (
-            Lane(lane),
-            Position(G::start()),
-            LaneRng::new(seed, u64::from(lane)),
-            GameRecord::with_room::<G>(),
-            Seats([0, 0]),
-            Slot(0),
-        );
-        lane_entities.push(world.spawn(bundle).id());
-    }
-    let mut tree_entities = vec![];
-    for &lane in &lane_entities {
-        for (_, search) in &agents[..trees_per_lane] {
-            let tree = Tree::new(search.simulations, G::MAX_LEGAL);
-            tree_entities.push(world.spawn((TreeOf(lane), tree, SearchBudget::default())).id());
-        }
-    }
-    for &tree in &tree_entities {
-        for _ in 0..per_tree {
-            world.spawn((LeafOf(tree), Leaf::<G>::default()));
-        }
-    }
-    // The relationships moved lanes and trees to other tables; the kernels rely on the order of the rows.
-    assert!(world.query_filtered::<Entity, With<Lane>>().iter(world).eq(lane_entities.iter().copied()));
-    assert!(world.query_filtered::<Entity, With<Tree>>().iter(world).eq(tree_entities.iter().copied()));
-
-    let simulations = agents.iter().map(|(_, search)| search.simulations).max().expect("there are agents");
-    let of_lane = &agents[..trees_per_lane];
-    let bytes = of_lane.iter().map(|(_, search)| Tree::bytes(search.simulations, G::MAX_LEGAL)).sum();
-    let cohorts = Cohorts::new(lanes, bytes, simulations);
-    let capacity = cohorts.size() * per_tree;
-    world.insert_resource(cohorts);
-    let caches = agents.iter().map(|(_, search)| Cache::new(cache_bytes(search))).collect();
-    world.insert_resource(Caches::<G>(caches));
-    world.insert_resource(SharedRows::<G>::new(capacity));
-    world.insert_resource(Rules(agents.iter().map(|(_, search)| R::new(search)).collect::<Vec<R>>()));
-    world.insert_resource(LeavesPerTree(per_tree));
-    world.insert_resource(Agents(
-        agents
-            .into_iter()
-            .map(|(evaluator, search)| Agent {
-                evaluator,
-                search,
-                batch: Batch::new::<G>(capacity),
-                evaluations: Evaluations::new(capacity, G::ACTIONS),
-                in_flight: Default::default(),
-                check_legal: false,
-            })
-            .collect(),
-    ));
-    if !world.contains_resource::<Rounds>() {
-        world.insert_resource(Rounds::endless(seed));
-    }
-    world.init_resource::<Failure>();
-    world.init_resource::<Stats>();
-    world.init_resource::<FinishedGames>();
-    world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
 }

@@ -1,26 +1,30 @@
 //! The schedule that advances every lane by at least one simulation.
 
 use crate::{
-    Cohorts, Error, Failure, SelectionRule, act::act, analyse::answer, collect::collect, error::healthy,
-    evaluate::evaluate, expand::expand, root::root, select::select,
+    Cohorts, Error, Failure, act::act, advance::advance, analyse::answer, collect::collect, error::healthy,
+    evaluate::evaluate, expand::expand, root::root, rows::check_rows, select::select,
 };
-use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
-use lockstep_components::{Game, Stats};
+use bevy_ecs::{
+    prelude::*,
+    schedule::{ScheduleLabel, SystemKey},
+};
+use lockstep_components::{Game, GameFinished, GameRecord, Stats};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The label of the schedule. It is run by [`run_tick`], which says whose turn it is and returns what has failed:
-/// `world.run_schedule(Tick)` would do neither, so it panics.
+/// The label of the schedule. It is run by [`run_tick`], which returns what has failed; after `world.run_schedule(Tick)`
+/// that is in [`Failure`].
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tick;
 
 /// The sets of [`Tick`] in run order. Put a system of your own before, after or into one of them.
+///
+/// With one batch in flight all of them work on the same lanes. With two, `Collect` works on the lanes whose leaves are
+/// submitted, and the others on those whose batch is received.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TickSystems {
-    /// Searches that begin get their budget and noise.
-    Root,
-    /// Trees are descended to leaves.
-    Select,
-    /// Leaves become batches.
+    /// The lanes get their turn, and their rows are checked.
+    Begin,
+    /// Selected leaves become batches.
     Collect,
     /// Batches are evaluated.
     Evaluate,
@@ -28,48 +32,146 @@ pub enum TickSystems {
     Expand,
     /// Complete searches play their move.
     Act,
+    /// Searches that begin get their budget and noise.
+    Root,
+    /// Trees are descended to leaves.
+    Select,
+    /// The turn ends.
+    End,
 }
 
-/// The whole schedule for playing games: self-play with one agent, a match with two.
-pub fn tick_schedule<G: Game, R: SelectionRule>() -> Schedule {
-    let mut schedule = search_schedule::<G, R>();
-    schedule.add_systems(act::<G>.in_set(TickSystems::Act));
-    schedule
+/// All that moves the trees, from `Expand` to `Select`.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Advance;
+
+/// What a schedule does with complete searches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acts {
+    /// Plays their moves.
+    Play,
+    /// Answers [`crate::Questions`].
+    Answer,
+    /// Nothing.
+    Not,
 }
 
-/// The same search for answering [`crate::Questions`] instead of playing.
-pub fn analysis_schedule<G: Game, R: SelectionRule>() -> Schedule {
-    let mut schedule = search_schedule::<G, R>();
-    schedule.add_systems(answer::<G>.in_set(TickSystems::Act));
-    schedule
+/// The systems that [`advance`] takes the place of.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Own {
+    First,
+    Middle,
+    Last,
 }
 
-/// Everything but `Act`.
-pub fn search_schedule<G: Game, R: SelectionRule>() -> Schedule {
+/// Whether `Expand`, `Act`, `Root` and `Select` are one pass over the lanes.
+#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passes {
+    /// They are if nothing else stands between them: [`run_tick`] looks when the schedule has changed.
+    pub fused: bool,
+    /// Systems of the schedule when that was last looked up.
+    systems: usize,
+}
+
+/// The whole schedule.
+pub(crate) fn tick_schedule<G: Game>(acts: Acts) -> Schedule {
     let mut schedule = Schedule::new(Tick);
     // The sets are a chain, and one calling thread keeps one device stream.
     schedule.set_executor(bevy_ecs::schedule::SingleThreadedExecutor::new());
     use TickSystems::*;
-    schedule.configure_sets((Root, Select, Collect, Evaluate, Expand, Act).chain());
-    for set in [Root, Select, Collect, Evaluate, Expand, Act] {
+    schedule.configure_sets((Begin, Collect, Evaluate, Expand, Act, Root, Select, End).chain());
+    schedule.configure_sets((Evaluate, Advance, End).chain());
+    schedule.configure_sets((Expand, Act, Root, Select).in_set(Advance));
+    for set in [Collect, Evaluate, Expand, Act, Root, Select] {
         schedule.configure_sets(set.run_if(healthy));
     }
     schedule.add_systems((
-        root::<G>.in_set(Root),
-        select::<G, R>.in_set(Select),
+        (begin, check_rows).chain().in_set(Begin),
         collect::<G>.in_set(Collect),
-        evaluate.in_set(Evaluate),
-        expand::<G>.in_set(Expand),
+        evaluate::<G>.in_set(Evaluate),
+        expand::<G>.in_set(Expand).in_set(Own::First).run_if(apart),
+        root::<G>.in_set(Root).in_set(Own::Middle).run_if(apart).run_if(selecting),
+        select::<G>.in_set(Select).in_set(Own::Last).run_if(apart).run_if(selecting),
+        end.in_set(End),
     ));
+    match acts {
+        Acts::Play => schedule.add_systems((
+            act::<G>.in_set(Act).in_set(Own::Middle).run_if(apart),
+            advance::<G>.in_set(Advance).before(Expand).run_if(not(apart)).run_if(healthy),
+        )),
+        Acts::Answer => schedule.add_systems(answer::<G>.in_set(Act)),
+        Acts::Not => &mut schedule,
+    };
     schedule
+}
+
+fn apart(passes: Res<Passes>) -> bool {
+    !passes.fused
+}
+
+fn selecting(cohorts: Res<Cohorts>) -> bool {
+    !cohorts.draining
+}
+
+fn begin(mut cohorts: ResMut<Cohorts>, mut finished: ResMut<Messages<GameFinished>>) {
+    // Nobody reads between the ticks that drain.
+    if !cohorts.draining {
+        finished.update();
+    }
+    cohorts.begin();
+}
+
+fn end(mut cohorts: ResMut<Cohorts>, mut stats: ResMut<Stats>) {
+    cohorts.end();
+    stats.ticks += 1;
 }
 
 /// Runs [`Tick`] once, for the lanes whose turn it is.
 ///
 /// # Errors
 /// The first error of a system. The world then stays as it is, and every further tick returns the same error.
+///
+/// # Panics
+/// If the schedule has systems whose order contradicts itself, or of which one panics.
 pub fn run_tick(world: &mut World) -> Result<(), Error> {
-    tick(world, false)
+    world.schedule_scope(Tick, |world, schedule| {
+        let built = schedule.initialize(world).unwrap_or_else(|e| panic!("the schedule Tick cannot be built: {e}"));
+        if built.is_some() || world.resource::<Passes>().systems != schedule.systems_len() {
+            let passes = Passes { fused: is_fused(schedule), systems: schedule.systems_len() };
+            world.insert_resource(passes);
+        }
+        all_awake(|| schedule.run(world));
+    });
+    match &world.resource::<Failure>().0 {
+        None => Ok(()),
+        Some(error) => Err(error.clone()),
+    }
+}
+
+/// Runs ticks until so many games have ended since it was called, and returns all that have, in that order.
+///
+/// # Errors
+/// As [`run_tick`].
+pub fn play_games(world: &mut World, games: usize) -> Result<Vec<GameRecord>, Error> {
+    let mut finished = vec![];
+    while finished.len() < games {
+        run_tick(world)?;
+        finished.extend(world.resource_mut::<Messages<GameFinished>>().drain().map(|GameFinished(game)| game));
+    }
+    Ok(finished)
+}
+
+/// Whether a schedule plays and has nothing of others between `expand` and `select`.
+fn is_fused(schedule: &Schedule) -> bool {
+    let of = |set: Own| -> Vec<SystemKey> {
+        let keys = schedule.graph().systems_in_set(set.intern());
+        keys.map(|keys| keys.iter().copied().collect()).unwrap_or_default()
+    };
+    let (first, middle, last) = (of(Own::First), of(Own::Middle), of(Own::Last));
+    let Ok(systems) = schedule.systems() else { return false };
+    let order = systems.map(|(key, _)| key).skip_while(|key| !first.contains(key)).skip(1);
+    let between: Vec<_> = order.take_while(|key| !last.contains(key)).collect();
+    // Root and act: without the latter nothing is played.
+    between.len() == 2 && between.iter().all(|key| middle.contains(key))
 }
 
 /// Waits for batches that are in flight, and expands their leaves, without selecting new ones. Needed before the network
@@ -78,20 +180,13 @@ pub fn run_tick(world: &mut World) -> Result<(), Error> {
 /// # Errors
 /// As [`run_tick`].
 pub fn drain(world: &mut World) -> Result<(), Error> {
-    tick(world, true)
-}
-
-fn tick(world: &mut World, draining: bool) -> Result<(), Error> {
-    if !world.resource_mut::<Cohorts>().begin(draining) {
+    if !world.resource::<Cohorts>().is_waiting() {
         return Ok(());
     }
-    all_awake(|| world.run_schedule(Tick));
-    world.resource_mut::<Cohorts>().end();
-    world.resource_mut::<Stats>().ticks += 1;
-    match &world.resource::<Failure>().0 {
-        None => Ok(()),
-        Some(error) => Err(error.clone()),
-    }
+    world.resource_mut::<Cohorts>().draining = true;
+    let drained = run_tick(world);
+    world.resource_mut::<Cohorts>().draining = false;
+    drained
 }
 
 /// Runs `work`, which has many short parallel regions, while the other threads of the pool look for its tasks without

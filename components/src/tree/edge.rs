@@ -20,13 +20,16 @@ const FINISHED_BITS: u32 = 22;
 const FINISHED: u32 = (1 << FINISHED_BITS) - 1;
 const ONE_IN_FLIGHT: u32 = 1 << FINISHED_BITS;
 
-const UNEXPANDED: u32 = u32::MAX;
-pub(super) const PENDING: u32 = u32::MAX - 1;
-const LOSS: u32 = u32::MAX - 2;
-const DRAW: u32 = u32::MAX - 3;
-const WIN: u32 = u32::MAX - 4;
+/// What an edge leads to: a result in the upper two bits, and in the others a cell or one of the marks.
+const CELL_BITS: u32 = 30;
+pub(super) const CELL: u32 = (1 << CELL_BITS) - 1;
+const UNEXPANDED: u32 = CELL;
+pub(super) const PENDING: u32 = CELL - 1;
 /// Cells of nodes are below this.
-pub(super) const FIRST_MARK: u32 = WIN;
+pub(super) const CELLS: u32 = PENDING;
+const LOSS: u32 = 1;
+const DRAW: u32 = 2;
+const WIN: u32 = 3;
 
 /// A move from a node, with its statistics: 16 bytes.
 ///
@@ -44,6 +47,13 @@ pub struct Edge {
     pub(super) counts: u32,
     /// See [`Edge::child`].
     pub(super) child: u32,
+}
+
+/// The nearest bfloat16 of a number from 0 to 1, as bits.
+#[inline]
+pub fn bfloat16(prior: f32) -> u16 {
+    // A small positive number, so the carry cannot overflow.
+    ((prior.to_bits() + 0x8000) >> 16) as u16
 }
 
 impl Edge {
@@ -70,8 +80,7 @@ impl Edge {
     /// Replaces the prior.
     #[inline]
     pub fn set_prior(&mut self, prior: f32) {
-        // To the nearest bfloat16; a prior is a small positive number, so the carry cannot overflow.
-        self.policy = (prior.to_bits() + 0x8000) & 0xffff_0000 | self.policy & 0xffff;
+        self.policy = u32::from(bfloat16(prior)) << 16 | self.policy & 0xffff;
     }
 
     /// Finished simulations through this edge: those whose values are in [`Edge::value_sum`].
@@ -124,7 +133,7 @@ impl Edge {
     /// The result that is known of this move, for the player who chooses it.
     #[inline]
     pub fn known(&self) -> Option<Outcome> {
-        match self.child {
+        match self.child >> CELL_BITS {
             LOSS => Some(Outcome::Win),
             DRAW => Some(Outcome::Draw),
             WIN => Some(Outcome::Loss),
@@ -135,39 +144,56 @@ impl Edge {
     /// Whether it is known that this move loses.
     #[inline]
     pub fn is_lost(&self) -> bool {
-        self.child == WIN
+        self.child >> CELL_BITS == WIN
     }
 
     /// What the edge leads to.
     #[inline]
     pub fn child(&self) -> Child {
+        if let Some(outcome) = self.known() {
+            return Child::Terminal(outcome.reversed());
+        }
         match self.child {
             UNEXPANDED => Child::Unexpanded,
             PENDING => Child::Pending,
-            LOSS => Child::Terminal(Outcome::Loss),
-            DRAW => Child::Terminal(Outcome::Draw),
-            WIN => Child::Terminal(Outcome::Win),
             cell => Child::Node(cell),
         }
     }
 
-    /// Sets what the edge leads to.
+    /// The node behind the edge, if there is one: that of a proven move as well.
+    #[inline]
+    pub fn node(&self) -> Option<u32> {
+        Some(self.child & CELL).filter(|&cell| cell < CELLS)
+    }
+
+    /// Sets what the edge leads to. A result leaves the node that is there.
     #[inline]
     pub fn set_child(&mut self, child: Child) {
         self.child = match child {
             Child::Unexpanded => UNEXPANDED,
             Child::Pending => PENDING,
-            Child::Terminal(Outcome::Loss) => LOSS,
-            Child::Terminal(Outcome::Draw) => DRAW,
-            Child::Terminal(Outcome::Win) => WIN,
+            Child::Terminal(outcome) => {
+                let result = match outcome {
+                    Outcome::Loss => LOSS,
+                    Outcome::Draw => DRAW,
+                    Outcome::Win => WIN,
+                };
+                result << CELL_BITS | self.child & CELL
+            }
             Child::Node(cell) => cell,
         };
     }
 
-    /// A node's header is a cell of the same size in front of its edges:
-    /// its parent's edge and node, and how many edges follow.
+    /// Changes the cell of the node behind the edge.
     #[inline]
-    pub(super) fn header(parent_node: u32, parent_edge: u32, edges: u32) -> Self {
-        Self { policy: parent_edge, value_sum: 0.0, counts: parent_node, child: edges }
+    pub(super) fn move_node(&mut self, cell: u32) {
+        self.child = self.child & !CELL | cell;
+    }
+
+    /// A node's header is a cell of the same size in front of its edges: its parent's edge and node, how many edges
+    /// follow, and in the place of the value sum the value that its evaluation gave.
+    #[inline]
+    pub(super) fn header(parent_node: u32, parent_edge: u32, edges: u32, value: f32) -> Self {
+        Self { policy: parent_edge, value_sum: value, counts: parent_node, child: edges }
     }
 }

@@ -6,15 +6,13 @@ use crate::{
     memory::Bound,
     metrics::{Learned, Metrics, count},
     say, settings,
-    stages::{StageSeconds, StageTimes, time_stages},
+    stages::{StageSeconds, StageTimes, Timing},
     tell,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
 use lockstep_systems::{
-    Agents, Batch, Evaluations, Evaluator, FinishedGames, Network, Puct, Uniform, insert_lanes,
-    learn::{Sampling, TrainingBatch, learn_schedule},
-    run_tick, tick_schedule,
+    Batch, Evaluations, Evaluator, Learning, Network, Player, Plugin, Setup, Uniform, play_games, run_learn, run_tick,
 };
 use serde_json::{Map, Value, json};
 use std::time::Instant;
@@ -124,13 +122,10 @@ fn ticks<G: Game>(
     let seconds = args.seconds;
     let trees = config.lanes.count;
     Bound::of_searches::<G>(&config.search, trees, config.search.simulations).check()?;
-    let mut world = World::new();
-    let lanes = place.lanes(&config.lanes);
-    insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(evaluator, config.search.clone())]);
-    let mut tick = tick_schedule::<G, Puct>();
-    time_stages(&mut tick);
-    world.add_schedule(tick);
-    world.init_resource::<StageTimes>();
+    let mut world = Setup::<G>::self_play(Player::new(evaluator, config.search.clone()))
+        .lanes(place.lanes(&config.lanes))
+        .plugin(if args.stages { Timing::fine() } else { Timing::coarse() })
+        .build();
     let run = |world: &mut World, time: f64| -> Result<f64, Error> {
         let start = Instant::now();
         // Once at least, however short the time.
@@ -144,7 +139,7 @@ fn ticks<G: Game>(
     };
     run(&mut world, (seconds * 0.3).min(3.0))?;
     *world.resource_mut::<Stats>() = Stats::default();
-    world.resource_mut::<StageTimes>().take();
+    world.resource_mut::<StageTimes>().reset();
     let (mut stretches, mut spent, mut before) = (vec![], 0.0, Stats::default());
     for _ in 0..10 {
         let time = run(&mut world, seconds / 10.0)?;
@@ -182,7 +177,7 @@ fn ticks<G: Game>(
         ]);
     }
     if args.stages {
-        let times = world.resource_mut::<StageTimes>().take();
+        let times = world.resource::<StageTimes>();
         let ns = |time: f64| time * 1e9 / all.simulations.max(1) as f64;
         rates.extend(times.named().map(|(name, time)| (format!("ns_{name}"), ns(time))));
         rates.push(("ns_all".into(), ns(spent)));
@@ -208,30 +203,19 @@ fn network<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rate
 
 fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
     // Positions of games that were played with equal priors: as varied as those of a run.
-    let mut world = World::new();
     let search = lockstep_components::config::SearchConfig { simulations: 8, ..config.search.clone() };
     let lanes = lockstep_components::config::LanesConfig { count: 64, ..Default::default() };
-    insert_lanes::<G, Puct>(&mut world, &lanes, 1, vec![(Box::new(Uniform::default()), search)]);
-    world.insert_resource(FinishedGames::new(500));
-    world.add_schedule(tick_schedule::<G, Puct>());
-    while world.resource::<Stats>().games < 500 {
-        run_tick(&mut world)?;
-    }
+    let mut playing = Setup::<G>::self_play(Player::new(Uniform::default(), search)).lanes(lanes).build();
     let mut replay = Replay::<G>::new(20_000);
-    world.resource::<FinishedGames>().games.iter().for_each(|game| replay.push(game));
-    world.insert_resource(replay);
-    world.remove_resource::<Agents>();
+    play_games(&mut playing, 500)?.iter().for_each(|game| replay.push(game));
     let mut learner = place.learner::<G>(config);
     // One generation without an end.
     learner.config.steps = lockstep_components::config::Steps::Batches(u64::MAX);
-    world.insert_resource(learner);
-    world.insert_resource(Agents(vec![]));
-    world.insert_resource(place.evaluators::<G>(1));
-    world.insert_resource(Sampling(config.replay.clone()));
-    world.insert_resource(TrainingBatch::default());
-    world.add_schedule(learn_schedule::<G>());
+    let mut world = World::new();
+    Learning::<G>::new(learner, place.evaluators::<G>(1), config.replay.clone()).build(&mut world);
+    world.insert_resource(replay);
     let rate = repeat(seconds, config.learn.batch_size, || {
-        lockstep_systems::run_learn(&mut world)?;
+        run_learn(&mut world)?;
         Ok(place
             .device
             .sync()

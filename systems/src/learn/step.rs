@@ -1,14 +1,14 @@
 //! `LearnSystems::Step` and `LearnSystems::Publish`.
 
-use super::{EvaluatorFactory, Learner, TrainingBatch};
-use crate::{Agents, Failure, Network};
+use super::{EvaluatorFactory, Learner, Published, TrainingBatch};
+use crate::{Agent, Failure, Inference, Network, agent::in_order};
 use bevy_ecs::prelude::*;
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::{GradientsAccumulator, GradientsParams},
     tensor::{Device, Tensor, TensorData, activation::log_softmax, activation::tanh},
 };
-use lockstep_components::{Caches, Game, config::ValueHead};
+use lockstep_components::{Cache, Game, config::ValueHead};
 
 /// Takes one step of the optimiser with the batch that was drawn.
 pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure: ResMut<Failure>) {
@@ -31,8 +31,8 @@ pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure
 pub fn publish<G: Game>(
     mut learner: ResMut<Learner>,
     factory: Res<EvaluatorFactory>,
-    mut agents: ResMut<Agents>,
-    mut caches: ResMut<Caches<G>>,
+    mut agents: Query<(&Agent, (&mut Inference, &mut Cache<G>))>,
+    mut published: ResMut<Messages<Published>>,
     mut failure: ResMut<Failure>,
 ) {
     let (taken, planned) = learner.progress();
@@ -43,9 +43,15 @@ pub fn publish<G: Game>(
         return failure.set(error);
     }
     learner.finish();
-    let slot = (learner.generation() % agents.0.len().max(1) as u64) as usize;
-    agents.0[slot].evaluator = factory.0(&learner.network);
-    caches.0[slot].clear();
+    published.update();
+    let mut agents = in_order(agents.iter_mut());
+    let generation = learner.generation();
+    let agent = (generation % agents.len().max(1) as u64) as usize;
+    if let Some((inference, cache)) = agents.get_mut(agent) {
+        inference.evaluator = factory.0(&learner.network);
+        cache.clear();
+        published.write(Published { generation, agent });
+    }
 }
 
 /// The gradient of the mean loss of a batch, taken in `accumulation` parts.

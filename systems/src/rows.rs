@@ -1,0 +1,437 @@
+//! The rows of lanes, trees and leaves as parallel columns: what every system of [`crate::Tick`] walks.
+
+use crate::{Cohorts, Error, Failure};
+use bevy_ecs::{change_detection::ContiguousMut, prelude::*, query::ContiguousQueryData, system::SystemParam};
+use lockstep_components::{Lane, LeafOf, TreeOf};
+use rayon::iter::{
+    IndexedParallelIterator, ParallelIterator,
+    plumbing::{Consumer, Producer, ProducerCallback, UnindexedConsumer, bridge},
+};
+use std::ops::Range;
+
+/// The place of a lane, tree or leaf among its kind. Only what set-up has spawned has one, so other entities may have the
+/// same components.
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row(pub(crate) u32);
+
+/// How many rows belong together.
+#[derive(Resource, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub(crate) lanes: usize,
+    pub(crate) trees_per_lane: usize,
+    pub(crate) leaves_per_tree: usize,
+}
+
+type LaneRow = (With<Row>, With<Lane>, Without<TreeOf>, Without<LeafOf>);
+type TreeRow = (With<Row>, With<TreeOf>, Without<LeafOf>);
+type LeafRow = (With<Row>, With<LeafOf>);
+
+/// The lanes with their trees and leaves, side by side: `L`, `T` and `F` are what is wanted of each, as in a query.
+///
+/// ```
+/// # use bevy_ecs::prelude::*;
+/// # use lockstep_components::{LaneRng, Tree};
+/// # use lockstep_systems::Rows;
+/// use rayon::prelude::*;
+///
+/// #[derive(Component, Clone, Default)]
+/// struct Deepest(u32);
+///
+/// fn deepest(mut rows: Rows<&mut Deepest, &Tree>) {
+///     rows.answered().par_rows(16).for_each(|(deepest, trees)| {
+///         trees.for_each(|(tree, ())| deepest.0 = deepest.0.max(tree.root_visits));
+///     });
+/// }
+/// # bevy_ecs::system::assert_is_system(deepest);
+/// ```
+#[derive(SystemParam)]
+pub struct Rows<'w, 's, L, T = (), F = ()>
+where
+    L: ContiguousQueryData + 'static,
+    T: ContiguousQueryData + 'static,
+    F: ContiguousQueryData + 'static,
+{
+    lanes: Query<'w, 's, L, LaneRow>,
+    trees: Query<'w, 's, T, TreeRow>,
+    leaves: Query<'w, 's, F, LeafRow>,
+    layout: Res<'w, Layout>,
+    cohorts: Res<'w, Cohorts>,
+}
+
+/// The columns that a query for `D` gives.
+pub type ColumnsOf<'a, 's, D> = <<D as ContiguousQueryData>::Contiguous<'a, 's> as IntoColumns>::Columns;
+
+impl<'s, L, T, F> Rows<'_, 's, L, T, F>
+where
+    L: ContiguousQueryData + 'static,
+    T: ContiguousQueryData + 'static,
+    F: ContiguousQueryData + 'static,
+{
+    /// Those whose leaves become the batch of this tick.
+    pub fn collected<'a>(&'a mut self) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
+    where
+        L::Contiguous<'a, 's>: IntoColumns,
+        T::Contiguous<'a, 's>: IntoColumns,
+        F::Contiguous<'a, 's>: IntoColumns,
+    {
+        let range = self.cohorts.collected();
+        self.view(range)
+    }
+
+    /// Those whose batch is answered in this tick, so that they move on.
+    pub fn answered<'a>(&'a mut self) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
+    where
+        L::Contiguous<'a, 's>: IntoColumns,
+        T::Contiguous<'a, 's>: IntoColumns,
+        F::Contiguous<'a, 's>: IntoColumns,
+    {
+        let range = self.cohorts.answered();
+        self.view(range)
+    }
+
+    /// All of them.
+    pub fn all<'a>(&'a mut self) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
+    where
+        L::Contiguous<'a, 's>: IntoColumns,
+        T::Contiguous<'a, 's>: IntoColumns,
+        F::Contiguous<'a, 's>: IntoColumns,
+    {
+        let range = 0..self.layout.lanes;
+        self.view(range)
+    }
+
+    fn view<'a>(
+        &'a mut self,
+        lanes: Range<usize>,
+    ) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
+    where
+        L::Contiguous<'a, 's>: IntoColumns,
+        T::Contiguous<'a, 's>: IntoColumns,
+        F::Contiguous<'a, 's>: IntoColumns,
+    {
+        let Layout { trees_per_lane, leaves_per_tree, .. } = *self.layout;
+        View {
+            lanes: only(self.lanes.contiguous_iter_mut()).into_columns().range(lanes.clone()),
+            trees: only(self.trees.contiguous_iter_mut()).into_columns().range(times(&lanes, trees_per_lane)),
+            leaves: only(self.leaves.contiguous_iter_mut())
+                .into_columns()
+                .range(times(&lanes, trees_per_lane * leaves_per_tree)),
+            count: lanes.len(),
+            trees_per_lane,
+            leaves_per_tree,
+        }
+    }
+}
+
+/// The one table that a query matches.
+fn only<C, E: std::fmt::Debug>(tables: Result<impl Iterator<Item = C>, E>) -> C {
+    let mut tables = tables.expect("the components of lanes, trees and leaves are stored in tables");
+    tables
+        .next()
+        .expect("a component that every lane, tree or leaf has: insert it on all of them before the first tick")
+}
+
+fn times(lanes: &Range<usize>, n: usize) -> Range<usize> {
+    lanes.start * n..lanes.end * n
+}
+
+/// Columns side by side, as long as each other: slices, or tuples of them.
+pub trait Columns: Send + Default {
+    /// What one row has.
+    type Row: Send;
+
+    /// The first rows and the others.
+    fn split_at(self, rows: usize) -> (Self, Self);
+
+    /// The first row.
+    fn first(self) -> Self::Row;
+
+    /// Takes the first rows away.
+    #[inline]
+    fn take(&mut self, rows: usize) -> Self {
+        let (taken, left) = std::mem::take(self).split_at(rows);
+        *self = left;
+        taken
+    }
+
+    /// Some of the rows.
+    fn range(self, rows: Range<usize>) -> Self {
+        self.split_at(rows.end).0.split_at(rows.start).1
+    }
+}
+
+/// What bevy gives for a table, as [`Columns`]. Change detection is passed by.
+pub trait IntoColumns {
+    /// The slices.
+    type Columns: Columns;
+
+    /// Turns it into them.
+    fn into_columns(self) -> Self::Columns;
+}
+
+impl<'a, T: Sync> Columns for &'a [T] {
+    type Row = &'a T;
+
+    #[inline]
+    fn split_at(self, rows: usize) -> (Self, Self) {
+        <[T]>::split_at(self, rows)
+    }
+
+    #[inline]
+    fn first(self) -> &'a T {
+        &self[0]
+    }
+}
+
+impl<'a, T: Send> Columns for &'a mut [T] {
+    type Row = &'a mut T;
+
+    #[inline]
+    fn split_at(self, rows: usize) -> (Self, Self) {
+        self.split_at_mut(rows)
+    }
+
+    #[inline]
+    fn first(self) -> &'a mut T {
+        &mut self[0]
+    }
+}
+
+impl<'a, T: Sync> IntoColumns for &'a [T] {
+    type Columns = &'a [T];
+
+    fn into_columns(self) -> &'a [T] {
+        self
+    }
+}
+
+impl<'a, T: Send> IntoColumns for ContiguousMut<'a, T> {
+    type Columns = &'a mut [T];
+
+    fn into_columns(self) -> &'a mut [T] {
+        Self::bypass_change_detection_split(self).0
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident)*) => {
+        #[allow(non_snake_case, clippy::unused_unit)]
+        impl<$($name: Columns),*> Columns for ($($name,)*) {
+            type Row = ($($name::Row,)*);
+
+            #[inline]
+            fn split_at(self, _rows: usize) -> (Self, Self) {
+                let ($($name,)*) = self;
+                $(let $name = $name.split_at(_rows);)*
+                (($($name.0,)*), ($($name.1,)*))
+            }
+
+            #[inline]
+            fn first(self) -> Self::Row {
+                let ($($name,)*) = self;
+                ($($name.first(),)*)
+            }
+        }
+
+        #[allow(non_snake_case, clippy::unused_unit)]
+        impl<$($name: IntoColumns),*> IntoColumns for ($($name,)*) {
+            type Columns = ($($name::Columns,)*);
+
+            fn into_columns(self) -> Self::Columns {
+                let ($($name,)*) = self;
+                ($($name.into_columns(),)*)
+            }
+        }
+    };
+}
+
+tuples!();
+tuples!(A);
+tuples!(A B);
+tuples!(A B C);
+tuples!(A B C D);
+tuples!(A B C D E);
+tuples!(A B C D E F);
+
+/// Some lanes with their trees and leaves: an iterator over them, in their order.
+pub struct View<L, T, F> {
+    lanes: L,
+    trees: T,
+    leaves: F,
+    count: usize,
+    trees_per_lane: usize,
+    leaves_per_tree: usize,
+}
+
+impl<L: Columns, T: Columns, F: Columns> View<L, T, F> {
+    /// An iterator on rayon's threads, in tasks of at least so many lanes. A few tasks for each thread balance the load, more
+    /// cost more than they bring: a task is handed over in about a microsecond, so `least` lanes should be worth that.
+    pub fn par_rows(self, least: usize) -> impl IndexedParallelIterator<Item = (L::Row, TreesOf<T, F>)> {
+        let least = (self.count / (4 * rayon::current_num_threads())).max(least);
+        ParRows(self).with_min_len(least)
+    }
+}
+
+impl<L: Columns, T: Columns, F: Columns> Iterator for View<L, T, F> {
+    type Item = (L::Row, TreesOf<T, F>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.count = self.count.checked_sub(1)?;
+        let trees = TreesOf {
+            rows: self.trees.take(self.trees_per_lane),
+            leaves: self.leaves.take(self.trees_per_lane * self.leaves_per_tree),
+            count: self.trees_per_lane,
+            leaves_per_tree: self.leaves_per_tree,
+        };
+        Some((self.lanes.take(1).first(), trees))
+    }
+
+    fn nth(&mut self, lanes: usize) -> Option<Self::Item> {
+        self.count = self.count.checked_sub(lanes)?;
+        self.lanes.take(lanes);
+        self.trees.take(lanes * self.trees_per_lane);
+        self.leaves.take(lanes * self.trees_per_lane * self.leaves_per_tree);
+        self.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.count, Some(self.count))
+    }
+}
+
+impl<L: Columns, T: Columns, F: Columns> ExactSizeIterator for View<L, T, F> {}
+
+impl<L: Columns, T: Columns, F: Columns> DoubleEndedIterator for View<L, T, F> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let before = self.count.checked_sub(1)?;
+        let empty = Self { lanes: L::default(), trees: T::default(), leaves: F::default(), ..*self };
+        let (before, mut last) = Producer::split_at(Rest(std::mem::replace(self, empty)), before);
+        *self = before.0;
+        last.0.next()
+    }
+}
+
+/// The trees of one lane: an iterator over them, each with its leaves.
+pub struct TreesOf<T, F> {
+    /// The rows that are left.
+    pub rows: T,
+    /// Their leaves.
+    pub leaves: F,
+    pub(crate) leaves_per_tree: usize,
+    count: usize,
+}
+
+impl<T: Columns, F: Columns> Iterator for TreesOf<T, F> {
+    type Item = (T::Row, F);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.count = self.count.checked_sub(1)?;
+        Some((self.rows.take(1).first(), self.leaves.take(self.leaves_per_tree)))
+    }
+}
+
+/// A [`View`] for rayon.
+struct ParRows<L, T, F>(View<L, T, F>);
+
+impl<L: Columns, T: Columns, F: Columns> ParallelIterator for ParRows<L, T, F> {
+    type Item = (L::Row, TreesOf<T, F>);
+
+    fn drive_unindexed<C: UnindexedConsumer<Self::Item>>(self, consumer: C) -> C::Result {
+        bridge(self, consumer)
+    }
+
+    fn opt_len(&self) -> Option<usize> {
+        Some(self.0.count)
+    }
+}
+
+impl<L: Columns, T: Columns, F: Columns> IndexedParallelIterator for ParRows<L, T, F> {
+    fn len(&self) -> usize {
+        self.0.count
+    }
+
+    fn drive<C: Consumer<Self::Item>>(self, consumer: C) -> C::Result {
+        bridge(self, consumer)
+    }
+
+    fn with_producer<P: ProducerCallback<Self::Item>>(self, callback: P) -> P::Output {
+        callback.callback(Rest(self.0))
+    }
+}
+
+/// A part of a [`View`] that a task has.
+struct Rest<L, T, F>(View<L, T, F>);
+
+impl<L: Columns, T: Columns, F: Columns> Producer for Rest<L, T, F> {
+    type Item = (L::Row, TreesOf<T, F>);
+    type IntoIter = View<L, T, F>;
+
+    fn into_iter(self) -> View<L, T, F> {
+        self.0
+    }
+
+    fn split_at(self, lanes: usize) -> (Self, Self) {
+        let View { trees_per_lane, leaves_per_tree, count, .. } = self.0;
+        let trees = lanes * trees_per_lane;
+        let (first, second) = (self.0.lanes.split_at(lanes), self.0.trees.split_at(trees));
+        let third = self.0.leaves.split_at(trees * leaves_per_tree);
+        let part =
+            |lanes, trees, leaves, count| Self(View { lanes, trees, leaves, count, trees_per_lane, leaves_per_tree });
+        (part(first.0, second.0, third.0, lanes), part(first.1, second.1, third.1, count - lanes))
+    }
+}
+
+/// The first system of a tick: the rows that it works on must be where set-up has put them.
+///
+/// Whatever is inserted on some lanes and not on others, or in another order, moves them to other rows of another table, and
+/// every tree would search the position of another lane.
+pub fn check_rows(
+    lanes: Query<&Row, LaneRow>,
+    trees: Query<&Row, TreeRow>,
+    leaves: Query<&Row, LeafRow>,
+    layout: Res<Layout>,
+    cohorts: Res<Cohorts>,
+    mut failure: ResMut<Failure>,
+) {
+    let Layout { lanes: count, trees_per_lane, leaves_per_tree } = *layout;
+    let per_tree = trees_per_lane * leaves_per_tree;
+    let whole = in_order(lanes.contiguous_iter(), count, 1, &cohorts)
+        .and_then(|()| in_order(trees.contiguous_iter(), count, trees_per_lane, &cohorts).map_err(|_| "trees"))
+        .and_then(|()| in_order(leaves.contiguous_iter(), count, per_tree, &cohorts).map_err(|_| "leaves"));
+    if let Err(what) = whole {
+        failure.set(Error::RowsOutOfOrder { what });
+    }
+}
+
+fn in_order<'a, E: std::fmt::Debug>(
+    tables: Result<impl Iterator<Item = &'a [Row]>, E>,
+    lanes: usize,
+    per_lane: usize,
+    cohorts: &Cohorts,
+) -> Result<(), &'static str> {
+    let mut tables = tables.expect("rows are stored in tables");
+    let (rows, more) = (tables.next().unwrap_or(&[]), tables.next().is_some());
+    let sound = |lanes: Range<usize>| {
+        let range = times(&lanes, per_lane);
+        let first = range.start as u32;
+        // Without a branch, so that the compiler makes vectors of it.
+        rows[range].iter().zip(first..).fold(true, |sound, (row, place)| sound & (row.0 == place))
+    };
+    if more || rows.len() != lanes * per_lane || !sound(cohorts.collected()) || !sound(cohorts.answered()) {
+        return Err("lanes");
+    }
+    Ok(())
+}
+
+/// The least lanes of a task that descends or expands a tree for each.
+pub(crate) const HEAVY: usize = 16;
+
+/// The least lanes of a task that does something for few of them.
+pub(crate) const LIGHT: usize = 32;
+
+/// How many rows a task takes at least.
+pub(crate) fn rows_per_task(rows: usize, least: usize) -> usize {
+    (rows / (4 * rayon::current_num_threads())).max(least)
+}
