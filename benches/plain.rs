@@ -35,9 +35,9 @@ pub struct Plain<G: Game> {
 }
 
 impl<G: Game> Slot<G> {
-    fn begin(&mut self, search: &SearchConfig) {
+    fn begin(&mut self) {
         self.game.begin(None);
-        begin_game(&mut self.position, &mut self.rng, &mut self.game, search.opening_plies);
+        begin_game(&mut self.position, &mut self.rng, &mut self.game, 0);
         self.tree[0].clear();
         wake(&mut self.tree, 0);
     }
@@ -55,7 +55,7 @@ impl<G: Game> Plain<G> {
                 budget: SearchBudget::default(),
                 leaf: [Leaf::default()],
             };
-            lane.begin(search);
+            lane.begin();
             lane
         };
         Self {
@@ -108,7 +108,7 @@ impl<G: Game> Plain<G> {
                 let played =
                     play_move(&mut lane.position, &mut lane.rng, &mut lane.game, &mut lane.tree, full, players);
                 if played.unwrap() {
-                    lane.begin(search);
+                    lane.begin();
                 }
             },
         );

@@ -3,7 +3,7 @@
 use crate::Error;
 use lockstep_components::{
     Config, Game,
-    config::OutOfRange,
+    config::{OutOfRange, PolicyKind},
     games::{self, GameVisitor},
 };
 use std::path::Path;
@@ -41,6 +41,10 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, E
     for text in overrides {
         apply(&mut changed, text)?;
     }
+    drop_foreign(&table, &mut changed, overrides).map_err(|(set, message)| match set {
+        Some(text) => Error::Config { origin: format!("--set {text}"), message },
+        None => fail(message),
+    })?;
     let config: Config = changed.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
     match check(&config) {
         Ok(()) => Ok(config),
@@ -49,6 +53,38 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, E
             None => fail(message),
         }),
     }
+}
+
+/// Refuses keys of a search policy that is not the one in use, where they are set together with it; where an override has
+/// chosen another policy than the file, the file's are left out. The error comes with the override that is to blame.
+fn drop_foreign<'a>(
+    file: &Table,
+    changed: &mut Table,
+    overrides: &'a [String],
+) -> Result<(), (Option<&'a String>, String)> {
+    let policy_of = |table: &Table| table.clone().try_into::<Config>().map_or(PolicyKind::Puct, |c| c.search.policy);
+    let (policy, of_file) = (policy_of(changed), policy_of(file));
+    for key in policy.foreign_keys() {
+        let name = format!("search.{key}");
+        let message = format!(
+            "{name} is for another way to search than search.policy = {}: leave it out, or choose search.policy = {}",
+            quoted(policy),
+            quoted(policy.other()),
+        );
+        let sets_it = |text: &&String| text.split_once('=').is_some_and(|(set, _)| set.trim() == name);
+        if let Some(text) = overrides.iter().find(sets_it) {
+            return Err((Some(text), message));
+        }
+        let Some(Value::Table(search)) = changed.get_mut("search") else { continue };
+        if search.remove(*key).is_some() && policy == of_file {
+            return Err((None, message));
+        }
+    }
+    Ok(())
+}
+
+fn quoted(policy: PolicyKind) -> Value {
+    Value::try_from(policy).expect("a name")
 }
 
 /// Whether every value is one that its key and the game allow; else the key and what is wrong with it.
@@ -118,7 +154,15 @@ pub fn recipe_warning(file: Option<&Path>, config: &Config) -> Option<String> {
 
 /// The configuration as a file.
 pub fn to_text(config: &Config) -> String {
-    toml::to_string(config).expect("a configuration is plain data")
+    toml::to_string(&in_use(config)).expect("a configuration is plain data")
+}
+
+/// All keys but those of a search policy that is not used.
+fn in_use(config: &Config) -> Table {
+    let mut table = Table::try_from(config).expect("a configuration is plain data");
+    let search = table["search"].as_table_mut().expect("a section");
+    search.retain(|key, _| config.search.policy.foreign_keys().iter().all(|foreign| key != *foreign));
+    table
 }
 
 /// Keys that say where and how fast a run is computed, how long it goes on, and what is kept of it. Games and learning are
@@ -141,7 +185,7 @@ const INCIDENTAL: [&str; 13] = [
 
 /// The settings that decide what is played and learned, as TOML.
 pub fn essence(config: &Config) -> String {
-    let mut table = Table::try_from(config).expect("a configuration is plain data");
+    let mut table = in_use(config);
     for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
         table[section].as_table_mut().expect("a section").remove(key).expect("a key that there is");
     }
@@ -297,6 +341,14 @@ mod tests {
             ("", &["simulations=3"], "write section.key=value"),
             ("", &["search.simulations=x"], "search.simulations: invalid type"),
             ("", &["search.c_puct=-1"], "search.c_puct = -1 is out of range"),
+            (
+                "[search]\npolicy = \"gumbel\"\nnoise_share = 0.1",
+                &[],
+                "test.toml: search.noise_share is for another way",
+            ),
+            ("", &["search.value_scale=1"], "--set search.value_scale=1: search.value_scale is for another way"),
+            ("", &["search.policy=gumbel", "search.fpu={ absolute = 0.0 }"], "choose search.policy = \"puct\""),
+            ("", &["search.policy=alphabeta"], "gumbel"),
         ] {
             let message = message(text, set);
             assert!(message.contains(expected), "{text:?} {set:?} gave {message:?}, not {expected:?}");
@@ -309,6 +361,18 @@ mod tests {
         let config = parse("[search]\nsimulations = 12", "x", &set.map(String::from)).unwrap();
         assert_eq!((config.search.simulations, config.run.seed), (33, 9));
         assert_eq!(parse(&to_text(&config), "y", &[]).unwrap(), config);
+        // A policy that is chosen in the place of the file's leaves the file's keys for it behind.
+        let puct = "[search]\nnoise_share = 0.1\nsimulations = 12";
+        let gumbel = parse(puct, "x", &["search.policy=gumbel".into(), "search.considered_moves=4".into()]).unwrap();
+        assert_eq!(
+            (gumbel.search.noise_share, gumbel.search.simulations, gumbel.search.considered_moves),
+            (0.25, 12, 4)
+        );
+        let text = to_text(&gumbel);
+        assert_eq!(parse(&text, "y", &[]).unwrap(), gumbel);
+        assert!(!text.contains("noise_share") && !to_text(&config).contains("gumbel_scale"));
+        let other = with_essence(&config, &essence(&gumbel)).unwrap();
+        assert_eq!(essence(&other), essence(&gumbel));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod determinism;
 mod devices;
 mod experiments;
 mod golden;
+mod gumbel;
 mod inputs;
 mod kills;
 mod learning;
@@ -14,6 +15,7 @@ mod networks;
 mod promises;
 mod readme;
 mod resume;
+mod rows;
 mod search;
 mod verify;
 

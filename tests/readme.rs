@@ -48,7 +48,9 @@ fn the_commented_recipe_names_every_key() {
     let known = toml::Table::try_from(Config::default()).unwrap();
     for (section, keys) in &known {
         for (key, _) in keys.as_table().unwrap() {
-            assert!(given[section].get(key).is_some(), "{section}.{key} is not in configs/tictactoe.toml");
+            // Keys that do not go with the others stand in comments.
+            let commented = text.lines().any(|line| line.starts_with(&format!("# {key} = ")));
+            assert!(given[section].get(key).is_some() || commented, "{section}.{key} is not in configs/tictactoe.toml");
         }
     }
     // Each key has a comment right above it.

@@ -137,6 +137,14 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Puct => Self::Gumbel,
+            Self::Gumbel => Self::Puct,
+        }
+    }
+
     /// The keys of `[search]` that are for the other one.
     pub fn foreign_keys(self) -> &'static [&'static str] {
         match self {

@@ -184,7 +184,8 @@ pub struct Round {
     pub games: u64,
     /// Numbers that are played already.
     pub played: Vec<u64>,
-    /// Up to so many uniformly random moves open each game, drawn evenly.
+    /// Up to so many uniformly random moves open each game, drawn evenly; in a match exactly so many, the same for the two
+    /// games of a pair.
     pub opening_plies: u32,
 }
 

@@ -22,6 +22,7 @@ Examples:
   lockstep train --config configs/connect_four.toml     learn Connect Four
   lockstep train --config configs/connect_four.toml --set run.generations=20 --set search.simulations=100
   lockstep grade --run runs/connect_four                how often does it give away a result?
+  lockstep match runs/connect_four runs/connect_four@100   how much better has it become?
   lockstep play --run runs/connect_four                 play against it
   lockstep verify --run runs/connect_four --replay      is all of it there, and does it repeat?
   lockstep bench selfplay --game connect_four           how fast is this machine?";
@@ -47,6 +48,11 @@ pub enum Command {
     /// Tic-tac-toe is graded in every position there is, and along every line of play as either side.
     /// Connect Four is graded on the test sets of Pascal Pons, 1,000 positions each, or on a file of your own.
     Grade(GradeArgs),
+    /// Let two players play a match, or the generations of a run against each other.
+    ///
+    /// Games are played in pairs: both from the same random opening, with the players on either side. The result is given in
+    /// Elo with an interval of 95 %. The same command plays the same games, whatever the threads.
+    Match(MatchArgs),
     /// Play against a trained player in the terminal.
     Play(PlayArgs),
     /// Check that a run is whole and sound.
@@ -155,6 +161,55 @@ pub enum Untrained {
     Uniform,
     /// Equal priors and the result of one random game
     Rollout,
+}
+
+/// `lockstep match`
+#[derive(Args, Debug)]
+pub struct MatchArgs {
+    /// Two players: the folder of a run, with @GENERATION behind it for an older checkpoint, or `uniform` or `rollout`, which
+    /// have learned nothing
+    #[arg(value_name = "PLAYER", num_args = 0..=2, conflicts_with = "ladder")]
+    pub players: Vec<String>,
+    /// Pairs of games; with --sprt at most so many, with --ladder between any two
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub pairs: u64,
+    /// Simulations for each move [default: run.grade_simulations of each player's run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// Random moves that open both games of a pair [default: a quarter of the longest game, at most 6]
+    #[arg(long, value_name = "N")]
+    pub opening_plies: Option<u32>,
+    /// Change how the first player searches: search.key=value. May be given several times
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "ladder")]
+    pub a_set: Vec<String>,
+    /// Change how the second player searches
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "ladder")]
+    pub b_set: Vec<String>,
+    /// Stop as soon as a sequential test has decided whether the first player is ELO0 or ELO1 better, with 5 % of mistakes
+    /// either way
+    #[arg(long, value_names = ["ELO0", "ELO1"], num_args = 2, allow_negative_numbers = true, conflicts_with = "ladder")]
+    pub sprt: Option<Vec<f64>>,
+    /// Let all checkpoints of --run play each other, and print their ratings
+    #[arg(long)]
+    pub ladder: bool,
+    /// Folder of the run for --ladder
+    #[arg(long, value_name = "DIR", requires = "ladder")]
+    pub run: Option<PathBuf>,
+    /// The game, where no player is of a run
+    #[arg(long)]
+    pub game: Option<String>,
+    /// Leaves that each tree evaluates at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub leaves: u32,
+    /// Seed of the openings
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
+    pub seed: u64,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
+    /// Print one JSON object for each match, and for each rating of a ladder
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `lockstep play`

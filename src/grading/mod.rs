@@ -2,8 +2,12 @@
 //!
 //! - [`analyst`]: a trained player, and searches of single positions with it;
 //! - [`oracle`]: positions with the exact score of every move;
-//! - [`accuracy`]: evaluations beside those in double precision.
+//! - [`accuracy`]: evaluations beside those in double precision;
+//! - [`matches`]: games of two players;
+//! - [`elo`]: what their results say.
 
 pub mod accuracy;
 pub mod analyst;
+pub mod elo;
+pub mod matches;
 pub mod oracle;

@@ -116,10 +116,14 @@ fn next_game<G: Game>(rounds: &mut Rounds, row: GameRow<G>, trees: &mut [Tree]) 
     };
     *rng = LaneRng::of_game(rounds.seed, id);
     (*seats, *slot) = (Seats::of_game(trees.len(), id.number), next_slot);
-    // In a match two games have the same opening, with the players on either side.
-    let mut of_pair = LaneRng::of_opening(rounds.seed, id.round, id.number / 2);
-    let opening_rng = if trees.len() == 2 { &mut of_pair } else { &mut *rng };
-    begin_game(&mut position.0, opening_rng, game, opening_plies);
+    if trees.len() == 2 {
+        // In a match two games have the same opening, with the players on either side.
+        let mut of_pair = LaneRng::of_opening(rounds.seed, id.round, id.number / 2);
+        begin_game(&mut position.0, &mut of_pair, game, opening_plies as usize);
+    } else {
+        let plies = if opening_plies > 0 { rng.below(opening_plies as usize + 1) } else { 0 };
+        begin_game(&mut position.0, rng, game, plies);
+    }
     trees.iter_mut().for_each(Tree::clear);
     wake(trees, seats.of(position.0.to_move()));
 }
@@ -128,9 +132,8 @@ fn next_game<G: Game>(rounds: &mut Rounds, row: GameRow<G>, trees: &mut [Tree]) 
 /// all, and a bound for those that cannot.
 const ATTEMPTS: usize = 1_000;
 
-/// Starts a game with up to `opening_plies` random moves, fewer where so many always end the game.
-pub fn begin_game<G: Game>(position: &mut G, rng: &mut LaneRng, game: &mut GameRecord, opening_plies: u32) {
-    let plies = if opening_plies > 0 { rng.below(opening_plies as usize + 1) } else { 0 };
+/// Starts a game with so many random moves, fewer where so many always end the game.
+pub fn begin_game<G: Game>(position: &mut G, rng: &mut LaneRng, game: &mut GameRecord, plies: usize) {
     for _ in 0..ATTEMPTS {
         *position = G::start();
         game.opening.clear();

@@ -24,7 +24,7 @@ pub struct GumbelState {
     /// For each move of the root, the logit of its prior and its noise: moves are considered in the order of their sums.
     pub urgencies: Vec<f32>,
     /// Simulations of the search.
-    simulations: u32,
+    pub simulations: u32,
 }
 
 impl Policy for Gumbel {

@@ -3,6 +3,7 @@
 mod bench;
 mod games;
 mod grade;
+mod matches;
 mod play;
 mod train;
 mod verify;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command.unwrap_or_else(|| Command::Train(TrainArgs::default())) {
         Command::Train(args) => train::run(args),
         Command::Grade(args) => grade::run(args),
+        Command::Match(args) => matches::run(args),
         Command::Play(args) => play::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Games(args) => games::run(args),

@@ -1,0 +1,98 @@
+//! Matches of two players: pairs of games from the same opening, with the players on either side.
+
+use crate::{
+    Error,
+    elo::{Hypothesis, Pairs, Sprt},
+    memory::{self, Bound},
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{
+    Action, Game, GameFinished, GameRecord, Round, Rounds,
+    config::{LanesConfig, SearchConfig},
+};
+use lockstep_systems::{Player, Setup, run_tick};
+use std::collections::{BTreeMap, HashSet};
+
+/// How a match is played.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Pairs of games; the most with a sequential test.
+    pub pairs: u64,
+    /// Uniformly random moves that open both games of a pair.
+    pub opening_plies: u32,
+    /// Of openings, and of whatever the players draw.
+    pub seed: u64,
+    /// Leaves that each tree evaluates at once.
+    pub leaves: u32,
+    /// Ends the match as soon as it has decided, after a pair in the order of their numbers.
+    pub sprt: Option<Sprt>,
+}
+
+/// What a match came to. The same for the same players and match, whatever the machine and its threads.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Score {
+    /// Points of the first player in each pair.
+    pub pairs: Pairs,
+    /// Games that the first player won, drew and lost.
+    pub results: [u64; 3],
+    /// Games with the same moves as an earlier one: they say nothing new.
+    pub repeated: u64,
+    /// What the sequential test has decided.
+    pub verdict: Option<Hypothesis>,
+}
+
+impl Match {
+    /// Games in play at once, for searches with these settings: as many as there are and as fit.
+    pub fn lanes<G: Game>(&self, settings: [&SearchConfig; 2]) -> LanesConfig {
+        let simulations = settings.map(|settings| settings.simulations).into_iter().max().unwrap_or(1);
+        let most = (2 * self.pairs).min(512) as u32;
+        let count = (memory::trees_that_fit::<G>(simulations, 2 * most) / 2).max(1);
+        LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
+    }
+
+    /// Plays it; `progress` hears how many pairs have ended.
+    ///
+    /// # Errors
+    /// When there is no memory for it, or an evaluator fails.
+    pub fn play<G: Game>(
+        &self,
+        players: [(Player<G>, &SearchConfig); 2],
+        lanes: LanesConfig,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Score, Error> {
+        let [(first, of_first), (second, of_second)] = players;
+        for settings in [of_first, of_second] {
+            Bound::of_searches::<G>(settings, 2 * lanes.count, settings.simulations).check()?;
+        }
+        let mut rounds = Rounds::none(self.seed);
+        let opening_plies = self.opening_plies;
+        rounds.open(Round { games: 2 * self.pairs, opening_plies, ..Round::default() });
+        let mut world = Setup::match_of(first, second).lanes(lanes).rounds(rounds).build();
+        let (mut score, mut seen) = (Score::default(), HashSet::<Vec<Action>>::new());
+        let (mut waiting, mut ended) = (BTreeMap::<u64, GameRecord>::new(), 0);
+        // Pairs count in the order of their numbers, so that the end of a sequential test does not depend on who is fast.
+        while score.pairs.pairs() < self.pairs && score.verdict.is_none() {
+            run_tick(&mut world)?;
+            for GameFinished(game) in world.resource_mut::<Messages<GameFinished>>().drain() {
+                waiting.insert(game.id.expect("a game of a round").number, game);
+                ended += 1;
+                progress(ended / 2);
+            }
+            while score.verdict.is_none() {
+                let number = 2 * score.pairs.pairs();
+                let (Some(one), Some(other)) = (waiting.get(&number), waiting.get(&(number + 1))) else { break };
+                let half_points = [(one, 1.0), (other, -1.0)].map(|(game, side)| {
+                    let result = side * game.finished.expect("it has ended").value();
+                    score.results[(1.0 - result) as usize] += 1;
+                    (result + 1.0) as usize
+                });
+                for game in [number, number + 1].map(|number| waiting.remove(&number)).into_iter().flatten() {
+                    score.repeated += u64::from(!seen.insert(game.moves().collect()));
+                }
+                score.pairs.add(half_points[0] + half_points[1]);
+                score.verdict = self.sprt.and_then(|sprt| sprt.verdict(&score.pairs));
+            }
+        }
+        Ok(score)
+    }
+}
