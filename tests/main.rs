@@ -10,6 +10,7 @@ mod gumbel;
 mod inputs;
 mod kills;
 mod learning;
+mod matches;
 mod metrics;
 mod networks;
 mod promises;

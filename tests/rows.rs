@@ -7,7 +7,8 @@ use lockstep_systems::Error;
 struct Mark(u32);
 
 fn world(trees: u32) -> World {
-    let player = || Player::<ConnectFour>::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
+    let player =
+        || Player::<ConnectFour>::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
     let setup = if trees == 1 { Setup::self_play(player()) } else { Setup::match_of(player(), player()) };
     let lanes = LanesConfig { count: 12, cohort: 5, leaves_per_tree: 2, ..Default::default() };
     let mut world = setup.lanes(lanes).lane_component(Mark::default()).build();
