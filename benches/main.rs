@@ -4,7 +4,7 @@ mod plain;
 
 use criterion::{Criterion, Throughput, criterion_group};
 use lockstep::{device, prelude::*, settings};
-use lockstep_systems::{expand::expand_leaf, select::select_leaves};
+use lockstep_systems::{expand::expand_leaf, select::select_leaves, tick::all_awake};
 use plain::Plain;
 use std::hint::black_box;
 
@@ -26,7 +26,7 @@ fn tick(c: &mut Criterion) {
         group.throughput(Throughput::Elements(lanes.into()));
         let name = |what: &str| format!("connect_four/{lanes}x{simulations}/{what}");
         group.bench_function(name("ecs"), |b| b.iter(|| run_tick(&mut world).unwrap()));
-        group.bench_function(name("plain"), |b| b.iter(|| plain.tick()));
+        group.bench_function(name("plain"), |b| b.iter(|| all_awake(|| plain.tick())));
     }
 }
 
@@ -34,7 +34,6 @@ fn tick(c: &mut Criterion) {
 fn select(c: &mut Criterion) {
     let config = SearchConfig { simulations: 200, ..Default::default() };
     let mut rng = LaneRng::new(1, 1);
-    let evaluation = components::Evaluation { value: 0.0, priors: &[0x3e12; 7] };
     let root = ConnectFour::start();
     let mut tree = Tree::new(200, 7);
     let mut leaves = [Leaf::<ConnectFour>::default()];
@@ -44,9 +43,10 @@ fn select(c: &mut Criterion) {
                 tree.clear();
             }
             let mut search = Search { settings: &config, state: &mut (), rng: &mut rng };
-            select_leaves(&mut tree, &root, 200, &mut leaves, &Puct, &mut search, None);
+            _ = select_leaves(&mut tree, &root, 200, &mut leaves, &Puct, &mut search, None);
             if leaves[0].state == components::LeafState::Selected {
-                expand_leaf(&mut tree, &leaves[0], evaluation);
+                expand_leaf(&mut tree, &leaves[0], &[0.0; 7], 0.0);
+                leaves[0].state = components::LeafState::Idle;
             }
             if tree.state == TreeState::Expanded {
                 tree.state = TreeState::Searching;

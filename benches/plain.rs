@@ -6,7 +6,6 @@
 use lockstep::prelude::*;
 use lockstep_systems::{
     act::{Players, begin_game, play_move, wake},
-    agent::softmax,
     expand::expand_leaf,
     policy::PolicyState,
     puct::begin,
@@ -29,7 +28,6 @@ pub struct Plain<G: Game> {
     planes: Vec<f32>,
     logits: Vec<f32>,
     values: Vec<f32>,
-    priors: Vec<u16>,
     search: SearchConfig,
     policy: SearchPolicy<G>,
 }
@@ -63,7 +61,6 @@ impl<G: Game> Plain<G> {
             planes: vec![0.0; count * G::INPUT],
             logits: vec![0.0; count * G::ACTIONS],
             values: vec![0.0; count],
-            priors: vec![0; count * G::ACTIONS],
             search: search.clone(),
             policy: SearchPolicy::of(search),
         }
@@ -71,6 +68,7 @@ impl<G: Game> Plain<G> {
 
     pub fn tick(&mut self) {
         let Self { search, policy, .. } = self;
+        let (search, policy) = (&*search, &*policy);
         let min_len = (self.lanes.len() / (4 * rayon::current_num_threads())).max(1);
         self.lanes.par_iter_mut().zip(self.planes.par_chunks_mut(G::INPUT)).with_min_len(min_len).for_each(
             |(lane, planes)| {
@@ -81,7 +79,7 @@ impl<G: Game> Plain<G> {
                 }
                 let mut how = Search { settings: search, state: &mut (), rng: &mut lane.rng };
                 let budget = lane.budget.simulations;
-                select_leaves(tree, &lane.position, budget, &mut lane.leaf, &Puct, &mut how, None);
+                _ = select_leaves(tree, &lane.position, budget, &mut lane.leaf, &Puct, &mut how, None);
                 if lane.leaf[0].state == components::LeafState::Selected {
                     lane.leaf[0].position.encode(planes);
                 }
@@ -90,27 +88,26 @@ impl<G: Game> Plain<G> {
         // The trivial evaluator.
         self.logits.fill(0.0);
         self.values.fill(0.0);
-        let evaluations = self.logits.par_chunks_mut(G::ACTIONS).zip(&self.values);
-        let evaluations = evaluations.zip(self.priors.par_chunks_mut(G::ACTIONS));
-        self.lanes.par_iter_mut().zip(evaluations).with_min_len(min_len).for_each(
-            |(lane, ((logits, value), priors))| {
-                let [tree] = &mut lane.tree;
-                if lane.leaf[0].state == components::LeafState::Selected {
-                    softmax(&lane.leaf[0].asked, logits, priors);
-                    expand_leaf(tree, &lane.leaf[0], components::Evaluation { value: *value, priors });
-                }
-                let spent = tree.simulations_at_root() >= lane.budget.simulations || tree.proven.is_some();
-                if tree.state == TreeState::Searching && spent {
-                    tree.state = TreeState::Complete;
-                }
-                let players = Players { agents: &[(search, policy)], seats: Seats([0, 0]), states: &mut lane.state };
-                let full = |_| lane.budget.full;
-                let played =
-                    play_move(&mut lane.position, &mut lane.rng, &mut lane.game, &mut lane.tree, full, players);
-                if played.unwrap() {
+        let evaluations = self.logits.par_chunks(G::ACTIONS).zip(&self.values);
+        self.lanes.par_iter_mut().zip(evaluations).with_min_len(min_len).for_each(|(lane, (logits, value))| {
+            let [tree] = &mut lane.tree;
+            if lane.leaf[0].state == components::LeafState::Selected {
+                expand_leaf(tree, &lane.leaf[0], logits, *value);
+                lane.leaf[0].state = components::LeafState::Idle;
+            }
+            let spent = tree.simulations_at_root() >= lane.budget.simulations || tree.proven.is_some();
+            if tree.state == TreeState::Searching && spent {
+                tree.state = TreeState::Complete;
+            }
+            if tree.state == TreeState::Complete {
+                let (agents, seats) = (&[(search, policy)][..], Seats([0, 0]));
+                let players = Players { agents, first: 0, seats, states: &mut lane.state };
+                let (position, budgets) = (&mut lane.position, &[lane.budget]);
+                play_move(position, &mut lane.rng, &mut lane.game, &mut lane.tree, budgets, players).unwrap();
+                if lane.game.finished.is_some() {
                     lane.begin();
                 }
-            },
-        );
+            }
+        });
     }
 }

@@ -75,7 +75,7 @@ impl<const MASKED: bool> Game for Maze<MASKED> {
 
     fn legal(&self) -> impl Iterator<Item = Action> {
         let state = *self;
-        (0..6).filter(move |&action| !MASKED || state.key(action, 1) % 4 != 0 || action == state.0 % 6)
+        (0..6).filter(move |&action| !MASKED || !state.key(action, 1).is_multiple_of(4) || action == state.0 % 6)
     }
 
     fn play(&mut self, action: Action) {

@@ -1,6 +1,9 @@
 //! Evaluations that are kept for positions that come again.
 
-use crate::game::{Action, Game};
+use crate::{
+    game::{Action, Game},
+    tree::bfloat16,
+};
 use bevy_ecs::prelude::*;
 use std::hash::Hasher;
 
@@ -33,13 +36,12 @@ struct Slot<G: Game> {
     stamp: u64,
 }
 
-/// What is known about a position, from the network or from a [`Cache`].
+/// What a [`Cache`] knows about a position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation<'a> {
     /// Mean value for the player to move.
     pub value: f32,
-    /// `[G::ACTIONS]`, bfloat16; those of illegal moves are anything.
-    pub priors: &'a [u16],
+    priors: &'a [u16],
 }
 
 impl Evaluation<'_> {
@@ -113,8 +115,8 @@ impl<G: Game> Cache<G> {
         (first..first + WAYS).find(|&i| self.slots[i].stamp > self.cleared && self.slots[i].position == *position)
     }
 
-    /// Keeps an evaluation. Does nothing if the cache is off or has it already.
-    pub fn insert(&mut self, position: &G, evaluation: Evaluation) {
+    /// Keeps an evaluation; `priors` gives moves and their chances. Does nothing if the cache is off or has it already.
+    pub fn insert(&mut self, position: &G, value: f32, priors: impl Iterator<Item = (Action, f32)>) {
         if !self.is_on() {
             return;
         }
@@ -124,8 +126,10 @@ impl<G: Game> Cache<G> {
         }
         let oldest = (first..first + WAYS).min_by_key(|&slot| self.slots[slot].stamp).expect("a bucket has slots");
         self.clock += 1;
-        self.slots[oldest] = Slot { position: *position, value: evaluation.value, stamp: self.clock };
-        self.priors[oldest * G::ACTIONS..(oldest + 1) * G::ACTIONS].copy_from_slice(evaluation.priors);
+        self.slots[oldest] = Slot { position: *position, value, stamp: self.clock };
+        for (action, prior) in priors {
+            self.priors[oldest * G::ACTIONS + action as usize] = bfloat16(prior);
+        }
     }
 }
 
@@ -154,16 +158,17 @@ mod tests {
     #[test]
     fn it_returns_what_was_put_in_and_only_that() {
         let positions = positions();
-        let priors = |i: usize| -> [u16; 9] { std::array::from_fn(|a| (10 * i + a) as u16) };
+        let prior = |i: usize, a: Action| (1.0 + a as f32) / (i + 64) as f32;
         let mut cache = Cache::<TicTacToe>::new(1 << 20);
         for (i, position) in positions.iter().enumerate() {
             assert!(cache.get(position).is_none());
-            cache.insert(position, Evaluation { value: i as f32, priors: &priors(i) });
+            cache.insert(position, i as f32, position.legal().map(|a| (a, prior(i, a))));
         }
         assert!(cache.len() > 50 && cache.len() == positions.len());
         for (i, position) in positions.iter().enumerate() {
             let cached = cache.get(position).expect("there is room for all");
-            assert_eq!(cached, Evaluation { value: i as f32, priors: &priors(i) });
+            assert_eq!(cached.value, i as f32);
+            assert!(position.legal().all(|a| (cached.prior(a) / prior(i, a) - 1.0).abs() < 0.01));
         }
         cache.clear();
         assert!(positions.iter().all(|p| cache.get(p).is_none()) && cache.is_empty());
@@ -174,12 +179,12 @@ mod tests {
         let mut cache = Cache::<TicTacToe>::new(200);
         assert!(Cache::<TicTacToe>::bytes(200) <= 200 && cache.is_on());
         for (i, position) in positions().iter().enumerate() {
-            cache.insert(position, Evaluation { value: i as f32, priors: &[0; 9] });
+            cache.insert(position, i as f32, std::iter::empty());
             assert_eq!(cache.get(position).unwrap().value, i as f32);
             assert!(cache.len() <= WAYS);
         }
         let mut off = Cache::<TicTacToe>::new(0);
-        off.insert(&TicTacToe::start(), Evaluation { value: 1.0, priors: &[0; 9] });
+        off.insert(&TicTacToe::start(), 1.0, std::iter::empty());
         assert!(off.get(&TicTacToe::start()).is_none() && !off.is_on());
     }
 }

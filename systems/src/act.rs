@@ -9,7 +9,7 @@ use crate::{
 use bevy_ecs::{prelude::*, system::SystemParam};
 use lockstep_components::{
     Action, Game, GameFinished, GameRecord, LaneRng, NextGame, Ply, Position, Rounds, SearchBudget, Seats, Slot, Stats,
-    Tree, TreeState, config::SearchConfig, record::for_first,
+    Tree, TreeState, config::SearchConfig, record::for_first, tree::Counts,
 };
 use rayon::prelude::*;
 
@@ -27,39 +27,41 @@ pub fn act<G: Game>(
     mut end: EndOfGames,
 ) {
     let agents = in_order(agents.iter());
-    let lanes = rows.answered().par_rows(LIGHT).enumerate();
-    let acted = lanes.fold(Acted::default, |mut acted, (lane, ((position, rng, game, seats, slot), trees))| {
-        let (trees, budgets, states) = trees.rows;
-        let players = Players { agents: &agents[slot.0.into()..], seats: *seats, states };
-        acted.take(lane, *slot, play_move(&mut position.0, rng, game, trees, |seat| budgets[seat].full, players));
+    let tasks = rows.answered().par_tasks(LIGHT).map(|(first, lanes)| {
+        let mut acted = Acted::default();
+        for (lane, ((position, rng, game, seats, slot), trees)) in lanes.enumerate() {
+            let (trees, budgets, states) = trees.rows;
+            let players = Players { agents: &agents[slot.0.into()..], first: slot.0.into(), seats: *seats, states };
+            act_in(first + lane, &mut position.0, rng, game, trees, budgets, players, &mut acted);
+        }
         acted
     });
-    let acted = acted.reduce(Acted::default, Acted::and);
+    let acted = tasks.reduce(Acted::default, Acted::and);
     end.begin_next(rows.answered().map(|(lane, trees)| (lane, trees.rows.0)), acted);
 }
 
-/// Moves that a tick has played.
+/// What the lanes of a task come to.
 #[derive(Default)]
 pub(crate) struct Acted {
     /// Lanes whose game has ended, in their order, counted from the first one that was answered.
     finished: Vec<usize>,
-    /// The agent whose policy has decided for a move that there is not, and the move.
-    no_move: Option<(usize, Action)>,
+    /// Of the searches that are complete.
+    counts: Counts,
+    cache_hits: u64,
+    /// The first lane's error.
+    pub(crate) error: Option<Error>,
 }
 
 impl Acted {
-    pub(crate) fn take(&mut self, lane: usize, slot: Slot, played: Result<bool, (usize, Action)>) {
-        match played {
-            Ok(false) => {}
-            Ok(true) => self.finished.push(lane),
-            Err((seat, action)) => self.no_move = self.no_move.or(Some((usize::from(slot.0) + seat, action))),
-        }
-    }
-
     /// With those of the lanes behind.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.finished.extend(other.finished);
-        Self { no_move: self.no_move.or(other.no_move), ..self }
+        Self {
+            finished: self.finished,
+            counts: self.counts + other.counts,
+            cache_hits: self.cache_hits + other.cache_hits,
+            error: self.error.or(other.error),
+        }
     }
 }
 
@@ -68,8 +70,8 @@ impl Acted {
 pub struct EndOfGames<'w> {
     rounds: ResMut<'w, Rounds>,
     finished: MessageWriter<'w, GameFinished>,
-    pub(crate) stats: ResMut<'w, Stats>,
-    pub(crate) failure: ResMut<'w, Failure>,
+    stats: ResMut<'w, Stats>,
+    failure: ResMut<'w, Failure>,
 }
 
 impl EndOfGames<'_> {
@@ -87,9 +89,9 @@ impl EndOfGames<'_> {
             self.finished.write(GameFinished(row.2.clone()));
             next_game(&mut self.rounds, row, trees);
         }
-        if let Some((agent, action)) = acted.no_move {
-            self.failure.set(Error::NoSuchMove { agent, action });
-        }
+        self.stats.add(acted.counts);
+        self.stats.cache_hits += acted.cache_hits;
+        self.failure.set_first(acted.error.into_iter().collect());
     }
 }
 
@@ -171,30 +173,50 @@ pub fn wake(trees: &mut [Tree], active: usize) {
 pub struct Players<'a, G: Game> {
     /// Settings and policy of each.
     pub agents: &'a [(&'a SearchConfig, &'a SearchPolicy<G>)],
+    /// The number of the first.
+    pub first: usize,
     /// Which of them moves for whom.
     pub seats: Seats,
     /// A state for each tree.
     pub states: &'a mut [PolicyState],
 }
 
-/// If a search is complete: plays the move that it has chosen, records it, and keeps its sub-tree. `full` says of the player
-/// to move whether what was searched becomes a policy target. Returns whether the game is over.
+/// Plays the move in a lane whose search is complete. Returns whether its game goes on.
+#[inline]
+pub(crate) fn act_in<G: Game>(
+    lane: usize,
+    position: &mut G,
+    rng: &mut LaneRng,
+    game: &mut GameRecord,
+    trees: &mut [Tree],
+    budgets: &[SearchBudget],
+    players: Players<G>,
+    acted: &mut Acted,
+) -> bool {
+    let Some(searched) = trees.iter_mut().find(|tree| tree.state == TreeState::Complete) else { return true };
+    acted.counts = acted.counts + searched.counts;
+    acted.cache_hits += u64::from(std::mem::take(&mut searched.cache_hits));
+    match play_move(position, rng, game, trees, budgets, players) {
+        Ok(()) if game.finished.is_none() => return true,
+        Ok(()) => acted.finished.push(lane),
+        Err(error) => acted.error = acted.error.take().or(Some(error)),
+    }
+    false
+}
+
+/// Plays the move that a complete search has chosen, records it, and keeps its sub-tree.
 ///
 /// # Errors
-/// The seat whose policy has decided for a move that is not at the root, and the move.
-#[inline]
+/// [`Error::NoSuchMove`] if the policy has decided for a move that is not at the root.
 pub fn play_move<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
     game: &mut GameRecord,
     trees: &mut [Tree],
-    full: impl Fn(usize) -> bool,
+    budgets: &[SearchBudget],
     players: Players<G>,
-) -> Result<bool, (usize, Action)> {
-    if trees.iter().all(|tree| tree.state != TreeState::Complete) {
-        return Ok(false);
-    }
-    let Players { agents, seats, states } = players;
+) -> Result<(), Error> {
+    let Players { agents, first, seats, states } = players;
     // Only the tree of the player to move searches.
     let seat = seats.of(position.to_move());
     let ((settings, policy), tree) = (agents[seat], &mut trees[seat]);
@@ -203,10 +225,10 @@ pub fn play_move<G: Game>(
     let search = Search { settings, state: &mut states[seat], rng };
     let action = policy.decide(search, tree, game.len(), &mut target);
     if tree.root_edges().iter().all(|edge| edge.action() != action) {
-        return Err((seat, action));
+        return Err(Error::NoSuchMove { agent: first + seat, action });
     }
     let before = game.policies.len();
-    if full(seat) {
+    if budgets[seat].full {
         game.entropy_sum += record(&mut target, action, &mut game.policies);
     }
     let policy_len = (game.policies.len() - before) as u16;
@@ -214,13 +236,13 @@ pub fn play_move<G: Game>(
     position.play(action);
     if let Some(outcome) = position.outcome() {
         game.finished = Some(for_first(position, outcome));
-        return Ok(true);
+        return Ok(());
     }
     for (tree, (settings, policy)) in trees.iter_mut().zip(agents) {
         if policy.keeps(settings, tree, action) { tree.keep_subtree(action) } else { tree.clear() }
     }
     wake(trees, seats.of(position.to_move()));
-    Ok(false)
+    Ok(())
 }
 
 /// Appends the moves' shares of the weight, and returns their entropy in nats. Without any weight the move that was played

@@ -1,8 +1,8 @@
 //! Players: entities with an evaluator, a policy, settings and a cache.
 
-use crate::{Batch, Error, Evaluations, Evaluator, SearchPolicy, rows::rows_per_task};
+use crate::{Batch, Error, Evaluations, Evaluator, SearchPolicy, expand::set_priors};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Cache, Evaluation, Game, config::SearchConfig, tree::bfloat16};
+use lockstep_components::{Cache, Edge, Game, config::SearchConfig};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque};
 
@@ -61,13 +61,13 @@ pub struct Inference {
     /// Its positions of this tick.
     pub batch: Batch,
     /// What was received last.
-    evaluations: Evaluations,
-    /// `[capacity, actions]`, bfloat16: the softmax of the logits that were received last over the legal moves.
-    priors: Vec<u16>,
+    pub evaluations: Evaluations,
     /// Batches that were submitted and not received yet.
     in_flight: VecDeque<InFlight>,
     /// Lists of positions for the batches to come.
     spare: Vec<Box<dyn Any + Send + Sync>>,
+    /// The moves of a position on its way to the cache.
+    moves: Vec<Edge>,
 }
 
 struct InFlight {
@@ -85,18 +85,10 @@ impl Inference {
             evaluator,
             batch: Batch::new::<G>(capacity),
             evaluations: Evaluations::new(capacity, G::ACTIONS),
-            priors: vec![0; capacity * G::ACTIONS],
             in_flight: VecDeque::new(),
             spare: vec![],
+            moves: vec![],
         }
-    }
-
-    /// What was received for a row.
-    #[inline]
-    pub fn evaluation<G: Game>(&self, row: u32) -> Evaluation<'_> {
-        let row = row as usize;
-        let priors = &self.priors[row * G::ACTIONS..(row + 1) * G::ACTIONS];
-        Evaluation { value: self.evaluations.values[row], priors }
     }
 
     /// Submits the batch, for the cohort that begins with this lane.
@@ -118,126 +110,33 @@ impl Inference {
         let due = |in_flight: &mut InFlight| in_flight.first_lane == first_lane;
         let Some(InFlight { rows, positions: list, .. }) = self.in_flight.pop_front_if(due) else { return Ok(None) };
         self.evaluator.receive(&mut self.evaluations)?;
+        let Evaluations { logits, values, computed } = &self.evaluations;
         let positions = list.downcast_ref::<Vec<G>>().expect("the batch holds positions of this game");
-        let Evaluations { logits, values, computed } = &mut self.evaluations;
-        let bad: usize = logits
-            .par_chunks_exact_mut(G::ACTIONS)
-            .zip(self.priors.par_chunks_exact_mut(G::ACTIONS))
-            .zip(positions)
-            .with_min_len(rows_per_task(rows, 64))
-            .map(|((logits, priors), position)| softmax(position, logits, priors))
-            .sum();
-        let bad = bad + values[..rows].iter().filter(|value| !value.is_finite()).count();
-        if bad > 0 {
-            return Err(Error::EvaluationNotFinite { count: bad, rows });
+        let (logits, values) = (&logits[..rows * G::ACTIONS], &values[..rows]);
+        // Without a branch, so that the compiler makes vectors of it.
+        let bad = |numbers: &[f32]| numbers.iter().fold(false, |bad, x| bad | !x.is_finite());
+        if bad(values) || logits.par_chunks(256 * G::ACTIONS).any(bad) {
+            // Logits of illegal moves may be anything.
+            let of_row = |(position, logits): (&G, &[f32])| {
+                position.legal().filter(|&action| !logits[action as usize].is_finite()).count()
+            };
+            let count = values.iter().filter(|value| !value.is_finite()).count()
+                + positions.iter().zip(logits.chunks(G::ACTIONS)).map(of_row).sum::<usize>();
+            if count > 0 {
+                return Err(Error::EvaluationNotFinite { count, rows });
+            }
         }
         let computed = *computed;
         if cache.is_on() {
-            for (row, position) in positions.iter().enumerate() {
-                cache.insert(position, self.evaluation::<G>(row as u32));
+            let moves = &mut self.moves;
+            for ((position, logits), &value) in positions.iter().zip(logits.chunks(G::ACTIONS)).zip(values) {
+                moves.clear();
+                moves.extend(position.legal().map(|action| Edge::new(action, 0.0)));
+                set_priors(moves, |action| logits[action as usize]);
+                cache.insert(position, value, moves.iter().map(|edge| (edge.action(), edge.prior())));
             }
         }
         self.spare.push(list);
         Ok(Some((rows, computed)))
-    }
-}
-
-/// The priors of a position: the softmax over its legal moves. The logits are used up. Returns how many were not finite.
-///
-/// Priors must not depend on which of its symmetric forms a position has, so the sum is one of whole numbers: it is the same
-/// in any order.
-pub fn softmax<G: Game>(position: &G, logits: &mut [f32], priors: &mut [u16]) -> usize {
-    let (mut highest, mut bad) = (f32::NEG_INFINITY, 0);
-    for action in position.legal() {
-        let logit = logits[action as usize];
-        highest = if logit > highest { logit } else { highest };
-        bad += usize::from(!logit.is_finite());
-    }
-    // Adding 2 rounds a number from 0 to 1 to a multiple of 2^-22, and writes how often it has that into the lowest bits.
-    const UNIT: f32 = 1.0 / 4_194_304.0;
-    let mut sum = 0;
-    for action in position.legal() {
-        let logit = &mut logits[action as usize];
-        *logit = exp(*logit - highest);
-        sum += u64::from((*logit + 2.0).to_bits() - 2f32.to_bits());
-    }
-    let scale = 1.0 / (sum as f32 * UNIT);
-    for action in position.legal() {
-        priors[action as usize] = bfloat16(logits[action as usize] * scale);
-    }
-    bad
-}
-
-/// `e^x` for `x <= 0`, within 3 parts in 10^7, without calls or branches.
-///
-/// `2^n * 2^f` with `n` whole and `f` in -0.5 to 0.5; `2^f` is its Taylor polynomial in `f ln 2`, which is good to
-/// 2e-8 at degree 6, and `n` goes straight into the exponent.
-#[inline]
-pub(crate) fn exp(x: f32) -> f32 {
-    let scaled = x.max(-87.0) * std::f32::consts::LOG2_E;
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number, which then stands in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = scaled + ROUND;
-    let n = shifted - ROUND;
-    // In two steps, so that the product with ln 2 loses nothing.
-    let t = (x.max(-87.0) - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let t2 = t * t;
-    // The terms in pairs (Estrin's scheme): a shorter chain than Horner's.
-    let p = (1.0 + t) + t2 * ((0.5 + t * (1.0 / 6.0)) + t2 * ((1.0 / 24.0 + t * (1.0 / 120.0)) + t2 * (1.0 / 720.0)));
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
-    if x > -87.0 { p * power } else { 0.0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lockstep_components::games::ConnectFour;
-
-    #[test]
-    fn the_exponential_is_one() {
-        for i in 0..=200_000 {
-            let x = i as f32 * -0.0005;
-            let exact = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - exact).abs();
-            assert!(error <= exact * 3e-7 + 1e-37, "exp({x}) is off by {error:e}");
-        }
-        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY)), (1.0, 0.0));
-    }
-
-    /// The priors of a position in which columns 1, 5 and 6 are full.
-    fn priors(logits: [f32; 7]) -> ([f32; 7], usize) {
-        let position: ConnectFour = "222222666666777777".parse().unwrap();
-        let (mut logits, mut priors) = (logits, [0; 7]);
-        let bad = softmax(&position, &mut logits, &mut priors);
-        let evaluation = Evaluation { value: 0.0, priors: &priors };
-        (std::array::from_fn(|action| evaluation.prior(action as u16)), bad)
-    }
-
-    #[test]
-    fn priors_are_the_softmax_of_legal_logits() {
-        const ILLEGAL: f32 = f32::NAN;
-        let (found, bad) = priors([1.0, ILLEGAL, 2.0, 3.0, 0.0, ILLEGAL, 100.0]);
-        for (action, expected) in [(0, 0.087_144), (2, 0.236_883), (3, 0.643_914), (4, 0.032_059)] {
-            assert!((found[action] - expected).abs() < 2e-3, "{found:?}");
-        }
-        assert_eq!((found[1], found[6], bad), (0.0, 0.0, 0));
-        assert_eq!(priors([-3e38, 0.0, -3e38, 3e38, 0.0, 0.0, 0.0]).0[3], 1.0, "extreme logits do not overflow");
-        assert_eq!(priors([f32::NAN, 0.0, f32::INFINITY, 1.0, 1.0, 0.0, 0.0]).1, 2);
-    }
-
-    #[test]
-    fn priors_do_not_depend_on_the_order_of_the_moves() {
-        let mut rng = lockstep_components::LaneRng::new(1, 1);
-        let start = ConnectFour::start();
-        for _ in 0..200_000 {
-            let mut logits: [f32; 7] = std::array::from_fn(|_| 4.0 * rng.unit());
-            let mut mirrored = logits;
-            mirrored.reverse();
-            let (mut given, mut reversed) = ([0; 7], [0; 7]);
-            softmax(&start, &mut logits, &mut given);
-            softmax(&start, &mut mirrored, &mut reversed);
-            reversed.reverse();
-            assert_eq!(given, reversed);
-        }
     }
 }

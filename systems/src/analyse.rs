@@ -6,7 +6,7 @@ use crate::{
     rows::Rows,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Action, Game, LaneRng, Outcome, Position, Tree, TreeState, config::SearchConfig};
+use lockstep_components::{Action, Game, LaneRng, Outcome, Position, Stats, Tree, TreeState, config::SearchConfig};
 
 /// What a search found about one root move.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +78,7 @@ impl<G: Game> Questions<G> {
 pub fn answer<G: Game>(
     mut rows: Rows<(&mut Position<G>, &mut LaneRng, &mut Asked), (&mut Tree, &mut PolicyState)>,
     mut questions: ResMut<Questions<G>>,
+    mut stats: ResMut<Stats>,
     agent: Single<(&SearchConfig, &SearchPolicy<G>), With<Agent>>,
 ) {
     let (settings, policy) = *agent;
@@ -86,6 +87,8 @@ pub fn answer<G: Game>(
         let (tree, state) = (&mut trees.rows.0[0], &mut trees.rows.1[0]);
         if tree.state == TreeState::Complete {
             let asked = asked.0.take().expect("a complete search was asked for");
+            stats.add(std::mem::take(&mut tree.counts));
+            stats.cache_hits += u64::from(std::mem::take(&mut tree.cache_hits));
             let action = policy.decide(Search { settings, state, rng }, tree, 0, &mut vec![]);
             questions.answers[asked] = Some(report(tree, action));
             questions.open -= 1;

@@ -119,6 +119,11 @@ impl Failure {
     pub fn set(&mut self, error: Error) {
         self.0.get_or_insert(error);
     }
+
+    /// Keeps the first of these errors, if there are any: that of the first lane, whatever the threads.
+    pub(crate) fn set_first(&mut self, errors: Vec<Error>) {
+        errors.into_iter().take(1).for_each(|error| self.set(error));
+    }
 }
 
 /// A run condition: nothing has failed.

@@ -1,13 +1,13 @@
 //! `TickSystems::Expand`: evaluations become nodes and go up the trees.
 
 use crate::{
-    Agent,
+    Agent, Evaluations,
     agent::{Inference, in_order},
     rows::{HEAVY, Rows},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Evaluation, Game, Leaf, LeafState, Outcome, SearchBudget, Slot, Tree, TreeState,
+    Action, Edge, Evaluation, Game, Leaf, LeafState, Outcome, SearchBudget, Slot, Tree, TreeState,
     tree::{Child, ROOT},
 };
 use rayon::prelude::*;
@@ -31,7 +31,11 @@ pub fn expand<G: Game>(
 pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut [Leaf<G>], inference: &Inference) {
     for leaf in leaves {
         match leaf.state {
-            LeafState::Pending { row } => expand_leaf(tree, leaf, inference.evaluation::<G>(row)),
+            LeafState::Pending { row } => {
+                let Evaluations { logits, values, .. } = &inference.evaluations;
+                let row = row as usize;
+                expand_leaf(tree, leaf, &logits[row * G::ACTIONS..(row + 1) * G::ACTIONS], values[row]);
+            }
             LeafState::Known { .. } => expand_known(tree, leaf),
             LeafState::Idle | LeafState::Selected => continue,
         }
@@ -43,25 +47,22 @@ pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut 
     }
 }
 
-/// Adds the node of a leaf with this evaluation of [`Leaf::asked`], and backs its value up.
-pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, evaluation: Evaluation) {
-    let node = add_node(tree, leaf, evaluation);
-    link(tree, leaf, node, evaluation.value);
-}
-
-#[inline]
-fn add_node<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, evaluation: Evaluation) -> u32 {
-    let node = tree.push_node(leaf.node, leaf.edge, evaluation.value, leaf.position.legal());
-    for edge in tree.edges_mut(node) {
-        edge.set_prior(evaluation.prior(G::transform_action(edge.action(), leaf.symmetry.into())));
-    }
-    node
+/// Adds the node of a leaf and backs its value up. `logits` and `value` are those of [`Leaf::asked`], for the player to
+/// move there.
+pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], value: f32) {
+    let node = tree.push_node(leaf.node, leaf.edge, value, leaf.position.legal());
+    let logit = |action| logits[G::transform_action(action, leaf.symmetry.into()) as usize];
+    set_priors(tree.edges_mut(node), logit);
+    link(tree, leaf, node, value);
 }
 
 /// Adds the node of a leaf whose evaluation is in the cache, which may have lost it when the group is complete. Its edge
 /// stays pending until [`expand_known`].
 pub fn add_known<G: Game>(tree: &mut Tree, leaf: &mut Leaf<G>, evaluation: Evaluation) {
-    let node = add_node(tree, leaf, evaluation);
+    let node = tree.push_node(leaf.node, leaf.edge, evaluation.value, leaf.position.legal());
+    for edge in tree.edges_mut(node) {
+        edge.set_prior(evaluation.prior(G::transform_action(edge.action(), leaf.symmetry.into())));
+    }
     tree.cache_hits += 1;
     leaf.state = LeafState::Known { node, value: evaluation.value };
 }
@@ -85,6 +86,52 @@ fn link<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, node: u32, value: f32) {
         tree.edge_mut(leaf.edge).set_child(Child::Node(node));
         backup(tree, leaf.node, leaf.edge, value);
     }
+}
+
+/// The softmax over the legal moves' logits becomes their priors.
+///
+/// They must not depend on which of its symmetric forms a position has, so the sum is one of whole numbers: it is the same
+/// in any order.
+#[inline]
+pub(crate) fn set_priors(edges: &mut [Edge], logit: impl Fn(Action) -> f32) {
+    // The value sum of a new edge is free to hold the logit and then the numerator for a moment.
+    let mut highest = f32::NEG_INFINITY;
+    for edge in edges.iter_mut() {
+        edge.value_sum = logit(edge.action());
+        highest = if edge.value_sum > highest { edge.value_sum } else { highest };
+    }
+    // Adding 2 rounds a number from 0 to 1 to a multiple of 2^-22, and writes how often it has that into the lowest bits.
+    const UNIT: f32 = 1.0 / 4_194_304.0;
+    let mut sum = 0;
+    for edge in edges.iter_mut() {
+        edge.value_sum = exp(edge.value_sum - highest);
+        sum += u64::from((edge.value_sum + 2.0).to_bits() - 2f32.to_bits());
+    }
+    let scale = 1.0 / (sum as f32 * UNIT);
+    for edge in edges {
+        edge.set_prior(edge.value_sum * scale);
+        edge.value_sum = 0.0;
+    }
+}
+
+/// `e^x` for `x <= 0`, within 3 parts in 10^7, without calls or branches.
+///
+/// `2^n * 2^f` with `n` whole and `f` in -0.5 to 0.5; `2^f` is its Taylor polynomial in `f ln 2`, which is good to
+/// 2e-8 at degree 6, and `n` goes straight into the exponent.
+#[inline]
+pub(crate) fn exp(x: f32) -> f32 {
+    let scaled = x.max(-87.0) * std::f32::consts::LOG2_E;
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = scaled + ROUND;
+    let n = shifted - ROUND;
+    // In two steps, so that the product with ln 2 loses nothing.
+    let t = (x.max(-87.0) - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let t2 = t * t;
+    // The terms in pairs (Estrin's scheme): a shorter chain than Horner's.
+    let p = (1.0 + t) + t2 * ((0.5 + t * (1.0 / 6.0)) + t2 * ((1.0 / 24.0 + t * (1.0 / 120.0)) + t2 * (1.0 / 720.0)));
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
+    if x > -87.0 { p * power } else { 0.0 }
 }
 
 /// Finishes a descent: adds its value to every edge from a leaf to the root.
@@ -134,6 +181,54 @@ pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome:
             }
             None if parent_edge == ROOT => return finish_at_root(tree, value),
             None => return backup(tree, parent, parent_edge, value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponential_is_one() {
+        for i in 0..=200_000 {
+            let x = i as f32 * -0.0005;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs();
+            assert!(error <= exact * 3e-7 + 1e-37, "exp({x}) is off by {error:e}");
+        }
+        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn priors_are_the_softmax_of_legal_logits() {
+        let mut tree = Tree::new(1, 3);
+        tree.push_node(0, ROOT, 0.0, [0, 2, 3].into_iter());
+        let mut set = |logits: [f32; 4]| {
+            set_priors(tree.edges_mut(0), |action| logits[action as usize]);
+            tree.root_edges().iter().map(|e| e.prior()).collect::<Vec<_>>()
+        };
+        let priors = set([1.0, 100.0, 2.0, 3.0]);
+        for (prior, expected) in priors.iter().zip([0.090_03, 0.244_73, 0.665_24]) {
+            assert!((prior - expected).abs() < 2e-3, "{priors:?}");
+        }
+        assert_eq!(set([-3e38, 0.0, -3e38, 3e38])[2], 1.0, "extreme logits do not overflow");
+    }
+
+    #[test]
+    fn priors_do_not_depend_on_the_order_of_the_moves() {
+        let mut rng = lockstep_components::LaneRng::new(1, 1);
+        let mut edges: Vec<Edge> = (0..7).map(|action| Edge::new(action, 0.0)).collect();
+        for _ in 0..200_000 {
+            let logits: [f32; 7] = std::array::from_fn(|_| 4.0 * rng.unit());
+            let mut priors = || {
+                set_priors(&mut edges, |action| logits[action as usize]);
+                edges.reverse();
+                edges.iter().map(|e| e.prior().to_bits()).collect::<Vec<_>>()
+            };
+            let (reversed, mut given) = (priors(), priors());
+            given.reverse();
+            assert_eq!(given, reversed, "{logits:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Gumbel").
 
 use crate::{
-    agent::exp,
+    expand::exp,
     policy::{Node, Policy, Search, draw_budget},
 };
 use lockstep_components::{Action, Edge, LaneRng, Outcome, SearchBudget, Tree, config::SearchConfig};

@@ -134,7 +134,8 @@ impl<G: Game> SearchPolicy<G> {
         self.0.begin(settings, state, rng, tree)
     }
 
-    pub(crate) fn select(&self, search: Search<PolicyState>, trees: Descents<G>) -> Option<NoEdge> {
+    #[inline]
+    pub(crate) fn select(&self, search: Search<PolicyState>, trees: Descents<G>) -> Result<(), NoEdge> {
         self.0.select(search, trees)
     }
 
@@ -200,7 +201,7 @@ trait Erased<G: Game>: Send + Sync {
         rng: &mut LaneRng,
         tree: &mut Tree,
     ) -> SearchBudget;
-    fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Option<NoEdge>;
+    fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Result<(), NoEdge>;
     fn decide(&self, search: Search<PolicyState>, tree: &Tree, ply: usize, target: &mut Vec<(Action, f32)>) -> Action;
     fn keeps_subtree(&self, settings: &SearchConfig) -> bool;
 }
@@ -216,7 +217,7 @@ impl<G: Game, P: Policy> Erased<G> for P {
         Policy::begin(self, &mut Search { settings, state: state.of(), rng }, tree)
     }
 
-    fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Option<NoEdge> {
+    fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Result<(), NoEdge> {
         let Search { settings, state, rng } = search;
         let Descents { tree, root, budget, leaves, cache } = descents;
         select_leaves(tree, root, budget, leaves, self, &mut Search { settings, state: state.of(), rng }, cache)

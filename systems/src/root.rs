@@ -21,19 +21,16 @@ pub fn root<G: Game>(
     mut failure: ResMut<Failure>,
 ) {
     let agents = in_order(agents.iter());
-    let lanes = rows.answered().par_rows(LIGHT);
-    let too_large = lanes.filter_map(|((position, rng, slot), trees)| {
+    let no_room = rows.answered().par_rows(LIGHT).filter_map(|((position, rng, slot), trees)| {
         let agents = agents.iter().enumerate().skip(slot.0.into());
-        let mut too_large = None;
+        let mut no_room = None;
         for (((tree, budget, state), ()), (agent, (settings, policy, cache))) in trees.zip(agents) {
-            let begun = begin(tree, &position.0, policy, Search { settings, state, rng }, cache, budget);
-            too_large = too_large.or(begun.err().map(|simulations| (agent, simulations, tree.room())));
+            let search = Search { settings, state, rng };
+            no_room = no_room.or(begin(agent, tree, &position.0, policy, search, cache, budget).err());
         }
-        too_large
+        no_room
     });
-    if let Some((agent, simulations, room)) = too_large.find_first(|_| true) {
-        failure.set(Error::NoRoom { agent, simulations, room });
-    }
+    failure.set_first(no_room.collect());
 }
 
 /// The same for one tree.
@@ -42,13 +39,14 @@ pub fn root<G: Game>(
 /// A budget for which the tree has no room.
 #[inline]
 pub(crate) fn begin<G: Game>(
+    agent: usize,
     tree: &mut Tree,
     position: &G,
     policy: &SearchPolicy<G>,
     search: Search<PolicyState>,
     cache: &Cache<G>,
     budget: &mut SearchBudget,
-) -> Result<(), u32> {
+) -> Result<(), Error> {
     if tree.state == TreeState::Empty && cache.is_on() {
         let mut leaf = Leaf::new(*position, 0, ROOT);
         if let Some(cached) = cache.get(&leaf.asked) {
@@ -61,7 +59,7 @@ pub(crate) fn begin<G: Game>(
         *budget = policy.begin(settings, state, rng, tree);
         tree.state = TreeState::Searching;
         if budget.simulations > tree.room() {
-            return Err(budget.simulations);
+            return Err(Error::NoRoom { agent, simulations: budget.simulations, room: tree.room() });
         }
     }
     Ok(())

@@ -3,10 +3,7 @@
 use crate::{Cohorts, Error, Failure};
 use bevy_ecs::{change_detection::ContiguousMut, prelude::*, query::ContiguousQueryData, system::SystemParam};
 use lockstep_components::{Lane, LeafOf, TreeOf};
-use rayon::iter::{
-    IndexedParallelIterator, ParallelIterator,
-    plumbing::{Consumer, Producer, ProducerCallback, UnindexedConsumer, bridge},
-};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// The place of a lane, tree or leaf among its kind. Only what set-up has spawned has one, so other entities may have the
@@ -143,16 +140,11 @@ pub trait Columns: Send + Default {
     /// The first rows and the others.
     fn split_at(self, rows: usize) -> (Self, Self);
 
-    /// The first row.
-    fn first(self) -> Self::Row;
-
     /// Takes the first rows away.
-    #[inline]
-    fn take(&mut self, rows: usize) -> Self {
-        let (taken, left) = std::mem::take(self).split_at(rows);
-        *self = left;
-        taken
-    }
+    fn take(&mut self, rows: usize) -> Self;
+
+    /// Takes the first row away.
+    fn take_one(&mut self) -> Self::Row;
 
     /// Some of the rows.
     fn range(self, rows: Range<usize>) -> Self {
@@ -178,8 +170,13 @@ impl<'a, T: Sync> Columns for &'a [T] {
     }
 
     #[inline]
-    fn first(self) -> &'a T {
-        &self[0]
+    fn take(&mut self, rows: usize) -> Self {
+        self.split_off(..rows).expect("so many rows")
+    }
+
+    #[inline]
+    fn take_one(&mut self) -> &'a T {
+        self.split_off_first().expect("a row")
     }
 }
 
@@ -192,8 +189,13 @@ impl<'a, T: Send> Columns for &'a mut [T] {
     }
 
     #[inline]
-    fn first(self) -> &'a mut T {
-        &mut self[0]
+    fn take(&mut self, rows: usize) -> Self {
+        self.split_off_mut(..rows).expect("so many rows")
+    }
+
+    #[inline]
+    fn take_one(&mut self) -> &'a mut T {
+        self.split_off_first_mut().expect("a row")
     }
 }
 
@@ -227,9 +229,15 @@ macro_rules! tuples {
             }
 
             #[inline]
-            fn first(self) -> Self::Row {
+            fn take(&mut self, _rows: usize) -> Self {
                 let ($($name,)*) = self;
-                ($($name.first(),)*)
+                ($($name.take(_rows),)*)
+            }
+
+            #[inline]
+            fn take_one(&mut self) -> Self::Row {
+                let ($($name,)*) = self;
+                ($($name.take_one(),)*)
             }
         }
 
@@ -264,11 +272,31 @@ pub struct View<L, T, F> {
 }
 
 impl<L: Columns, T: Columns, F: Columns> View<L, T, F> {
-    /// An iterator on rayon's threads, in tasks of at least so many lanes. A few tasks for each thread balance the load, more
-    /// cost more than they bring: a task is handed over in about a microsecond, so `least` lanes should be worth that.
-    pub fn par_rows(self, least: usize) -> impl IndexedParallelIterator<Item = (L::Row, TreesOf<T, F>)> {
-        let least = (self.count / (4 * rayon::current_num_threads())).max(least);
-        ParRows(self).with_min_len(least)
+    /// An iterator on rayon's threads, in tasks of at least so many lanes; it keeps their order where that shows.
+    pub fn par_rows(self, least: usize) -> impl ParallelIterator<Item = (L::Row, TreesOf<T, F>)> {
+        self.par_tasks(least).flat_map_iter(|(_, lanes)| lanes)
+    }
+
+    /// The same by tasks, each with the number of its first lane among these. A few tasks for each thread balance the load,
+    /// more cost more than they bring: a task is handed over in about a microsecond, so `least` lanes should be worth that.
+    pub fn par_tasks(mut self, least: usize) -> impl IndexedParallelIterator<Item = (usize, Self)> {
+        let (all, size) = (self.count, rows_per_task(self.count, least));
+        let tasks: Vec<_> = (0..all).step_by(size).map(|first| (first, self.cut(size.min(all - first)))).collect();
+        tasks.into_par_iter().with_max_len(1)
+    }
+
+    /// Takes the first lanes away.
+    fn cut(&mut self, count: usize) -> Self {
+        let Self { trees_per_lane, leaves_per_tree, .. } = *self;
+        self.count -= count;
+        Self {
+            lanes: self.lanes.take(count),
+            trees: self.trees.take(count * trees_per_lane),
+            leaves: self.leaves.take(count * trees_per_lane * leaves_per_tree),
+            count,
+            trees_per_lane,
+            leaves_per_tree,
+        }
     }
 }
 
@@ -284,14 +312,11 @@ impl<L: Columns, T: Columns, F: Columns> Iterator for View<L, T, F> {
             count: self.trees_per_lane,
             leaves_per_tree: self.leaves_per_tree,
         };
-        Some((self.lanes.take(1).first(), trees))
+        Some((self.lanes.take_one(), trees))
     }
 
     fn nth(&mut self, lanes: usize) -> Option<Self::Item> {
-        self.count = self.count.checked_sub(lanes)?;
-        self.lanes.take(lanes);
-        self.trees.take(lanes * self.trees_per_lane);
-        self.leaves.take(lanes * self.trees_per_lane * self.leaves_per_tree);
+        self.cut(lanes.min(self.count));
         self.next()
     }
 
@@ -301,16 +326,6 @@ impl<L: Columns, T: Columns, F: Columns> Iterator for View<L, T, F> {
 }
 
 impl<L: Columns, T: Columns, F: Columns> ExactSizeIterator for View<L, T, F> {}
-
-impl<L: Columns, T: Columns, F: Columns> DoubleEndedIterator for View<L, T, F> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        let before = self.count.checked_sub(1)?;
-        let empty = Self { lanes: L::default(), trees: T::default(), leaves: F::default(), ..*self };
-        let (before, mut last) = Producer::split_at(Rest(std::mem::replace(self, empty)), before);
-        *self = before.0;
-        last.0.next()
-    }
-}
 
 /// The trees of one lane: an iterator over them, each with its leaves.
 pub struct TreesOf<T, F> {
@@ -328,58 +343,7 @@ impl<T: Columns, F: Columns> Iterator for TreesOf<T, F> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.count = self.count.checked_sub(1)?;
-        Some((self.rows.take(1).first(), self.leaves.take(self.leaves_per_tree)))
-    }
-}
-
-/// A [`View`] for rayon.
-struct ParRows<L, T, F>(View<L, T, F>);
-
-impl<L: Columns, T: Columns, F: Columns> ParallelIterator for ParRows<L, T, F> {
-    type Item = (L::Row, TreesOf<T, F>);
-
-    fn drive_unindexed<C: UnindexedConsumer<Self::Item>>(self, consumer: C) -> C::Result {
-        bridge(self, consumer)
-    }
-
-    fn opt_len(&self) -> Option<usize> {
-        Some(self.0.count)
-    }
-}
-
-impl<L: Columns, T: Columns, F: Columns> IndexedParallelIterator for ParRows<L, T, F> {
-    fn len(&self) -> usize {
-        self.0.count
-    }
-
-    fn drive<C: Consumer<Self::Item>>(self, consumer: C) -> C::Result {
-        bridge(self, consumer)
-    }
-
-    fn with_producer<P: ProducerCallback<Self::Item>>(self, callback: P) -> P::Output {
-        callback.callback(Rest(self.0))
-    }
-}
-
-/// A part of a [`View`] that a task has.
-struct Rest<L, T, F>(View<L, T, F>);
-
-impl<L: Columns, T: Columns, F: Columns> Producer for Rest<L, T, F> {
-    type Item = (L::Row, TreesOf<T, F>);
-    type IntoIter = View<L, T, F>;
-
-    fn into_iter(self) -> View<L, T, F> {
-        self.0
-    }
-
-    fn split_at(self, lanes: usize) -> (Self, Self) {
-        let View { trees_per_lane, leaves_per_tree, count, .. } = self.0;
-        let trees = lanes * trees_per_lane;
-        let (first, second) = (self.0.lanes.split_at(lanes), self.0.trees.split_at(trees));
-        let third = self.0.leaves.split_at(trees * leaves_per_tree);
-        let part =
-            |lanes, trees, leaves, count| Self(View { lanes, trees, leaves, count, trees_per_lane, leaves_per_tree });
-        (part(first.0, second.0, third.0, lanes), part(first.1, second.1, third.1, count - lanes))
+        Some((self.rows.take_one(), self.leaves.take(self.leaves_per_tree)))
     }
 }
 
@@ -433,5 +397,5 @@ pub(crate) const LIGHT: usize = 32;
 
 /// How many rows a task takes at least.
 pub(crate) fn rows_per_task(rows: usize, least: usize) -> usize {
-    (rows / (4 * rayon::current_num_threads())).max(least)
+    (rows / (2 * rayon::current_num_threads())).max(least)
 }

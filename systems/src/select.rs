@@ -9,9 +9,9 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Game, LaneRng, Leaf, LeafState, Position, SearchBudget, Slot, Stats, Tree, TreeState,
+    Cache, Game, LaneRng, Leaf, LeafState, Position, SearchBudget, Slot, Tree, TreeState,
     config::SearchConfig,
-    tree::{Child, Counts, ROOT},
+    tree::{Child, ROOT},
 };
 use rayon::prelude::*;
 
@@ -19,61 +19,22 @@ use rayon::prelude::*;
 pub fn select<G: Game>(
     mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &SearchBudget, &mut PolicyState), &mut Leaf<G>>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>))>,
-    mut stats: ResMut<Stats>,
     mut failure: ResMut<Failure>,
 ) {
     let agents = in_order(agents.iter());
-    let selected = rows.answered().par_rows(HEAVY).fold(Selected::default, |mut selected, (lane, trees)| {
-        let (position, rng, slot) = lane;
+    let wrong = rows.answered().par_rows(HEAVY).filter_map(|((position, rng, slot), trees)| {
         let agents = agents.iter().enumerate().skip(slot.0.into());
-        for (((tree, budget, state), leaves), (i, (settings, policy, cache))) in trees.zip(agents) {
-            selected.descend(tree, i, |tree| {
-                let cache = cache.is_on().then_some(*cache);
-                let descents = Descents { tree, root: &position.0, budget: budget.simulations, leaves, cache };
-                policy.select(Search { settings, state, rng }, descents)
-            });
+        let mut wrong = None;
+        for (((tree, budget, state), leaves), (agent, (settings, policy, cache))) in trees.zip(agents) {
+            let cache = cache.is_on().then_some(*cache);
+            let descents = Descents { tree, root: &position.0, budget: budget.simulations, leaves, cache };
+            if let Err(e) = policy.select(Search { settings, state, rng }, descents) {
+                wrong = wrong.or(Some(e.of(agent)));
+            }
         }
-        selected
+        wrong
     });
-    selected.reduce(Selected::default, Selected::and).tell(&mut stats, &mut failure);
-}
-
-/// What a tick's descents come to.
-#[derive(Default)]
-pub(crate) struct Selected {
-    counts: Counts,
-    hits: u32,
-    /// The agent whose policy has chosen an edge that there is not.
-    no_edge: Option<(usize, NoEdge)>,
-}
-
-impl Selected {
-    /// Counts the descents of one tree, which searches for this agent.
-    pub(crate) fn descend(&mut self, tree: &mut Tree, agent: usize, descend: impl FnOnce(&mut Tree) -> Option<NoEdge>) {
-        let before = tree.counts;
-        if let Some(wrong) = descend(tree) {
-            self.no_edge.get_or_insert((agent, wrong));
-        }
-        self.counts = self.counts + (tree.counts - before);
-        self.hits += std::mem::take(&mut tree.cache_hits);
-    }
-
-    /// With those of the lanes behind: the mistake that stays is the first lane's, whatever the threads.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            counts: self.counts + other.counts,
-            hits: self.hits + other.hits,
-            no_edge: self.no_edge.or(other.no_edge),
-        }
-    }
-
-    pub(crate) fn tell(self, stats: &mut Stats, failure: &mut Failure) {
-        stats.add(self.counts);
-        stats.cache_hits += u64::from(self.hits);
-        if let Some((agent, NoEdge { index, edges })) = self.no_edge {
-            failure.set(Error::NoSuchEdge { agent, index, edges });
-        }
-    }
+    failure.set_first(wrong.collect());
 }
 
 /// What a policy returned that is no index of an edge.
@@ -85,15 +46,24 @@ pub struct NoEdge {
     pub edges: usize,
 }
 
+impl NoEdge {
+    /// As an error of this agent.
+    pub(crate) fn of(self, agent: usize) -> Error {
+        Error::NoSuchEdge { agent, index: self.index, edges: self.edges }
+    }
+}
+
 /// Collisions of a group, for each leaf that it may have, after which it is closed with the leaves that it has. Counts in
 /// flight have room for them: see [`Edge::in_flight`](lockstep_components::Edge::in_flight).
 const COLLISIONS: usize = 2;
 
-/// Selects a group of leaves that are to be evaluated, and then resolved in their order.
+/// Selects a group of leaves that are to be evaluated, and then resolved in their order. What is counted of them is in the tree.
 ///
 /// A group that needs no evaluation, because all its positions are in the cache, is resolved at once, and the next one
 /// begins. So the cache decides when a group is resolved, and never what it holds: no search depends on it.
-/// A policy that chooses an edge that there is not ends the descents; what it chose comes back.
+///
+/// # Errors
+/// What the policy has chosen that is no edge: then the descents end.
 pub fn select_leaves<G: Game, P: Policy>(
     tree: &mut Tree,
     root: &G,
@@ -102,19 +72,18 @@ pub fn select_leaves<G: Game, P: Policy>(
     policy: &P,
     search: &mut Search<P::State>,
     cache: Option<&Cache<G>>,
-) -> Option<NoEdge> {
-    leaves.iter_mut().for_each(|leaf| leaf.state = LeafState::Idle);
+) -> Result<(), NoEdge> {
     if tree.state == TreeState::Empty {
         leaves[0] = Leaf::new(*root, 0, ROOT);
     }
     if tree.state != TreeState::Searching {
-        return None;
+        return Ok(());
     }
     loop {
-        let (count, wrong) = select_group(tree, root, budget, leaves, policy, search, cache);
+        let (count, selected) = select_group(tree, root, budget, leaves, policy, search, cache);
         let group = &mut leaves[..count];
-        if wrong.is_some() || group.is_empty() || group.iter().any(|leaf| leaf.state == LeafState::Selected) {
-            return wrong;
+        if selected.is_err() || group.is_empty() || group.iter().any(|leaf| leaf.state == LeafState::Selected) {
+            return selected;
         }
         for leaf in group {
             expand_known(tree, leaf);
@@ -137,9 +106,9 @@ fn select_group<G: Game, P: Policy>(
     policy: &P,
     search: &mut Search<P::State>,
     cache: Option<&Cache<G>>,
-) -> (usize, Option<NoEdge>) {
+) -> (usize, Result<(), NoEdge>) {
     let (mut count, mut collisions) = (0, 0);
-    let mut wrong = None;
+    let mut selected = Ok(());
     while count < leaves.len() && tree.simulations_at_root() + (count as u32) < budget && tree.proven.is_none() {
         match descend(tree, root, policy, search) {
             Descent::Leaf { position, node, edge } => {
@@ -159,8 +128,8 @@ fn select_group<G: Game, P: Policy>(
                     break;
                 }
             }
-            Descent::NoEdge(index) => {
-                wrong = Some(index);
+            Descent::NoEdge(wrong) => {
+                selected = Err(wrong);
                 break;
             }
         }
@@ -171,7 +140,7 @@ fn select_group<G: Game, P: Policy>(
             leaf.collisions = 0;
         }
     }
-    (count, wrong)
+    (count, selected)
 }
 
 enum Descent<G> {
@@ -283,7 +252,7 @@ mod tests {
             let tree = trees.single(&world).unwrap();
             assert_eq!((tree.root_visits, tree.root_in_flight, tree.root_value()), (151, 0, 0.0));
             check_node(tree, 0, 151);
-            assert_eq!(world.resource::<Stats>().simulations, 150, "collisions are no simulations");
+            assert_eq!(tree.counts.simulations, 150, "collisions are no simulations");
         }
     }
 }

@@ -230,10 +230,10 @@ impl Bounds {
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
         Self {
             trees: lanes * (Tree::bytes(config.search.simulations, G::MAX_LEGAL) + PolicyState::bytes(G::MAX_LEGAL)),
-            // Each row of a batch has its planes, its answer twice over, its priors, its position in a few lists, and a slot
-            // of the table that lets equal ones share it.
+            // Each row of a batch has its planes, its answer twice over, its position in a few lists, and a slot of the table
+            // that lets equal ones share it.
             lanes: lanes * (GameRecord::bytes::<G>() + 64)
-                + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 3 * (G::ACTIONS + 4))),
+                + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
             cache: config.run.lag as usize * Cache::<G>::bytes(config.search.cache_mb as usize * 1_000_000),
             replay: Replay::<G>::bytes(config.replay.window) + Dataset::<G>::bytes(config.replay.window),
         }

@@ -195,7 +195,7 @@ pub fn drain(world: &mut World) -> Result<(), Error> {
 /// Rayon lets a thread that finds nothing yield to the system and soon sleep; waking it takes longer than many a region
 /// lasts. Each other thread gets a job that does nothing but run other jobs. Left without any for long, as while a device
 /// is at work, it ends and the thread may sleep.
-fn all_awake(work: impl FnOnce() + Send) {
+pub fn all_awake(work: impl FnOnce() + Send) {
     let others = rayon::current_num_threads() - 1;
     if others == 0 || rayon::current_thread_index().is_none() {
         return work();

@@ -10,7 +10,7 @@ use crate::{
     tell,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Config, Game, LaneRng, Replay, Stats, games::GameVisitor};
+use lockstep_components::{Config, Game, LaneRng, Replay, Stats, Tree, games::GameVisitor};
 use lockstep_systems::{
     Batch, Evaluations, Evaluator, Learning, Network, Player, Plugin, Setup, Uniform, play_games, run_learn, run_tick,
 };
@@ -143,7 +143,10 @@ fn ticks<G: Game>(
     let (mut stretches, mut spent, mut before) = (vec![], 0.0, Stats::default());
     for _ in 0..10 {
         let time = run(&mut world, seconds / 10.0)?;
-        let now = world.resource::<Stats>().clone();
+        let mut now = world.resource::<Stats>().clone();
+        // Those of the searches under way as well.
+        let mut trees = world.query::<&Tree>();
+        now.simulations += trees.iter(&world).map(|tree| u64::from(tree.counts.simulations)).sum::<u64>();
         stretches.push([
             (now.simulations - before.simulations) as f64 / time,
             (now.evaluations - before.evaluations) as f64 / time,
