@@ -123,3 +123,51 @@ proptest! {
         prop_assert!(message.contains("checkpoints"), "{message}");
     }
 }
+
+#[test]
+fn what_an_experiment_keeps_comes_back() {
+    use bevy_ecs::prelude::*;
+    #[derive(Resource, serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+    struct Seen {
+        numbers: Vec<u64>,
+    }
+    #[derive(Component, Clone, Default, serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+    struct Mark(u64);
+    let config = small(&["run.generations=2"]);
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, place) = (Folder::at(dir.path()), device::place(DeviceKind::Cpu).unwrap());
+    // Only a world that has the component on every lane has a column of it.
+    let open = |config: &Config| {
+        let mut run: Trainer<TicTacToe> = trainer::open(config, &place, &folder, None).unwrap();
+        let lanes: Vec<Entity> =
+            run.world.query_filtered::<Entity, With<lockstep_components::Lane>>().iter(&run.world).collect();
+        for (i, lane) in lanes.into_iter().enumerate() {
+            run.world.entity_mut(lane).insert(Mark(i as u64));
+        }
+        run
+    };
+    let mut first = open(&config);
+    first.world.insert_resource(Seen { numbers: vec![3, 1, 4] });
+    assert!(!first.keep_resource::<Seen>("seen").unwrap() && !first.keep_component::<Mark>("marks").unwrap());
+    assert!(first.keep_resource::<Seen>("../seen").is_err());
+    first.world.query::<&mut Mark>().iter_mut(&mut first.world).for_each(|mut mark| mark.0 *= 10);
+    while first.generation() < 1 {
+        first.advance().unwrap();
+    }
+    first.save(&folder, &place).unwrap();
+    drop(first);
+    // Somebody who does not ask for it leaves it where it is.
+    let mut second = open(&config);
+    while !second.is_finished() {
+        second.advance().unwrap();
+    }
+    second.save(&folder, &place).unwrap();
+    drop(second);
+    assert!(open(&config).keep_component::<Mark>("seen").is_err(), "it is of another kind");
+    let mut third = open(&config);
+    assert!(third.keep_resource::<Seen>("seen").unwrap());
+    assert_eq!(third.world.resource::<Seen>(), &Seen { numbers: vec![3, 1, 4] });
+    assert!(third.keep_component::<Mark>("marks").unwrap());
+    let marks: Vec<u64> = third.world.query::<&Mark>().iter(&third.world).map(|mark| mark.0).collect();
+    assert_eq!(marks, (0..16).map(|i| 10 * i).collect::<Vec<_>>());
+}

@@ -96,10 +96,11 @@ struct Around {
 }
 
 /// The first 24 games, whoever plays beside them.
-fn played(leaves_per_tree: u32, around: Around) -> (Vec<components::GameRecord>, Stats) {
+fn played(policy: PolicyKind, leaves_per_tree: u32, around: Around) -> (Vec<components::GameRecord>, Stats) {
     let Around { cache_bytes, lanes: count, cohort, in_flight, threads } = around;
     let play = || {
         let search = SearchConfig {
+            policy,
             simulations: 40,
             fast_simulations: 11,
             full_search_chance: 0.5,
@@ -134,11 +135,12 @@ fn a_search_depends_on_nothing_around_it() {
         Around { cache_bytes: 3_000, lanes: 17, cohort: 5, in_flight: 2, threads: 3 },
         Around { cache_bytes: 64_000_000, lanes: 17, in_flight: 2, ..alone },
     ];
-    for leaves_per_tree in [1, 3, 8] {
-        let (expected, _) = played(leaves_per_tree, alone);
+    let policies = [PolicyKind::Puct, PolicyKind::Gumbel];
+    for (policy, leaves_per_tree) in policies.into_iter().flat_map(|policy| [1, 3, 8].map(|leaves| (policy, leaves))) {
+        let (expected, _) = played(policy, leaves_per_tree, alone);
         for around in others {
-            let (found, stats) = played(leaves_per_tree, around);
-            assert!(found == expected, "{leaves_per_tree} leaves: other games with {around:?}");
+            let (found, stats) = played(policy, leaves_per_tree, around);
+            assert!(found == expected, "{policy:?}, {leaves_per_tree} leaves: other games with {around:?}");
             assert_eq!(stats.cache_hits > 0, around.cache_bytes > 0);
         }
     }
@@ -244,4 +246,28 @@ fn a_late_device_changes_nothing() {
         "one batch is submitted before the other is received"
     );
     assert!(late == play(rollouts()), "a late answer changed the games");
+}
+
+/// In self-play a proven position is played on without a simulation, and learned with its known best move.
+#[test]
+fn a_proof_is_made_once() {
+    for policy in [PolicyKind::Puct, PolicyKind::Gumbel] {
+        let search = SearchConfig { policy, simulations: 200, ..SearchConfig::default() };
+        let mut world = Setup::self_play(Player::<TicTacToe>::new(Uniform::default(), search)).build();
+        let (mut known, mut searched) = (0, 0);
+        for game in play_games(&mut world, 100).unwrap() {
+            // From the first move on after which the result is known, it stays what it was proven to be.
+            let values: Vec<f32> = game.plies.iter().map(|ply| ply.root_value).collect();
+            let decided = values.iter().position(|value| value.abs() == 1.0).unwrap_or(values.len());
+            let first = values.get(decided).copied().unwrap_or(0.0);
+            for (i, ply) in game.plies.iter().enumerate().skip(decided) {
+                assert_eq!(ply.root_value, if (i - decided) % 2 == 0 { first } else { -first }, "{game:?}");
+                assert!(ply.policy_len > 0, "every search is a full one, and teaches something");
+                known += 1;
+            }
+            searched += game.counts.simulations;
+        }
+        assert!(known > 100, "{known} moves were made with a known result");
+        assert!(searched > 0);
+    }
 }

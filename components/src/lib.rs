@@ -2,13 +2,14 @@
 //!
 //! This crate knows no tensors, files, clocks or threads; behaviour lives in `lockstep-systems`.
 //!
-//! # The three kinds of entities
+//! # The kinds of entities
 //!
 //! | entity | how many | components |
 //! |---|---|---|
 //! | lane: one slot in which games are played one after another | `lanes.count` | [`Lane`], [`Position`], [`LaneRng`], [`GameRecord`], [`Seats`], [`Slot`] |
 //! | tree: one search | one per lane, or one per player in a match | [`TreeOf`], [`Tree`], [`SearchBudget`] |
 //! | leaf: one pending evaluation | `lanes.leaves_per_tree` per tree | [`LeafOf`], [`Leaf`] |
+//! | agent: one way to play | one, two in a match, one for each generation in play | [`config::SearchConfig`], [`Cache`], and what `lockstep-systems` adds |
 //!
 //! All of them are spawned once, at set-up, in lane order.
 //! Nothing is spawned, despawned, inserted or removed afterwards, so row `i` of the lane table belongs with rows

@@ -6,6 +6,7 @@
 //!   more than 1;
 //! - `optimizer.bin`: burn's record of the optimiser, compressed with zstd;
 //! - `config.toml`: the settings that it was made with;
+//! - `own-<name>.json`: what an experiment keeps of its own;
 //! - `manifest.json`: what it is a checkpoint of, the digests of the other files and of the segments of the log that
 //!   fill the replay buffer, and in a second line its own digest.
 
@@ -85,6 +86,8 @@ pub struct Checkpoint {
     pub earlier: Vec<(u64, Vec<NamedTensor>)>,
     /// Burn's record.
     pub optimizer: Vec<u8>,
+    /// What an experiment keeps of its own, by name, as JSON.
+    pub own: BTreeMap<String, Vec<u8>>,
 }
 
 impl Checkpoint {
@@ -96,6 +99,7 @@ impl Checkpoint {
         seconds: Seconds,
         segments: BTreeMap<u64, String>,
         probe: String,
+        own: BTreeMap<String, Vec<u8>>,
     ) -> Self {
         let manifest = Manifest {
             format: FORMAT,
@@ -107,7 +111,7 @@ impl Checkpoint {
             segments,
             probe,
         };
-        Self { manifest, config, tensors: saved.tensors, earlier, optimizer: saved.optimizer }
+        Self { manifest, config, tensors: saved.tensors, earlier, optimizer: saved.optimizer, own }
     }
 
     /// Writes it as that of its generation, and removes all but the newest `keep`. One that is there already stays.
@@ -126,6 +130,7 @@ impl Checkpoint {
         files.extend(
             self.earlier.iter().map(|(generation, tensors)| (weights_of(*generation), to_safetensors(tensors))),
         );
+        files.extend(self.own.iter().map(|(name, bytes)| (file_of_own(name), bytes.clone())));
         self.manifest.files = files.iter().map(|(name, bytes)| (name.clone(), digest(bytes))).collect();
         let manifest = serde_json::to_string(&self.manifest).expect("plain data");
         let manifest = format!("{manifest}\n{}\n", digest(manifest.as_bytes()));
@@ -157,8 +162,11 @@ impl Checkpoint {
         }
         let config = config_of(path, &manifest)?;
         let tensors = tensors_of(path, WEIGHTS, &manifest)?;
-        let mut earlier = vec![];
+        let (mut earlier, mut own) = (vec![], BTreeMap::new());
         for name in manifest.files.keys() {
+            if let Some(short) = own_name(name) {
+                own.insert(short.to_string(), manifest.file(path, name)?);
+            }
             if let Some(generation) = generation_of(name) {
                 earlier.push((generation, tensors_of(path, name, &manifest)?));
             }
@@ -166,7 +174,7 @@ impl Checkpoint {
         earlier.sort_by_key(|(generation, _)| *generation);
         let optimizer = zstd::decode_all(&manifest.file(path, OPTIMIZER)?[..])
             .map_err(|e| fault(path, Fault::Damaged, format!("{OPTIMIZER}: {e}")))?;
-        Ok(Self { manifest, config, tensors, earlier, optimizer })
+        Ok(Self { manifest, config, tensors, earlier, optimizer, own })
     }
 }
 
@@ -350,6 +358,16 @@ fn weights_of(generation: u64) -> String {
 /// The generation whose weights are in a file of this name.
 fn generation_of(name: &str) -> Option<u64> {
     name.strip_prefix("weights-")?.strip_suffix(".safetensors")?.parse().ok()
+}
+
+/// The file of what an experiment keeps under a name.
+fn file_of_own(name: &str) -> String {
+    format!("own-{name}.json")
+}
+
+/// The name of what an experiment keeps in a file of this name.
+fn own_name(file: &str) -> Option<&str> {
+    file.strip_prefix("own-")?.strip_suffix(".json")
 }
 
 /// The tensors of a file.

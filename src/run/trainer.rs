@@ -14,7 +14,7 @@ use crate::{
     stages::{StageSeconds, StageTimes, Timing},
     tell,
 };
-use bevy_ecs::prelude::*;
+use bevy_ecs::{component::Mutable, prelude::*};
 use lockstep_components::{
     Cache, Config, Dataset, Game, GameFinished, GameRecord, Outcome, Replay, Round as Games, Rounds, Slot, Stats,
     config::SearchConfig,
@@ -24,8 +24,10 @@ use lockstep_systems::{
     act::begin_games,
     learn::{Sampling, Saved},
     network::NamedTensor,
+    rows::{column, set_column},
     run_learn, run_tick,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, VecDeque},
     marker::PhantomData,
@@ -52,6 +54,10 @@ pub struct Trainer<G: Game> {
     /// The networks of the last generations that have ended, oldest first: as many as rounds are behind.
     networks: VecDeque<(u64, Network)>,
     log: Option<Log>,
+    /// What an experiment keeps with the checkpoints.
+    own: Vec<Own>,
+    /// What was kept in the checkpoint that the run goes on from, until it is asked for.
+    own_before: BTreeMap<String, Vec<u8>>,
     /// Whether the games of the log are played again and compared, instead of gone on with.
     replays: bool,
     seconds: Seconds,
@@ -60,6 +66,9 @@ pub struct Trainer<G: Game> {
 
 /// Makes the policy of an agent from its settings.
 pub type PolicyOf<G> = fn(&SearchConfig) -> SearchPolicy<G>;
+
+/// Something of an experiment, by name, and how it is read from the world.
+type Own = (String, fn(&mut World) -> serde_json::Result<Option<Vec<u8>>>);
 
 /// A round in play.
 struct Round {
@@ -116,6 +125,8 @@ impl<G: Game> Trainer<G> {
             rounds: VecDeque::new(),
             networks,
             log: None,
+            own: vec![],
+            own_before: BTreeMap::new(),
             replays: false,
             seconds: Seconds::default(),
             game: PhantomData,
@@ -156,7 +167,8 @@ impl<G: Game> Trainer<G> {
     }
 
     fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
-        let Checkpoint { manifest, tensors, earlier, optimizer, .. } = checkpoint;
+        let Checkpoint { manifest, tensors, earlier, optimizer, own, .. } = checkpoint;
+        self.own_before = own;
         let Manifest { progress, seconds, segments, .. } = manifest;
         self.fill_replay(log, progress.generation, &segments)?;
         self.world.resource_mut::<Replay<G>>().added = progress.positions;
@@ -367,6 +379,41 @@ impl<G: Game> Trainer<G> {
         Ok(())
     }
 
+    /// Keeps a resource of an experiment with every checkpoint, as JSON under this name and as it is at that moment. If the run goes on from a checkpoint
+    /// that has it, it is put into the world; returns whether that is so.
+    ///
+    /// # Errors
+    /// When the name is no name of a file, or what was kept under it is of another kind.
+    pub fn keep_resource<R: Resource + Serialize + DeserializeOwned>(&mut self, name: &str) -> Result<bool, Error> {
+        let kept = self.take_own::<R>(name)?;
+        self.own.push((name.into(), |world| world.get_resource::<R>().map(serde_json::to_vec).transpose()));
+        Ok(kept.map(|resource| self.world.insert_resource(resource)).is_some())
+    }
+
+    /// The same for a component of yours on lanes, trees or leaves, in the order of their rows.
+    ///
+    /// # Errors
+    /// As [`Trainer::keep_resource`].
+    pub fn keep_component<C>(&mut self, name: &str) -> Result<bool, Error>
+    where
+        C: Component<Mutability = Mutable> + Serialize + DeserializeOwned,
+    {
+        let kept = self.take_own::<Vec<C>>(name)?;
+        self.own.push((name.into(), |world| serde_json::to_vec(&column::<C>(world)).map(Some)));
+        Ok(kept.map(|values| set_column(&mut self.world, values)).is_some())
+    }
+
+    fn take_own<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Error> {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(Error::Usage(format!(
+                "'{name}' is no name to keep something under: take letters, digits and _"
+            )));
+        }
+        let Some(bytes) = self.own_before.remove(name) else { return Ok(None) };
+        let fail = |e| Error::Usage(format!("what the checkpoint keeps under '{name}' is of another kind: {e}"));
+        serde_json::from_slice(&bytes).map(Some).map_err(fail)
+    }
+
     /// Generations that have ended.
     pub fn generation(&self) -> u64 {
         self.world.resource::<Learner>().generation()
@@ -435,7 +482,14 @@ impl<G: Game> Trainer<G> {
             Some(log) => log::digests(log, &log.window::<G>(saved.progress.generation, self.config.replay.window)?)?,
         };
         let config = self.config.clone();
-        let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe::<G>(place)?);
+        // What nobody has asked for is kept as it is.
+        let mut own = self.own_before.clone();
+        for (name, read) in &self.own {
+            let fail = |e| Error::Usage(format!("{name} cannot be kept with the checkpoint: {e}"));
+            own.extend(read(&mut self.world).map_err(fail)?.map(|bytes| (name.clone(), bytes)));
+        }
+        let probe = probe::<G>(place)?;
+        let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.write(folder, self.config.run.checkpoints)?;
         folder.mark_saved()?;
         self.thin(folder)

@@ -4,25 +4,29 @@
 //!
 //! # Two schedules
 //!
-//! [`Tick`] advances every lane by at least one simulation. Its sets run in this order, listed in one place in
-//! [`tick::tick_schedule`]:
+//! [`Setup`] makes a world in which [`Tick`] advances every lane by at least one simulation. Its sets run in this order:
 //!
 //! | set | system | reads | writes |
 //! |---|---|---|---|
-//! | [`TickSystems::Root`] | [`root::root`] | agents, caches | trees, budgets, lane generators |
-//! | [`TickSystems::Select`] | [`select::select`] | positions, budgets, rules, caches | trees, leaves |
+//! | [`TickSystems::Begin`] | [`rows::check_rows`] | rows | whose turn it is |
 //! | [`TickSystems::Collect`] | [`collect::collect`] | leaves | leaves' rows, the agents' batches |
-//! | [`TickSystems::Evaluate`] | [`evaluate::evaluate`] | batches | evaluations |
-//! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees, caches |
-//! | [`TickSystems::Act`] | [`act::act`], or [`analyse::answer`] | trees | positions, games in play and finished, statistics |
+//! | [`TickSystems::Evaluate`] | [`evaluate::evaluate`] | batches | evaluations, caches |
+//! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees |
+//! | [`TickSystems::Act`] | [`act::act`], or [`analyse::answer`] | trees, policies | positions, games in play, [`GameFinished`](lockstep_components::GameFinished), statistics |
+//! | [`TickSystems::Root`] | [`root::root`] | policies, caches | trees, budgets, lane generators |
+//! | [`TickSystems::Select`] | [`select::select`] | positions, budgets, policies, caches | trees, leaves |
+//! | [`TickSystems::End`] | | | whose turn it is |
 //!
-//! [`Learn`] takes one step of the optimiser; the last step of a generation publishes the network:
+//! From `Expand` to `Select` a tree has only to do with its own lane, so all four are one pass over the lanes as long as
+//! nothing else stands between them.
+//!
+//! [`Learn`] takes one step of the optimiser; the last step of a generation publishes the network. [`Learning`] adds it.
 //!
 //! | set | system | reads | writes |
 //! |---|---|---|---|
 //! | [`LearnSystems::Sample`] | [`learn::sample`] | replay | dataset, training batch |
 //! | [`LearnSystems::Step`] | [`learn::step`] | training batch | learner |
-//! | [`LearnSystems::Publish`] | [`learn::publish`] | learner | agents' evaluators |
+//! | [`LearnSystems::Publish`] | [`learn::publish`] | learner | an agent's evaluator and cache, [`Published`] |
 //!
 //! Schedules run on one thread; the parallelism is inside the systems, over lanes, on the current rayon pool.
 //! A system that can fail puts its first error into [`Failure`], later sets do not run, and [`run_tick`] and

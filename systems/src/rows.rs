@@ -1,7 +1,9 @@
 //! The rows of lanes, trees and leaves as parallel columns: what every system of [`crate::Tick`] walks.
 
 use crate::{Cohorts, Error, Failure};
-use bevy_ecs::{change_detection::ContiguousMut, prelude::*, query::ContiguousQueryData, system::SystemParam};
+use bevy_ecs::{
+    change_detection::ContiguousMut, component::Mutable, prelude::*, query::ContiguousQueryData, system::SystemParam,
+};
 use lockstep_components::{Lane, LeafOf, TreeOf};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -345,6 +347,21 @@ impl<T: Columns, F: Columns> Iterator for TreesOf<T, F> {
         self.count = self.count.checked_sub(1)?;
         Some((self.rows.take_one(), self.leaves.take(self.leaves_per_tree)))
     }
+}
+
+/// A component of the lanes, trees or leaves that have it, in the order of their rows.
+pub fn column<C: Component>(world: &mut World) -> Vec<&C> {
+    let mut rows: Vec<_> = world.query::<(&Row, &C)>().iter(world).collect();
+    rows.sort_by_key(|(row, _)| row.0);
+    rows.into_iter().map(|(_, component)| component).collect()
+}
+
+/// Sets it, in the same order, as far as there are rows and values.
+pub fn set_column<C: Component<Mutability = Mutable>>(world: &mut World, values: Vec<C>) {
+    let mut query = world.query::<(&Row, &mut C)>();
+    let mut rows: Vec<_> = query.iter_mut(world).collect();
+    rows.sort_by_key(|(row, _)| row.0);
+    rows.iter_mut().zip(values).for_each(|((_, component), value)| **component = value);
 }
 
 /// The first system of a tick: the rows that it works on must be where set-up has put them.

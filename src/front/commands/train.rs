@@ -153,7 +153,10 @@ impl GameVisitor for Train {
         let mut display = Display::new(&config, run.generation());
         AT_WORK.store(true, Ordering::Relaxed);
         let trained = train(&mut run, &config, &place, &folder, &mut display);
-        AT_WORK.store(false, Ordering::Relaxed);
+        // One that was stopped has only to say so: a second signal must not take that away.
+        if matches!(trained, Ok(true)) {
+            AT_WORK.store(false, Ordering::Relaxed);
+        }
         display.close();
         match trained {
             Ok(true) => {}
