@@ -3,7 +3,7 @@
 //! - [`analyst`]: a trained player, and searches of single positions with it;
 //! - [`oracle`]: positions with the exact score of every move;
 //! - [`accuracy`]: evaluations beside those in double precision;
-//! - [`matches`]: games of two players;
+//! - [`mod@matches`]: games of two players;
 //! - [`elo`]: what their results say.
 
 pub mod accuracy;

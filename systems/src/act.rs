@@ -37,7 +37,7 @@ pub fn act<G: Game>(
         acted
     });
     let acted = tasks.reduce(Acted::default, Acted::and);
-    end.begin_next(rows.answered().map(|(lane, trees)| (lane, trees.rows.0)), acted);
+    end.begin_next(rows.answered(), |trees| trees.rows.0, acted);
 }
 
 /// What the lanes of a task come to.
@@ -76,18 +76,20 @@ pub struct EndOfGames<'w> {
 
 impl EndOfGames<'_> {
     /// Tells of the games that have ended, and begins the next ones in their lanes.
-    pub(crate) fn begin_next<'a, G: Game>(
+    pub(crate) fn begin_next<'a, G: Game, T>(
         &mut self,
-        mut lanes: impl Iterator<Item = (GameRow<'a, G>, &'a mut [Tree])>,
+        mut lanes: impl Iterator<Item = (GameRow<'a, G>, T)>,
+        trees_of: impl Fn(T) -> &'a mut [Tree],
         acted: Acted,
     ) {
         let mut passed = 0;
         for lane in acted.finished {
+            // A view goes there in one step.
             let (row, trees) = lanes.nth(lane - passed).expect("a lane that has acted");
             passed = lane + 1;
             self.stats.add_game(row.2);
             self.finished.write(GameFinished(row.2.clone()));
-            next_game(&mut self.rounds, row, trees);
+            next_game(&mut self.rounds, row, trees_of(trees));
         }
         self.stats.add(acted.counts);
         self.stats.cache_hits += acted.cache_hits;

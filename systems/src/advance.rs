@@ -58,5 +58,5 @@ pub fn advance<G: Game>(
         acted
     });
     let acted = tasks.reduce(Acted::default, Acted::and);
-    end.begin_next(rows.answered().map(|(lane, trees)| (lane, trees.rows.0)), acted);
+    end.begin_next(rows.answered(), |trees| trees.rows.0, acted);
 }
