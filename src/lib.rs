@@ -29,8 +29,8 @@ pub mod prelude {
     };
     pub use lockstep_systems::{
         self as systems, Agent, Batch, Evaluations, Evaluator, EvaluatorFactory, Gumbel, Inference, Learn,
-        LearnSystems, Learner, Learning, Network, Node, Player, Plugin, Policy, Published, Puct, Rollouts, Rows,
-        Search, SearchPolicy, Setup, Tick, TickSystems, Uniform, learn, play_games, run_learn, run_tick,
+        LearnSystems, Learner, Learning, Network, Node, Player, Plugin, Policy, PolicyState, Published, Puct, Rollouts,
+        Rows, Search, SearchPolicy, Setup, Tick, TickSystems, Uniform, learn, play_games, run_learn, run_tick,
     };
     pub use rayon::prelude::*;
 }

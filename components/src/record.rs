@@ -221,6 +221,11 @@ impl Rounds {
         self.open.push_back((round, 0));
     }
 
+    /// Whether all games have been begun.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The next game, if there is one.
     pub fn take(&mut self) -> Option<NextGame> {
         while let Some((open, next)) = self.open.front_mut() {

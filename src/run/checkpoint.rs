@@ -195,7 +195,7 @@ impl Manifest {
         let damaged = |message: &str| fault(path, Fault::Damaged, format!("{MANIFEST}: {message}"));
         let mut lines = text.lines();
         let (line, own) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        if digest(line.as_bytes()) != own {
+        if digest(line.as_bytes()) != own || !text.ends_with('\n') {
             return Err(damaged("its digest is not that of its contents"));
         }
         let value: serde_json::Value = serde_json::from_str(line).map_err(|e| damaged(&e.to_string()))?;

@@ -62,7 +62,7 @@ pub use gumbel::Gumbel;
 pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, Learning, Published, run_learn};
 pub use lockstep_fused::Level;
 pub use network::{BurnEvaluator, FusedEvaluator, Network};
-pub use policy::{Node, Policy, Search, SearchPolicy};
+pub use policy::{Node, Policy, PolicyState, Search, SearchPolicy};
 pub use puct::Puct;
 pub use rows::Rows;
 pub use setup::{Bounds, Plugin, Setup};

@@ -14,13 +14,14 @@ use std::any::Any;
 /// How a search goes: the four decisions in it.
 ///
 /// Implement it for a type of your own, and give it to a player: `Player::new(..).with_policy(SearchPolicy::new(MyPolicy))`.
-/// Only [`Policy::inner`] has to be written; the rest is then as with [`Puct`]. (mctx passes functions for the root and for
+/// Only [`Policy::inner`] has to be written: [`Policy::root`] then does the same, and the rest is as with [`Puct`]. (mctx passes functions for the root and for
 /// inner nodes in the same way.)
 ///
 /// A search is to be a pure function of position, settings, generator and evaluations: a policy keeps what it needs in its
 /// [`Policy::State`], which belongs to one tree, and draws from [`Search::rng`] alone.
 pub trait Policy: Send + Sync + 'static {
-    /// What it keeps for each tree. It is made once, and is [`Policy::begin`]'s to reset.
+    /// What it keeps for each tree. It is made once and stays from search to search and game to game: it is
+    /// [`Policy::begin`]'s to reset. Systems read it with [`PolicyState::get`].
     type State: Default + Send + Sync + 'static;
 
     /// A search begins: the root has its edges. Decides how many simulations it takes, and may change the root's priors.
@@ -170,6 +171,11 @@ impl PolicyState {
     /// Bytes that one of ours takes at most beside itself, in a game with so many moves.
     pub(crate) fn bytes(max_legal: usize) -> usize {
         64 + 8 * max_legal
+    }
+
+    /// What a policy with this state keeps, to be read by a system; none before its first search.
+    pub fn get<S: 'static>(&self) -> Option<&S> {
+        self.0.downcast_ref()
     }
 
     /// As a policy knows it. Trees are set up before they have a policy, and with another one it is made anew.

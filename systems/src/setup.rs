@@ -71,7 +71,7 @@ impl<G: Game> Setup<G> {
     }
 
     /// Games of two players. The first has the first move in games with even numbers; the game after such a one has the same
-    /// opening, with the players on the other sides.
+    /// opening, with the players on the other sides: exactly as many random moves as the first player's `opening_plies`.
     pub fn match_of(first: Player<G>, second: Player<G>) -> Self {
         Self::new(vec![first, second], 2, Acts::Play)
     }

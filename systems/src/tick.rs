@@ -8,8 +8,11 @@ use bevy_ecs::{
     prelude::*,
     schedule::{ScheduleLabel, SystemKey},
 };
-use lockstep_components::{Game, GameFinished, GameRecord, Stats};
-use std::sync::atomic::{AtomicBool, Ordering};
+use lockstep_components::{Game, GameFinished, GameRecord, Rounds, Stats};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// The label of the schedule. It is run by [`run_tick`], which returns what has failed; after `world.run_schedule(Tick)`
 /// that is in [`Failure`].
@@ -147,17 +150,41 @@ pub fn run_tick(world: &mut World) -> Result<(), Error> {
     }
 }
 
-/// Runs ticks until so many games have ended since it was called, and returns all that have, in that order.
+/// Plays the next so many games, and returns them in the order of their numbers: those from 0 on, then those that follow. Fewer
+/// come back where [`Rounds`] has no more.
+///
+/// The first games to end would be the short ones, and in a match halves of pairs; games that end out of turn wait for the next
+/// call.
 ///
 /// # Errors
 /// As [`run_tick`].
 pub fn play_games(world: &mut World, games: usize) -> Result<Vec<GameRecord>, Error> {
-    let mut finished = vec![];
-    while finished.len() < games {
-        run_tick(world)?;
-        finished.extend(world.resource_mut::<Messages<GameFinished>>().drain().map(|GameFinished(game)| game));
+    let mut waiting = world.remove_resource::<OutOfTurn>().unwrap_or_default();
+    let mut played = vec![];
+    let all_free = |world: &mut World| {
+        world.resource::<Rounds>().is_empty() && world.query::<&GameRecord>().iter(world).all(|game| game.id.is_none())
+    };
+    while played.len() < games {
+        if let Some(game) = waiting.ended.remove(&waiting.next) {
+            waiting.next += 1;
+            played.push(game);
+        } else if all_free(world) {
+            break;
+        } else {
+            run_tick(world)?;
+            let ended = world.resource_mut::<Messages<GameFinished>>().drain().collect::<Vec<_>>();
+            waiting.ended.extend(ended.into_iter().filter_map(|GameFinished(game)| Some((game.id?.number, game))));
+        }
     }
-    Ok(finished)
+    world.insert_resource(waiting);
+    Ok(played)
+}
+
+/// Games that have ended before one with a lower number.
+#[derive(Resource, Default)]
+struct OutOfTurn {
+    next: u64,
+    ended: BTreeMap<u64, GameRecord>,
 }
 
 /// Whether a schedule plays and has nothing of others between `expand` and `select`.
