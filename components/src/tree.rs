@@ -101,19 +101,6 @@ impl std::ops::Add for Counts {
     }
 }
 
-impl std::ops::Sub for Counts {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self {
-            simulations: self.simulations - other.simulations,
-            terminals: self.terminals - other.terminals,
-            proofs: self.proofs - other.proofs,
-            depth_sum: self.depth_sum - other.depth_sum,
-        }
-    }
-}
-
 impl Tree {
     /// A tree with room for searches of so many simulations.
     ///

@@ -225,7 +225,7 @@ pub fn play_move<G: Game>(
     game.counts = game.counts + std::mem::take(&mut tree.counts);
     let mut target = Vec::with_capacity(tree.root_edges().len());
     let search = Search { settings, state: &mut states[seat], rng };
-    let action = policy.decide(search, tree, game.len(), &mut target);
+    let action = policy.0.decide(search, tree, game.len(), &mut target);
     if tree.root_edges().iter().all(|edge| edge.action() != action) {
         return Err(Error::NoSuchMove { agent: first + seat, action });
     }

@@ -48,7 +48,7 @@ pub fn advance<G: Game>(
                 if selected.is_ok() {
                     let cache = cache.is_on().then_some(*cache);
                     let descents = Descents { tree, root: &position.0, budget: budget.simulations, leaves, cache };
-                    selected = policy.select(Search { settings, state, rng }, descents).map_err(|e| e.of(agent));
+                    selected = policy.0.select(Search { settings, state, rng }, descents).map_err(|e| e.of(agent));
                 }
                 if let Err(error) = selected {
                     acted.error = acted.error.take().or(Some(error));

@@ -89,7 +89,7 @@ pub fn answer<G: Game>(
             let asked = asked.0.take().expect("a complete search was asked for");
             stats.add(std::mem::take(&mut tree.counts));
             stats.cache_hits += u64::from(std::mem::take(&mut tree.cache_hits));
-            let action = policy.decide(Search { settings, state, rng }, tree, 0, &mut vec![]);
+            let action = policy.0.decide(Search { settings, state, rng }, tree, 0, &mut vec![]);
             questions.answers[asked] = Some(report(tree, action));
             questions.open -= 1;
         } else if asked.0.is_some() {

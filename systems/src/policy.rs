@@ -14,8 +14,8 @@ use std::any::Any;
 /// How a search goes: the four decisions in it.
 ///
 /// Implement it for a type of your own, and give it to a player: `Player::new(..).with_policy(SearchPolicy::new(MyPolicy))`.
-/// Only [`Policy::inner`] has to be written: [`Policy::root`] then does the same, and the rest is as with [`Puct`]. (mctx passes functions for the root and for
-/// inner nodes in the same way.)
+/// Only [`Policy::inner`] has to be written: [`Policy::root`] then does the same, and the rest is as with [`Puct`]. (mctx
+/// passes functions for the root and for inner nodes in the same way.)
 ///
 /// A search is to be a pure function of position, settings, generator and evaluations: a policy keeps what it needs in its
 /// [`Policy::State`], which belongs to one tree, and draws from [`Search::rng`] alone.
@@ -76,6 +76,14 @@ pub struct Search<'a, S> {
     pub rng: &'a mut LaneRng,
 }
 
+impl<'a> Search<'a, PolicyState> {
+    /// With the state as a policy knows it.
+    #[inline]
+    fn typed<S: Default + Send + Sync + 'static>(self) -> Search<'a, S> {
+        Search { settings: self.settings, state: self.state.of(), rng: self.rng }
+    }
+}
+
 /// A node on the way down. All values are for the player to move there.
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'a> {
@@ -109,7 +117,7 @@ impl<'a> Node<'a> {
 
 /// The policy of an agent.
 #[derive(Component)]
-pub struct SearchPolicy<G: Game>(Box<dyn Erased<G>>);
+pub struct SearchPolicy<G: Game>(pub(crate) Box<dyn Erased<G>>);
 
 impl<G: Game> SearchPolicy<G> {
     /// This one.
@@ -123,31 +131,6 @@ impl<G: Game> SearchPolicy<G> {
             PolicyKind::Puct => Self::new(Puct),
             PolicyKind::Gumbel => Self::new(Gumbel),
         }
-    }
-
-    pub(crate) fn begin(
-        &self,
-        settings: &SearchConfig,
-        state: &mut PolicyState,
-        rng: &mut LaneRng,
-        tree: &mut Tree,
-    ) -> SearchBudget {
-        self.0.begin(settings, state, rng, tree)
-    }
-
-    #[inline]
-    pub(crate) fn select(&self, search: Search<PolicyState>, trees: Descents<G>) -> Result<(), NoEdge> {
-        self.0.select(search, trees)
-    }
-
-    pub(crate) fn decide(
-        &self,
-        search: Search<PolicyState>,
-        tree: &Tree,
-        ply: usize,
-        target: &mut Vec<(Action, f32)>,
-    ) -> Action {
-        self.0.decide(search, tree, ply, target)
     }
 
     /// Whether a tree goes on behind a move, or begins anew.
@@ -199,39 +182,25 @@ pub(crate) struct Descents<'a, G: Game> {
 
 /// A policy whose state has no type, so that agents with different ones can play in one world. It is called once for a
 /// tree in a tick; inside, each policy is compiled into the descent.
-trait Erased<G: Game>: Send + Sync {
-    fn begin(
-        &self,
-        settings: &SearchConfig,
-        state: &mut PolicyState,
-        rng: &mut LaneRng,
-        tree: &mut Tree,
-    ) -> SearchBudget;
+pub(crate) trait Erased<G: Game>: Send + Sync {
+    fn begin(&self, search: Search<PolicyState>, tree: &mut Tree) -> SearchBudget;
     fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Result<(), NoEdge>;
     fn decide(&self, search: Search<PolicyState>, tree: &Tree, ply: usize, target: &mut Vec<(Action, f32)>) -> Action;
     fn keeps_subtree(&self, settings: &SearchConfig) -> bool;
 }
 
 impl<G: Game, P: Policy> Erased<G> for P {
-    fn begin(
-        &self,
-        settings: &SearchConfig,
-        state: &mut PolicyState,
-        rng: &mut LaneRng,
-        tree: &mut Tree,
-    ) -> SearchBudget {
-        Policy::begin(self, &mut Search { settings, state: state.of(), rng }, tree)
+    fn begin(&self, search: Search<PolicyState>, tree: &mut Tree) -> SearchBudget {
+        Policy::begin(self, &mut search.typed(), tree)
     }
 
     fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Result<(), NoEdge> {
-        let Search { settings, state, rng } = search;
         let Descents { tree, root, budget, leaves, cache } = descents;
-        select_leaves(tree, root, budget, leaves, self, &mut Search { settings, state: state.of(), rng }, cache)
+        select_leaves(tree, root, budget, leaves, self, &mut search.typed(), cache)
     }
 
     fn decide(&self, search: Search<PolicyState>, tree: &Tree, ply: usize, target: &mut Vec<(Action, f32)>) -> Action {
-        let Search { settings, state, rng } = search;
-        Policy::decide(self, &mut Search { settings, state: state.of(), rng }, tree, ply, target)
+        Policy::decide(self, &mut search.typed(), tree, ply, target)
     }
 
     fn keeps_subtree(&self, settings: &SearchConfig) -> bool {

@@ -55,8 +55,7 @@ pub(crate) fn begin<G: Game>(
         }
     }
     if tree.state == TreeState::Expanded {
-        let Search { settings, state, rng } = search;
-        *budget = policy.begin(settings, state, rng, tree);
+        *budget = policy.0.begin(search, tree);
         tree.state = TreeState::Searching;
         if budget.simulations > tree.room() {
             return Err(Error::NoRoom { agent, simulations: budget.simulations, room: tree.room() });

@@ -46,9 +46,9 @@ type LeafRow = (With<Row>, With<LeafOf>);
 #[derive(SystemParam)]
 pub struct Rows<'w, 's, L, T = (), F = ()>
 where
-    L: ContiguousQueryData + 'static,
-    T: ContiguousQueryData + 'static,
-    F: ContiguousQueryData + 'static,
+    L: RowData + 'static,
+    T: RowData + 'static,
+    F: RowData + 'static,
 {
     lanes: Query<'w, 's, L, LaneRow>,
     trees: Query<'w, 's, T, TreeRow>,
@@ -57,65 +57,60 @@ where
     cohorts: Res<'w, Cohorts>,
 }
 
-/// The columns that a query for `D` gives.
-pub type ColumnsOf<'a, 's, D> = <<D as ContiguousQueryData>::Contiguous<'a, 's> as IntoColumns>::Columns;
+/// What a query may ask of rows: references to components, and tuples of them.
+pub trait RowData: ContiguousQueryData {
+    /// The slices of a table.
+    type Columns<'a, 's>: Columns;
+
+    /// Takes them from what bevy gives. Change detection is passed by.
+    fn columns<'a, 's>(table: Self::Contiguous<'a, 's>) -> Self::Columns<'a, 's>;
+}
+
+impl<D> RowData for D
+where
+    D: ContiguousQueryData,
+    for<'a, 's> D::Contiguous<'a, 's>: IntoColumns,
+{
+    type Columns<'a, 's> = <D::Contiguous<'a, 's> as IntoColumns>::Columns;
+
+    fn columns<'a, 's>(table: D::Contiguous<'a, 's>) -> Self::Columns<'a, 's> {
+        table.into_columns()
+    }
+}
+
+/// The lanes that [`Rows`] hands out.
+type ViewOf<'a, 's, L, T, F> =
+    View<<L as RowData>::Columns<'a, 's>, <T as RowData>::Columns<'a, 's>, <F as RowData>::Columns<'a, 's>>;
 
 impl<'s, L, T, F> Rows<'_, 's, L, T, F>
 where
-    L: ContiguousQueryData + 'static,
-    T: ContiguousQueryData + 'static,
-    F: ContiguousQueryData + 'static,
+    L: RowData + 'static,
+    T: RowData + 'static,
+    F: RowData + 'static,
 {
     /// Those whose leaves become the batch of this tick.
-    pub fn collected<'a>(&'a mut self) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
-    where
-        L::Contiguous<'a, 's>: IntoColumns,
-        T::Contiguous<'a, 's>: IntoColumns,
-        F::Contiguous<'a, 's>: IntoColumns,
-    {
-        let range = self.cohorts.collected();
-        self.view(range)
+    pub fn collected(&mut self) -> ViewOf<'_, 's, L, T, F> {
+        self.view(self.cohorts.collected())
     }
 
     /// Those whose batch is answered in this tick, so that they move on.
-    pub fn answered<'a>(&'a mut self) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
-    where
-        L::Contiguous<'a, 's>: IntoColumns,
-        T::Contiguous<'a, 's>: IntoColumns,
-        F::Contiguous<'a, 's>: IntoColumns,
-    {
-        let range = self.cohorts.answered();
-        self.view(range)
+    pub fn answered(&mut self) -> ViewOf<'_, 's, L, T, F> {
+        self.view(self.cohorts.answered())
     }
 
     /// All of them.
-    pub fn all<'a>(&'a mut self) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
-    where
-        L::Contiguous<'a, 's>: IntoColumns,
-        T::Contiguous<'a, 's>: IntoColumns,
-        F::Contiguous<'a, 's>: IntoColumns,
-    {
-        let range = 0..self.layout.lanes;
-        self.view(range)
+    pub fn all(&mut self) -> ViewOf<'_, 's, L, T, F> {
+        self.view(0..self.layout.lanes)
     }
 
-    fn view<'a>(
-        &'a mut self,
-        lanes: Range<usize>,
-    ) -> View<ColumnsOf<'a, 's, L>, ColumnsOf<'a, 's, T>, ColumnsOf<'a, 's, F>>
-    where
-        L::Contiguous<'a, 's>: IntoColumns,
-        T::Contiguous<'a, 's>: IntoColumns,
-        F::Contiguous<'a, 's>: IntoColumns,
-    {
+    fn view(&mut self, lanes: Range<usize>) -> ViewOf<'_, 's, L, T, F> {
         let Layout { trees_per_lane, leaves_per_tree, .. } = *self.layout;
+        let (trees, leaves) = (times(&lanes, trees_per_lane), times(&lanes, trees_per_lane * leaves_per_tree));
         View {
-            lanes: only(self.lanes.contiguous_iter_mut()).into_columns().range(lanes.clone()),
-            trees: only(self.trees.contiguous_iter_mut()).into_columns().range(times(&lanes, trees_per_lane)),
-            leaves: only(self.leaves.contiguous_iter_mut())
-                .into_columns()
-                .range(times(&lanes, trees_per_lane * leaves_per_tree)),
             count: lanes.len(),
+            lanes: L::columns(only(self.lanes.contiguous_iter_mut())).range(lanes),
+            trees: T::columns(only(self.trees.contiguous_iter_mut())).range(trees),
+            leaves: F::columns(only(self.leaves.contiguous_iter_mut())).range(leaves),
             trees_per_lane,
             leaves_per_tree,
         }
@@ -139,9 +134,6 @@ pub trait Columns: Send + Default {
     /// What one row has.
     type Row: Send;
 
-    /// The first rows and the others.
-    fn split_at(self, rows: usize) -> (Self, Self);
-
     /// Takes the first rows away.
     fn take(&mut self, rows: usize) -> Self;
 
@@ -149,8 +141,9 @@ pub trait Columns: Send + Default {
     fn take_one(&mut self) -> Self::Row;
 
     /// Some of the rows.
-    fn range(self, rows: Range<usize>) -> Self {
-        self.split_at(rows.end).0.split_at(rows.start).1
+    fn range(mut self, rows: Range<usize>) -> Self {
+        self.take(rows.start);
+        self.take(rows.len())
     }
 }
 
@@ -167,11 +160,6 @@ impl<'a, T: Sync> Columns for &'a [T] {
     type Row = &'a T;
 
     #[inline]
-    fn split_at(self, rows: usize) -> (Self, Self) {
-        <[T]>::split_at(self, rows)
-    }
-
-    #[inline]
     fn take(&mut self, rows: usize) -> Self {
         self.split_off(..rows).expect("so many rows")
     }
@@ -184,11 +172,6 @@ impl<'a, T: Sync> Columns for &'a [T] {
 
 impl<'a, T: Send> Columns for &'a mut [T] {
     type Row = &'a mut T;
-
-    #[inline]
-    fn split_at(self, rows: usize) -> (Self, Self) {
-        self.split_at_mut(rows)
-    }
 
     #[inline]
     fn take(&mut self, rows: usize) -> Self {
@@ -222,13 +205,6 @@ macro_rules! tuples {
         #[allow(non_snake_case, clippy::unused_unit)]
         impl<$($name: Columns),*> Columns for ($($name,)*) {
             type Row = ($($name::Row,)*);
-
-            #[inline]
-            fn split_at(self, _rows: usize) -> (Self, Self) {
-                let ($($name,)*) = self;
-                $(let $name = $name.split_at(_rows);)*
-                (($($name.0,)*), ($($name.1,)*))
-            }
 
             #[inline]
             fn take(&mut self, _rows: usize) -> Self {
@@ -377,21 +353,24 @@ pub fn check_rows(
     mut failure: ResMut<Failure>,
 ) {
     let Layout { lanes: count, trees_per_lane, leaves_per_tree } = *layout;
-    let per_tree = trees_per_lane * leaves_per_tree;
-    let whole = in_order(lanes.contiguous_iter(), count, 1, &cohorts)
-        .and_then(|()| in_order(trees.contiguous_iter(), count, trees_per_lane, &cohorts).map_err(|_| "trees"))
-        .and_then(|()| in_order(leaves.contiguous_iter(), count, per_tree, &cohorts).map_err(|_| "leaves"));
-    if let Err(what) = whole {
+    let leaves_per_lane = trees_per_lane * leaves_per_tree;
+    let kinds = [
+        ("lanes", in_place(lanes.contiguous_iter(), count, 1, &cohorts)),
+        ("trees", in_place(trees.contiguous_iter(), count, trees_per_lane, &cohorts)),
+        ("leaves", in_place(leaves.contiguous_iter(), count, leaves_per_lane, &cohorts)),
+    ];
+    if let Some((what, _)) = kinds.into_iter().find(|(_, sound)| !sound) {
         failure.set(Error::RowsOutOfOrder { what });
     }
 }
 
-fn in_order<'a, E: std::fmt::Debug>(
+/// Whether the rows of one kind lie in one table, all of them, and those of this tick in their order.
+fn in_place<'a, E: std::fmt::Debug>(
     tables: Result<impl Iterator<Item = &'a [Row]>, E>,
     lanes: usize,
     per_lane: usize,
     cohorts: &Cohorts,
-) -> Result<(), &'static str> {
+) -> bool {
     let mut tables = tables.expect("rows are stored in tables");
     let (rows, more) = (tables.next().unwrap_or(&[]), tables.next().is_some());
     let sound = |lanes: Range<usize>| {
@@ -400,10 +379,7 @@ fn in_order<'a, E: std::fmt::Debug>(
         // Without a branch, so that the compiler makes vectors of it.
         rows[range].iter().zip(first..).fold(true, |sound, (row, place)| sound & (row.0 == place))
     };
-    if more || rows.len() != lanes * per_lane || !sound(cohorts.collected()) || !sound(cohorts.answered()) {
-        return Err("lanes");
-    }
-    Ok(())
+    !more && rows.len() == lanes * per_lane && sound(cohorts.collected()) && sound(cohorts.answered())
 }
 
 /// The least lanes of a task that descends or expands a tree for each.

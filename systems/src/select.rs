@@ -28,7 +28,7 @@ pub fn select<G: Game>(
         for (((tree, budget, state), leaves), (agent, (settings, policy, cache))) in trees.zip(agents) {
             let cache = cache.is_on().then_some(*cache);
             let descents = Descents { tree, root: &position.0, budget: budget.simulations, leaves, cache };
-            if let Err(e) = policy.select(Search { settings, state, rng }, descents) {
+            if let Err(e) = policy.0.select(Search { settings, state, rng }, descents) {
                 wrong = wrong.or(Some(e.of(agent)));
             }
         }
@@ -57,7 +57,8 @@ impl NoEdge {
 /// flight have room for them: see [`Edge::in_flight`](lockstep_components::Edge::in_flight).
 const COLLISIONS: usize = 2;
 
-/// Selects a group of leaves that are to be evaluated, and then resolved in their order. What is counted of them is in the tree.
+/// Selects a group of leaves that are to be evaluated, and then resolved in their order. What is counted of them is in the
+/// tree.
 ///
 /// A group that needs no evaluation, because all its positions are in the cache, is resolved at once, and the next one
 /// begins. So the cache decides when a group is resolved, and never what it holds: no search depends on it.

@@ -9,11 +9,7 @@ use crate::{
     matches::{Match, Score},
     say, settings,
 };
-use lockstep_components::{
-    Config, Game,
-    config::{PolicyKind, SearchConfig},
-    games::GameVisitor,
-};
+use lockstep_components::{Config, Game, config::SearchConfig, games::GameVisitor};
 use lockstep_systems::{Player as Searcher, Rollouts, Uniform};
 use serde_json::json;
 use std::path::Path;
@@ -101,25 +97,10 @@ fn to_win(config: Config, simulations: Option<u32>, set: &[String]) -> Result<Se
         return Err(Error::Config { origin: format!("'{text}'"), message });
     }
     let simulations = simulations.unwrap_or(config.run.grade_simulations);
-    let calm = Config { search: config.search.to_win(simulations), ..config };
-    let mut search = settings::parse(&settings::to_text(&calm), "the player's settings", set)?.search;
-    // Another policy comes with its own chance, unless that was asked for.
-    let still = search.to_win(search.simulations);
-    if search.policy == PolicyKind::Gumbel && !set.iter().any(|text| key_of(text) == "search.gumbel_scale") {
-        search.gumbel_scale = still.gumbel_scale;
-    }
-    if search.policy == PolicyKind::Puct && calm.search.policy != PolicyKind::Puct {
-        for (key, number, zero) in [
-            ("search.noise_share", &mut search.noise_share, still.noise_share),
-            ("search.temperature", &mut search.temperature, still.temperature),
-            ("search.final_temperature", &mut search.final_temperature, still.final_temperature),
-        ] {
-            if !set.iter().any(|text| key_of(text) == key) {
-                *number = zero;
-            }
-        }
-    }
-    Ok(search)
+    let with = |config: &Config| settings::parse(&settings::to_text(config), "the player's settings", set);
+    // What is set may name another policy, which comes with its own chance: that goes, and what is set counts once more.
+    let chosen = with(&config)?;
+    Ok(with(&Config { search: chosen.search.to_win(simulations), ..chosen })?.search)
 }
 
 struct Play {
@@ -232,6 +213,7 @@ fn line(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], score: &Sc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_components::config::PolicyKind;
 
     #[test]
     fn players_search_to_win_unless_they_are_told_otherwise() {
