@@ -35,7 +35,7 @@ fn select(c: &mut Criterion) {
     let config = SearchConfig { simulations: 200, ..Default::default() };
     let mut rng = LaneRng::new(1, 1);
     let root = ConnectFour::start();
-    let mut tree = Tree::new(200, 7);
+    let mut tree = Tree::new::<ConnectFour>(200);
     let mut leaves = [Leaf::<ConnectFour>::default()];
     c.bench_function("simulation/connect_four", |b| {
         b.iter(|| {
@@ -56,9 +56,11 @@ fn select(c: &mut Criterion) {
 }
 
 fn encode(c: &mut Criterion) {
-    let position: ConnectFour = "444432655521".parse().unwrap();
+    let position = ConnectFour::parse("444432655521").unwrap();
     let mut planes = [0.0; ConnectFour::INPUT];
-    c.bench_function("encode/connect_four", |b| b.iter(|| black_box(&position).encode(black_box(&mut planes))));
+    c.bench_function("encode/connect_four", |b| {
+        b.iter(|| ConnectFour::encode(black_box(position), black_box(&mut planes)))
+    });
 }
 
 fn network(c: &mut Criterion) {

@@ -47,8 +47,8 @@ impl<G: Game> Plain<G> {
             let mut lane = Slot {
                 position: G::start(),
                 rng: LaneRng::new(1, i as u64),
-                game: GameRecord::with_room::<G>(),
-                tree: [Tree::new(search.simulations, G::MAX_LEGAL)],
+                game: GameRecord::default(),
+                tree: [Tree::new::<G>(search.simulations)],
                 state: [PolicyState::default()],
                 budget: SearchBudget::default(),
                 leaf: [Leaf::default()],
@@ -81,7 +81,7 @@ impl<G: Game> Plain<G> {
                 let budget = lane.budget.simulations;
                 _ = select_leaves(tree, &lane.position, budget, &mut lane.leaf, &Puct, &mut how, None);
                 if lane.leaf[0].state == components::LeafState::Selected {
-                    lane.leaf[0].position.encode(planes);
+                    G::encode(lane.leaf[0].position.key(), planes);
                 }
             },
         );

@@ -12,7 +12,7 @@ pub mod run;
 pub mod settings;
 
 pub use front::{cli, commands, display, out};
-pub use grading::{accuracy, analyst, elo, matches, oracle};
+pub use grading::{accuracy, analyst, elo, matches, oracle, solver};
 pub use run::{checkpoint, folder, history, log, memory, metrics, stages, trainer};
 
 pub use error::{Error, Fault};

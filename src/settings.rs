@@ -6,25 +6,66 @@ use lockstep_components::{
     config::{OutOfRange, PolicyKind},
     games::{self, GameVisitor},
 };
-use std::path::Path;
+use std::{fmt, path::Path};
 use toml::{Table, Value};
 
-/// The built-in recipe: `configs/tictactoe.toml`.
-pub const DEFAULT_RECIPE: &str = include_str!("../configs/tictactoe.toml");
+/// Where a configuration comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// A recipe that comes with lockstep, by its name.
+    Recipe(&'a str),
+    /// A file.
+    File(&'a Path),
+}
 
-/// A configuration from a file, or the built-in recipe, with overrides `section.key=value` applied in order.
-///
-/// # Errors
-/// When the file cannot be read, a key is unknown, or a value is of the wrong kind or out of range. The message names
-/// the file or the override that is to blame, the key, and what would be right.
-pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Config, Error> {
-    match file {
-        None => parse(DEFAULT_RECIPE, "the built-in recipe", overrides),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            parse(&text, &path.display().to_string(), overrides)
+impl Default for Source<'_> {
+    /// The recipe that is taken when none is named: it is done in seconds.
+    fn default() -> Self {
+        Self::Recipe("tictactoe")
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recipe(name) => write!(f, "the recipe {name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
         }
     }
+}
+
+impl Source<'_> {
+    /// The text of the configuration.
+    ///
+    /// # Errors
+    /// When there is no recipe of that name, or the file cannot be read.
+    pub fn text(self) -> Result<String, Error> {
+        match self {
+            Self::File(path) => std::fs::read_to_string(path).map_err(Error::io("read", path)),
+            Self::Recipe(name) => {
+                let recipes = games::recipes();
+                match recipes.iter().find(|(known, _)| *known == name) {
+                    Some((_, text)) => Ok((*text).into()),
+                    None => {
+                        let names: Vec<_> = recipes.iter().map(|(name, _)| *name).collect();
+                        let hint = did_you_mean("", nearest(name, names.iter().copied()));
+                        let file = if name.ends_with(".toml") { "; a file is named with --config" } else { "" };
+                        let names = names.join(", ");
+                        Err(Error::Usage(format!("there is no recipe '{name}'{hint}{file}; the recipes are {names}")))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A configuration, with overrides `section.key=value` applied in order.
+///
+/// # Errors
+/// When the source cannot be read, a key is unknown, or a value is of the wrong kind or out of range. The message names
+/// the source or the override that is to blame, the key, and what would be right.
+pub fn load(source: Source, overrides: &[String]) -> Result<Config, Error> {
+    parse(&source.text()?, &source.to_string(), overrides)
 }
 
 /// A configuration from text; `origin` is named in errors.
@@ -130,25 +171,18 @@ fn culprit<'a>(mut table: Table, overrides: &'a [String], key: &str) -> Option<&
     culprit
 }
 
-/// The recipes that come with lockstep: game and file.
-const RECIPES: [(&str, &str); 2] =
-    [("tictactoe", "configs/tictactoe.toml"), ("connect_four", "configs/connect_four.toml")];
-
 /// What to tell the user when the configuration is one for another game than the recipe that it was made from, as with
-/// nothing but `--set game.name=connect_four`: all other keys are then those of the recipe's game. `file` is the recipe,
-/// or none for the built-in one.
-pub fn recipe_warning(file: Option<&Path>, config: &Config) -> Option<String> {
-    let recipe = load(file, &[]).ok()?.game.name;
+/// nothing but `--set game.name=connect_four`: all other keys are then those of the recipe's game.
+pub fn recipe_warning(source: Source, config: &Config) -> Option<String> {
+    let recipe = load(source, &[]).ok()?.game.name;
     let name = &config.game.name;
     if recipe == *name {
         return None;
     }
-    let origin = file.map_or("the built-in recipe".into(), |path| path.display().to_string());
-    let better = RECIPES.iter().find(|(game, _)| game == name);
-    let better = better.map(|(_, path)| format!("; the recipe for {name} is {path}: --config {path}"));
+    let has_one = games::recipes().iter().any(|(recipe, _)| recipe == name);
+    let better = if has_one { format!("; there is a recipe for it: lockstep train {name}") } else { String::new() };
     Some(format!(
-        "game.name = \"{name}\", but all keys that were not set are those of {origin}, which is made for {recipe}{}",
-        better.unwrap_or_default()
+        "game.name = \"{name}\", but all keys that were not set are those of {source}, which is made for {recipe}{better}"
     ))
 }
 
@@ -209,6 +243,59 @@ pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
     let config: Config = all.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
     check(&config).map_err(|(_, message)| fail(message))?;
     Ok(config)
+}
+
+/// What a key means, or each key of a section, or each there is: the comments of the recipe that names them all.
+///
+/// # Errors
+/// When there is no such section or key.
+pub fn explain(key: Option<&str>) -> Result<String, Error> {
+    let fail = |message: String| Error::Usage(message);
+    let (section, key) =
+        match key.map(|key| key.split_once('.').map_or((key, None), |(section, key)| (section, Some(key)))) {
+            None => (None, None),
+            Some((section, key)) => (Some(section), key),
+        };
+    let known = known();
+    if let Some(section) = section {
+        let keys = known.get(section).ok_or_else(|| match key {
+            // A key without its section is the likeliest mistake.
+            None => fail(unknown_key_alone(section, &known)),
+            Some(_) => fail(unknown_section(section, &known)),
+        })?;
+        if let Some(key) = key.filter(|key| keys.get(key).is_none()) {
+            return Err(fail(unknown_key(section, key, &known)));
+        }
+    }
+    let text = Source::default().text()?;
+    let (mut explained, mut comment, mut here) = (String::new(), vec![], "");
+    for line in text.lines() {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        let assigned = bare.split_once(" = ").map(|(key, _)| key);
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            (here, comment) = (name, vec![]);
+        } else if let Some(name) = assigned.filter(|name| known.get(here).is_some_and(|keys| keys.get(name).is_some()))
+        {
+            if section.is_none_or(|section| section == here) && key.is_none_or(|key| key == name) {
+                explained += &format!("{here}.{name}\n");
+                comment.iter().for_each(|line| explained += &format!("    {line}\n"));
+            }
+            comment.clear();
+        } else if line.starts_with('#') {
+            comment.push(line.trim_start_matches('#').trim());
+        } else {
+            comment.clear();
+        }
+    }
+    Ok(explained)
+}
+
+fn unknown_key_alone(name: &str, known: &Table) -> String {
+    let mut sections = known.iter().filter(|(_, keys)| keys.get(name).is_some()).map(|(section, _)| section);
+    match sections.next() {
+        Some(section) => format!("unknown section [{name}]; did you mean {section}.{name}?"),
+        None => unknown_section(name, known),
+    }
 }
 
 /// All keys with their defaults.
@@ -356,6 +443,25 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_explained() {
+        let all = explain(None).unwrap();
+        for (section, keys) in &known() {
+            for (key, _) in keys.as_table().unwrap() {
+                let name = format!("{section}.{key}");
+                let text = explain(Some(&name)).unwrap();
+                assert!(text.starts_with(&name) && text.lines().count() > 1 && all.contains(&text), "{name}: {text}");
+                assert!(explain(Some(section)).unwrap().contains(&text));
+            }
+        }
+        for (wrong, expected) in
+            [("c_puct", "search.c_puct?"), ("search.c_put", "search.c_puct?"), ("serch.x", "search?")]
+        {
+            let message = explain(Some(wrong)).unwrap_err().to_string();
+            assert!(message.contains(expected), "{wrong}: {message}");
+        }
+    }
+
+    #[test]
     fn overrides_win_and_texts_round_trip() {
         let set = ["search.simulations=33", "network.kind=mlp", "search.fpu={ absolute = 0.5 }", "run.seed=9"];
         let config = parse("[search]\nsimulations = 12", "x", &set.map(String::from)).unwrap();
@@ -432,18 +538,22 @@ mod tests {
 
     #[test]
     fn a_recipe_for_another_game_is_told() {
-        let load_with = |set: &[&str]| load(None, &set.iter().map(|s| s.to_string()).collect::<Vec<_>>()).unwrap();
-        assert_eq!(recipe_warning(None, &load_with(&["run.seed=2"])), None);
-        let warning = recipe_warning(None, &load_with(&["game.name=connect_four"])).unwrap();
-        for words in ["game.name = \"connect_four\"", "the built-in recipe", "tictactoe", "configs/connect_four.toml"] {
+        let source = Source::default();
+        let load_with = |set: &[&str]| load(source, &set.iter().map(|s| s.to_string()).collect::<Vec<_>>()).unwrap();
+        assert_eq!(recipe_warning(source, &load_with(&["run.seed=2"])), None);
+        let warning = recipe_warning(source, &load_with(&["game.name=connect_four"])).unwrap();
+        for words in ["game.name = \"connect_four\"", "the recipe tictactoe", "lockstep train connect_four"] {
             assert!(warning.contains(words), "'{words}' is missing in: {warning}");
         }
-        for (game, path) in RECIPES {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-            let config = load(Some(&path), &[]).unwrap();
-            assert_eq!(config.game.name, game);
-            assert_eq!(recipe_warning(Some(&path), &config), None);
+        for name in games::NAMES {
+            let own: Vec<_> = games::recipes().into_iter().filter(|(recipe, _)| recipe.starts_with(name)).collect();
+            for (recipe, _) in own {
+                let config = load(Source::Recipe(recipe), &[]).unwrap();
+                assert_eq!(recipe_warning(Source::Recipe(recipe), &config), None, "{recipe}");
+            }
         }
+        let refused = load(Source::Recipe("conect_four"), &[]).unwrap_err().to_string();
+        assert!(refused.contains("did you mean connect_four?") && refused.contains("tictactoe_guide"), "{refused}");
     }
 
     /// Values as people write them, and those at the ends of what can be written.
@@ -502,7 +612,7 @@ mod tests {
         /// Sound recipes with a few keys changed get past the parser, to the checks.
         #[test]
         fn no_changed_recipe_panics(
-            recipe in prop::sample::select(vec![DEFAULT_RECIPE, include_str!("../configs/connect_four.toml")]),
+            recipe in prop::sample::select(games::recipes().into_iter().map(|(_, text)| text).collect::<Vec<_>>()),
             changes in prop::collection::vec((any::<prop::sample::Index>(), value(), any::<bool>()), 1..4),
         ) {
             let known = known();

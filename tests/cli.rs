@@ -161,6 +161,13 @@ fn bad_input_is_refused_and_nothing_changes() {
         &["search.simulation", "did you mean search.simulations?"],
     );
     refused(path, &["train", "--set", "game.name=chess"], &["game.name", "tictactoe, connect_four"]);
+    refused(path, &["train", "conect_four"], &["'conect_four'", "did you mean connect_four?", "tictactoe_guide"]);
+    refused(path, &["train", "own.toml"], &["'own.toml'", "--config"]);
+    refused(path, &["train", "tictactoe", "--minutes", "-1"], &["--minutes", "from 0"]);
+    refused(path, &["config", "show", "chess"], &["'chess'", "connect_four"]);
+    refused(path, &["config", "explain", "search.c_put"], &["did you mean search.c_puct?"]);
+    refused(path, &["label", "tictactoe", "--before-end", "3", "2"], &["--before-end 3 2"]);
+    refused(path, &["label", "tictactoe", "--before-end", "20", "30"], &["fewer plies"]);
     refused(path, &["train", "--run", "run", "--seed", "7"], &["run.seed", "--run"]);
     refused(path, &["train", "--run", "run", "--set", "game.name=connect_four"], &["game.name", "--run"]);
     refused(path, &["train", "--run", "run", "--set", "network.channels=17"], &["network.channels = 16"]);
@@ -180,7 +187,7 @@ fn bad_input_is_refused_and_nothing_changes() {
     refused(path, &["train", "--config", "bad.toml"], &["bad.toml", "line 2", "simulations"]);
     fs::write(path.join("bad.csv"), "set,moves,score,c1,c2,c3,c4,c5,c6,c7,c8,c9\na,xxx/.../...,0,1,1,1,1,1,1,1,1,1\n")
         .unwrap();
-    refused(path, &["grade", "--run", "run", "--positions", "bad.csv"], &["bad.csv, line 2", "x begins"]);
+    refused(path, &["grade", "--run", "run", "--positions", "bad.csv"], &["bad.csv, line 2", "is not legal"]);
 
     let weights = path.join("run/checkpoints/2/weights.safetensors");
     let mut bytes = fs::read(&weights).unwrap();

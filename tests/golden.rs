@@ -25,7 +25,8 @@ fn dump(tree: &Tree, node: u32, depth: usize, out: &mut String) {
                 out.push('\n');
                 dump(tree, child, depth + 1, out);
             }
-            components::tree::Child::Terminal(outcome) => writeln!(out, " {outcome:?}").unwrap(),
+            // As the player sees it who is to move then.
+            components::tree::Child::Terminal(outcome) => writeln!(out, " {:?}", outcome.reversed()).unwrap(),
             _ => out.push('\n'),
         }
     }
@@ -35,7 +36,7 @@ fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32, solver: bool
     let search = SearchConfig { simulations: 120, solver, cache_mb: 0, ..Default::default() };
     let lanes = LanesConfig { count: 1, leaves_per_tree, ..Default::default() };
     let mut world = Setup::search_only(Player::<G>::new(Uniform::default(), search)).lanes(lanes).seed(11).build();
-    let position: G = position.parse().unwrap();
+    let position = G::parse(position).unwrap();
     world.query::<&mut Position<G>>().single_mut(&mut world).unwrap().0 = position;
     let mut trees = world.query::<&Tree>();
     while trees.single(&world).unwrap().state != TreeState::Complete {
@@ -60,12 +61,12 @@ fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32, solver: bool
 
 #[test]
 fn tictactoe_one_leaf() {
-    check::<TicTacToe>("tictactoe.txt", "x../.o./...", 1, false);
+    check::<TicTacToe>("tictactoe.txt", "a1 b2", 1, false);
 }
 
 #[test]
 fn tictactoe_eight_leaves() {
-    check::<TicTacToe>("tictactoe_8_leaves.txt", "x../.o./...", 8, false);
+    check::<TicTacToe>("tictactoe_8_leaves.txt", "a1 b2", 8, false);
 }
 
 #[test]
@@ -75,5 +76,5 @@ fn connect_four_one_leaf() {
 
 #[test]
 fn tictactoe_with_a_solver() {
-    check::<TicTacToe>("tictactoe_solver.txt", "x../.o./..x", 1, true);
+    check::<TicTacToe>("tictactoe_solver.txt", "a1 b2 c3", 1, true);
 }

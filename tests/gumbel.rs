@@ -1,9 +1,9 @@
 //! Gumbel search against mctx's, on a made-up game: see `scripts/gumbel_reference.py`, which made the numbers.
 
 use lockstep::prelude::*;
-use lockstep_components::{Player as Side, game::ParseError};
+use lockstep_components::Player as Side;
 use lockstep_systems::gumbel::GumbelState;
-use std::{collections::VecDeque, fmt, str::FromStr};
+use std::collections::VecDeque;
 
 const STATES: u64 = 512;
 
@@ -14,19 +14,19 @@ fn mix(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A state of a game without an end, in which some actions may be illegal.
+/// A state of a game without an end, in which some actions may be illegal, and whether the second player is to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Maze<const MASKED: bool>(u16);
+struct Maze<const MASKED: bool>(u16, bool);
 
 impl<const MASKED: bool> Maze<MASKED> {
-    fn key(self, action: u16, what: u64) -> u64 {
+    fn number(self, action: u16, what: u64) -> u64 {
         mix(u64::from(self.0) * 64 + u64::from(action) * 8 + what)
     }
 
     /// In parts of 256.
     fn priors(self) -> [u64; 6] {
         let mut parts = [0; 6];
-        let weight = |action: u16| 1 + self.key(action, 2) % 100;
+        let weight = |action: u16| 1 + self.number(action, 2) % 100;
         let total: u64 = self.legal().map(weight).sum();
         let spare = 256 - self.legal().count() as u64;
         self.legal().for_each(|action| parts[action as usize] = 1 + spare * weight(action) / total);
@@ -36,78 +36,59 @@ impl<const MASKED: bool> Maze<MASKED> {
     }
 
     fn value(self) -> f32 {
-        ((self.key(0, 3) % 2049) as f32 - 1024.0) / 1024.0
-    }
-}
-
-impl<const MASKED: bool> fmt::Display for Maze<MASKED> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-impl<const MASKED: bool> FromStr for Maze<MASKED> {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.parse().map(Self).map_err(|_| ParseError(text.into()))
+        ((self.number(0, 3) % 2049) as f32 - 1024.0) / 1024.0
     }
 }
 
 impl<const MASKED: bool> Game for Maze<MASKED> {
+    type Key = Self;
+
     const NAME: &'static str = "maze";
     const TITLE: &'static str = "Maze";
     const PLANES: usize = 1;
     const HEIGHT: usize = 1;
     const WIDTH: usize = 1;
     const ACTIONS: usize = 6;
-    const MAX_LEGAL: usize = 6;
     const MAX_PLIES: usize = 1_000;
-    const SYMMETRIES: usize = 1;
 
     fn start() -> Self {
-        Self(0)
+        Self(0, false)
+    }
+
+    fn of_key(key: Self) -> Self {
+        key
+    }
+
+    fn key(&self) -> Self {
+        *self
     }
 
     fn to_move(&self) -> Side {
-        Side::First
+        if self.1 { Side::Second } else { Side::First }
     }
 
-    fn legal(&self) -> impl Iterator<Item = Action> {
-        let state = *self;
-        (0..6).filter(move |&action| !MASKED || !state.key(action, 1).is_multiple_of(4) || action == state.0 % 6)
+    fn moves(key: Self) -> impl Iterator<Item = Action> {
+        (0..6).filter(move |&action| !MASKED || !key.number(action, 1).is_multiple_of(4) || action == key.0 % 6)
     }
 
     fn play(&mut self, action: Action) {
-        self.0 = (self.key(action, 0) % STATES) as u16;
+        *self = Self((self.number(action, 0) % STATES) as u16, !self.1);
     }
 
     fn outcome(&self) -> Option<Outcome> {
         None
     }
 
-    fn encode(&self, planes: &mut [f32]) {
-        planes[0] = self.value();
+    fn encode(key: Self, planes: &mut [f32]) {
+        planes[0] = key.value();
     }
 
-    fn transform(&self, _: usize) -> Self {
-        *self
+    fn transform(key: Self, _: usize) -> Self {
+        key
     }
 
-    fn transform_action(action: Action, _: usize) -> Action {
-        action
-    }
-
-    fn action_text(&self, action: Action) -> String {
-        action.to_string()
-    }
-
-    fn parse_action(&self, text: &str) -> Result<Action, ParseError> {
-        text.parse().map_err(|_| ParseError(text.into()))
-    }
-
-    fn render(&self) -> String {
-        self.to_string()
+    fn cell(&self, _: usize, _: usize) -> char {
+        '.'
     }
 }
 
@@ -116,7 +97,7 @@ struct Known<const MASKED: bool>(VecDeque<Vec<Maze<MASKED>>>);
 
 impl<const MASKED: bool> Evaluator for Known<MASKED> {
     fn submit(&mut self, batch: &Batch) -> Result<(), systems::Error> {
-        self.0.push_back(batch.positions().to_vec());
+        self.0.push_back(batch.keys::<Maze<MASKED>>().to_vec());
         Ok(())
     }
 
@@ -172,7 +153,7 @@ fn compare<const MASKED: bool>(file: &str) -> (usize, f64, f64) {
         let player = Player::<Maze<MASKED>>::new(Known::<MASKED>::default(), settings.clone()).with_policy(policy);
         let lanes = LanesConfig { count: 1, ..Default::default() };
         let mut world = Setup::search_only(player).lanes(lanes).build();
-        world.query::<&mut Position<Maze<MASKED>>>().single_mut(&mut world).unwrap().0 = Maze(cells[0] as u16);
+        world.query::<&mut Position<Maze<MASKED>>>().single_mut(&mut world).unwrap().0 = Maze(cells[0] as u16, false);
         let mut trees = world.query::<&Tree>();
         while trees.single(&world).unwrap().state != TreeState::Complete {
             run_tick(&mut world).unwrap();

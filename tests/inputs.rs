@@ -195,7 +195,7 @@ struct Masked {
 
 impl Evaluator for Masked {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.batches.push_back(batch.positions().to_vec());
+        self.batches.push_back(batch.keys::<TicTacToe>().to_vec());
         Ok(())
     }
 
@@ -289,7 +289,8 @@ fn a_score_that_is_not_its_best_move_s_is_named() {
 
 #[test]
 fn the_recipe_of_another_game_is_noticed() {
-    let config = settings::load(None, &["game.name=connect_four".into()]).unwrap();
-    assert!(settings::recipe_warning(None, &config).unwrap().contains("configs/connect_four.toml"));
-    assert_eq!(settings::recipe_warning(None, &settings::load(None, &[]).unwrap()), None);
+    let recipe = settings::Source::default();
+    let config = settings::load(recipe, &["game.name=connect_four".into()]).unwrap();
+    assert!(settings::recipe_warning(recipe, &config).unwrap().contains("lockstep train connect_four"));
+    assert_eq!(settings::recipe_warning(recipe, &settings::load(recipe, &[]).unwrap()), None);
 }

@@ -47,17 +47,17 @@ fn a_short_run_beats_a_player_without_knowledge() {
 
     // Values must have the sign of the exact ones: 1 if all were exact, 0 for a network that knows nothing, negative
     // with a wrong sign in the value targets or in the backup.
-    let decisions = oracle::tictactoe_decisions();
+    let decisions = oracle::decisions::<TicTacToe>();
     let mut batch = Batch::new::<TicTacToe>(decisions.len());
     batch.rows = decisions.len();
-    for (planes, (position, _)) in batch.planes.chunks_mut(TicTacToe::INPUT).zip(&decisions) {
-        position.encode(planes);
+    for (planes, labelled) in batch.planes.chunks_mut(TicTacToe::INPUT).zip(&decisions) {
+        TicTacToe::encode(labelled.position, planes);
     }
     let mut out = Evaluations::new(decisions.len(), TicTacToe::ACTIONS);
     let mut evaluator = trained();
     evaluator.submit(&batch).unwrap();
     evaluator.receive(&mut out).unwrap();
-    let exact = decisions.iter().map(|(_, scores)| scores.iter().map(|s| s.1).max().unwrap() as f32);
+    let exact = decisions.iter().map(|labelled| labelled.scores.iter().map(|s| s.1).max().unwrap() as f32);
     let (agreement, decided) = exact
         .zip(&out.values)
         .filter(|(exact, _)| *exact != 0.0)
@@ -77,7 +77,7 @@ fn illegal_moves_have_no_part_in_the_loss() {
         }
     };
     let dataset = run.world.resource::<components::Dataset<TicTacToe>>();
-    let moves = (0..dataset.len()).map(|i| (dataset.get(i).0.position.legal().count() as f64).ln());
+    let moves = (0..dataset.len()).map(|i| (TicTacToe::moves(dataset.get(i).0.key).count() as f64).ln());
     let expected = moves.sum::<f64>() / dataset.len() as f64;
     assert!((loss - expected).abs() < 0.05, "{loss} instead of {expected}");
 }

@@ -5,6 +5,7 @@ mod cli;
 mod determinism;
 mod devices;
 mod experiments;
+mod games;
 mod golden;
 mod gumbel;
 mod inputs;
@@ -55,5 +56,6 @@ fn small(overrides: &[&str]) -> Config {
         "run.device=cpu",
     ];
     all.extend(overrides);
-    settings::load(None, &all.iter().map(|s| s.to_string()).collect::<Vec<_>>()).expect("a sound configuration")
+    settings::load(settings::Source::default(), &all.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+        .expect("a sound configuration")
 }

@@ -6,7 +6,7 @@ use lockstep::{
     settings,
     trainer::{Advance, Trainer},
 };
-use lockstep_components::games::{GameVisitor, visit};
+use lockstep_components::games::{GameVisitor, recipes, visit};
 use std::{fs, path::Path, process::Command};
 
 fn root() -> &'static Path {
@@ -31,26 +31,23 @@ impl GameVisitor for FewTicks {
 
 #[test]
 fn every_recipe_runs_a_few_ticks() {
-    let mut recipes = 0;
-    for entry in fs::read_dir(root().join("configs")).unwrap() {
-        let path = entry.unwrap().path();
-        let config = settings::load(Some(&path), &["lanes.count=4".into()]).unwrap();
+    for (name, _) in recipes() {
+        let config = settings::load(settings::Source::Recipe(name), &["lanes.count=4".into()]).unwrap();
         visit(&config.game.name.clone(), FewTicks(config)).ok().expect("a known game");
-        recipes += 1;
     }
-    assert!(recipes >= 3);
+    assert!(recipes().len() >= 3);
 }
 
 #[test]
 fn the_commented_recipe_names_every_key() {
-    let text = fs::read_to_string(root().join("configs/tictactoe.toml")).unwrap();
+    let text = settings::Source::default().text().unwrap();
     let given: toml::Table = text.parse().unwrap();
     let known = toml::Table::try_from(Config::default()).unwrap();
     for (section, keys) in &known {
         for (key, _) in keys.as_table().unwrap() {
             // Keys that do not go with the others stand in comments.
             let commented = text.lines().any(|line| line.starts_with(&format!("# {key} = ")));
-            assert!(given[section].get(key).is_some() || commented, "{section}.{key} is not in configs/tictactoe.toml");
+            assert!(given[section].get(key).is_some() || commented, "{section}.{key} is not in the recipe tictactoe");
         }
     }
     // Each key has a comment right above it.
@@ -67,16 +64,17 @@ fn commands_of_the_readme_parse() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let mut commands = 0;
     for line in readme.lines().map(str::trim) {
-        let line = line.split(" #").next().unwrap().trim();
+        let line = line.split(" #").next().unwrap().split(" > ").next().unwrap().trim();
         let Some(rest) = line.strip_prefix("cargo run --release --bin lockstep").or(line.strip_prefix("lockstep "))
         else {
             continue;
         };
         let args = rest.trim().trim_start_matches("-- ").split_whitespace();
-        let parsed = lockstep::cli::Cli::try_parse_from(std::iter::once("lockstep").chain(args.clone()));
-        parsed.unwrap_or_else(|e| panic!("{line}: {e}"));
-        for file in args.filter(|a| a.starts_with("configs/")) {
-            assert!(root().join(file).is_file(), "{line}: {file} is missing");
+        let parsed = lockstep::cli::Cli::try_parse_from(std::iter::once("lockstep").chain(args));
+        let parsed = parsed.unwrap_or_else(|e| panic!("{line}: {e}"));
+        if let Some(lockstep::cli::Command::Train(args)) = parsed.command {
+            let known = args.recipe.is_none_or(|name| recipes().iter().any(|(recipe, _)| *recipe == name));
+            assert!(known, "{line}: there is no such recipe");
         }
         commands += 1;
     }

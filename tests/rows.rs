@@ -69,7 +69,7 @@ fn whoever_moves_rows_is_told_in_the_next_tick() {
 fn entities_of_the_host_with_the_same_components_do_no_harm() {
     let mut world = world(1);
     world.spawn((Lane(0), Position(ConnectFour::start()), LaneRng::new(1, 1), GameRecord::default()));
-    world.spawn((Tree::new(3, 7), Leaf::<ConnectFour>::default(), SearchConfig::default(), Mark(7)));
+    world.spawn((Tree::with_moves(3, 7, 7), Leaf::<ConnectFour>::default(), SearchConfig::default(), Mark(7)));
     assert_eq!(next_error(&mut world), None);
 }
 

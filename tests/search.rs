@@ -1,8 +1,15 @@
 //! What the search promises beside its golden trees: proofs are exact, what is around a search changes nothing in it, and
 //! a device may take its time.
 
-use lockstep::{analyst::Analyst, oracle, prelude::*};
-use lockstep_components::Cache;
+use lockstep::{
+    analyst::Analyst,
+    oracle::{self, Labelled},
+    prelude::*,
+};
+use lockstep_components::{
+    Cache,
+    games::{GameVisitor, NAMES, visit},
+};
 use lockstep_systems::{Answer, Error, Questions};
 use std::{
     collections::VecDeque,
@@ -20,10 +27,10 @@ fn ask<G: Game>(positions: &[G], simulations: u32) -> Vec<Answer> {
 }
 
 /// What is proven, of the root and of each move, must be what an exact solver says.
-fn check_proofs<G: Game>(labelled: &[(G, Vec<(Action, i32)>)], simulations: u32) -> usize {
-    let positions: Vec<G> = labelled.iter().map(|l| l.0).collect();
+fn check_proofs<G: Game>(labelled: &[Labelled<G>], simulations: u32) -> usize {
+    let positions: Vec<G> = labelled.iter().map(|l| l.position.clone()).collect();
     let mut proven = 0;
-    for ((position, scores), answer) in labelled.iter().zip(ask(&positions, simulations)) {
+    for (Labelled { position, scores }, answer) in labelled.iter().zip(ask(&positions, simulations)) {
         let exact = |action: Action| scores.iter().find(|s| s.0 == action).expect("every move has a score").1.signum();
         let best = scores.iter().map(|s| s.1.signum()).max().unwrap();
         for m in &answer.moves {
@@ -42,7 +49,7 @@ fn check_proofs<G: Game>(labelled: &[(G, Vec<(Action, i32)>)], simulations: u32)
 
 #[test]
 fn tictactoe_is_proven_and_proven_right() {
-    let decisions = oracle::tictactoe_decisions();
+    let decisions = oracle::decisions::<TicTacToe>();
     let proven = check_proofs::<TicTacToe>(&decisions, 2_000);
     assert!(proven > 4_000, "{proven} proofs of {}", decisions.len());
 }
@@ -50,8 +57,7 @@ fn tictactoe_is_proven_and_proven_right() {
 #[test]
 fn what_is_proven_in_connect_four_is_right() {
     let sets = oracle::built_in::<ConnectFour>();
-    let positions: Vec<_> =
-        sets.iter().flat_map(|set| set.positions.iter().take(100)).map(|p| (p.position, p.scores.clone())).collect();
+    let positions: Vec<_> = sets.iter().flat_map(|set| set.positions.iter().take(100).cloned()).collect();
     let proven = check_proofs::<ConnectFour>(&positions, 800);
     assert!(proven > 100 && proven < positions.len(), "{proven} proofs of {}", positions.len());
 }
@@ -62,12 +68,17 @@ fn rollouts() -> Box<dyn Evaluator> {
 }
 
 /// The same, with policies that differ from position to position.
-#[derive(Default)]
-struct Hashed(VecDeque<Vec<ConnectFour>>);
+struct Hashed<G: Game>(VecDeque<Vec<G::Key>>);
 
-impl Evaluator for Hashed {
+impl<G: Game> Default for Hashed<G> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<G: Game> Evaluator for Hashed<G> {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.0.push_back(batch.positions().to_vec());
+        self.0.push_back(batch.keys::<G>().to_vec());
         Ok(())
     }
 
@@ -77,7 +88,7 @@ impl Evaluator for Hashed {
             let mut hasher = DefaultHasher::new();
             position.hash(&mut hasher);
             let mut rng = LaneRng::new(hasher.finish(), 0);
-            out.logits[7 * row..7 * row + 7].fill_with(|| 4.0 * rng.unit());
+            out.logits[G::ACTIONS * row..G::ACTIONS * (row + 1)].fill_with(|| 4.0 * rng.unit());
             out.values[row] = rng.unit() - rng.unit();
         }
         out.computed = positions.len();
@@ -95,8 +106,13 @@ struct Around {
     threads: usize,
 }
 
-/// The first 24 games, whoever plays beside them.
-fn played(policy: PolicyKind, leaves_per_tree: u32, around: Around) -> (Vec<components::GameRecord>, Stats) {
+/// The first games, whoever plays beside them.
+fn played<G: Game>(
+    first: u64,
+    policy: PolicyKind,
+    leaves_per_tree: u32,
+    around: Around,
+) -> (Vec<components::GameRecord>, Stats) {
     let Around { cache_bytes, lanes: count, cohort, in_flight, threads } = around;
     let play = || {
         let search = SearchConfig {
@@ -109,13 +125,13 @@ fn played(policy: PolicyKind, leaves_per_tree: u32, around: Around) -> (Vec<comp
             ..Default::default()
         };
         let lanes = LanesConfig { count, leaves_per_tree, cohort, in_flight };
-        let player = Player::<ConnectFour>::new(Hashed::default(), search);
+        let player = Player::<G>::new(Hashed::<G>::default(), search);
         let mut world = Setup::self_play(player).lanes(lanes).build();
-        *world.query::<&mut Cache<ConnectFour>>().single_mut(&mut world).unwrap() = Cache::new(cache_bytes);
+        *world.query::<&mut Cache<G>>().single_mut(&mut world).unwrap() = Cache::new(cache_bytes);
         let mut games = vec![];
-        while games.len() < 24 {
+        while (games.len() as u64) < first {
             let ended = play_games(&mut world, 1).unwrap();
-            games.extend(ended.into_iter().filter(|game| game.id.unwrap().number < 24));
+            games.extend(ended.into_iter().filter(|game| game.id.unwrap().number < first));
         }
         games.sort_by_key(|game| game.id);
         Ok((games, world.resource::<Stats>().clone()))
@@ -137,12 +153,55 @@ fn a_search_depends_on_nothing_around_it() {
     ];
     let policies = [PolicyKind::Puct, PolicyKind::Gumbel];
     for (policy, leaves_per_tree) in policies.into_iter().flat_map(|policy| [1, 3, 8].map(|leaves| (policy, leaves))) {
-        let (expected, _) = played(policy, leaves_per_tree, alone);
+        let (expected, _) = played::<ConnectFour>(24, policy, leaves_per_tree, alone);
         for around in others {
-            let (found, stats) = played(policy, leaves_per_tree, around);
+            let (found, stats) = played::<ConnectFour>(24, policy, leaves_per_tree, around);
             assert!(found == expected, "{policy:?}, {leaves_per_tree} leaves: other games with {around:?}");
             assert_eq!(stats.cache_hits > 0, around.cache_bytes > 0);
         }
+    }
+}
+
+/// The same for every game, with trees that run full as well.
+#[test]
+fn no_game_depends_on_what_is_played_beside_it() {
+    struct Pure;
+    impl GameVisitor for Pure {
+        type Output = ();
+        fn visit<G: Game>(self) {
+            let alone = Around { cache_bytes: 0, lanes: 3, cohort: 0, in_flight: 1, threads: 1 };
+            for (policy, leaves) in [(PolicyKind::Puct, 1), (PolicyKind::Puct, 4), (PolicyKind::Gumbel, 3)] {
+                let (expected, _) = played::<G>(3, policy, leaves, alone);
+                for around in [
+                    Around { cache_bytes: 30_000, lanes: 5, cohort: 2, in_flight: 2, threads: 2 },
+                    Around { cache_bytes: 4_000_000, ..alone },
+                ] {
+                    let (found, _) = played::<G>(3, policy, leaves, around);
+                    assert!(found == expected, "{}: {policy:?}, {leaves} leaves, {around:?}", G::TITLE);
+                }
+            }
+        }
+    }
+    for name in NAMES {
+        visit(name, Pure).unwrap_or_else(|_| panic!("{name} is in the registry"));
+    }
+}
+
+/// Othello has up to twice as many moves as its trees have room for in the mean.
+#[test]
+fn a_tree_that_is_full_ends_its_search() {
+    let full = |leaves_per_tree: u32, cache_mb: u32| {
+        let search = SearchConfig { simulations: 400, cache_mb, ..Default::default() };
+        let lanes = LanesConfig { count: 8, leaves_per_tree, ..Default::default() };
+        let player = Player::<Othello<8>>::new(Hashed::<Othello<8>>::default(), search);
+        let mut world = Setup::self_play(player).lanes(lanes).build();
+        let games = play_games(&mut world, 8).unwrap();
+        games.iter().for_each(|game| game.check::<Othello<8>>().unwrap());
+        games.iter().map(|game| game.counts.full).sum::<u32>()
+    };
+    for leaves_per_tree in [1, 8] {
+        let (without, with) = (full(leaves_per_tree, 0), full(leaves_per_tree, 1));
+        assert!(without > 0 && without == with, "{leaves_per_tree} leaves: {without} and {with} full trees");
     }
 }
 
@@ -151,11 +210,12 @@ fn the_cache_saves_evaluations_and_changes_no_answer() {
     let answers = |leaves_per_tree: u32, cache_mb: u32| {
         let search = SearchConfig { cache_mb, ..SearchConfig::default().to_win(60) };
         let lanes = LanesConfig { count: 8, leaves_per_tree, ..Default::default() };
-        let mut world = Setup::analysis(Player::<ConnectFour>::new(Hashed::default(), search)).lanes(lanes).build();
+        let mut world =
+            Setup::analysis(Player::<ConnectFour>::new(Hashed::<ConnectFour>::default(), search)).lanes(lanes).build();
         // Each position twice, and its mirror image.
         let sets = oracle::built_in::<ConnectFour>();
         let positions = sets[2].positions[..40].iter().map(|p| p.position);
-        let positions = positions.flat_map(|p| [p, p.transform(1), p]).collect();
+        let positions = positions.flat_map(|p| [p, ConnectFour::transform(p, 1), p]).collect();
         world.insert_resource(Questions::<ConnectFour>::new(positions));
         while !world.resource::<Questions<ConnectFour>>().done() {
             run_tick(&mut world).unwrap();
@@ -202,7 +262,7 @@ impl Late {
             for (positions, delay) in work {
                 thread::sleep(Duration::from_micros(100 * (delay % 7) as u64));
                 let mut out = Evaluations::new(capacity, ConnectFour::ACTIONS);
-                inner.submit(&Batch::of(&positions)).unwrap();
+                inner.submit(&Batch::of::<ConnectFour>(&positions)).unwrap();
                 inner.receive(&mut out).unwrap();
                 if done.send(out).is_err() {
                     break;
@@ -217,7 +277,7 @@ impl Evaluator for Late {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
         self.rows.push_back(batch.rows);
         self.most.fetch_max(self.rows.len(), std::sync::atomic::Ordering::Relaxed);
-        self.to.send((batch.positions().to_vec(), batch.rows)).unwrap();
+        self.to.send((batch.keys::<ConnectFour>().to_vec(), batch.rows)).unwrap();
         Ok(())
     }
 

@@ -1,72 +1,76 @@
 //! Evaluations that are kept for positions that come again.
 
-use crate::{
-    game::{Action, Game},
-    tree::bfloat16,
-};
+use crate::{game::Game, tree::bfloat16};
 use bevy_ecs::prelude::*;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 
-/// Slots that a position may lie in.
+/// Slots that a key may lie in.
 const WAYS: usize = 4;
 
-/// A bounded table from positions to priors and values.
+/// A bounded table from keys to priors and values.
 ///
-/// A position lies in one of four neighbouring slots; a new one takes the place of the oldest of them. Positions are
-/// compared as a whole, so an evaluation is never taken for that of another position. Priors are kept as bfloat16, which
-/// is what an edge keeps, so a node is the same whether its evaluation came from here or from the network.
+/// A key lies in one of four neighbouring slots; a new one takes the place of the oldest of them. Keys are compared as a
+/// whole, so an evaluation is never taken for that of another one. Priors are kept of the key's moves alone, one after
+/// another in a ring of which the oldest are overwritten, as bfloat16: that is what an edge keeps, so a node is the same
+/// whether its evaluation came from here or from the network.
 ///
 /// A component of an agent.
 #[derive(Component, Clone, Debug)]
 pub struct Cache<G: Game> {
-    slots: Vec<Slot<G>>,
-    /// `[slots, G::ACTIONS]`
+    slots: Vec<Slot<G::Key>>,
     priors: Vec<u16>,
-    /// Insertions so far.
-    clock: u64,
-    /// Slots stamped up to here are empty.
+    /// Where the next priors go, counted without end; the ring is entered in its second round.
+    head: u64,
+    /// What lies before is forgotten.
     cleared: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot<G: Game> {
-    position: G,
+struct Slot<K> {
+    key: K,
     value: f32,
-    /// When it was filled; 0 for never.
-    stamp: u64,
+    moves: u32,
+    /// Where its priors begin; 0 for never filled.
+    at: u64,
 }
 
-/// What a [`Cache`] knows about a position.
+/// What a [`Cache`] knows about a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation<'a> {
     /// Mean value for the player to move.
     pub value: f32,
-    priors: &'a [u16],
+    /// The priors of the key's moves, in their order, as the upper halves of their bits.
+    pub priors: &'a [u16],
 }
 
 impl Evaluation<'_> {
-    /// The prior of a move.
+    /// The prior of the key's move of this index.
     #[inline]
-    pub fn prior(&self, action: Action) -> f32 {
-        f32::from_bits(u32::from(self.priors[action as usize]) << 16)
+    pub fn prior(&self, index: usize) -> f32 {
+        f32::from_bits(u32::from(self.priors[index]) << 16)
     }
 }
 
 impl<G: Game> Cache<G> {
-    /// A cache of at most so many bytes; one that holds nothing if they do not suffice for one bucket.
+    /// A cache of at most so many bytes; one that holds nothing if they do not suffice for one bucket and one position.
     pub fn new(bytes: usize) -> Self {
-        let slots = Self::slots(bytes);
-        let empty = Slot { position: G::start(), value: 0.0, stamp: 0 };
-        Self { slots: vec![empty; slots], priors: vec![0; slots * G::ACTIONS], clock: 0, cleared: 0 }
+        let (slots, priors) = Self::sizes(bytes);
+        let empty = Slot { key: G::start().key(), value: 0.0, moves: 0, at: 0 };
+        let head = priors.max(1) as u64;
+        Self { slots: vec![empty; slots], priors: vec![0; priors], head, cleared: head }
     }
 
-    fn slots(bytes: usize) -> usize {
-        (bytes / (size_of::<Slot<G>>() + 2 * G::ACTIONS)).min(u32::MAX as usize) / WAYS * WAYS
+    /// Slots, and priors in the ring: of the mean number of moves, with the margin that trees have.
+    fn sizes(bytes: usize) -> (usize, usize) {
+        let moves = (G::MEAN_LEGAL + G::MEAN_LEGAL.div_ceil(4)).min(G::MAX_LEGAL);
+        let slots = (bytes / (size_of::<Slot<G::Key>>() + 2 * moves)).min(u32::MAX as usize) / WAYS * WAYS;
+        if slots * moves < G::MAX_LEGAL { (0, 0) } else { (slots, slots * moves) }
     }
 
     /// Bytes that a cache of at most so many really occupies.
     pub fn bytes(bytes: usize) -> usize {
-        Self::slots(bytes) * (size_of::<Slot<G>>() + 2 * G::ACTIONS)
+        let (slots, priors) = Self::sizes(bytes);
+        slots * size_of::<Slot<G::Key>>() + 2 * priors
     }
 
     /// Whether it can hold anything.
@@ -74,24 +78,30 @@ impl<G: Game> Cache<G> {
         !self.slots.is_empty()
     }
 
-    /// Positions in it.
+    /// Keys in it.
     pub fn len(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.stamp > self.cleared).count()
+        self.slots.iter().filter(|slot| self.holds(slot)).count()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.clock == self.cleared
+        self.head == self.cleared
     }
 
-    /// Forgets all positions, in no time.
+    /// Forgets all keys, in no time.
     pub fn clear(&mut self) {
-        self.cleared = self.clock;
+        self.cleared = self.head;
     }
 
-    fn bucket(&self, position: &G) -> usize {
+    /// Whether a slot's priors are still there.
+    #[inline]
+    fn holds(&self, slot: &Slot<G::Key>) -> bool {
+        slot.at >= self.cleared && slot.at + self.priors.len() as u64 >= self.head
+    }
+
+    fn bucket(&self, key: &G::Key) -> usize {
         let mut hasher = rustc_hash::FxHasher::default();
-        position.hash(&mut hasher);
+        key.hash(&mut hasher);
         // The upper bits of a product with the number of buckets: no division.
         let buckets = (self.slots.len() / WAYS) as u128;
         // The hash is strong in its upper half only after another round.
@@ -99,37 +109,45 @@ impl<G: Game> Cache<G> {
         ((u128::from(mixed) * buckets) >> 64) as usize * WAYS
     }
 
-    /// What is known about a position.
+    /// What is known about a key.
     #[inline]
-    pub fn get(&self, position: &G) -> Option<Evaluation<'_>> {
+    pub fn get(&self, key: &G::Key) -> Option<Evaluation<'_>> {
         if self.is_empty() {
             return None;
         }
-        let at = self.find(self.bucket(position), position)?;
-        let priors = &self.priors[at * G::ACTIONS..(at + 1) * G::ACTIONS];
-        Some(Evaluation { value: self.slots[at].value, priors })
+        let slot = &self.slots[self.find(self.bucket(key), key)?];
+        let first = (slot.at % self.priors.len() as u64) as usize;
+        Some(Evaluation { value: slot.value, priors: &self.priors[first..first + slot.moves as usize] })
     }
 
-    /// The slot of a position in its bucket.
-    fn find(&self, first: usize, position: &G) -> Option<usize> {
-        (first..first + WAYS).find(|&i| self.slots[i].stamp > self.cleared && self.slots[i].position == *position)
+    /// The slot of a key in its bucket.
+    fn find(&self, first: usize, key: &G::Key) -> Option<usize> {
+        (first..first + WAYS).find(|&i| self.slots[i].key == *key && self.holds(&self.slots[i]))
     }
 
-    /// Keeps an evaluation; `priors` gives moves and their chances. Does nothing if the cache is off or has it already.
-    pub fn insert(&mut self, position: &G, value: f32, priors: impl Iterator<Item = (Action, f32)>) {
+    /// Keeps an evaluation; `priors` gives those of the key's moves in their order. Does nothing if the cache is off or has
+    /// it already.
+    pub fn insert(&mut self, key: &G::Key, value: f32, priors: impl ExactSizeIterator<Item = f32>) {
         if !self.is_on() {
             return;
         }
-        let first = self.bucket(position);
-        if self.find(first, position).is_some() {
+        let bucket = self.bucket(key);
+        if self.find(bucket, key).is_some() {
             return;
         }
-        let oldest = (first..first + WAYS).min_by_key(|&slot| self.slots[slot].stamp).expect("a bucket has slots");
-        self.clock += 1;
-        self.slots[oldest] = Slot { position: *position, value, stamp: self.clock };
-        for (action, prior) in priors {
-            self.priors[oldest * G::ACTIONS + action as usize] = bfloat16(prior);
+        let oldest = (bucket..bucket + WAYS).min_by_key(|&slot| self.slots[slot].at).expect("a bucket has slots");
+        let (moves, ring) = (priors.len(), self.priors.len() as u64);
+        let left = ring - self.head % ring;
+        if (moves as u64) > left {
+            // They lie together: what is left of this round stays empty.
+            self.head += left;
         }
+        let first = (self.head % ring) as usize;
+        for (kept, prior) in self.priors[first..first + moves].iter_mut().zip(priors) {
+            *kept = bfloat16(prior);
+        }
+        self.slots[oldest] = Slot { key: *key, value, moves: moves as u32, at: self.head };
+        self.head += moves.max(1) as u64;
     }
 }
 
@@ -158,17 +176,18 @@ mod tests {
     #[test]
     fn it_returns_what_was_put_in_and_only_that() {
         let positions = positions();
-        let prior = |i: usize, a: Action| (1.0 + a as f32) / (i + 64) as f32;
+        let prior = |i: usize, move_index: usize| (1.0 + move_index as f32) / (i + 64) as f32;
         let mut cache = Cache::<TicTacToe>::new(1 << 20);
         for (i, position) in positions.iter().enumerate() {
             assert!(cache.get(position).is_none());
-            cache.insert(position, i as f32, position.legal().map(|a| (a, prior(i, a))));
+            let moves = position.legal().count();
+            cache.insert(position, i as f32, (0..moves).map(|at| prior(i, at)));
         }
         assert!(cache.len() > 50 && cache.len() == positions.len());
         for (i, position) in positions.iter().enumerate() {
             let cached = cache.get(position).expect("there is room for all");
-            assert_eq!(cached.value, i as f32);
-            assert!(position.legal().all(|a| (cached.prior(a) / prior(i, a) - 1.0).abs() < 0.01));
+            assert_eq!((cached.value, cached.priors.len()), (i as f32, position.legal().count()));
+            assert!((0..cached.priors.len()).all(|at| (cached.prior(at) / prior(i, at) - 1.0).abs() < 0.01));
         }
         cache.clear();
         assert!(positions.iter().all(|p| cache.get(p).is_none()) && cache.is_empty());
@@ -176,15 +195,26 @@ mod tests {
 
     #[test]
     fn a_small_one_keeps_the_newest_and_a_missing_one_nothing() {
-        let mut cache = Cache::<TicTacToe>::new(200);
-        assert!(Cache::<TicTacToe>::bytes(200) <= 200 && cache.is_on());
-        for (i, position) in positions().iter().enumerate() {
-            cache.insert(position, i as f32, std::iter::empty());
-            assert_eq!(cache.get(position).unwrap().value, i as f32);
-            assert!(cache.len() <= WAYS);
+        for bytes in [200, 500, 2_000] {
+            let mut cache = Cache::<TicTacToe>::new(bytes);
+            assert!(Cache::<TicTacToe>::bytes(bytes) <= bytes && cache.is_on());
+            for (i, position) in positions().iter().enumerate() {
+                let moves = position.legal().count();
+                cache.insert(position, i as f32, (0..moves).map(|_| 1.0 / (i + 1) as f32));
+                // What is found is whole, however far the ring has gone over older priors.
+                for (j, older) in positions().iter().enumerate() {
+                    let Some(found) = cache.get(older) else { continue };
+                    assert_eq!((found.value, found.priors.len()), (j as f32, older.legal().count()));
+                    assert!(
+                        j <= i
+                            && (0..found.priors.len()).all(|at| (found.prior(at) * (j + 1) as f32 - 1.0).abs() < 0.01)
+                    );
+                }
+                assert!(cache.get(position).is_some() && cache.len() <= bytes / 40);
+            }
         }
         let mut off = Cache::<TicTacToe>::new(0);
-        off.insert(&TicTacToe::start(), 1.0, std::iter::empty());
+        off.insert(&TicTacToe::start(), 1.0, [0.5].into_iter());
         assert!(off.get(&TicTacToe::start()).is_none() && !off.is_on());
     }
 }

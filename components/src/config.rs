@@ -1,10 +1,11 @@
 //! Every key of a configuration, its default and its bounds, in one place.
 //!
-//! A configuration is TOML with the sections of [`Config`]; the files under `configs/` comment every key.
+//! A configuration is TOML with the sections of [`Config`]; the recipe `tictactoe` comments every key.
 //! Unknown keys are refused, and [`Config::check`] names the key and the bound of a value out of range.
 
 use crate::Game;
 use bevy_ecs::component::Component;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The most threads that may be asked for: far more than help, and few enough that every machine can start them.
@@ -23,7 +24,7 @@ pub struct OutOfRange {
 }
 
 /// A whole configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Which game.
@@ -43,7 +44,7 @@ pub struct Config {
 }
 
 /// `[game]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GameConfig {
     /// The game's name, one of those that `lockstep games` lists. Default `"tictactoe"`.
@@ -51,7 +52,7 @@ pub struct GameConfig {
 }
 
 /// `[lanes]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LanesConfig {
     /// Games in play at the same time, 1 to 65,536. Default 256.
@@ -70,7 +71,7 @@ pub struct LanesConfig {
 }
 
 /// `[search]`: how an agent searches. A component of an agent.
-#[derive(Component, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Component, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchConfig {
     /// How moves are chosen in the tree and at its root: `"puct"` (AlphaZero, Silver et al. 2018) or `"gumbel"` (Danihelka et
@@ -126,7 +127,7 @@ pub struct SearchConfig {
 }
 
 /// How moves are chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyKind {
     /// Predictor and upper confidence bound on trees.
@@ -164,7 +165,7 @@ impl PolicyKind {
 }
 
 /// First-play urgency: the value that PUCT gives to a move without visits.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fpu {
     /// This value.
@@ -175,7 +176,7 @@ pub enum Fpu {
 }
 
 /// `[network]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
     /// `"resnet"` or `"mlp"`. Default `"resnet"`.
@@ -192,7 +193,7 @@ pub struct NetworkConfig {
 }
 
 /// The architecture of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkKind {
     /// Convolutions with batch norm and residual connections, as in AlphaGo Zero.
@@ -202,7 +203,7 @@ pub enum NetworkKind {
 }
 
 /// What the value head predicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueHead {
     /// One number in -1 to 1; the loss is the squared error.
@@ -212,7 +213,7 @@ pub enum ValueHead {
 }
 
 /// `[replay]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayConfig {
     /// Positions kept, 1 to 1,000,000,000. Default 50,000.
@@ -223,7 +224,7 @@ pub struct ReplayConfig {
 }
 
 /// What becomes of positions that are equal up to symmetry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Merge {
     /// Nothing: each is drawn by itself.
@@ -237,7 +238,7 @@ pub enum Merge {
 }
 
 /// `[learn]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LearnConfig {
     /// Positions of one optimiser step, 1 to 1,000,000. Default 256.
@@ -268,7 +269,7 @@ pub struct LearnConfig {
 }
 
 /// How many steps a generation takes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Steps {
     /// Each new position is drawn so many times on average, above 0 to 10,000.
@@ -288,7 +289,7 @@ impl Steps {
 }
 
 /// The optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
     /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
@@ -298,7 +299,7 @@ pub enum OptimizerKind {
 }
 
 /// How the learning rate changes with the generations of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RateSchedule {
     /// It stays as it is.
@@ -344,7 +345,7 @@ impl RateSchedule {
 }
 
 /// `[run]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
     /// Generations of the run, 1 to 10,000,000. Default 40.
@@ -383,7 +384,7 @@ pub struct RunConfig {
 }
 
 /// Where the network runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceKind {
     /// A GPU if the program was built for one, else the CPU.
@@ -399,7 +400,7 @@ pub enum DeviceKind {
 }
 
 /// The numbers in which the fused kernels evaluate positions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Floats of 32 bits.
@@ -410,7 +411,7 @@ pub enum Precision {
 }
 
 /// The vectors of the processor that the fused kernels use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vectors {
     /// The best ones that there are.

@@ -1,7 +1,8 @@
 //! What a game has to tell lockstep about itself.
 
+use crate::board;
 use serde::{Deserialize, Serialize};
-use std::{fmt, hash::Hash, str::FromStr};
+use std::{fmt, hash::Hash};
 
 /// Index of a move in the policy of a game, `0..G::ACTIONS`.
 pub type Action = u16;
@@ -54,6 +55,16 @@ impl Outcome {
         }
     }
 
+    /// How a game ends in which the player to move has more or less than the other one.
+    #[inline]
+    pub fn of(comparison: std::cmp::Ordering) -> Self {
+        match comparison {
+            std::cmp::Ordering::Greater => Self::Win,
+            std::cmp::Ordering::Equal => Self::Draw,
+            std::cmp::Ordering::Less => Self::Loss,
+        }
+    }
+
     /// The same outcome as the other player sees it.
     #[inline]
     pub fn reversed(self) -> Self {
@@ -70,27 +81,37 @@ impl Outcome {
 #[error("{0}")]
 pub struct ParseError(pub String);
 
-/// A two-player, zero-sum, perfect-information game in which the players alternate.
+/// A zero-sum game of two players who both see everything. The players may move in any order: pass, or move twice.
 ///
-/// The implementing type **is** a position: small, `Copy`, without heap.
-/// Its text form ([`fmt::Display`] and [`FromStr`]) is the list of moves or any notation that identifies the position.
+/// The implementing type is the **state** of a game: all that its rules need, its history included where they do. What the
+/// network, the cache and the averaging of equal positions go by is its [`Game::Key`], which is small and `Copy`. A game
+/// whose rules need no history is its own key.
 ///
-/// A new game is one file that implements this trait, one line in [`crate::games`], and one configuration;
-/// the shared property tests then apply to it.
+/// A new game is one file that implements this trait and one line in [`crate::games`]: then it can be trained, played,
+/// graded and matched, and the tests that hold for every game apply to it. Games of chance, of one player, and those in
+/// which something is hidden are none of these.
+///
+/// # What the path may do
+/// Two states with the same key are the same to the network, and may differ in two things: in which of the key's moves are
+/// allowed ([`Game::allows`], as superko has it), and in when the game ends ([`Game::outcome`], as after a longest length).
+/// Priors are those of the key's moves; where some are not allowed, the others share theirs. What a search proves belongs
+/// to its tree, never to a key.
 ///
 /// # Example
 ///
 /// ```
 /// use lockstep_components::{Game, games::TicTacToe};
 ///
-/// let mut position = TicTacToe::start();
-/// position.play(4);
-/// assert_eq!(position.legal().count(), 8);
-/// assert!(position.outcome().is_none());
+/// let mut game = TicTacToe::parse("b2 a1")?;
+/// game.play(2);
+/// assert_eq!(game.legal().count(), 6);
+/// assert!(game.outcome().is_none());
+/// # Ok::<(), lockstep_components::game::ParseError>(())
 /// ```
-pub trait Game:
-    Copy + Ord + Hash + fmt::Debug + fmt::Display + FromStr<Err = ParseError> + Send + Sync + 'static
-{
+pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
+    /// The part of a state that its evaluation depends on: what [`Game::encode`] shows, and the moves.
+    type Key: Copy + Ord + Hash + fmt::Debug + Send + Sync + 'static;
+
     /// The name in configurations, lower case: `"connect_four"`.
     const NAME: &'static str;
     /// The name for people: `"Connect Four"`.
@@ -103,24 +124,54 @@ pub trait Game:
     const WIDTH: usize;
     /// Size of the policy. Every [`Action`] is below it.
     const ACTIONS: usize;
-    /// The largest number of legal moves in any position.
-    const MAX_LEGAL: usize;
+    /// The largest number of moves of any key.
+    const MAX_LEGAL: usize = Self::ACTIONS;
+    /// Moves of a key in the mean over a search, rounded up: what trees and caches have room for, with a margin of a
+    /// quarter. A tree that runs full ends its search early, which is counted.
+    const MEAN_LEGAL: usize = Self::MAX_LEGAL;
     /// No game has more plies (moves of one player) than this.
     const MAX_PLIES: usize;
-    /// Symmetries of the board, the identity included. Symmetry 0 is the identity.
-    const SYMMETRIES: usize;
+    /// Symmetries of the board, the identity included. Symmetry 0 is the identity. With the default
+    /// [`Game::transform_action`]: 8 those of a square, 4 those of a rectangle, 2 a mirror that exchanges left and right, or
+    /// none but the identity.
+    const SYMMETRIES: usize = 1;
+    /// Whether rows are counted from the bottom, as on a chess board.
+    const ROWS_UP: bool = false;
+    /// Recipes to train it with, by name: configurations with comments. The first is called as the game.
+    const RECIPES: &'static [(&'static str, &'static str)] = &[];
+    /// What players of it are graded against.
+    const ORACLE: Oracle = Oracle::None;
 
     /// Numbers in the network's input for one position.
     const INPUT: usize = Self::PLANES * Self::HEIGHT * Self::WIDTH;
 
-    /// The position before the first move.
+    /// The state before the first move.
     fn start() -> Self;
+
+    /// A state with this key whose history is not known. Where the key does not tell who is to move, it is
+    /// [`Player::First`].
+    fn of_key(key: Self::Key) -> Self;
+
+    /// Its key.
+    fn key(&self) -> Self::Key;
 
     /// Whose turn it is.
     fn to_move(&self) -> Player;
 
-    /// The legal moves in ascending order. Must not be asked of a finished game.
-    fn legal(&self) -> impl Iterator<Item = Action>;
+    /// The moves of a key in ascending order. Must not be asked of a finished game.
+    fn moves(key: Self::Key) -> impl Iterator<Item = Action>;
+
+    /// Whether the path to this state allows one of its key's moves. At least one is allowed in a game that is not over.
+    #[inline]
+    fn allows(&self, _action: Action) -> bool {
+        true
+    }
+
+    /// The legal moves in ascending order: those of the key that the path allows. Must not be asked of a finished game.
+    #[inline]
+    fn legal(&self) -> impl Iterator<Item = Action> {
+        Self::moves(self.key()).filter(|&action| self.allows(action))
+    }
 
     /// Whether `action` is a legal move here. False for every move of a finished game.
     fn is_legal(&self, action: Action) -> bool {
@@ -133,20 +184,39 @@ pub trait Game:
     /// `None` while the game goes on.
     fn outcome(&self) -> Option<Outcome>;
 
+    /// By how much the first player is ahead at the end of a game, in games that count it.
+    fn score(&self) -> Option<f32> {
+        None
+    }
+
     /// Writes the network's input, from the view of the player to move.
     ///
     /// # Shapes
     /// `planes`: `[PLANES, HEIGHT, WIDTH]` in row-major order, every number overwritten.
-    fn encode(&self, planes: &mut [f32]);
+    fn encode(key: Self::Key, planes: &mut [f32]);
 
-    /// This position under symmetry `0..SYMMETRIES`.
-    fn transform(&self, symmetry: usize) -> Self;
+    /// A key under symmetry `0..SYMMETRIES`.
+    fn transform(key: Self::Key, symmetry: usize) -> Self::Key;
 
-    /// Where symmetry `0..SYMMETRIES` takes a move.
-    fn transform_action(action: Action, symmetry: usize) -> Action;
+    /// Where symmetry `0..SYMMETRIES` takes a move. By default moves below `HEIGHT * WIDTH` are cells, row by row, and others
+    /// stay what they are.
+    #[inline]
+    fn transform_action(action: Action, symmetry: usize) -> Action {
+        if usize::from(action) >= Self::HEIGHT * Self::WIDTH {
+            return action;
+        }
+        board::image(Self::HEIGHT, Self::WIDTH, Self::SYMMETRIES, symmetry, action.into()) as Action
+    }
 
-    /// A move as people write it.
-    fn action_text(&self, action: Action) -> String;
+    /// A move as people write it. By default the cell's column and row, `c4`, and `pass` for the move behind the last cell.
+    fn action_text(&self, action: Action) -> String {
+        let (height, width) = (Self::HEIGHT, Self::WIDTH);
+        match usize::from(action) {
+            cell if cell < height * width => board::cell_text(height, width, Self::ROWS_UP, cell),
+            cell if cell == height * width => "pass".into(),
+            other => format!("#{other}"),
+        }
+    }
 
     /// Reads what [`Game::action_text`] writes.
     ///
@@ -154,21 +224,70 @@ pub trait Game:
     /// When the text names no legal move here; the message lists what is expected.
     fn parse_action(&self, text: &str) -> Result<Action, ParseError> {
         let wanted = text.trim();
-        let legal: Vec<Action> = if self.outcome().is_none() { self.legal().collect() } else { vec![] };
-        legal.iter().copied().find(|&a| self.action_text(a).eq_ignore_ascii_case(wanted)).ok_or_else(|| {
-            let moves: Vec<_> = legal.iter().map(|&a| self.action_text(a)).collect();
-            ParseError(format!("'{wanted}' is not a legal move here; legal moves are {}", moves.join(" ")))
-        })
+        let found = moves_text(self).into_iter().find(|(_, text)| text.eq_ignore_ascii_case(wanted));
+        found.map(|(action, _)| action).ok_or_else(|| not_legal(self, wanted))
     }
 
-    /// The board as lines of text, with coordinates.
-    fn render(&self) -> String;
+    /// The state after a list of moves from the start, as people write them: `d3 c5 f6`. Spaces and commas may be left out
+    /// where moves can be told apart without.
+    ///
+    /// # Errors
+    /// When it is none; the message names the move.
+    fn parse(text: &str) -> Result<Self, ParseError> {
+        let mut game = Self::start();
+        let mut rest = text.trim_start();
+        let mut number = 0;
+        while !rest.is_empty() {
+            number += 1;
+            let separator = |c: char| c.is_whitespace() || c == ',';
+            let word = rest.split(separator).next().unwrap_or(rest);
+            let fail = |why: String| {
+                let (text, title) = (text.trim(), Self::TITLE);
+                let shown = shortened(text);
+                Err(ParseError(format!(
+                    "'{shown}' is not a {title} position: move {number}, '{}', {why}",
+                    shortened(word)
+                )))
+            };
+            if game.outcome().is_some() {
+                return fail("comes after the end of the game".into());
+            }
+            let legal = moves_text(&game);
+            let here = legal
+                .iter()
+                .filter(|(_, text)| rest.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text)));
+            match here.max_by_key(|(_, text)| text.len()) {
+                Some((action, text)) => {
+                    game.play(*action);
+                    rest = rest[text.len()..].trim_start_matches(separator);
+                }
+                None => return fail(format!("is not legal; legal moves are {}", list(&legal))),
+            }
+        }
+        Ok(game)
+    }
 
-    /// The smallest of the symmetric forms of this position: equal for positions that are the same up to symmetry.
-    fn canonical(&self) -> (Self, usize) {
-        let mut best = (*self, 0);
+    /// What stands on a cell, for [`Game::render`].
+    fn cell(&self, row: usize, column: usize) -> char;
+
+    /// The cell that a move is marked at when it was the last one. By default the cell that it is.
+    fn marked(&self, last: Action) -> Option<usize> {
+        Some(last.into()).filter(|&cell| cell < Self::HEIGHT * Self::WIDTH)
+    }
+
+    /// The board as lines of text with coordinates; the last move, if it is given, is marked.
+    fn render(&self, last: Option<Action>) -> String {
+        let row = |row| Some(board::row_number(Self::HEIGHT, Self::ROWS_UP, row));
+        board::render(self, last, board::column_text, row)
+    }
+
+    /// The smallest of the symmetric forms of a key: equal for keys that are the same up to symmetry. And the symmetry that
+    /// leads to it.
+    #[inline]
+    fn canonical(key: Self::Key) -> (Self::Key, usize) {
+        let mut best = (key, 0);
         for s in 1..Self::SYMMETRIES {
-            let t = self.transform(s);
+            let t = Self::transform(key, s);
             if t < best.0 {
                 best = (t, s);
             }
@@ -177,7 +296,49 @@ pub trait Game:
     }
 }
 
-/// Iterates over the set bits of a mask, lowest first: the usual form of [`Game::legal`].
+/// What players of a game are graded against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oracle {
+    /// Nothing exact is known.
+    None,
+    /// All positions, solved when they are asked for: for games that are small enough.
+    Everything,
+    /// Positions with exact scores of all moves: CSV as `lockstep grade --positions` reads it, compressed with zstd.
+    Positions(&'static [u8]),
+}
+
+/// The legal moves with their texts.
+fn moves_text<G: Game>(game: &G) -> Vec<(Action, String)> {
+    if game.outcome().is_some() {
+        return vec![];
+    }
+    game.legal().map(|action| (action, game.action_text(action))).collect()
+}
+
+fn list(moves: &[(Action, String)]) -> String {
+    moves.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[cold]
+fn not_legal<G: Game>(game: &G, wanted: &str) -> ParseError {
+    let wanted = shortened(wanted);
+    if game.outcome().is_some() {
+        return ParseError(format!("'{wanted}' is no move here: the game is over"));
+    }
+    ParseError(format!("'{wanted}' is not a legal move here; legal moves are {}", list(&moves_text(game))))
+}
+
+/// A text of somebody's, cut where it is too long to be shown.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 120;
+    let mut shown: String = text.chars().take(MOST).collect();
+    if shown.len() < text.len() {
+        shown += "...";
+    }
+    shown
+}
+
+/// Iterates over the set bits of a mask, lowest first: the usual form of [`Game::moves`].
 #[derive(Clone, Copy, Debug)]
 pub struct Bits(pub u64);
 

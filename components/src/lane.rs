@@ -10,8 +10,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane(pub u32);
 
-/// The position that the lane's game has reached.
-#[derive(Component, Clone, Copy, Debug)]
+/// The state that the lane's game has reached.
+#[derive(Component, Clone, Debug)]
 pub struct Position<G: Game>(pub G);
 
 /// The generator of the game in a lane. Every random choice of the game comes from it and from nothing else, so a game does

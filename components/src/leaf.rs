@@ -36,15 +36,17 @@ pub enum LeafState {
 }
 
 /// One position on its way to the network and back.
-#[derive(Component, Clone, Copy, Debug)]
+#[derive(Component, Clone, Debug)]
 pub struct Leaf<G: Game> {
-    /// The position to evaluate.
+    /// The state to evaluate. Descents make it in place, from the one at the root.
     pub position: G,
-    /// The same as the network is asked: the canonical one of its symmetric forms, so that an evaluation does not depend
+    /// Its key as the network is asked: the canonical one of its symmetric forms, so that an evaluation does not depend
     /// on which of them came first.
-    pub asked: G,
-    /// The symmetry that leads from `position` to `asked`.
+    pub asked: G::Key,
+    /// The symmetry that leads from the key of `position` to `asked`.
     pub symmetry: u8,
+    /// Whether the player to move is not the one who chose the edge: always, where the players alternate.
+    pub turned: bool,
     /// Cell of the edge that leads to it, or [`crate::tree::ROOT`] when the root itself is to be expanded.
     /// The path back to the root is found through the nodes' parents.
     pub edge: u32,
@@ -57,18 +59,33 @@ pub struct Leaf<G: Game> {
 }
 
 impl<G: Game> Leaf<G> {
-    /// A position that a descent has reached through an edge of a node, or the one at the root.
+    /// An idle one with the state of a root.
+    pub fn of_root(position: G) -> Self {
+        let (asked, symmetry) = G::canonical(position.key());
+        Self {
+            position,
+            asked,
+            symmetry: symmetry as u8,
+            turned: false,
+            edge: crate::tree::ROOT,
+            node: 0,
+            collisions: 0,
+            state: LeafState::Idle,
+        }
+    }
+
+    /// `position` has become the state that a descent has reached through an edge of a node, or the one at the root.
     #[inline]
-    pub fn new(position: G, node: u32, edge: u32) -> Self {
-        let (asked, symmetry) = position.canonical();
-        Self { position, asked, symmetry: symmetry as u8, edge, node, collisions: 0, state: LeafState::Selected }
+    pub fn select(&mut self, node: u32, edge: u32, turned: bool) {
+        let (asked, symmetry) = G::canonical(self.position.key());
+        (self.asked, self.symmetry, self.turned) = (asked, symmetry as u8, turned);
+        (self.node, self.edge) = (node, edge);
+        (self.collisions, self.state) = (0, LeafState::Selected);
     }
 }
 
 impl<G: Game> Default for Leaf<G> {
     fn default() -> Self {
-        let start = G::start();
-        let edge = crate::tree::ROOT;
-        Self { position: start, asked: start, symmetry: 0, edge, node: 0, collisions: 0, state: LeafState::Idle }
+        Self::of_root(G::start())
     }
 }

@@ -20,7 +20,8 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`game`] | the [`Game`] trait: rules, planes, actions, symmetries, text |
+//! | [`game`] | the [`Game`] trait: rules, keys, planes, actions, symmetries, text |
+//! | [`board`] | helpers for boards: sets of cells, symmetries, planes, coordinates |
 //! | [`games`] | the games, and the registry that finds them by name |
 //! | [`lane`] | the components of a lane |
 //! | [`record`] | games in play and finished, and which are still to be begun |
@@ -31,6 +32,7 @@
 //! | [`config`] | every key of a configuration, its default and its bounds |
 //! | [`stats`] | what a run counts |
 
+pub mod board;
 pub mod cache;
 pub mod config;
 pub mod game;

@@ -49,19 +49,10 @@ pub struct GameRecord {
 }
 
 impl GameRecord {
-    /// An empty one with room for the longest game, so that playing allocates nothing.
-    pub fn with_room<G: Game>() -> Self {
-        Self {
-            opening: Vec::with_capacity(G::MAX_PLIES),
-            plies: Vec::with_capacity(G::MAX_PLIES),
-            policies: Vec::with_capacity(G::MAX_PLIES * G::MAX_LEGAL),
-            ..Self::default()
-        }
-    }
-
-    /// Bytes that a game occupies at most.
-    pub const fn bytes<G: Game>() -> usize {
-        size_of::<Self>() + G::MAX_PLIES * (size_of::<Ply>() + size_of::<Action>() + 4 * G::MAX_LEGAL)
+    /// Bytes that a game occupies at most whose policies have at most so many moves. While it is played it may have room for
+    /// a quarter more.
+    pub fn bytes<G: Game>(moves: usize) -> usize {
+        size_of::<Self>() + G::MAX_PLIES * (size_of::<Ply>() + size_of::<Action>() + 4 * moves.min(G::MAX_LEGAL))
     }
 
     /// Becomes the beginning of a game, in the memory that it has.
@@ -73,6 +64,17 @@ impl GameRecord {
         self.entropy_sum = 0.0;
         self.counts = Counts::default();
         self.finished = None;
+    }
+
+    /// Makes room for the policy of one more move: for a quarter more than there are, where there is none left.
+    pub fn reserve(&mut self, moves: usize) {
+        fn reserve<T>(list: &mut Vec<T>, more: usize) {
+            if list.capacity() - list.len() < more {
+                list.reserve_exact(more.max(list.len() / 4));
+            }
+        }
+        reserve(&mut self.plies, 1);
+        reserve(&mut self.policies, moves);
     }
 
     /// All moves, those of the opening first.
@@ -99,7 +101,7 @@ impl GameRecord {
         self.opening.iter().for_each(|&action| position.play(action));
         let mut start = 0;
         self.plies.iter().map(move |ply| {
-            let before = position;
+            let before = position.clone();
             position.play(ply.action);
             let policy = &self.policies[start..start + usize::from(ply.policy_len)];
             start += usize::from(ply.policy_len);
@@ -273,7 +275,7 @@ mod tests {
             ..Default::default()
         };
         good.check::<TicTacToe>().unwrap();
-        assert_eq!(good.iter::<TicTacToe>().last().unwrap().0.to_string(), "xx./oo./...");
+        assert_eq!(good.iter::<TicTacToe>().last().unwrap().0, TicTacToe::parse("a1a2b1b2").unwrap());
         let bad = |change: fn(&mut GameRecord), word: &str| {
             let mut game = good.clone();
             change(&mut game);

@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 
 /// One position of a finished game.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sample<G: Game> {
-    /// The position.
-    pub position: G,
+pub struct Sample<K> {
+    /// The key of its state.
+    pub key: K,
     /// How the game ended for the player to move here: 1, 0 or -1.
     pub outcome: i8,
     /// Value of the root after the search, for the player to move here.
@@ -23,11 +23,12 @@ pub struct Sample<G: Game> {
     policy_len: u16,
 }
 
-/// The last positions played, in order. Positions and sparse policies lie in two rings, so nothing is allocated for a
-/// sample and the bound is known in advance.
+/// The last positions played, in order. Keys and sparse policies lie in two rings, so nothing is allocated for a sample and
+/// the bound is known in advance. The ring of policies has room for [`Game::MEAN_LEGAL`] moves a position and a quarter
+/// more; where positions have more than that, the window holds fewer.
 #[derive(Resource, Clone, Debug, PartialEq)]
 pub struct Replay<G: Game> {
-    samples: VecDeque<Sample<G>>,
+    samples: VecDeque<Sample<G::Key>>,
     policies: VecDeque<(Action, u16)>,
     window: usize,
     /// Positions added since the start of the run.
@@ -45,14 +46,21 @@ impl<G: Game> Replay<G> {
     /// Room for the window and the game that is added before the oldest positions leave: rings that grew by themselves
     /// would take up to twice as much, and three times while they grow. What is not used yet takes no memory.
     fn reserve(&mut self) {
-        let most = self.window + G::MAX_PLIES;
-        self.samples.reserve_exact(most.saturating_sub(self.samples.len()));
-        self.policies.reserve_exact((most * G::MAX_LEGAL).saturating_sub(self.policies.len()));
+        let samples = self.window + G::MAX_PLIES;
+        let moves = Self::moves(self.window) + G::MAX_PLIES * G::MAX_LEGAL;
+        self.samples.reserve_exact(samples.saturating_sub(self.samples.len()));
+        self.policies.reserve_exact(moves.saturating_sub(self.policies.len()));
+    }
+
+    /// Entries of the policies of a window at most.
+    fn moves(window: usize) -> usize {
+        window * (G::MEAN_LEGAL + G::MEAN_LEGAL.div_ceil(4)).min(G::MAX_LEGAL)
     }
 
     /// Bytes that a buffer occupies at most.
     pub fn bytes(window: usize) -> usize {
-        (window + G::MAX_PLIES) * (size_of::<Sample<G>>() + G::MAX_LEGAL * size_of::<(Action, u16)>())
+        let moves = Self::moves(window) + G::MAX_PLIES * G::MAX_LEGAL;
+        (window + G::MAX_PLIES) * size_of::<Sample<G::Key>>() + moves * size_of::<(Action, u16)>()
     }
 
     /// Adds a finished game. The oldest positions leave when the window is full.
@@ -63,7 +71,7 @@ impl<G: Game> Replay<G> {
         let first = game.finished.expect("only finished games are learned from");
         for (position, ply, policy) in game.iter::<G>() {
             self.samples.push_back(Sample {
-                position,
+                key: position.key(),
                 // From the first player's view to that of the player to move: the same change in both directions.
                 outcome: for_first(&position, first).value() as i8,
                 root_value: ply.root_value,
@@ -86,7 +94,7 @@ impl<G: Game> Replay<G> {
     }
 
     /// Each sample with its policy, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (&Sample<G>, impl Iterator<Item = (Action, u16)>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Sample<G::Key>, impl Iterator<Item = (Action, u16)>)> {
         let mut start = 0;
         self.samples.iter().map(move |sample| {
             let end = start + sample.policy_len as usize;
@@ -104,7 +112,7 @@ impl<G: Game> Replay<G> {
     }
 
     fn trim(&mut self) {
-        while self.samples.len() > self.window {
+        while self.samples.len() > self.window || self.policies.len() > Self::moves(self.window) {
             let old = self.samples.pop_front().expect("not empty");
             self.policies.drain(..old.policy_len as usize);
         }
@@ -113,9 +121,9 @@ impl<G: Game> Replay<G> {
 
 /// One entry of a [`Dataset`]: a position, or all samples of positions that are equal up to symmetry.
 #[derive(Clone, Copy, Debug)]
-pub struct Merged<G: Game> {
-    /// The position, in canonical form when equal positions are merged.
-    pub position: G,
+pub struct Merged<K> {
+    /// The key, in canonical form when equal positions are merged.
+    pub key: K,
     /// Shares of won, drawn and lost games, for the player to move.
     pub outcomes: [f32; 3],
     /// Mean value of the root after the search, for the player to move.
@@ -130,13 +138,26 @@ pub struct Merged<G: Game> {
 /// What batches are drawn from: the replay buffer with equal positions averaged.
 #[derive(Resource, Clone, Debug)]
 pub struct Dataset<G: Game> {
-    entries: Vec<Merged<G>>,
-    /// Of each entry in turn, with room for all legal moves.
+    entries: Vec<Merged<G::Key>>,
+    /// Of each entry in turn.
     policies: Vec<(Action, f32)>,
     /// Running sums of the drawing weights.
     cumulative: Vec<f64>,
-    /// Where the entry of a position is.
-    index: FxHashMap<G, u32>,
+    /// Where the entry of a key is.
+    index: FxHashMap<G::Key, u32>,
+    /// While it is built: the samples, sorted by their entries.
+    sorted: Vec<Sorted>,
+}
+
+/// A sample on its way to its entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sorted {
+    entry: u32,
+    symmetry: u8,
+    /// Where its policy begins.
+    policy: u32,
+    /// Entries of its policy.
+    moves: u16,
 }
 
 impl<G: Game> Dataset<G> {
@@ -146,77 +167,93 @@ impl<G: Game> Dataset<G> {
     /// symmetry become one, with outcomes, values and policies averaged, as in AlphaZero.jl; their weight follows
     /// the key.
     pub fn new(replay: &Replay<G>, config: &ReplayConfig) -> Self {
-        let mut dataset = Self { entries: vec![], policies: vec![], cumulative: vec![], index: FxHashMap::default() };
+        let (entries, policies, cumulative, sorted) = Default::default();
+        let mut dataset = Self { entries, policies, cumulative, index: FxHashMap::default(), sorted };
         dataset.rebuild(replay, config);
         dataset
     }
 
     /// Bytes that the dataset of a buffer occupies at most.
     pub fn bytes(window: usize) -> usize {
-        let moves = window * G::MAX_LEGAL * size_of::<(Action, f32)>();
+        let moves = Replay::<G>::moves(window) * size_of::<(Action, f32)>();
         // The table is at most seven eighths full, and a power of two.
         let slots = (window * 8 / 7).next_power_of_two();
-        window * (size_of::<Merged<G>>() + size_of::<f64>()) + moves + slots * (size_of::<(G, u32)>() + 1)
+        window * (size_of::<Merged<G::Key>>() + size_of::<f64>() + size_of::<Sorted>())
+            + moves
+            + slots * (size_of::<(G::Key, u32)>() + 1)
     }
 
     /// The same as [`Dataset::new`] in the memory that is there.
     pub fn rebuild(&mut self, replay: &Replay<G>, config: &ReplayConfig) {
-        let Self { entries, policies, cumulative, index } = self;
+        let Self { entries, policies, cumulative, index, sorted } = self;
         entries.clear();
         policies.clear();
         cumulative.clear();
         index.clear();
+        sorted.clear();
         // Reserved for the whole window at once: memory that grows is twice there while it does.
         entries.reserve_exact(replay.window);
-        policies.reserve_exact(replay.window * G::MAX_LEGAL);
+        policies.reserve_exact(Replay::<G>::moves(replay.window));
         cumulative.reserve_exact(replay.window);
+        sorted.reserve_exact(replay.window);
         let merge = config.merge != Merge::None;
         if merge {
             index.reserve(replay.window);
         }
-        for (sample, policy) in replay.iter() {
-            let (position, symmetry) = if merge { sample.position.canonical() } else { (sample.position, 0) };
+        let mut start = 0;
+        for sample in &replay.samples {
+            let (key, symmetry) = if merge { G::canonical(sample.key) } else { (sample.key, 0) };
             let new = entries.len() as u32;
-            let at = if merge { *index.entry(position).or_insert(new) } else { new };
+            let at = if merge { *index.entry(key).or_insert(new) } else { new };
             if at == new {
-                let start = policies.len() as u32;
                 entries.push(Merged {
-                    position,
+                    key,
                     outcomes: [0.0; 3],
                     root_value: 0.0,
                     policy_weight: 0.0,
                     count: 0,
-                    policy: (start, start),
+                    policy: (0, 0),
                 });
-                policies.extend(position.legal().map(|_| (0, 0.0)));
             }
             let entry = &mut entries[at as usize];
             entry.count += 1;
             entry.outcomes[(1 - sample.outcome) as usize] += 1.0;
             entry.root_value += sample.root_value;
             entry.policy_weight += if sample.policy_len > 0 { 1.0 } else { 0.0 };
-            for (action, share) in policy {
-                let action = G::transform_action(action, symmetry);
-                let share = f32::from(share) / 65_535.0;
-                let (start, end) = entry.policy;
-                match policies[start as usize..end as usize].iter_mut().find(|(a, _)| *a == action) {
-                    Some((_, sum)) => *sum += share,
-                    None => {
-                        policies[end as usize] = (action, share);
-                        entry.policy.1 += 1;
+            sorted.push(Sorted { entry: at, symmetry: symmetry as u8, policy: start, moves: sample.policy_len });
+            start += u32::from(sample.policy_len);
+        }
+        if merge {
+            // Those of an entry stay in the order in which they were played.
+            sorted.sort_unstable_by_key(|sample| (sample.entry, sample.policy));
+        }
+        // The sum of each move of one entry, and which moves have one.
+        let mut sums = vec![0.0f32; G::ACTIONS];
+        let mut samples = sorted.iter().peekable();
+        let mut total = 0.0;
+        for (at, entry) in entries.iter_mut().enumerate() {
+            let first = policies.len();
+            while let Some(sample) = samples.next_if(|sample| sample.entry as usize == at) {
+                let policy = sample.policy as usize..sample.policy as usize + usize::from(sample.moves);
+                for &(action, share) in replay.policies.range(policy) {
+                    let action = G::transform_action(action, sample.symmetry.into());
+                    let sum = &mut sums[usize::from(action)];
+                    // Shares are above 0, so a sum is 0 only before the first.
+                    if *sum == 0.0 {
+                        policies.push((action, 0.0));
                     }
+                    *sum += f32::from(share) / 65_535.0;
                 }
             }
-        }
-        let mut total = 0.0;
-        for entry in entries {
+            let own = &mut policies[first..];
+            own.iter_mut().for_each(|(action, sum)| *sum = std::mem::take(&mut sums[usize::from(*action)]));
+            let whole: f32 = own.iter().map(|(_, sum)| sum).sum();
+            own.iter_mut().for_each(|(_, sum)| *sum /= whole);
+            entry.policy = (first as u32, policies.len() as u32);
             let n = entry.count as f32;
             entry.outcomes.iter_mut().for_each(|x| *x /= n);
             entry.root_value /= n;
             entry.policy_weight /= n;
-            let sums = &mut policies[entry.policy.0 as usize..entry.policy.1 as usize];
-            let whole: f32 = sums.iter().map(|(_, s)| s).sum();
-            sums.iter_mut().for_each(|(_, s)| *s /= whole);
             total += match config.merge {
                 Merge::None | Merge::Count => f64::from(entry.count),
                 Merge::Log => 1.0 + f64::from(entry.count).log2(),
@@ -237,7 +274,7 @@ impl<G: Game> Dataset<G> {
     }
 
     /// An entry and its policy, whose shares sum to 1; the policy is empty when no sample had one.
-    pub fn get(&self, index: usize) -> (&Merged<G>, &[(Action, f32)]) {
+    pub fn get(&self, index: usize) -> (&Merged<G::Key>, &[(Action, f32)]) {
         let entry = &self.entries[index];
         (entry, &self.policies[entry.policy.0 as usize..entry.policy.1 as usize])
     }
@@ -277,7 +314,8 @@ mod tests {
         replay.push(&game(&[8, 3, 7, 4, 6], Outcome::Win));
         assert_eq!((replay.len(), replay.added), (7, 10));
         let (sample, policy) = replay.iter().nth(1).unwrap();
-        assert_eq!((sample.position.to_string().as_str(), policy.last()), ("xx./oo./...", Some((2, 65_535))));
+        let played = TicTacToe::parse("a1 a2 b1 b2").unwrap();
+        assert_eq!((sample.key, policy.last()), (played, Some((2, 65_535))));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Stats {
     pub duplicates: u64,
     /// Searches that ended because their root was proven.
     pub proven: u64,
+    /// Searches that ended because their tree was full.
+    pub full: u64,
     /// Batches.
     pub batches: u64,
     /// Rows of batches: positions that the network was asked for.
@@ -67,6 +69,7 @@ impl Stats {
         self.simulations += u64::from(counts.simulations);
         self.terminals += u64::from(counts.terminals);
         self.proven += u64::from(counts.proofs);
+        self.full += u64::from(counts.full);
         self.depth_sum += counts.depth_sum;
     }
 

@@ -4,9 +4,9 @@ mod edge;
 
 pub use edge::{Child, Edge, bfloat16};
 
-use crate::game::{Action, Outcome};
+use crate::game::{Action, Game, Outcome};
 use bevy_ecs::prelude::*;
-use edge::{CELL, CELLS, PENDING};
+use edge::{CELL, CELLS, PENDING, TURNED};
 use serde::{Deserialize, Serialize};
 
 /// The lane that this tree searches for.
@@ -86,6 +86,8 @@ pub struct Counts {
     pub proofs: u32,
     /// Depths of the simulations, summed.
     pub depth_sum: u64,
+    /// Searches that ended because their tree was full.
+    pub full: u32,
 }
 
 impl std::ops::Add for Counts {
@@ -97,20 +99,66 @@ impl std::ops::Add for Counts {
             terminals: self.terminals + other.terminals,
             proofs: self.proofs + other.proofs,
             depth_sum: self.depth_sum + other.depth_sum,
+            full: self.full + other.full,
         }
     }
 }
 
+/// Whether two players to move are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn(u32);
+
+impl Turn {
+    /// Of players who are the same or not.
+    #[inline]
+    pub fn of(same: bool) -> Self {
+        Self(if same { 0 } else { TURNED })
+    }
+
+    /// Whether they are.
+    #[inline]
+    pub fn is_same(self) -> bool {
+        self.0 == 0
+    }
+
+    /// A value for the one, as the other sees it.
+    #[inline]
+    pub fn value(self, value: f32) -> f32 {
+        // The mark is where a float has its sign.
+        f32::from_bits(value.to_bits() ^ self.0)
+    }
+
+    /// An outcome for the one, as the other sees it.
+    #[inline]
+    pub fn outcome(self, outcome: Outcome) -> Outcome {
+        if self.is_same() { outcome } else { outcome.reversed() }
+    }
+
+    /// First this, then that.
+    #[inline]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
+    }
+}
+
 impl Tree {
-    /// A tree with room for searches of so many simulations.
+    /// A tree for searches of so many simulations in a game.
+    ///
+    /// There is room for one node for each simulation and one for the root, with as many edges as [`Game::MEAN_LEGAL`] says
+    /// and a quarter more. A search that needs more ends when the tree is full.
     ///
     /// # Panics
     /// If that is 2^30 cells or more.
-    pub fn new(simulations: u32, max_legal: usize) -> Self {
-        let cells = Self::cells(simulations, max_legal);
+    pub fn new<G: Game>(simulations: u32) -> Self {
+        Self::with_moves(simulations, G::MEAN_LEGAL, G::MAX_LEGAL)
+    }
+
+    /// The same for nodes with so many moves in the mean and at most.
+    pub fn with_moves(simulations: u32, mean: usize, most: usize) -> Self {
+        let cells = Self::cells(simulations, mean, most);
         assert!(cells < CELLS as usize, "a tree of {cells} cells is too large");
         Self {
-            cells: vec![Edge::header(0, 0, 0, 0.0); cells].into_boxed_slice(),
+            cells: vec![Edge::header(0, 0, false, 0, 0.0); cells].into_boxed_slice(),
             top: 0,
             room: simulations,
             root_visits: 0,
@@ -123,14 +171,22 @@ impl Tree {
         }
     }
 
-    fn cells(simulations: u32, max_legal: usize) -> usize {
-        (simulations as usize + 1) * (max_legal + 1)
+    fn cells(simulations: u32, mean: usize, most: usize) -> usize {
+        let nodes = simulations as usize;
+        // The root, and as much as is left when the next node might not fit any more.
+        let usual = 2 * (most + 1) + nodes * (mean + mean.div_ceil(4) + 1);
+        usual.min((nodes + 1) * (most + 1))
     }
 
-    /// Bytes that a tree occupies: one node for each simulation and one for the root, each a header and an edge for
-    /// each legal move.
-    pub fn bytes(simulations: u32, max_legal: usize) -> usize {
-        size_of::<Self>() + Self::cells(simulations, max_legal) * size_of::<Edge>()
+    /// Bytes that a tree of a game occupies.
+    pub fn bytes<G: Game>(simulations: u32) -> usize {
+        size_of::<Self>() + Self::cells(simulations, G::MEAN_LEGAL, G::MAX_LEGAL) * size_of::<Edge>()
+    }
+
+    /// How many nodes there is room for, whatever their moves.
+    #[inline]
+    pub fn free_nodes(&self, max_legal: usize) -> usize {
+        (self.cells.len() - self.top as usize) / (max_legal + 1)
     }
 
     /// Removes all nodes.
@@ -156,15 +212,17 @@ impl Tree {
     }
 
     /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell. Its priors are 0; `value` is
-    /// that of its evaluation, for the player to move there. The edge does not lead to it yet.
+    /// that of its evaluation, for the player to move there, and `turned` whether that is not the one at the parent. The
+    /// edge does not lead to it yet.
     ///
     /// # Panics
-    /// If the slab is full, which a search within its budget cannot reach.
+    /// If the slab is full: see [`Tree::free_nodes`].
     #[inline]
     pub fn push_node(
         &mut self,
         parent_node: u32,
         parent_edge: u32,
+        turned: bool,
         value: f32,
         actions: impl Iterator<Item = Action>,
     ) -> u32 {
@@ -174,16 +232,35 @@ impl Tree {
             *cell = Edge::new(action, 0.0);
             count += 1;
         }
-        self.cells[node] = Edge::header(parent_node, parent_edge, count, value);
+        self.cells[node] = Edge::header(parent_node, parent_edge, turned, count, value);
         self.top += 1 + count;
         node as u32
+    }
+
+    /// Takes those edges off the node that was added last whose moves are not wanted, and returns whether there were any.
+    #[inline]
+    pub fn retain_edges(&mut self, node: u32, wanted: impl Fn(Action) -> bool) -> bool {
+        let edges = self.edges(node);
+        let Some(mut kept) = edges.iter().position(|edge| !wanted(edge.action())) else { return false };
+        let (first, count) = (node as usize + 1, edges.len());
+        debug_assert_eq!(first + count, self.top as usize, "the last node");
+        for i in kept + 1..count {
+            if wanted(self.cells[first + i].action()) {
+                self.cells[first + kept] = self.cells[first + i];
+                kept += 1;
+            }
+        }
+        let gone = (count - kept) as u32;
+        self.cells[node as usize].child -= gone;
+        self.top -= gone;
+        true
     }
 
     /// The edges of a node, in ascending order of their actions.
     #[inline]
     pub fn edges(&self, node: u32) -> &[Edge] {
         let first = node as usize + 1;
-        &self.cells[first..first + self.cells[node as usize].child as usize]
+        &self.cells[first..first + self.cells[node as usize].edges() as usize]
     }
 
     /// The edge at a cell: edge `i` of node `n` is at `n + 1 + i`.
@@ -196,7 +273,7 @@ impl Tree {
     #[inline]
     pub fn edges_mut(&mut self, node: u32) -> &mut [Edge] {
         let first = node as usize + 1;
-        let count = self.cells[node as usize].child as usize;
+        let count = self.cells[node as usize].edges() as usize;
         &mut self.cells[first..first + count]
     }
 
@@ -211,6 +288,12 @@ impl Tree {
     pub fn parent(&self, node: u32) -> (u32, u32) {
         let header = &self.cells[node as usize];
         (header.counts, header.policy)
+    }
+
+    /// Whether the player to move at a node is the one at its parent.
+    #[inline]
+    pub fn turn(&self, node: u32) -> Turn {
+        Turn(self.cells[node as usize].child & TURNED)
     }
 
     /// The value that the evaluation of a node gave, for the player to move there.
@@ -273,7 +356,7 @@ impl Tree {
         self.cells[0].counts = GONE;
         let (mut top, mut node) = (0, self.edges(0).len() + 1);
         while node < end {
-            let Edge { child: count, counts: parent, .. } = self.cells[node];
+            let (count, parent) = (self.cells[node].edges(), self.cells[node].counts);
             let kept = node == root || self.cells[parent as usize].counts != GONE;
             self.cells[node].counts = if kept { top } else { GONE };
             top += if kept { 1 + count } else { 0 };
@@ -281,7 +364,8 @@ impl Tree {
         }
         node = root;
         while node < end {
-            let Edge { child: count, counts, policy, .. } = self.cells[node];
+            let Edge { counts, policy, .. } = self.cells[node];
+            let count = self.cells[node].edges();
             if counts != GONE {
                 let target = if node == root { 0 } else { self.cells[policy as usize].child & CELL };
                 self.cells.copy_within(node..=node + count as usize, target as usize);
@@ -301,8 +385,9 @@ impl Tree {
         (self.cells[0].counts, self.cells[0].policy) = (0, ROOT);
         self.top = top;
         self.root_visits = edge.visits();
-        self.root_value_sum = -edge.value_sum;
-        self.proven = edge.known().map(Outcome::reversed);
+        let turn = self.turn(0);
+        self.root_value_sum = turn.value(edge.value_sum);
+        self.proven = edge.known().map(|outcome| turn.outcome(outcome));
         self.state = TreeState::Expanded;
     }
 }
@@ -313,7 +398,12 @@ mod tests {
 
     /// A tree as nested lists, which no renumbering changes.
     fn shape(tree: &Tree, node: u32) -> String {
-        let mut text = format!("({} ", tree.raw_value(node));
+        let turn = match tree.turn(node).is_same() {
+            _ if node == 0 => "",
+            true => "+",
+            false => "-",
+        };
+        let mut text = format!("({turn}{} ", tree.raw_value(node));
         for (i, edge) in tree.edges(node).iter().enumerate() {
             text += &format!("{}:{}:{}:{:?} ", edge.action(), edge.visits(), edge.value_sum, edge.known());
             if let Some(child) = edge.node() {
@@ -328,8 +418,8 @@ mod tests {
     fn keeping_a_subtree_keeps_exactly_it() {
         let mut rng = crate::LaneRng::new(7, 0);
         for _ in 0..200 {
-            let mut tree = Tree::new(60, 5);
-            tree.push_node(0, ROOT, 0.0, 0..5);
+            let mut tree = Tree::with_moves(60, 5, 5);
+            tree.push_node(0, ROOT, false, 0.0, 0..5);
             let mut nodes = vec![0];
             while nodes.len() < 60 {
                 let node = nodes[rng.below(nodes.len())];
@@ -340,7 +430,7 @@ mod tests {
                 tree.edge_mut(cell).finish(rng.unit());
                 if tree.edges(node)[i].child() == Child::Unexpanded {
                     let edges = rng.below(6) as u16;
-                    let added = tree.push_node(node, cell, rng.unit(), 0..edges);
+                    let added = tree.push_node(node, cell, rng.below(3) > 0, rng.unit(), 0..edges);
                     tree.edge_mut(cell).set_child(Child::Node(added));
                     // The node behind a proven move is kept as well.
                     if rng.below(8) == 0 {
@@ -351,12 +441,17 @@ mod tests {
             }
             let action = rng.below(5) as u16;
             let edge = tree.edges(0)[action as usize];
-            let before = edge.node().map(|child| shape(&tree, child));
+            let turn = edge.node().map(|child| tree.turn(child));
+            // The root of what is kept has no parent to have passed the turn.
+            let before = edge.node().map(|child| shape(&tree, child).replacen(['+', '-'], "", 1));
             tree.keep_subtree(action);
             let after = (!tree.is_empty()).then(|| shape(&tree, 0));
             assert_eq!(before, after);
             if after.is_some() {
-                assert_eq!((tree.root_visits, tree.proven), (edge.visits(), edge.known()));
+                let turned = turn == Some(Turn::of(false));
+                let proven = edge.known().map(|known| if turned { known.reversed() } else { known });
+                assert_eq!((tree.root_visits, tree.proven), (edge.visits(), proven));
+                assert_eq!(tree.root_value_sum, if turned { -edge.value_sum } else { edge.value_sum });
             }
         }
     }

@@ -19,8 +19,9 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   lockstep                                              learn tic-tac-toe now
-  lockstep train --config configs/connect_four.toml     learn Connect Four
-  lockstep train --config configs/connect_four.toml --set run.generations=20 --set search.simulations=100
+  lockstep train connect_four                           learn Connect Four
+  lockstep train connect_four --set run.generations=20 --set search.simulations=100
+  lockstep train othello --minutes 30                   learn Othello for half an hour
   lockstep grade --run runs/connect_four                how often does it give away a result?
   lockstep match runs/connect_four runs/connect_four@100   how much better has it become?
   lockstep play --run runs/connect_four                 play against it
@@ -45,8 +46,9 @@ pub enum Command {
     /// Grade a trained player against an exact solver.
     ///
     /// A mistake is a move that gives away a result: a win becomes a draw or a loss, or a draw becomes a loss.
-    /// Tic-tac-toe is graded in every position there is, and along every line of play as either side.
-    /// Connect Four is graded on the test sets of Pascal Pons, 1,000 positions each, or on a file of your own.
+    /// Tic-tac-toe is graded in every position there is, and along every line of play as either side; other games on exact
+    /// positions that come with them, such as the test sets of Pascal Pons for Connect Four, or on a file of your own, which
+    /// `lockstep label` makes.
     Grade(GradeArgs),
     /// Let two players play a match, or the generations of a run against each other.
     ///
@@ -68,6 +70,76 @@ pub enum Command {
     /// With the size of the board, the planes of the network's input, the size of its policy, and the number of
     /// symmetries under which positions are averaged and shown to the network.
     Games(JsonArgs),
+    /// List the recipes to train with.
+    ///
+    /// They come with lockstep: `lockstep train NAME` takes one, `lockstep config show NAME` prints it.
+    Recipes(JsonArgs),
+    /// Show recipes, and explain the keys of configurations.
+    Config(ConfigArgs),
+    /// Make positions with the exact score of every move, to grade players with.
+    ///
+    /// Plays random games, goes back some moves from their ends, and solves the positions there by brute force: 1 for a
+    /// move that wins, 0 for one that draws, -1 for one that loses. Prints the table that `lockstep grade --positions` reads.
+    /// For games without a history that decides, as in Go.
+    Label(LabelArgs),
+    /// Print completions for a shell: source them in its startup file.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff: lockstep man | man -l -
+    Man,
+}
+
+/// `lockstep config`
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// What to print
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be printed about configurations.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Print a recipe, to be changed and used with --config
+    Show {
+        /// One of those that `lockstep recipes` lists
+        #[arg(default_value = "tictactoe")]
+        recipe: String,
+    },
+    /// Explain a key: meaning, unit, range, default, and what raising it does
+    Explain {
+        /// The key, such as search.c_puct; a section explains all of its keys, and nothing explains all there are
+        key: Option<String>,
+    },
+    /// Print a JSON schema of configurations, for editors
+    Schema,
+}
+
+/// `lockstep label`
+#[derive(Args, Debug)]
+pub struct LabelArgs {
+    /// The game
+    pub game: String,
+    /// Positions to make
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub positions: u32,
+    /// Plies before the end of the games, at least and at most
+    #[arg(long, value_names = ["FROM", "TO"], num_args = 2, default_values_t = [8, 12])]
+    pub before_end: Vec<usize>,
+    /// Give a position up that takes more nodes than this, in millions
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub nodes: u64,
+    /// Name of the set
+    #[arg(long, default_value = "end")]
+    pub set: String,
+    /// Seed of the games
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
+    pub seed: u64,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
 }
 
 /// `--json` alone.
@@ -81,7 +153,10 @@ pub struct JsonArgs {
 /// `lockstep train`
 #[derive(Args, Debug, Default)]
 pub struct TrainArgs {
-    /// Recipe to train with, such as configs/connect_four.toml [default: the built-in tic-tac-toe recipe]
+    /// Recipe to train with: one of those that `lockstep recipes` lists [default: tictactoe]
+    #[arg(value_name = "RECIPE", conflicts_with = "config")]
+    pub recipe: Option<String>,
+    /// Recipe of your own, in a file: `lockstep config show RECIPE` prints one to begin with
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder to keep the run in [default: runs/ and the recipe's name]
@@ -100,6 +175,9 @@ pub struct TrainArgs {
     /// Seed of every random choice. Same as --set run.seed=S.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: Option<u64>,
+    /// Stop after so many minutes as Ctrl-C does, and grade what there is then; the same command goes on later
+    #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
+    pub minutes: Option<f64>,
 }
 
 /// `lockstep verify`
@@ -295,6 +373,11 @@ pub enum BenchKind {
     Train,
     /// Everything that playing needs: search, network, games
     Selfplay,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|minutes| (0.0..=1e7).contains(minutes));
+    number.ok_or_else(|| "it must be a number from 0 to 10000000".into())
 }
 
 fn network_kind(text: &str) -> Result<NetworkKind, String> {

@@ -76,12 +76,17 @@ impl Display {
         ));
         let share = |part: u64, all: u64| 100.0 * part as f64 / all.max(1) as f64;
         live.shared.set_message(format!(
-            "depth {:.1}  ends {:.0} %  cache hits {:.0} %  duplicates {:.0} %  proven roots {:.0} %",
+            "depth {:.1}  ends {:.0} %  cache hits {:.0} %  duplicates {:.0} %  proven roots {:.0} %{}",
             stats.mean_depth(),
             share(stats.terminals, stats.simulations),
             share(stats.cache_hits, stats.simulations),
             share(stats.duplicates, stats.evaluations + stats.duplicates),
             share(stats.proven, stats.moves),
+            if stats.full > 0 {
+                format!("  full trees {:.1} %", share(stats.full, stats.moves))
+            } else {
+                String::new()
+            },
         ));
         live.time.set_message(stages.shares());
     }

@@ -61,19 +61,19 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
         Some(path) => oracle::read_file::<G>(path)?,
         None => oracle::built_in(),
     };
-    let positions: Vec<G> = sets.iter().flat_map(|set| set.positions.iter().map(|p| p.position)).collect();
-    if positions.is_empty() {
+    let keys: Vec<G::Key> = sets.iter().flat_map(|set| set.positions.iter().map(|p| p.position.key())).collect();
+    if keys.is_empty() {
         return Ok(vec![]);
     }
     let place = player.place()?;
     let network = player.network::<G>(&place)?;
     let exact = ExactNetwork::new(&network.frozen::<G>());
-    let bar = display::bar(positions.len() as u64, "evaluating exactly");
-    let expected: Vec<(Vec<f64>, f64)> = positions
+    let bar = display::bar(keys.len() as u64, "evaluating exactly");
+    let expected: Vec<(Vec<f64>, f64)> = keys
         .par_iter()
-        .map(|position| {
+        .map(|&key| {
             let mut planes = vec![0.0; G::INPUT];
-            position.encode(&mut planes);
+            G::encode(key, &mut planes);
             let [logits, raw] = exact.row(&planes);
             bar.inc(1);
             (logits, scalar(&raw))
@@ -91,22 +91,22 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
             let place = Place { precision, ..place.clone() };
             let mut evaluator = place.evaluators::<G>(ROWS).0(&network);
             let (mut same_move, mut logits, mut values) = (0, vec![], vec![]);
-            for (positions, expected) in positions.chunks(ROWS).zip(expected.chunks(ROWS)) {
-                let mut found = Evaluations::new(positions.len(), G::ACTIONS);
-                evaluator.submit(&Batch::of(positions))?;
+            for (keys, expected) in keys.chunks(ROWS).zip(expected.chunks(ROWS)) {
+                let mut found = Evaluations::new(keys.len(), G::ACTIONS);
+                evaluator.submit(&Batch::of::<G>(keys))?;
                 evaluator.receive(&mut found)?;
                 let found = found.logits.chunks_exact(G::ACTIONS).zip(&found.values);
-                for ((position, (exact, exact_value)), (found, value)) in positions.iter().zip(expected).zip(found) {
+                for ((&key, (exact, exact_value)), (found, value)) in keys.iter().zip(expected).zip(found) {
                     let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
-                    same_move += usize::from(preferred(position, exact) == preferred(position, &found));
-                    logits.extend(position.legal().map(|action| found[action as usize] - exact[action as usize]));
+                    same_move += usize::from(preferred::<G>(key, exact) == preferred::<G>(key, &found));
+                    logits.extend(G::moves(key).map(|action| found[action as usize] - exact[action as usize]));
                     values.push(f64::from(*value) - exact_value);
                 }
             }
             Ok(Accuracy {
                 device: place.name,
                 precision,
-                positions: positions.len(),
+                positions: keys.len(),
                 same_move,
                 logits: Errors::of(logits.into_iter()),
                 values: Errors::of(values.into_iter()),
@@ -119,8 +119,8 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
 const ROWS: usize = 1024;
 
 /// The legal move with the highest logit, the first one among equals.
-fn preferred<G: Game>(position: &G, logits: &[f64]) -> Option<u16> {
-    position.legal().reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
+fn preferred<G: Game>(key: G::Key, logits: &[f64]) -> Option<u16> {
+    G::moves(key).reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
 }
 
 /// The value that raw outputs of a value head stand for: tanh of one, or win minus loss of three logits.

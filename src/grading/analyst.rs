@@ -78,7 +78,7 @@ impl Player {
                  or make one with `lockstep train`",
             ));
         }
-        let mut config = settings::load(Some(&folder.config()), &[])?;
+        let mut config = settings::load(settings::Source::File(&folder.config()), &[])?;
         let newest = checkpoint::newest(&folder)?.ok_or_else(|| {
             none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
         })?;

@@ -3,14 +3,14 @@
 use crate::Error;
 use lockstep_components::{
     Action, Game,
-    games::{ConnectFour, TicTacToe},
+    game::{Oracle, ParseError},
 };
 use std::{collections::HashMap, io::Read, path::Path};
 
 /// A position with the exact score of each legal move, for the player to move: above 0 wins, 0 draws, below 0 loses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labelled<G: Game> {
-    /// The position.
+    /// The state.
     pub position: G,
     /// Score of each legal move.
     pub scores: Vec<(Action, i32)>,
@@ -37,56 +37,44 @@ pub struct Set<G: Game> {
     pub positions: Vec<Labelled<G>>,
 }
 
-/// Pascal Pons' test sets for Connect Four with the score of every move, as CSV, compressed.
-const PONS: &[u8] = include_bytes!("../../data/connect_four_pons.csv.zst");
-
-/// The sets that come with lockstep for this game: all 4,520 decisions of tic-tac-toe; for Connect Four the six test
-/// sets of Pascal Pons. Empty for a game without.
+/// The sets that come with lockstep for this game, as its [`Game::ORACLE`] says. Empty for a game without.
 pub fn built_in<G: Game>() -> Vec<Set<G>> {
-    match G::NAME {
-        TicTacToe::NAME => {
-            let positions = tictactoe_decisions().into_iter().map(|(position, scores)| Labelled {
-                position: position.to_string().parse().expect("both are tic-tac-toe"),
-                scores,
-            });
-            vec![Set { name: "decisions".into(), positions: positions.collect() }]
+    match G::ORACLE {
+        Oracle::None => vec![],
+        Oracle::Everything => vec![Set { name: "decisions".into(), positions: decisions() }],
+        Oracle::Positions(compressed) => {
+            let text = zstd::decode_all(compressed).expect("the data that comes with lockstep is sound");
+            let name = format!("{}.csv", G::NAME);
+            read_csv(&text[..], Path::new(&name)).expect("the data that comes with lockstep is sound")
         }
-        ConnectFour::NAME => {
-            let text = zstd::decode_all(PONS).expect("the data that comes with lockstep is sound");
-            read_csv(&text[..], Path::new("connect_four_pons.csv")).expect("the data that comes with lockstep is sound")
-        }
-        _ => vec![],
     }
 }
 
-/// Every position of tic-tac-toe in which there is a move to choose, with the result of each move under best play.
-pub fn tictactoe_decisions() -> Vec<(TicTacToe, Vec<(Action, i32)>)> {
-    fn value(
-        position: TicTacToe,
-        known: &mut HashMap<TicTacToe, i32>,
-        found: &mut Vec<(TicTacToe, Vec<(Action, i32)>)>,
-    ) -> i32 {
+/// Every position of a small game in which there is a move to choose, with the result of each move under best play. What
+/// its history may forbid is left out of account.
+pub fn decisions<G: Game>() -> Vec<Labelled<G>> {
+    fn value<G: Game>(position: &G, known: &mut HashMap<G::Key, i32>, found: &mut Vec<Labelled<G>>) -> i32 {
         if let Some(outcome) = position.outcome() {
             return outcome.value() as i32;
         }
-        if let Some(&value) = known.get(&position) {
+        if let Some(&value) = known.get(&position.key()) {
             return value;
         }
-        let scores: Vec<(Action, i32)> = position
-            .legal()
-            .map(|action| {
-                let mut after = position;
-                after.play(action);
-                (action, -value(after, known, found))
-            })
-            .collect();
+        let legal: Vec<Action> = position.legal().collect();
+        let score = |action| {
+            let mut after = position.clone();
+            after.play(action);
+            let value = value(&after, known, found);
+            (action, if after.to_move() == position.to_move() { value } else { -value })
+        };
+        let scores: Vec<(Action, i32)> = legal.into_iter().map(score).collect();
         let best = scores.iter().map(|s| s.1).max().expect("a position in play has moves");
-        known.insert(position, best);
-        found.push((position, scores));
+        known.insert(position.key(), best);
+        found.push(Labelled { position: position.clone(), scores });
         best
     }
     let mut found = vec![];
-    value(TicTacToe::start(), &mut HashMap::new(), &mut found);
+    value(&G::start(), &mut HashMap::new(), &mut found);
     found
 }
 
@@ -99,9 +87,10 @@ pub fn read_file<G: Game>(path: &Path) -> Result<Vec<Set<G>>, Error> {
     read_csv(&bytes[..], path)
 }
 
-/// Reads CSV with the header `set,moves,score,c1,c2,..`: name of the set, position in the game's text form, score of
-/// the position, and the score of each move for the player to move, empty where the move is not legal. The score of the
-/// position must be the best one of its moves.
+/// Reads CSV with the header `set,moves,score,c1,c2,..`: name of the set, the moves that lead to the position, score of
+/// the position, and the score of each move for the player to move, empty where the move is not legal. Or with the header
+/// `set,moves,score,scores`, and all legal moves with their scores in the last cell: `d3=4 c4=-2`. The score of the position
+/// must be the best one of its moves.
 ///
 /// # Errors
 /// Names the line, counted from 1 with the header, and the cell that cannot be used.
@@ -113,39 +102,35 @@ pub fn read_csv<G: Game>(input: impl Read, path: &Path) -> Result<Vec<Set<G>>, E
         .into_iter()
         .chain((1..=G::ACTIONS).map(|i| format!("c{i}")))
         .collect();
+    const IN_ONE: [&str; 4] = ["set", "moves", "score", "scores"];
     let header = reader.headers().map_err(|e| fail(1, e.to_string()))?;
-    if !header.iter().map(str::trim).eq(expected.iter().map(String::as_str)) {
+    let in_one = header.iter().map(str::trim).eq(IN_ONE);
+    if !in_one && !header.iter().map(str::trim).eq(expected.iter().map(String::as_str)) {
         let found = header.iter().collect::<Vec<_>>().join(",");
-        let expected = expected.join(",");
-        return Err(fail(1, format!("the header is '{found}', and for {} it must be '{expected}'", G::TITLE)));
+        let expected =
+            if G::ACTIONS <= 20 { expected.join(",") } else { format!("set,moves,score,c1,..,c{}", G::ACTIONS) };
+        let or = IN_ONE.join(",");
+        return Err(fail(
+            1,
+            format!("the header is '{found}', and for {} it must be '{expected}' or '{or}'", G::TITLE),
+        ));
     }
+    let cells = if in_one { IN_ONE.len() } else { expected.len() };
     let mut sets: Vec<Set<G>> = vec![];
     for record in reader.records() {
         let record = record.map_err(|e| fail(e.position().map_or(0, csv::Position::line), e.to_string()))?;
         let line = record.position().map_or(0, csv::Position::line);
-        if record.len() != expected.len() {
-            return Err(fail(line, format!("it has {} cells, and {} are needed", record.len(), expected.len())));
+        if record.len() != cells {
+            return Err(fail(line, format!("it has {} cells, and {cells} are needed", record.len())));
         }
-        let position: G = record[1].parse().map_err(|e: lockstep_components::game::ParseError| fail(line, e.0))?;
+        let position = G::parse(&record[1]).map_err(|e| fail(line, e.0))?;
         if position.outcome().is_some() {
             return Err(fail(line, format!("the game is over in '{}': there is no move to choose", &record[1])));
         }
-        let mut scores = vec![];
-        for action in 0..G::ACTIONS {
-            let (name, cell) = (&expected[3 + action], record[3 + action].trim());
-            let legal = position.is_legal(action as Action);
-            match (cell.is_empty(), legal) {
-                (true, false) => continue,
-                (true, true) => return Err(fail(line, format!("{name} is empty, but the move is legal"))),
-                (false, false) => return Err(fail(line, format!("{name} is '{cell}', but the move is not legal"))),
-                (false, true) => {
-                    let score = cell
-                        .parse::<i32>()
-                        .map_err(|_| fail(line, format!("{name} is '{cell}', not a whole number")))?;
-                    scores.push((action as Action, score));
-                }
-            }
-        }
+        let scores = match in_one {
+            true => scores_in_one(&position, &record[3]).map_err(|message| fail(line, message))?,
+            false => scores_by_column(&position, &expected[3..], record.iter().skip(3)).map_err(|m| fail(line, m))?,
+        };
         let (score, best) = (record[2].trim(), scores.iter().map(|s| s.1).max());
         let best = best.ok_or_else(|| fail(line, format!("there is no move in '{}'", &record[1])))?;
         if score.parse::<i32>().map_err(|_| fail(line, format!("score is '{score}', not a whole number")))? != best {
@@ -167,20 +152,61 @@ pub fn read_csv<G: Game>(input: impl Read, path: &Path) -> Result<Vec<Set<G>>, E
     Ok(sets)
 }
 
+fn whole_number(name: &str, cell: &str) -> Result<i32, String> {
+    cell.parse().map_err(|_| format!("{name} is '{cell}', not a whole number"))
+}
+
+/// The score of each legal move from a cell for each move of the policy.
+fn scores_by_column<'a, G: Game>(
+    position: &G,
+    names: &[String],
+    cells: impl Iterator<Item = &'a str>,
+) -> Result<Vec<(Action, i32)>, String> {
+    let mut scores = vec![];
+    for (action, (name, cell)) in names.iter().zip(cells.map(str::trim)).enumerate() {
+        match (cell.is_empty(), position.is_legal(action as Action)) {
+            (true, false) => {}
+            (true, true) => return Err(format!("{name} is empty, but the move is legal")),
+            (false, false) => return Err(format!("{name} is '{cell}', but the move is not legal")),
+            (false, true) => scores.push((action as Action, whole_number(name, cell)?)),
+        }
+    }
+    Ok(scores)
+}
+
+/// The score of each legal move from pairs of moves and scores.
+fn scores_in_one<G: Game>(position: &G, cell: &str) -> Result<Vec<(Action, i32)>, String> {
+    let mut scores = vec![];
+    for pair in cell.split_whitespace() {
+        let (text, score) = pair.split_once('=').ok_or_else(|| format!("'{pair}' is not move=score"))?;
+        let action = position.parse_action(text).map_err(|ParseError(message)| message)?;
+        if scores.iter().any(|&(known, _)| known == action) {
+            return Err(format!("{text} has two scores"));
+        }
+        scores.push((action, whole_number(text, score)?));
+    }
+    if let Some(missing) = position.legal().find(|action| scores.iter().all(|(known, _)| known != action)) {
+        return Err(format!("{} has no score, but the move is legal", position.action_text(missing)));
+    }
+    scores.sort_by_key(|&(action, _)| action);
+    Ok(scores)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_components::games::{ConnectFour, GameVisitor, NAMES, TicTacToe, visit};
     use proptest::prelude::*;
 
     #[test]
     fn tictactoe_is_a_draw_with_4520_decisions() {
-        let found = tictactoe_decisions();
+        let found = decisions::<TicTacToe>();
         assert_eq!(found.len(), 4_520);
-        let start = found.iter().find(|(p, _)| *p == TicTacToe::start()).unwrap();
-        assert!(start.1.iter().all(|(_, score)| *score == 0), "every first move draws");
+        let start = found.iter().find(|p| p.position == TicTacToe::start()).unwrap();
+        assert!(start.scores.iter().all(|(_, score)| *score == 0), "every first move draws");
         // After a corner only the centre draws.
-        let corner: TicTacToe = "x../.../...".parse().unwrap();
-        let answers = &found.iter().find(|(p, _)| *p == corner).unwrap().1;
+        let corner = TicTacToe::parse("a1").unwrap();
+        let answers = &found.iter().find(|p| p.position == corner).unwrap().scores;
         assert!(answers.iter().all(|&(action, score)| score == if action == 4 { 0 } else { -1 }));
     }
 
@@ -195,10 +221,32 @@ mod tests {
                 let mut after = labelled.position;
                 after.play(action);
                 if after.outcome() == Some(lockstep_components::Outcome::Loss) {
-                    assert!(!labelled.is_mistake(action), "{}", labelled.position);
+                    assert!(!labelled.is_mistake(action), "{:?}", labelled.position);
                 }
             }
         }
+    }
+
+    /// Those that were made by `lockstep label` are what a solver says.
+    #[test]
+    fn what_comes_with_a_game_is_right() {
+        struct Labels;
+        impl GameVisitor for Labels {
+            type Output = usize;
+            fn visit<G: Game>(self) -> usize {
+                let mut solved = 0;
+                for labelled in built_in::<G>().iter().flat_map(|set| set.positions.iter().step_by(20)) {
+                    let Some(found) = crate::solver::scores(&labelled.position, 200_000) else { continue };
+                    let signs: Vec<_> =
+                        labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
+                    assert_eq!(found, signs, "{}: {:?}", G::TITLE, labelled.position);
+                    solved += 1;
+                }
+                solved
+            }
+        }
+        let solved: Vec<usize> = NAMES.iter().map(|name| visit(name, Labels).ok().expect("a game")).collect();
+        assert!(solved.iter().filter(|&&count| count >= 20).count() >= 6, "{solved:?}");
     }
 
     #[test]
@@ -209,7 +257,18 @@ mod tests {
         };
         assert!(message("").contains("no positions"));
         assert!(message("a,44,1,1,1,1,1,1,1\n").contains("line 2: it has 9 cells"));
-        assert!(message("a,48,1,1,1,1,1,1,1,1\n").contains("not a column"));
+        assert!(message("a,48,1,1,1,1,1,1,1,1\n").contains("move 2, '8', is not legal"));
+        let in_one = |body: &str| {
+            let text = format!("set,moves,score,scores\n{body}");
+            read_csv::<TicTacToe>(text.as_bytes(), Path::new("x.csv")).map_err(|e| e.to_string())
+        };
+        let drawn = "a,a1 b2 c3 a3 c1,0,b1=-1 a2=-1 c2=-1 b3=0\n";
+        let set = in_one(drawn).unwrap();
+        assert_eq!(set[0].positions[0].scores, [(1, -1), (3, -1), (5, -1), (7, 0)]);
+        assert!(in_one(&drawn.replace("b3=0", "")).unwrap_err().contains("b3 has no score"));
+        assert!(in_one(&drawn.replace("b3=0", "b3")).unwrap_err().contains("'b3' is not move=score"));
+        assert!(in_one(&drawn.replace("a2=-1", "b3=0")).unwrap_err().contains("b3 has two scores"));
+        assert!(in_one(&drawn.replace("b3=0", "b2=0")).unwrap_err().contains("'b2' is not a legal move"));
         assert!(message("a,44,1,1,1,x,1,1,1,1\n").contains("c3 is 'x'"));
         assert!(message("a,44,1,1,1,,1,1,1,1\n").contains("c3 is empty"));
         assert!(message("a,44,,1,1,1,1,1,1,1\n").contains("line 2: score is '', not a whole number"));

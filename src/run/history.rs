@@ -3,13 +3,16 @@
 //! `config.toml` in the run folder is what the run goes on with. Each checkpoint keeps what it was made with, and
 //! `history.jsonl` has a line for each key that was changed afterwards.
 
-use crate::{Error, checkpoint, folder::Folder, settings};
+use crate::{
+    Error, checkpoint,
+    folder::Folder,
+    settings::{self, Source},
+};
 use lockstep_components::Config;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
     io::Write,
-    path::Path,
 };
 use toml::{Table, Value};
 
@@ -48,19 +51,20 @@ const FIXED: [&str; 6] =
 ///
 /// # Errors
 /// When a file or override cannot be used, or a key is changed that cannot change within a run.
-pub fn resolve(folder: &Folder, recipe: Option<&Path>, overrides: &[String]) -> Result<Resolved, Error> {
+pub fn resolve(folder: &Folder, recipe: Option<Source>, overrides: &[String]) -> Result<Resolved, Error> {
     let new = |config: Config| Resolved { config: config.settled(), changes: vec![], ignored: vec![] };
     if !folder.is_run() {
-        return Ok(new(settings::load(recipe, overrides)?));
+        return Ok(new(settings::load(recipe.unwrap_or_default(), overrides)?));
     }
-    let stored = settings::load(Some(&folder.config()), &[])?.settled();
-    let config = settings::load(Some(&folder.config()), overrides)?.settled();
+    let file = folder.config();
+    let stored = settings::load(Source::File(&file), &[])?.settled();
+    let config = settings::load(Source::File(&file), overrides)?.settled();
     let made_with = made_with(folder)?.unwrap_or(stored.clone());
     let changes = differences(&made_with, &config);
     let ignored = match recipe {
         None => vec![],
         // What the command line says by itself is not ignored.
-        Some(file) => differences(&settings::load(Some(file), overrides)?.settled(), &config),
+        Some(recipe) => differences(&settings::load(recipe, overrides)?.settled(), &config),
     };
     for (change, of_recipe) in changes.iter().map(|c| (c, false)).chain(ignored.iter().map(|c| (c, true))) {
         let Change { key, from, to, .. } = change;

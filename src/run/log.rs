@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Raised when the format changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a segment begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

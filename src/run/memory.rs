@@ -10,7 +10,7 @@ use lockstep_components::{
     Cache, Config, Game, GameRecord, Tree,
     config::{NetworkConfig, NetworkKind, OptimizerKind, SearchConfig},
 };
-use lockstep_systems::Bounds;
+use lockstep_systems::{Bounds, setup::policy_moves};
 use std::fs;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -65,7 +65,7 @@ impl Bound {
         let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
         let bounds = Bounds::of::<G>(config);
         // All of a round are there until it ends.
-        let records = config.run.games * GameRecord::bytes::<G>() as u64;
+        let records = config.run.games * GameRecord::bytes::<G>(policy_moves::<G>(&config.search)) as u64;
         let parts = vec![
             Part { name: "the program", bytes: process + SLACK, keys: "run.threads" },
             Part { bytes: network.bytes + measured, ..network },
@@ -84,7 +84,7 @@ impl Bound {
     /// Of searches alone: so many trees at once, beside an evaluator and a cache.
     pub fn of_searches<G: Game>(search: &SearchConfig, trees: u32, simulations: u32) -> Self {
         let cache = Cache::<G>::bytes(search.cache_mb as usize * 1_000_000) as u64;
-        let bytes = u64::from(trees) * Tree::bytes(simulations, G::MAX_LEGAL) as u64;
+        let bytes = u64::from(trees) * Tree::bytes::<G>(simulations) as u64;
         let parts = vec![
             Part { name: "the program", bytes: resident() + SLACK, keys: "the number of threads" },
             Part { name: "trees", bytes, keys: "the number of simulations and of lanes" },
@@ -131,7 +131,7 @@ impl std::fmt::Display for Bound {
 
 /// As many trees as take half of the machine's memory, one at least and `most` at most.
 pub fn trees_that_fit<G: Game>(simulations: u32, most: u32) -> u32 {
-    let fit = limit().0 / 2 / Tree::bytes(simulations, G::MAX_LEGAL) as u64;
+    let fit = limit().0 / 2 / Tree::bytes::<G>(simulations) as u64;
     (fit.min(u64::from(most)) as u32).max(1)
 }
 

@@ -40,6 +40,9 @@ pub struct Metrics {
     /// Share of the searches whose root was proven.
     #[serde(default)]
     pub proven: f64,
+    /// Share of the searches that ended early because their tree was full.
+    #[serde(default)]
+    pub full_trees: f64,
     /// Share of the simulations that ended at the end of a game or in a proven result.
     pub terminal_share: f64,
     /// Mean depth of a simulation, in plies.
@@ -128,6 +131,7 @@ impl Metrics {
             policy_entropy: stats.mean_entropy(),
             simulations: stats.simulations,
             proven: stats.proven as f64 / stats.moves.max(1) as f64,
+            full_trees: stats.full as f64 / stats.moves.max(1) as f64,
             terminal_share: stats.terminals as f64 / stats.simulations.max(1) as f64,
             mean_depth: stats.mean_depth(),
             steps: learned.steps,

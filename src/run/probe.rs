@@ -24,7 +24,7 @@ pub fn probe<G: Game>(place: &Place) -> Result<String, Error> {
     let mut out = Evaluations::new(1, G::ACTIONS);
     let mut position = G::start();
     for _ in 0..6 {
-        evaluator.submit(&Batch::of(&[position]))?;
+        evaluator.submit(&Batch::of::<G>(&[position.key()]))?;
         evaluator.receive(&mut out)?;
         for number in out.logits.iter().chain(&out.values) {
             digest.update(&number.to_le_bytes());

@@ -455,7 +455,7 @@ impl<G: Game> Trainer<G> {
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
         let mut evaluator = self.world.resource::<EvaluatorFactory>().0(network);
         let mut out = Evaluations::new(1, G::ACTIONS);
-        evaluator.submit(&Batch::of(&[G::start()]))?;
+        evaluator.submit(&Batch::of::<G>(&[G::start().key()]))?;
         evaluator.receive(&mut out)?;
         if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
             return Ok(());

@@ -230,6 +230,7 @@ pub fn play_move<G: Game>(
         return Err(Error::NoSuchMove { agent: first + seat, action });
     }
     let before = game.policies.len();
+    game.reserve(target.len());
     if budgets[seat].full {
         game.entropy_sum += record(&mut target, action, &mut game.policies);
     }

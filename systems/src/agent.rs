@@ -64,7 +64,7 @@ pub struct Inference {
     pub evaluations: Evaluations,
     /// Batches that were submitted and not received yet.
     in_flight: VecDeque<InFlight>,
-    /// Lists of positions for the batches to come.
+    /// Lists of keys for the batches to come.
     spare: Vec<Box<dyn Any + Send + Sync>>,
     /// The moves of a position on its way to the cache.
     moves: Vec<Edge>,
@@ -74,8 +74,8 @@ struct InFlight {
     /// The first lane of its cohort.
     first_lane: usize,
     rows: usize,
-    /// `Vec<G>`
-    positions: Box<dyn Any + Send + Sync>,
+    /// `Vec<G::Key>`
+    keys: Box<dyn Any + Send + Sync>,
 }
 
 impl Inference {
@@ -94,9 +94,9 @@ impl Inference {
     /// Submits the batch, for the cohort that begins with this lane.
     pub(crate) fn submit<G: Game>(&mut self, first_lane: usize) -> Result<(), Error> {
         self.evaluator.submit(&self.batch)?;
-        let next = self.spare.pop().unwrap_or_else(|| Box::new(Vec::<G>::with_capacity(self.batch.rows)));
-        let positions = std::mem::replace(&mut self.batch.positions, next);
-        self.in_flight.push_back(InFlight { first_lane, rows: self.batch.rows, positions });
+        let next = self.spare.pop().unwrap_or_else(|| Box::new(Vec::<G::Key>::with_capacity(self.batch.rows)));
+        let keys = std::mem::replace(&mut self.batch.keys, next);
+        self.in_flight.push_back(InFlight { first_lane, rows: self.batch.rows, keys });
         Ok(())
     }
 
@@ -108,20 +108,20 @@ impl Inference {
         cache: &mut Cache<G>,
     ) -> Result<Option<(usize, usize)>, Error> {
         let due = |in_flight: &mut InFlight| in_flight.first_lane == first_lane;
-        let Some(InFlight { rows, positions: list, .. }) = self.in_flight.pop_front_if(due) else { return Ok(None) };
+        let Some(InFlight { rows, keys: list, .. }) = self.in_flight.pop_front_if(due) else { return Ok(None) };
         self.evaluator.receive(&mut self.evaluations)?;
         let Evaluations { logits, values, computed } = &self.evaluations;
-        let positions = list.downcast_ref::<Vec<G>>().expect("the batch holds positions of this game");
+        let keys = list.downcast_ref::<Vec<G::Key>>().expect("the batch holds keys of this game");
         let (logits, values) = (&logits[..rows * G::ACTIONS], &values[..rows]);
         // Without a branch, so that the compiler makes vectors of it.
         let bad = |numbers: &[f32]| numbers.iter().fold(false, |bad, x| bad | !x.is_finite());
         if bad(values) || logits.par_chunks(256 * G::ACTIONS).any(bad) {
             // Logits of illegal moves may be anything.
-            let of_row = |(position, logits): (&G, &[f32])| {
-                position.legal().filter(|&action| !logits[action as usize].is_finite()).count()
+            let of_row = |(&key, logits): (&G::Key, &[f32])| {
+                G::moves(key).filter(|&action| !logits[action as usize].is_finite()).count()
             };
             let count = values.iter().filter(|value| !value.is_finite()).count()
-                + positions.iter().zip(logits.chunks(G::ACTIONS)).map(of_row).sum::<usize>();
+                + keys.iter().zip(logits.chunks(G::ACTIONS)).map(of_row).sum::<usize>();
             if count > 0 {
                 return Err(Error::EvaluationNotFinite { count, rows });
             }
@@ -129,11 +129,11 @@ impl Inference {
         let computed = *computed;
         if cache.is_on() {
             let moves = &mut self.moves;
-            for ((position, logits), &value) in positions.iter().zip(logits.chunks(G::ACTIONS)).zip(values) {
+            for ((key, logits), &value) in keys.iter().zip(logits.chunks(G::ACTIONS)).zip(values) {
                 moves.clear();
-                moves.extend(position.legal().map(|action| Edge::new(action, 0.0)));
+                moves.extend(G::moves(*key).map(|action| Edge::new(action, 0.0)));
                 set_priors(moves, |action| logits[action as usize]);
-                cache.insert(position, value, moves.iter().map(|edge| (edge.action(), edge.prior())));
+                cache.insert(key, value, moves.iter().map(Edge::prior));
             }
         }
         self.spare.push(list);

@@ -98,7 +98,7 @@ pub fn answer<G: Game>(
         tree.clear();
         tree.state = TreeState::Idle;
         if let Some(next) = questions.positions.get(questions.next) {
-            position.0 = *next;
+            position.0.clone_from(next);
             tree.state = TreeState::Empty;
             asked.0 = Some(questions.next);
             questions.next += 1;

@@ -15,8 +15,8 @@ pub struct Batch {
     pub shape: [usize; 3],
     /// `[capacity, planes, height, width]`; the first `rows` are in use.
     pub planes: Vec<f32>,
-    /// The same positions as values: a `Vec<G>`.
-    pub(crate) positions: Box<dyn Any + Send + Sync>,
+    /// The same positions as keys: a `Vec<G::Key>`.
+    pub(crate) keys: Box<dyn Any + Send + Sync>,
 }
 
 impl Batch {
@@ -27,28 +27,28 @@ impl Batch {
             input: G::INPUT,
             shape: [G::PLANES, G::HEIGHT, G::WIDTH],
             planes: vec![0.0; capacity * G::INPUT],
-            positions: Box::new(Vec::<G>::with_capacity(capacity)),
+            keys: Box::new(Vec::<G::Key>::with_capacity(capacity)),
         }
     }
 
-    /// A batch of these positions.
-    pub fn of<G: Game>(positions: &[G]) -> Self {
-        let mut batch = Self::new::<G>(positions.len());
-        batch.fill::<G>(|all| all.extend(positions));
+    /// A batch of the positions with these keys.
+    pub fn of<G: Game>(keys: &[G::Key]) -> Self {
+        let mut batch = Self::new::<G>(keys.len());
+        batch.fill::<G>(|all| all.extend(keys));
         batch
     }
 
-    /// Makes the rows anew: `push` fills the list of positions, which is empty, and they are encoded.
-    pub(crate) fn fill<G: Game>(&mut self, push: impl FnOnce(&mut Vec<G>)) {
-        let positions = self.positions.downcast_mut::<Vec<G>>().expect("the batch holds positions of this game");
-        positions.clear();
-        push(positions);
-        self.rows = positions.len();
+    /// Makes the rows anew: `push` fills the list of keys, which is empty, and they are encoded.
+    pub(crate) fn fill<G: Game>(&mut self, push: impl FnOnce(&mut Vec<G::Key>)) {
+        let keys = self.keys.downcast_mut::<Vec<G::Key>>().expect("the batch holds keys of this game");
+        keys.clear();
+        push(keys);
+        self.rows = keys.len();
         self.planes[..self.rows * G::INPUT]
             .par_chunks_exact_mut(G::INPUT)
-            .zip(positions.par_iter())
+            .zip(keys.par_iter())
             .with_min_len(rows_per_task(self.rows, 128))
-            .for_each(|(planes, position)| position.encode(planes));
+            .for_each(|(planes, &key)| G::encode(key, planes));
     }
 
     /// The planes of the rows in use, `[rows, planes, height, width]`.
@@ -56,12 +56,12 @@ impl Batch {
         &self.planes[..self.rows * self.input]
     }
 
-    /// The positions of the rows in use.
+    /// The keys of the rows in use.
     ///
     /// # Panics
     /// If the batch belongs to another game.
-    pub fn positions<G: Game>(&self) -> &[G] {
-        self.positions.downcast_ref::<Vec<G>>().expect("the batch holds positions of this game")
+    pub fn keys<G: Game>(&self) -> &[G::Key] {
+        self.keys.downcast_ref::<Vec<G::Key>>().expect("the batch holds keys of this game")
     }
 }
 
@@ -153,8 +153,8 @@ impl Evaluator for Uniform {
 
 /// Plays each position to the end with random moves: plain Monte-Carlo tree search, without any learning.
 ///
-/// Each position's moves are drawn from a generator seeded by the position itself, so its value does not depend on
-/// when or beside which others it is asked for.
+/// Each position's moves are drawn from a generator seeded by its key, so its value does not depend on when or beside which
+/// others it is asked for. What a history forbids is not known to it.
 #[derive(Clone, Debug)]
 pub struct Rollouts<G> {
     seed: u64,
@@ -169,15 +169,16 @@ impl<G: Game> Rollouts<G> {
         Self { seed, games: games.max(1), values: VecDeque::new(), game: PhantomData }
     }
 
-    fn value(&self, position: G) -> f32 {
-        use std::hash::Hasher;
+    fn value(&self, key: G::Key) -> f32 {
+        use std::hash::{Hash, Hasher};
         let mut hasher = rustc_hash::FxHasher::default();
-        position.hash(&mut hasher);
+        key.hash(&mut hasher);
         let mut rng = LaneRng::new(self.seed, hasher.finish());
+        let position = G::of_key(key);
         let mover = position.to_move();
         let total: f32 = (0..self.games)
             .map(|_| {
-                let mut end = position;
+                let mut end = position.clone();
                 loop {
                     if let Some(outcome) = end.outcome() {
                         return if end.to_move() == mover { outcome.value() } else { -outcome.value() };
@@ -194,7 +195,7 @@ impl<G: Game> Rollouts<G> {
 
 impl<G: Game> Evaluator for Rollouts<G> {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.values.push_back(batch.positions::<G>().par_iter().map(|p| self.value(*p)).collect());
+        self.values.push_back(batch.keys::<G>().par_iter().map(|&key| self.value(key)).collect());
         Ok(())
     }
 

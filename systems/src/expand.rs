@@ -41,8 +41,13 @@ pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut 
         }
         leaf.state = LeafState::Idle;
     }
-    let spent = tree.simulations_at_root() >= budget.simulations;
-    if tree.state == TreeState::Searching && (spent || tree.proven.is_some()) {
+    if tree.state != TreeState::Searching {
+        return;
+    }
+    if tree.simulations_at_root() >= budget.simulations || tree.proven.is_some() {
+        tree.state = TreeState::Complete;
+    } else if tree.free_nodes(G::MAX_LEGAL) == 0 {
+        tree.counts.full += 1;
         tree.state = TreeState::Complete;
     }
 }
@@ -50,21 +55,54 @@ pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut 
 /// Adds the node of a leaf and backs its value up. `logits` and `value` are those of [`Leaf::asked`], for the player to
 /// move there.
 pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], value: f32) {
-    let node = tree.push_node(leaf.node, leaf.edge, value, leaf.position.legal());
+    let node = tree.push_node(leaf.node, leaf.edge, leaf.turned, value, G::moves(leaf.position.key()));
     let logit = |action| logits[G::transform_action(action, leaf.symmetry.into()) as usize];
     set_priors(tree.edges_mut(node), logit);
+    restrict(tree, node, &leaf.position);
     link(tree, leaf, node, value);
+}
+
+/// Moves that the path does not allow leave their priors to the others.
+#[inline]
+fn restrict<G: Game>(tree: &mut Tree, node: u32, state: &G) {
+    if tree.retain_edges(node, |action| state.allows(action)) {
+        let edges = tree.edges_mut(node);
+        let sum: f32 = edges.iter().map(Edge::prior).sum();
+        let (scale, equal) = (1.0 / sum, 1.0 / edges.len() as f32);
+        // Priors below the smallest number are 0, and may be all that is left.
+        edges.iter_mut().for_each(|edge| edge.set_prior(if sum > 0.0 { edge.prior() * scale } else { equal }));
+    }
 }
 
 /// Adds the node of a leaf whose evaluation is in the cache, which may have lost it when the group is complete. Its edge
 /// stays pending until [`expand_known`].
 pub fn add_known<G: Game>(tree: &mut Tree, leaf: &mut Leaf<G>, evaluation: Evaluation) {
-    let node = tree.push_node(leaf.node, leaf.edge, evaluation.value, leaf.position.legal());
-    for edge in tree.edges_mut(node) {
-        edge.set_prior(evaluation.prior(G::transform_action(edge.action(), leaf.symmetry.into())));
+    let moves = G::moves(leaf.position.key());
+    let node = tree.push_node(leaf.node, leaf.edge, leaf.turned, evaluation.value, moves);
+    let edges = tree.edges_mut(node);
+    if leaf.symmetry == 0 {
+        for (i, edge) in edges.iter_mut().enumerate() {
+            edge.set_prior(evaluation.prior(i));
+        }
+    } else if G::ACTIONS <= 64 {
+        set_cached::<G>(edges, leaf, evaluation, &mut [0.0; 64]);
+    } else {
+        set_cached::<G>(edges, leaf, evaluation, &mut vec![0.0; G::ACTIONS]);
     }
+    restrict(tree, node, &leaf.position);
     tree.cache_hits += 1;
     leaf.state = LeafState::Known { node, value: evaluation.value };
+}
+
+/// Gives edges the priors that the cache has in the order of the asked key's moves. `of_action` has room for all actions.
+#[inline]
+fn set_cached<G: Game>(edges: &mut [Edge], leaf: &Leaf<G>, evaluation: Evaluation, of_action: &mut [f32]) {
+    for (i, action) in G::moves(leaf.asked).enumerate() {
+        of_action[usize::from(action)] = evaluation.prior(i);
+    }
+    for edge in edges {
+        edge.set_prior(of_action[usize::from(G::transform_action(edge.action(), leaf.symmetry.into()))]);
+    }
 }
 
 /// Makes the edge of such a leaf lead to its node, and backs its value up. Does nothing with other leaves.
@@ -84,7 +122,7 @@ fn link<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, node: u32, value: f32) {
         tree.state = TreeState::Expanded;
     } else {
         tree.edge_mut(leaf.edge).set_child(Child::Node(node));
-        backup(tree, leaf.node, leaf.edge, value);
+        backup(tree, leaf.node, leaf.edge, if leaf.turned { -value } else { value });
     }
 }
 
@@ -136,18 +174,17 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 /// Finishes a descent: adds its value to every edge from a leaf to the root.
 ///
-/// `value` is for the player to move behind `edge`, who is the opponent of the one who chooses at `node`; the sign
-/// changes at each step up.
+/// `value` is for the player who chooses `edge` at `node`; its sign changes on the way up where the turn has passed.
 #[inline]
-pub(crate) fn backup(tree: &mut Tree, mut node: u32, mut edge: u32, value: f32) {
-    let mut value = -value;
+pub(crate) fn backup(tree: &mut Tree, mut node: u32, mut edge: u32, mut value: f32) {
     loop {
         tree.edge_mut(edge).finish(value);
+        let turn = tree.turn(node);
         (node, edge) = tree.parent(node);
         if edge == ROOT {
             return finish_at_root(tree, value);
         }
-        value = -value;
+        value = turn.value(value);
     }
 }
 
@@ -159,14 +196,15 @@ fn finish_at_root(tree: &mut Tree, value: f32) {
     tree.root_value_sum += value;
 }
 
-/// Backs up a result that has just become known behind `edge`, for the player to move there, and proves what follows
+/// Backs up a result that has just become known behind `edge`, for the player who chooses it, and proves what follows
 /// from it: a node with a move that wins is won, and one whose moves are all known is worth the best of them
 /// (MCTS-Solver, Winands et al. 2008). From a proven node upwards, its result takes the place of the value.
 pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome: Outcome) {
     loop {
-        let value = -outcome.value();
+        let value = outcome.value();
         tree.edge_mut(edge).finish(value);
         let known = tree.known(node);
+        let turn = tree.turn(node);
         let (parent, parent_edge) = tree.parent(node);
         match known {
             Some(known) if parent_edge == ROOT => {
@@ -176,11 +214,12 @@ pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome:
                 return;
             }
             Some(known) => {
-                tree.edge_mut(parent_edge).set_child(Child::Terminal(known));
-                (node, edge, outcome) = (parent, parent_edge, known);
+                outcome = turn.outcome(known);
+                tree.edge_mut(parent_edge).set_child(Child::Terminal(outcome));
+                (node, edge) = (parent, parent_edge);
             }
             None if parent_edge == ROOT => return finish_at_root(tree, value),
-            None => return backup(tree, parent, parent_edge, value),
+            None => return backup(tree, parent, parent_edge, turn.value(value)),
         }
     }
 }
@@ -202,8 +241,8 @@ mod tests {
 
     #[test]
     fn priors_are_the_softmax_of_legal_logits() {
-        let mut tree = Tree::new(1, 3);
-        tree.push_node(0, ROOT, 0.0, [0, 2, 3].into_iter());
+        let mut tree = Tree::with_moves(1, 3, 3);
+        tree.push_node(0, ROOT, false, 0.0, [0, 2, 3].into_iter());
         let mut set = |logits: [f32; 4]| {
             set_priors(tree.edges_mut(0), |action| logits[action as usize]);
             tree.root_edges().iter().map(|e| e.prior()).collect::<Vec<_>>()

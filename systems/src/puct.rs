@@ -290,8 +290,8 @@ mod tests {
 
     #[test]
     fn temperature_weighs_the_visits() {
-        let mut tree = Tree::new(1, 3);
-        tree.push_node(0, ROOT, 0.0, 0..3);
+        let mut tree = Tree::with_moves(1, 3, 3);
+        tree.push_node(0, ROOT, false, 0.0, 0..3);
         for (edge, visits) in tree.edges_mut(0).iter_mut().zip([0, 30, 10]) {
             edge.set_visits(visits, 0);
         }
@@ -307,12 +307,12 @@ mod tests {
 
     #[test]
     fn known_results_come_before_visits() {
-        let mut tree = Tree::new(1, 3);
-        tree.push_node(0, ROOT, 0.0, 0..3);
+        let mut tree = Tree::with_moves(1, 3, 3);
+        tree.push_node(0, ROOT, false, 0.0, 0..3);
         let mut rng = LaneRng::new(1, 2);
         let mut choose = |known: [Option<Outcome>; 3], visits: [u32; 3], solver| {
             for (i, edge) in tree.edges_mut(0).iter_mut().enumerate() {
-                edge.set_child(known[i].map_or(Child::Unexpanded, |o| Child::Terminal(o.reversed())));
+                edge.set_child(known[i].map_or(Child::Unexpanded, Child::Terminal));
                 edge.set_visits(visits[i], 0);
                 edge.set_prior([0.2, 0.3, 0.5][i]);
             }
@@ -332,8 +332,8 @@ mod tests {
     fn noise_keeps_the_priors_a_distribution() {
         let mut rng = LaneRng::new(3, 0);
         for moves in [1u16, 7, 9, 40] {
-            let mut tree = Tree::new(1, 40);
-            tree.push_node(0, ROOT, 0.0, 0..moves);
+            let mut tree = Tree::with_moves(1, 40, 40);
+            tree.push_node(0, ROOT, false, 0.0, 0..moves);
             tree.edges_mut(0).iter_mut().for_each(|e| e.set_prior(1.0 / f32::from(moves)));
             add_noise(&mut tree, &mut rng, 0.25, 10.0);
             let priors: Vec<f32> = tree.root_edges().iter().map(|e| e.prior()).collect();

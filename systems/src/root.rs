@@ -9,7 +9,7 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Game, LaneRng, Leaf, Position, SearchBudget, Slot, Tree, TreeState, config::SearchConfig, tree::ROOT,
+    Cache, Game, LaneRng, Leaf, Position, SearchBudget, Slot, Tree, TreeState, config::SearchConfig,
 };
 use rayon::prelude::*;
 
@@ -48,7 +48,7 @@ pub(crate) fn begin<G: Game>(
     budget: &mut SearchBudget,
 ) -> Result<(), Error> {
     if tree.state == TreeState::Empty && cache.is_on() {
-        let mut leaf = Leaf::new(*position, 0, ROOT);
+        let mut leaf = Leaf::of_root(position.clone());
         if let Some(cached) = cache.get(&leaf.asked) {
             add_known(tree, &mut leaf, cached);
             expand_known(tree, &leaf);

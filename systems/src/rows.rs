@@ -212,7 +212,7 @@ macro_rules! tuples {
                 ($($name.take(_rows),)*)
             }
 
-            #[inline]
+            #[inline(always)]
             fn take_one(&mut self) -> Self::Row {
                 let ($($name,)*) = self;
                 ($($name.take_one(),)*)
@@ -281,7 +281,7 @@ impl<L: Columns, T: Columns, F: Columns> View<L, T, F> {
 impl<L: Columns, T: Columns, F: Columns> Iterator for View<L, T, F> {
     type Item = (L::Row, TreesOf<T, F>);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.count = self.count.checked_sub(1)?;
         let trees = TreesOf {
@@ -318,7 +318,7 @@ pub struct TreesOf<T, F> {
 impl<T: Columns, F: Columns> Iterator for TreesOf<T, F> {
     type Item = (T::Row, F);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.count = self.count.checked_sub(1)?;
         Some((self.rows.take_one(), self.leaves.take(self.leaves_per_tree)))

@@ -11,7 +11,7 @@ use bevy_ecs::prelude::*;
 use lockstep_components::{
     Cache, Game, LaneRng, Leaf, LeafState, Position, SearchBudget, Slot, Tree, TreeState,
     config::SearchConfig,
-    tree::{Child, ROOT},
+    tree::{Child, ROOT, Turn},
 };
 use rayon::prelude::*;
 
@@ -75,7 +75,8 @@ pub fn select_leaves<G: Game, P: Policy>(
     cache: Option<&Cache<G>>,
 ) -> Result<(), NoEdge> {
     if tree.state == TreeState::Empty {
-        leaves[0] = Leaf::new(*root, 0, ROOT);
+        leaves[0].position.clone_from(root);
+        leaves[0].select(0, ROOT, false);
     }
     if tree.state != TreeState::Searching {
         return Ok(());
@@ -98,6 +99,9 @@ pub fn select_leaves<G: Game, P: Policy>(
 /// Results that are known without an evaluation are backed up at once and take no leaf. A descent that meets a leaf of its
 /// own group is a collision: it stays in flight until the group is closed, so that the next descents are drawn elsewhere,
 /// and is then taken back.
+///
+/// A tree that has no room for a group's nodes, whatever their moves, gets a smaller one: how many it is does not depend on
+/// what the cache has put into the tree already, because all nodes of former groups are there.
 #[inline]
 fn select_group<G: Game, P: Policy>(
     tree: &mut Tree,
@@ -110,14 +114,25 @@ fn select_group<G: Game, P: Policy>(
 ) -> (usize, Result<(), NoEdge>) {
     let (mut count, mut collisions) = (0, 0);
     let mut selected = Ok(());
-    while count < leaves.len() && tree.simulations_at_root() + (count as u32) < budget && tree.proven.is_none() {
-        match descend(tree, root, policy, search) {
-            Descent::Leaf { position, node, edge } => {
-                let mut leaf = Leaf::new(position, node, edge);
+    let most = leaves.len().min(tree.free_nodes(G::MAX_LEGAL));
+    while count < most && tree.simulations_at_root() + (count as u32) < budget && tree.proven.is_none() {
+        let leaf = &mut leaves[count];
+        let descent = if size_of::<G>() <= 64 && !std::mem::needs_drop::<G>() {
+            // Small enough to be played on in registers.
+            let mut position = root.clone();
+            let descent = descend(tree, &mut position, policy, search);
+            leaf.position = position;
+            descent
+        } else {
+            leaf.position.clone_from(root);
+            descend(tree, &mut leaf.position, policy, search)
+        };
+        match descent {
+            Descent::Leaf { node, edge, turned } => {
+                leaf.select(node, edge, turned);
                 if let Some(cached) = cache.and_then(|cache| cache.get(&leaf.asked)) {
-                    add_known(tree, &mut leaf, cached);
+                    add_known(tree, leaf, cached);
                 }
-                leaves[count] = leaf;
                 count += 1;
             }
             Descent::Terminal => {}
@@ -144,17 +159,25 @@ fn select_group<G: Game, P: Policy>(
     (count, selected)
 }
 
-enum Descent<G> {
-    Leaf { position: G, node: u32, edge: u32 },
+enum Descent {
+    Leaf { node: u32, edge: u32, turned: bool },
     Terminal,
     Met { edge: u32 },
     NoEdge(NoEdge),
 }
 
-/// One descent from the root, in flight on every edge that it passes. It is finished if its result is known.
+/// One descent from the root, whose state becomes that of the leaf, in flight on every edge that it passes. It is finished if
+/// its result is known.
 #[inline]
-fn descend<G: Game, P: Policy>(tree: &mut Tree, root: &G, policy: &P, search: &mut Search<P::State>) -> Descent<G> {
-    let mut position = *root;
+fn descend<G: Game, P: Policy>(
+    tree: &mut Tree,
+    position: &mut G,
+    policy: &P,
+    search: &mut Search<P::State>,
+) -> Descent {
+    let at_root = position.to_move();
+    // From the player to move at the root to the one at the node.
+    let mut turn = Turn::of(true);
     let mut node = 0;
     let (mut visits, mut in_flight) = (tree.root_visits, tree.root_in_flight);
     let mut value = tree.root_value();
@@ -179,8 +202,10 @@ fn descend<G: Game, P: Policy>(tree: &mut Tree, root: &G, policy: &P, search: &m
             Child::Node(child) => {
                 node = child;
                 (visits, in_flight) = (before.visits(), before.in_flight());
+                let turned = tree.turn(child);
+                turn = turn.and(turned);
                 // A node is linked when its own evaluation is backed up, so there is a finished visit.
-                value = -before.value_sum / before.visits() as f32;
+                value = turned.value(before.value_sum / before.visits() as f32);
             }
             Child::Terminal(outcome) => {
                 backup(tree, node, edge, outcome.value());
@@ -189,6 +214,7 @@ fn descend<G: Game, P: Policy>(tree: &mut Tree, root: &G, policy: &P, search: &m
             Child::Pending => return Descent::Met { edge },
             Child::Unexpanded => match position.outcome() {
                 Some(outcome) => {
+                    let outcome = turn.and(Turn::of(position.to_move() == at_root)).outcome(outcome);
                     tree.edge_mut(edge).set_child(Child::Terminal(outcome));
                     if search.settings.solver {
                         settle(tree, node, edge, outcome);
@@ -199,7 +225,8 @@ fn descend<G: Game, P: Policy>(tree: &mut Tree, root: &G, policy: &P, search: &m
                 }
                 None => {
                     tree.edge_mut(edge).set_child(Child::Pending);
-                    break Descent::Leaf { position, node, edge };
+                    let turn = turn.and(Turn::of(position.to_move() == at_root));
+                    break Descent::Leaf { node, edge, turned: !turn.is_same() };
                 }
             },
         }

@@ -13,7 +13,7 @@ use bevy_ecs::{prelude::*, system::ScheduleSystem};
 use lockstep_components::{
     Cache, Config, Dataset, Game, GameFinished, GameRecord, Lane, LaneRng, Leaf, LeafOf, Position, Replay, Rounds,
     SearchBudget, Seats, Slot, Stats, Tree, TreeOf, TreeState,
-    config::{LanesConfig, SearchConfig},
+    config::{LanesConfig, PolicyKind, SearchConfig},
 };
 
 /// Something that is added to a world when it is set up: systems, resources, whole schedules. Every function of
@@ -159,7 +159,7 @@ impl<G: Game> Setup<G> {
         let Self { players, trees_per_lane, acts, lanes, rounds, seed, lane_components, plugins } = self;
         let simulations = players.iter().map(|player| player.settings.simulations).max().expect("there are players");
         let leaves_per_tree = lanes.leaves_per_tree as usize;
-        let tree_bytes = Tree::bytes(simulations, G::MAX_LEGAL);
+        let tree_bytes = Tree::bytes::<G>(simulations);
         let cohorts = Cohorts::new(&lanes, trees_per_lane * tree_bytes, simulations);
         let capacity = cohorts.size() * leaves_per_tree;
         let layout = Layout { lanes: lanes.count as usize, trees_per_lane, leaves_per_tree };
@@ -168,7 +168,7 @@ impl<G: Game> Setup<G> {
         // Kind by kind, so that the rows of each lie in the order of the lanes.
         let lanes: Vec<Entity> = (0..layout.lanes as u32)
             .map(|lane| {
-                let game = (Position(G::start()), LaneRng::new(seed, lane.into()), GameRecord::with_room::<G>());
+                let game = (Position(G::start()), LaneRng::new(seed, lane.into()), GameRecord::default());
                 let mut entity = world.spawn((Row(lane), Lane(lane), game, Seats([0, 0]), Slot(0)));
                 if acts == Acts::Answer {
                     entity.insert(Asked::default());
@@ -180,7 +180,7 @@ impl<G: Game> Setup<G> {
         let mut trees = vec![];
         for &lane in &lanes {
             for _ in 0..trees_per_lane {
-                let mut tree = Tree::new(simulations, G::MAX_LEGAL);
+                let mut tree = Tree::new::<G>(simulations);
                 tree.state = TreeState::Idle;
                 let row = Row(trees.len() as u32);
                 trees
@@ -228,12 +228,16 @@ impl Bounds {
     pub fn of<G: Game>(config: &Config) -> Self {
         let lanes = config.lanes.count as usize;
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
+        // A game in play has a quarter more room than it needs, and is told of once when it ends.
+        let game = GameRecord::bytes::<G>(policy_moves::<G>(&config.search));
+        let games = 2 * game + game / 4;
         Self {
-            trees: lanes * (Tree::bytes(config.search.simulations, G::MAX_LEGAL) + PolicyState::bytes(G::MAX_LEGAL)),
+            trees: lanes * (Tree::bytes::<G>(config.search.simulations) + PolicyState::bytes(G::MAX_LEGAL)),
             // Each row of a batch has its planes, its answer twice over, its position in a few lists, and a slot of the table
             // that lets equal ones share it.
-            lanes: lanes * (GameRecord::bytes::<G>() + 64)
-                + leaves * (size_of::<Leaf<G>>() + 4 * (size_of::<G>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
+            lanes: lanes * (games + 64)
+                + leaves
+                    * (size_of::<Leaf<G>>() + 4 * (size_of::<G::Key>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
             cache: config.run.lag as usize * Cache::<G>::bytes(config.search.cache_mb as usize * 1_000_000),
             replay: Replay::<G>::bytes(config.replay.window) + Dataset::<G>::bytes(config.replay.window),
         }
@@ -245,7 +249,15 @@ impl Bounds {
     }
 }
 
+/// Moves of the policy of a searched position at most: PUCT's has the moves that were visited.
+pub fn policy_moves<G: Game>(search: &SearchConfig) -> usize {
+    match search.policy {
+        PolicyKind::Puct => G::MAX_LEGAL.min(search.simulations as usize),
+        PolicyKind::Gumbel => G::MAX_LEGAL,
+    }
+}
+
 /// The cohorts of self-play with this configuration.
 pub fn cohorts_of<G: Game>(lanes: &LanesConfig, search: &SearchConfig) -> Cohorts {
-    Cohorts::new(lanes, Tree::bytes(search.simulations, G::MAX_LEGAL), search.simulations)
+    Cohorts::new(lanes, Tree::bytes::<G>(search.simulations), search.simulations)
 }

@@ -1,10 +1,10 @@
-use crate::game::{Action, Bits, Game, Outcome, ParseError, Player};
-use std::{fmt, str::FromStr};
+use crate::{
+    board,
+    game::{Action, Bits, Game, Oracle, Outcome, Player},
+};
 
-/// Connect Four on the usual board of 7 columns and 6 rows. A move is a column, 0 to 6; people write 1 to 7.
-///
-/// Its text is the list of columns played, `44256`, as in Pascal Pons' solver and test sets. A position that is not
-/// known by its moves is written as one list of moves that leads to it.
+/// Connect Four on the usual board of 7 columns and 6 rows. A move is a column, 0 to 6; people write 1 to 7, and a position
+/// as the columns played, `44256`, as in Pascal Pons' solver and test sets.
 ///
 /// The board is one bit a cell, 7 bits a column from the bottom with an empty sentinel on top, after John Tromp's
 /// Fhourstones: a line of four is then found with two shifts in each direction.
@@ -68,66 +68,33 @@ fn mirror(stones: u64) -> u64 {
     exchange(exchange(stones, BLOCK, 4), COLUMN | COLUMN << (4 * STRIDE), 2)
 }
 
-impl ConnectFour {
-    /// The stone at a cell, `row` counted from the bottom.
-    fn stone(&self, column: usize, row: usize) -> Option<Player> {
-        let bit = 1u64 << (column * STRIDE + row);
-        match (self.all & bit != 0, self.mine & bit != 0) {
-            (false, _) => None,
-            (true, true) => Some(self.to_move()),
-            (true, false) => Some(self.to_move().other()),
-        }
-    }
-
-    /// Some list of moves from the start to this position, found by taking stones off again. Depth-first with the
-    /// dead ends remembered: a position has few heights at which the search can fail.
-    fn moves(&self) -> Vec<Action> {
-        fn back(position: ConnectFour, line: &mut Vec<Action>, dead: &mut std::collections::HashSet<u64>) -> bool {
-            if position.all == 0 {
-                return true;
-            }
-            if !dead.insert(position.all) {
-                return false;
-            }
-            let mover = position.all ^ position.mine;
-            for column in 0..COLUMNS {
-                let stones = position.all >> (column * STRIDE) & ((1 << ROWS) - 1);
-                let height = stones.count_ones() as usize;
-                let Some(row) = height.checked_sub(1) else { continue };
-                let bit = 1u64 << (column * STRIDE + row);
-                let before = ConnectFour { mine: mover & !bit, all: position.all & !bit };
-                // The last stone belongs to the player who has just moved, and the game was not over before.
-                if mover & bit != 0 && before.outcome().is_none() && !four_in_line(before.mine) {
-                    line.push(column as Action);
-                    if back(before, line, dead) {
-                        return true;
-                    }
-                    line.pop();
-                }
-            }
-            false
-        }
-        let mut line = vec![];
-        let found = back(*self, &mut line, &mut Default::default());
-        debug_assert!(found, "every position in play was reached by moves");
-        line.reverse();
-        line
-    }
-}
-
 impl Game for ConnectFour {
+    type Key = Self;
+
     const NAME: &'static str = "connect_four";
     const TITLE: &'static str = "Connect Four";
     const PLANES: usize = 2;
     const HEIGHT: usize = ROWS;
     const WIDTH: usize = COLUMNS;
     const ACTIONS: usize = COLUMNS;
-    const MAX_LEGAL: usize = COLUMNS;
     const MAX_PLIES: usize = COLUMNS * ROWS;
     const SYMMETRIES: usize = 2;
+    const RECIPES: &'static [(&'static str, &'static str)] =
+        &[("connect_four", include_str!("../../recipes/connect_four.toml"))];
+    /// Pascal Pons' test sets.
+    const ORACLE: Oracle = Oracle::Positions(include_bytes!("../../data/connect_four_pons.csv.zst"));
 
     fn start() -> Self {
         Self::default()
+    }
+
+    fn of_key(key: Self) -> Self {
+        key
+    }
+
+    #[inline]
+    fn key(&self) -> Self {
+        *self
     }
 
     #[inline]
@@ -136,8 +103,8 @@ impl Game for ConnectFour {
     }
 
     #[inline]
-    fn legal(&self) -> impl Iterator<Item = Action> {
-        let free = (!self.all & TOP) >> (ROWS - 1);
+    fn moves(key: Self) -> impl Iterator<Item = Action> {
+        let free = (!key.all & TOP) >> (ROWS - 1);
         Bits(free.wrapping_mul(GATHER) >> 42 & 0x7f)
     }
 
@@ -159,9 +126,9 @@ impl Game for ConnectFour {
         }
     }
 
-    fn encode(&self, planes: &mut [f32]) {
-        let (mine, theirs) = planes[..Self::INPUT].split_at_mut(ROWS * COLUMNS);
-        for (plane, stones) in [(mine, self.mine), (theirs, self.all ^ self.mine)] {
+    fn encode(key: Self, planes: &mut [f32]) {
+        let (mine, theirs) = planes.split_at_mut(ROWS * COLUMNS);
+        for (plane, stones) in [(mine, key.mine), (theirs, key.all ^ key.mine)] {
             for (i, row) in plane.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
                 let cells = stones >> (ROWS - 1 - i) & BOTTOM;
                 *row = ROW_PLANES[(cells.wrapping_mul(GATHER) >> 42 & 0x7f) as usize];
@@ -169,19 +136,19 @@ impl Game for ConnectFour {
         }
     }
 
-    fn transform(&self, symmetry: usize) -> Self {
-        if symmetry == 0 { *self } else { Self { mine: mirror(self.mine), all: mirror(self.all) } }
+    fn transform(key: Self, symmetry: usize) -> Self {
+        if symmetry == 0 { key } else { Self { mine: mirror(key.mine), all: mirror(key.all) } }
     }
 
     #[inline]
-    fn canonical(&self) -> (Self, usize) {
+    fn canonical(own: Self) -> (Self, usize) {
         // Which form is smaller is as good as random, so a branch would be guessed wrong half of the time.
-        let (mine, all) = (mirror(self.mine), mirror(self.all));
+        let (mine, all) = (mirror(own.mine), mirror(own.all));
         let key = |mine: u64, all: u64| u128::from(mine) << 64 | u128::from(all);
-        let smaller = key(mine, all) < key(self.mine, self.all);
+        let smaller = key(mine, all) < key(own.mine, own.all);
         let image = u64::from(smaller).wrapping_neg();
         let pick = |own: u64, mirrored: u64| own ^ (own ^ mirrored) & image;
-        (Self { mine: pick(self.mine, mine), all: pick(self.all, all) }, smaller.into())
+        (Self { mine: pick(own.mine, mine), all: pick(own.all, all) }, smaller.into())
     }
 
     #[inline]
@@ -195,48 +162,21 @@ impl Game for ConnectFour {
         (action + 1).to_string()
     }
 
-    fn render(&self) -> String {
-        let mut board = String::from(" 1 2 3 4 5 6 7\n");
-        for row in (0..ROWS).rev() {
-            for column in 0..COLUMNS {
-                board += match self.stone(column, row) {
-                    None => " .",
-                    Some(Player::First) => " x",
-                    Some(Player::Second) => " o",
-                };
-            }
-            board.push('\n');
+    fn cell(&self, row: usize, column: usize) -> char {
+        let bit = 1u64 << (column * STRIDE + ROWS - 1 - row);
+        match (self.all & bit != 0, (self.mine & bit != 0) == (self.to_move() == Player::First)) {
+            (false, _) => '.',
+            (true, true) => 'x',
+            (true, false) => 'o',
         }
-        board
     }
-}
 
-impl fmt::Display for ConnectFour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.moves().iter().try_for_each(|column| write!(f, "{}", column + 1))
+    fn marked(&self, last: Action) -> Option<usize> {
+        let column = self.all >> (usize::from(last) * STRIDE) & ((1 << ROWS) - 1);
+        Some((ROWS - column.count_ones() as usize) * COLUMNS + usize::from(last)).filter(|_| column > 0)
     }
-}
 
-impl FromStr for ConnectFour {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut position = Self::start();
-        for (i, c) in text.trim().chars().enumerate() {
-            let fail = |why: String| {
-                Err(ParseError(format!("'{}' is not a Connect Four position: move {}, '{c}', {why}", text.trim(), i + 1)))
-            };
-            let Some(column @ 1..=7) = c.to_digit(10) else {
-                return fail("is not a column from 1 to 7".into());
-            };
-            if position.outcome().is_some() {
-                return fail("comes after the end of the game".into());
-            }
-            if !position.is_legal(column as Action - 1) {
-                return fail("is a full column".into());
-            }
-            position.play(column as Action - 1);
-        }
-        Ok(position)
+    fn render(&self, last: Option<Action>) -> String {
+        board::render(self, last, |column| (b'1' + column as u8) as char, |_| None)
     }
 }

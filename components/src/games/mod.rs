@@ -13,18 +13,18 @@ pub trait GameVisitor {
 }
 
 macro_rules! registry {
-    ($($module:ident::$game:ident,)*) => {
-        $(mod $module; pub use $module::$game;)*
+    ($($module:ident: $($game:ty),+;)*) => {
+        $(mod $module; pub use $module::*;)*
 
         /// The names of all games.
-        pub const NAMES: &[&str] = &[$($game::NAME),*];
+        pub const NAMES: &[&str] = &[$($(<$game>::NAME),+),*];
 
         /// Calls `visitor` with the game of that name, or returns it if there is none.
         ///
         /// # Errors
         /// The visitor, uncalled, when no game has this name.
         pub fn visit<V: GameVisitor>(name: &str, visitor: V) -> Result<V::Output, V> {
-            $(if name == $game::NAME { return Ok(visitor.visit::<$game>()); })*
+            $($(if name == <$game>::NAME { return Ok(visitor.visit::<$game>()); })+)*
             Err(visitor)
         }
     };
@@ -32,8 +32,26 @@ macro_rules! registry {
 
 // A new game is one file beside this one and one line here.
 registry! {
-    tictactoe::TicTacToe,
-    connect_four::ConnectFour,
+    tictactoe: TicTacToe;
+    connect_four: ConnectFour;
+    othello: Othello<8>, Othello<6>;
+    dots_and_boxes: DotsAndBoxes<3>;
+    go: Go<5>, Go<7>, Go<9>;
+    hex: Hex<5>, Hex<7>, Hex<11>;
+    breakthrough: Breakthrough<8, 8>, Breakthrough<6, 5>;
+    gomoku: Gomoku<15>, Gomoku<9>;
+}
+
+/// The names of all recipes, each with its text, game by game.
+pub fn recipes() -> Vec<(&'static str, &'static str)> {
+    struct Recipes;
+    impl GameVisitor for Recipes {
+        type Output = &'static [(&'static str, &'static str)];
+        fn visit<G: Game>(self) -> Self::Output {
+            G::RECIPES
+        }
+    }
+    NAMES.iter().filter_map(|name| visit(name, Recipes).ok()).flatten().copied().collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub enum Child {
     Unexpanded,
     /// A leaf that waits for its evaluation.
     Pending,
-    /// A result that is known for the player to move there: the end of the game, or proven by the search.
+    /// A result that is known: the end of the game, or proven by the search. For the player who chooses the edge.
     Terminal(Outcome),
     /// The node at this cell.
     Node(u32),
@@ -27,15 +27,18 @@ const UNEXPANDED: u32 = CELL;
 pub(super) const PENDING: u32 = CELL - 1;
 /// Cells of nodes are below this.
 pub(super) const CELLS: u32 = PENDING;
-const LOSS: u32 = 1;
+const WIN: u32 = 1;
 const DRAW: u32 = 2;
-const WIN: u32 = 3;
+const LOSS: u32 = 3;
+
+/// In the header of a node: its player to move is not the one of its parent.
+pub(super) const TURNED: u32 = 1 << 31;
 
 /// A move from a node, with its statistics: 16 bytes.
 ///
 /// **Values are from the view of the player to move at the node that owns the edge**: the one who chooses among its
-/// edges. An evaluation is given for the player to move at the leaf, so it changes sign once for each edge on the
-/// way back to the root.
+/// edges. An evaluation is given for the player to move at the leaf; on the way back to the root it changes sign where
+/// the turn has passed from one player to the other, which the header of each node tells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(16))]
 pub struct Edge {
@@ -134,9 +137,9 @@ impl Edge {
     #[inline]
     pub fn known(&self) -> Option<Outcome> {
         match self.child >> CELL_BITS {
-            LOSS => Some(Outcome::Win),
+            WIN => Some(Outcome::Win),
             DRAW => Some(Outcome::Draw),
-            WIN => Some(Outcome::Loss),
+            LOSS => Some(Outcome::Loss),
             _ => None,
         }
     }
@@ -144,14 +147,14 @@ impl Edge {
     /// Whether it is known that this move loses.
     #[inline]
     pub fn is_lost(&self) -> bool {
-        self.child >> CELL_BITS == WIN
+        self.child >> CELL_BITS == LOSS
     }
 
     /// What the edge leads to.
     #[inline]
     pub fn child(&self) -> Child {
         if let Some(outcome) = self.known() {
-            return Child::Terminal(outcome.reversed());
+            return Child::Terminal(outcome);
         }
         match self.child {
             UNEXPANDED => Child::Unexpanded,
@@ -174,9 +177,9 @@ impl Edge {
             Child::Pending => PENDING,
             Child::Terminal(outcome) => {
                 let result = match outcome {
-                    Outcome::Loss => LOSS,
-                    Outcome::Draw => DRAW,
                     Outcome::Win => WIN,
+                    Outcome::Draw => DRAW,
+                    Outcome::Loss => LOSS,
                 };
                 result << CELL_BITS | self.child & CELL
             }
@@ -191,9 +194,16 @@ impl Edge {
     }
 
     /// A node's header is a cell of the same size in front of its edges: its parent's edge and node, how many edges
-    /// follow, and in the place of the value sum the value that its evaluation gave.
+    /// follow and whether the turn has passed, and in the place of the value sum the value that its evaluation gave.
     #[inline]
-    pub(super) fn header(parent_node: u32, parent_edge: u32, edges: u32, value: f32) -> Self {
-        Self { policy: parent_edge, value_sum: value, counts: parent_node, child: edges }
+    pub(super) fn header(parent_node: u32, parent_edge: u32, turned: bool, edges: u32, value: f32) -> Self {
+        let child = if turned { edges | TURNED } else { edges };
+        Self { policy: parent_edge, value_sum: value, counts: parent_node, child }
+    }
+
+    /// Edges behind a header.
+    #[inline]
+    pub(super) fn edges(&self) -> u32 {
+        self.child & !TURNED
     }
 }

@@ -11,7 +11,8 @@ use crate::{
 use lockstep_components::{
     Action, Game, Outcome, Player as Side,
     config::{LanesConfig, SearchConfig},
-    games::{GameVisitor, TicTacToe},
+    game::Oracle,
+    games::GameVisitor,
 };
 use lockstep_systems::{Evaluator, Rollouts, Uniform};
 use rustc_hash::FxHasher;
@@ -76,7 +77,7 @@ impl Basis {
         G::NAME.hash(&mut positions);
         for set in sets_of::<G>(grading)? {
             set.name.hash(&mut positions);
-            set.positions.iter().for_each(|p| (p.position, &p.scores).hash(&mut positions));
+            set.positions.iter().for_each(|p| (p.position.key(), &p.scores).hash(&mut positions));
         }
         let place = player.place()?;
         let hex = |hasher: FxHasher| format!("{:016x}", hasher.finish());
@@ -281,7 +282,7 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
     if sets.is_empty() {
         return Ok(vec![]);
     }
-    let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position)).collect();
+    let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position.clone())).collect();
     // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
     let simulations = grading.simulations.max(1);
     let count = memory::trees_that_fit::<G>(simulations, positions.len().min(1024) as u32);
@@ -312,9 +313,9 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
             simulations: grading.simulations,
         })
         .collect();
-    if G::NAME == TicTacToe::NAME && grading.positions.is_none() {
-        let choices = positions.iter().copied().zip(answers.iter().map(|a| a.action)).collect();
-        let [first, second] = [Side::First, Side::Second].map(|side| lines_of_play(G::start(), side, &choices));
+    if G::ORACLE == Oracle::Everything && grading.positions.is_none() {
+        let choices = positions.iter().map(G::key).zip(answers.iter().map(|a| a.action)).collect();
+        let [first, second] = [Side::First, Side::Second].map(|side| lines_of_play(&G::start(), side, &choices));
         graded.push(Graded::LinesOfPlay {
             games: first.0 + second.0,
             lost: first.1 + second.1,
@@ -344,18 +345,18 @@ fn search_of(player: &Player, grading: &Grading) -> SearchConfig {
 }
 
 /// Games and lost games when one side plays the chosen moves and the other side plays every legal move.
-fn lines_of_play<G: Game>(position: G, side: Side, choices: &HashMap<G, Action>) -> (usize, usize) {
+fn lines_of_play<G: Game>(position: &G, side: Side, choices: &HashMap<G::Key, Action>) -> (usize, usize) {
     if let Some(outcome) = position.outcome() {
         let own = if position.to_move() == side { outcome } else { outcome.reversed() };
         return (1, usize::from(own == Outcome::Loss));
     }
     let after = |action| {
-        let mut next = position;
+        let mut next = position.clone();
         next.play(action);
-        lines_of_play(next, side, choices)
+        lines_of_play(&next, side, choices)
     };
     if position.to_move() == side {
-        return after(choices[&position]);
+        return after(choices[&position.key()]);
     }
     position.legal().map(after).fold((0, 0), |sum, line| (sum.0 + line.0, sum.1 + line.1))
 }
@@ -363,16 +364,17 @@ fn lines_of_play<G: Game>(position: G, side: Side, choices: &HashMap<G, Action>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_components::games::TicTacToe;
 
     #[test]
     fn the_solver_loses_no_line_and_the_first_legal_move_many() {
-        let decisions = oracle::tictactoe_decisions();
-        let best = decisions.iter().map(|(p, s)| (*p, s.iter().max_by_key(|s| s.1).unwrap().0)).collect();
-        let first = decisions.iter().map(|(p, s)| (*p, s[0].0)).collect();
+        let decisions = oracle::decisions::<TicTacToe>();
+        let best = decisions.iter().map(|p| (p.position, p.scores.iter().max_by_key(|s| s.1).unwrap().0)).collect();
+        let first = decisions.iter().map(|p| (p.position, p.scores[0].0)).collect();
         for side in [Side::First, Side::Second] {
-            let (games, lost) = lines_of_play(TicTacToe::start(), side, &best);
+            let (games, lost) = lines_of_play(&TicTacToe::start(), side, &best);
             assert!(games > 50 && lost == 0);
-            assert!(lines_of_play(TicTacToe::start(), side, &first).1 > 0);
+            assert!(lines_of_play(&TicTacToe::start(), side, &first).1 > 0);
         }
     }
 

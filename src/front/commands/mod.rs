@@ -1,8 +1,10 @@
 //! What the command line's commands do.
 
 mod bench;
+mod config;
 mod games;
 mod grade;
+mod label;
 mod matches;
 mod play;
 mod train;
@@ -14,7 +16,9 @@ pub use train::interrupted;
 use crate::{
     Error,
     cli::{Cli, Command, TrainArgs},
+    out,
 };
+use clap::CommandFactory;
 use lockstep_components::games::{GameVisitor, NAMES, visit};
 
 /// Carries out a command line.
@@ -30,7 +34,25 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(args) => bench::run(args),
         Command::Games(args) => games::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Recipes(args) => config::recipes(args),
+        Command::Config(args) => config::run(args),
+        Command::Label(args) => label::run(args),
+        Command::Completions { shell } => {
+            let mut text = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "lockstep", &mut text);
+            print(&text)
+        }
+        Command::Man => {
+            let mut text = vec![];
+            clap_mangen::Man::new(Cli::command()).render(&mut text).expect("memory takes all there is");
+            print(&text)
+        }
     }
+}
+
+fn print(text: &[u8]) -> Result<(), Error> {
+    out::write(format_args!("{}", String::from_utf8_lossy(text)));
+    Ok(())
 }
 
 /// Does something with the game of that name.

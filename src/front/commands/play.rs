@@ -6,7 +6,7 @@ use crate::{
     memory::Bound,
     out, say,
 };
-use lockstep_components::{Game, Outcome, Player as Side, config::LanesConfig, games::GameVisitor};
+use lockstep_components::{Action, Game, Outcome, Player as Side, config::LanesConfig, games::GameVisitor};
 use lockstep_systems::Answer;
 use std::io::{BufRead, Read};
 
@@ -41,33 +41,34 @@ impl GameVisitor for Play {
         say!("{HELP}");
         // The positions of the game, and the moves between them.
         let mut line: Vec<G> = vec![G::start()];
-        let mut moves: Vec<String> = vec![];
+        let mut moves: Vec<Action> = vec![];
         let mut input = std::io::stdin().lock();
         loop {
-            let position = *line.last().expect("a game has its start");
-            say!("\n{}", position.render());
+            let position = line.last().expect("a game has its start").clone();
+            say!("\n{}", position.render(moves.last().copied()));
             if !moves.is_empty() {
-                say!("Moves: {}", moves.join(" "));
+                let texts: Vec<_> =
+                    line.iter().zip(&moves).map(|(before, &action)| before.action_text(action)).collect();
+                say!("Moves: {}", texts.join(" "));
             }
             if let Some(outcome) = position.outcome() {
                 let value = if position.to_move() == you { outcome.value() } else { -outcome.value() };
-                say!(
-                    "{}",
-                    if value > 0.0 {
-                        "You win."
-                    } else if value < 0.0 {
-                        "You lose."
-                    } else {
-                        "A draw."
-                    }
-                );
+                let result = match value {
+                    1.0 => "You win",
+                    -1.0 => "You lose",
+                    _ => "A draw",
+                };
+                match position.score() {
+                    Some(score) if score != 0.0 => say!("{result} by {}.", score.abs()),
+                    _ => say!("{result}."),
+                }
             } else if position.to_move() != you {
-                let answer = ask(&mut analyst, position)?;
+                let answer = ask(&mut analyst, &position)?;
                 say!("It plays {} and expects {:+.2} for itself.", position.action_text(answer.action), answer.value);
                 let mut next = position;
                 next.play(answer.action);
                 line.push(next);
-                moves.push(position.action_text(answer.action));
+                moves.push(answer.action);
                 continue;
             }
             // Nobody sees the board any more.
@@ -93,13 +94,13 @@ impl GameVisitor for Play {
                     let legal: Vec<_> = position.legal().map(|a| position.action_text(a)).collect();
                     say!("Legal moves: {}", legal.join(" "));
                 }
-                "hint" if position.outcome().is_none() => hint(&position, &ask(&mut analyst, position)?),
+                "hint" if position.outcome().is_none() => hint(&position, &ask(&mut analyst, &position)?),
                 _ => match position.parse_action(&text) {
                     Ok(action) => {
                         let mut next = position;
                         next.play(action);
                         line.push(next);
-                        moves.push(position.action_text(action));
+                        moves.push(action);
                     }
                     Err(_) if position.outcome().is_some() => say!("The game is over. Type: undo, new or quit"),
                     Err(error) => say!("{error}. {HELP}"),
@@ -125,8 +126,8 @@ fn prompt(input: &mut impl BufRead) -> Result<Option<String>, Error> {
     Ok((read > 0).then(|| String::from_utf8_lossy(&line).trim().to_string()))
 }
 
-fn ask<G: Game>(analyst: &mut Analyst<G>, position: G) -> Result<Answer, Error> {
-    Ok(analyst.ask(vec![position], |_| ())?.remove(0))
+fn ask<G: Game>(analyst: &mut Analyst<G>, position: &G) -> Result<Answer, Error> {
+    Ok(analyst.ask(vec![position.clone()], |_| ())?.remove(0))
 }
 
 fn hint<G: Game>(position: &G, answer: &Answer) {

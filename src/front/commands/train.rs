@@ -10,7 +10,8 @@ use crate::{
     history::{self, Change, Resolved},
     memory::Bound,
     metrics::{self, bytes},
-    say, settings,
+    say,
+    settings::{self, Source},
     stages::StageTimes,
     tell,
     trainer::{self, Advance, Trainer},
@@ -39,13 +40,18 @@ pub fn interrupted() -> bool {
 pub fn run(args: TrainArgs) -> Result<(), Error> {
     let path = args.run.clone().unwrap_or_else(|| {
         let recipe = args.config.as_deref().and_then(Path::file_stem).map(Path::new);
-        PathBuf::from("runs").join(recipe.unwrap_or(Path::new("tictactoe")))
+        PathBuf::from("runs").join(recipe.unwrap_or(Path::new(args.recipe.as_deref().unwrap_or("tictactoe"))))
     });
+    let recipe = match (&args.recipe, &args.config) {
+        (Some(name), _) => Some(Source::Recipe(name)),
+        (_, Some(file)) => Some(Source::File(file)),
+        (None, None) => None,
+    };
     let folder = Folder::at(&path);
     let mut overrides = args.set.clone();
     overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
     overrides.extend(args.seed.map(|s| format!("run.seed={s}")));
-    let resolved = history::resolve(&folder, args.config.as_deref(), &overrides)?;
+    let resolved = history::resolve(&folder, recipe, &overrides)?;
     let handler = || {
         // Nothing is lost while a run is set up or graded. While it is at work the first signal asks it to stop and to
         // save; one that follows, as from a terminal and `timeout` at once, gives it the time for that.
@@ -60,13 +66,16 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot listen to Ctrl-C: {e}")))?;
     if !folder.is_run()
-        && let Some(warning) = settings::recipe_warning(args.config.as_deref(), &resolved.config)
+        && let Some(warning) = settings::recipe_warning(recipe.unwrap_or_default(), &resolved.config)
     {
         tell!("warning: {warning}");
     }
+    let until = args.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
     let name = resolved.config.game.name.clone();
     let from = args.from.as_deref().map(|from| weights_from(from, &folder)).transpose()?;
-    device::with_threads(resolved.config.run.threads, || super::with_game(&name, Train { resolved, folder, from }))
+    device::with_threads(resolved.config.run.threads, || {
+        super::with_game(&name, Train { resolved, folder, from, until })
+    })
 }
 
 /// The weights that a new run is to begin with: those of a file, or of the newest checkpoint of a run.
@@ -92,13 +101,15 @@ struct Train {
     resolved: Resolved,
     folder: Folder,
     from: Option<Vec<NamedTensor>>,
+    /// When to stop.
+    until: Option<Instant>,
 }
 
 impl GameVisitor for Train {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { resolved: Resolved { config, changes, ignored }, folder, from } = self;
+        let Self { resolved: Resolved { config, changes, ignored }, folder, from, until } = self;
         let place = device::place_of(&config.run)?;
         if let Some(tensors) = &from {
             let fits = Network::init::<G>(&config.network, 0, &place.device).with_tensors(tensors.clone());
@@ -152,7 +163,7 @@ impl GameVisitor for Train {
         );
         let mut display = Display::new(&config, run.generation());
         AT_WORK.store(true, Ordering::Relaxed);
-        let trained = train(&mut run, &config, &place, &folder, &mut display);
+        let trained = train(&mut run, &config, &place, &folder, &mut display, until);
         // One that was stopped has only to say so: a second signal must not take that away.
         if matches!(trained, Ok(true)) {
             AT_WORK.store(false, Ordering::Relaxed);
@@ -168,6 +179,11 @@ impl GameVisitor for Train {
                     config.run.generations,
                     command(&folder)
                 );
+                // Whoever has set a time wants to know what has become of it.
+                if !interrupted() && run.generation() > 0 {
+                    drop(run);
+                    verdict::<G>(&folder, &config)?;
+                }
                 return Ok(());
             }
             Err(error) => {
@@ -195,6 +211,7 @@ fn train<G: Game>(
     place: &Place,
     folder: &Folder,
     display: &mut Display,
+    until: Option<Instant>,
 ) -> Result<bool, Error> {
     while !run.is_finished() {
         match run.advance()? {
@@ -213,7 +230,8 @@ fn train<G: Game>(
                 }
             }
         }
-        if interrupted() && !run.is_finished() {
+        let late = until.is_some_and(|until| Instant::now() >= until);
+        if (interrupted() || late) && !run.is_finished() {
             // Before the first generation has ended there is nothing but games, which are in the log.
             if run.generation() > 0 {
                 run.save(folder, place)?;

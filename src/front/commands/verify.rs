@@ -21,7 +21,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Error> {
         let message = "there is no run here (no config.toml); name the folder of a run with --run".into();
         return Err(Error::Run { path: args.run, message });
     }
-    let config = settings::load(Some(&folder.config()), &[])?;
+    let config = settings::load(settings::Source::File(&folder.config()), &[])?;
     let name = config.game.name.clone();
     device::with_threads(args.threads, || super::with_game(&name, Verify { folder, config, args }))
 }

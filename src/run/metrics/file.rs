@@ -87,7 +87,11 @@ pub fn check_new(folder: &Folder, config: &Config) -> Result<(), Error> {
     let written = read(&folder.metrics())?.map(|bytes| Found::of(&bytes, u64::MAX));
     let last = written.and_then(|found| found.generations.into_iter().max());
     // The run's own settings, and not those that it is to go on with.
-    let stored = if folder.is_run() { crate::settings::load(Some(&folder.config()), &[])? } else { config.clone() };
+    let stored = if folder.is_run() {
+        crate::settings::load(crate::settings::Source::File(&folder.config()), &[])?
+    } else {
+        config.clone()
+    };
     let beyond = last.is_some_and(|last| last > stored.run.checkpoint_every);
     let graded = last.is_some() && folder.verdict().exists();
     if folder.was_saved() || graded || beyond { Err(folder.checkpoints_are_gone()) } else { Ok(()) }

@@ -252,7 +252,7 @@ mod tests {
                 let action = position.legal().nth(rng.below(position.legal().count())).unwrap();
                 position.play(action);
             }
-            position.encode(&mut batch.planes[row * G::INPUT..(row + 1) * G::INPUT]);
+            G::encode(position.key(), &mut batch.planes[row * G::INPUT..(row + 1) * G::INPUT]);
             let legal: Vec<_> = position.legal().collect();
             for action in 0..G::ACTIONS {
                 let at = row * G::ACTIONS + action;

@@ -102,14 +102,14 @@ fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut 
         .with_min_len(64)
         .for_each(|(((((planes, policy), mask), weight), outcomes), &(entry, symmetry))| {
             let (entry, shares) = dataset.get(entry);
-            let position = entry.position.transform(symmetry);
-            position.encode(planes);
+            let key = G::transform(entry.key, symmetry);
+            G::encode(key, planes);
             policy.fill(0.0);
             for &(action, share) in shares {
                 policy[G::transform_action(action, symmetry) as usize] = share;
             }
             mask.fill(ILLEGAL);
-            for action in position.legal() {
+            for action in G::moves(key) {
                 mask[action as usize] = 0.0;
             }
             *weight = entry.policy_weight;

@@ -1,0 +1,163 @@
+use crate::{
+    board::cell_text,
+    game::{Action, Game, Outcome, Player},
+};
+
+/// Breakthrough. A pawn moves one row forward, straight or diagonally to an empty cell, and takes diagonally. Whoever reaches the
+/// other end, or takes all pawns of the other player, wins. There is always a move.
+///
+/// The first player begins at the bottom. The network sees every position with the player to move going up, and a move is the
+/// cell it begins at as that player sees it, and one of three ways: left, straight, right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breakthrough<const ROWS: usize, const COLUMNS: usize> {
+    pawns: Pawns,
+    to_move: Player,
+}
+
+/// The pawns of the player to move, who goes up, and of the other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pawns {
+    mine: u64,
+    theirs: u64,
+}
+
+impl<const ROWS: usize, const COLUMNS: usize> Breakthrough<ROWS, COLUMNS> {
+    const CELLS: usize = ROWS * COLUMNS;
+    const ROW: u64 = (1 << COLUMNS) - 1;
+    /// The first cells of all rows.
+    const LEFT: u64 = {
+        let (mut cells, mut row) = (0, 0);
+        while row < ROWS {
+            cells |= 1 << (row * COLUMNS);
+            row += 1;
+        }
+        cells
+    };
+
+    /// Rows in reverse, as the other player sees them.
+    fn turned(cells: u64) -> u64 {
+        (0..ROWS).fold(0, |turned, row| turned | (cells >> (row * COLUMNS) & Self::ROW) << ((ROWS - 1 - row) * COLUMNS))
+    }
+
+    /// Columns in reverse.
+    fn mirrored(cells: u64) -> u64 {
+        let column = |i: usize| cells >> i & Self::LEFT;
+        (0..COLUMNS).fold(0, |mirrored, i| mirrored | column(i) << (COLUMNS - 1 - i))
+    }
+
+    /// The cells at which a move begins and ends, as the player to move sees them.
+    fn from_to(action: Action) -> (usize, usize) {
+        let (from, way) = (usize::from(action) / 3, usize::from(action) % 3);
+        (from, from + way - COLUMNS - 1)
+    }
+
+    /// A cell as it lies, from one as a player sees it, and back.
+    fn absolute(player: Player, cell: usize) -> usize {
+        let row = cell / COLUMNS;
+        if player == Player::First { cell } else { (ROWS - 1 - row) * COLUMNS + cell % COLUMNS }
+    }
+}
+
+impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMNS> {
+    type Key = Pawns;
+
+    const NAME: &'static str = if ROWS == 8 { "breakthrough" } else { "breakthrough6" };
+    const TITLE: &'static str = if ROWS == 8 { "Breakthrough" } else { "Breakthrough 6x5" };
+    const PLANES: usize = 2;
+    const HEIGHT: usize = ROWS;
+    const WIDTH: usize = COLUMNS;
+    const ACTIONS: usize = 3 * Self::CELLS;
+    const MAX_LEGAL: usize = 6 * COLUMNS;
+    const MEAN_LEGAL: usize = 3 * COLUMNS;
+    /// Every move brings a pawn one row further.
+    const MAX_PLIES: usize = 2 * COLUMNS * (2 * ROWS - 3);
+    const SYMMETRIES: usize = 2;
+    const RECIPES: &'static [(&'static str, &'static str)] = if ROWS == 8 {
+        &[("breakthrough", include_str!("../../recipes/breakthrough.toml"))]
+    } else {
+        &[("breakthrough6", include_str!("../../recipes/breakthrough6.toml"))]
+    };
+    const ROWS_UP: bool = true;
+
+    fn start() -> Self {
+        let two = Self::ROW | Self::ROW << COLUMNS;
+        Self::of_key(Pawns { mine: two << (Self::CELLS - 2 * COLUMNS), theirs: two })
+    }
+
+    fn of_key(pawns: Pawns) -> Self {
+        Self { pawns, to_move: Player::First }
+    }
+
+    fn key(&self) -> Pawns {
+        self.pawns
+    }
+
+    fn to_move(&self) -> Player {
+        self.to_move
+    }
+
+    fn moves(Pawns { mine, theirs }: Pawns) -> impl Iterator<Item = Action> {
+        // Where pawns are that can go each way.
+        let (left, right) = (Self::LEFT, Self::LEFT << (COLUMNS - 1));
+        let straight = mine & !((mine | theirs) << COLUMNS);
+        let ways = [mine & !left & !(mine << (COLUMNS + 1)), straight, mine & !right & !(mine << (COLUMNS - 1))];
+        let any = (ways[0] | ways[1] | ways[2]) & !Self::ROW;
+        let cells = crate::game::Bits(any);
+        cells.flat_map(move |cell| (0..3).filter(move |&way| ways[way as usize] >> cell & 1 != 0).map(move |way| 3 * cell + way))
+    }
+
+    fn play(&mut self, action: Action) {
+        let Pawns { mine, theirs } = self.pawns;
+        let (from, to) = Self::from_to(action);
+        let (mine, theirs) = (mine & !(1 << from) | 1 << to, theirs & !(1 << to));
+        self.pawns = Pawns { mine: Self::turned(theirs), theirs: Self::turned(mine) };
+        self.to_move = self.to_move.other();
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        let last_row = Self::ROW << (Self::CELLS - COLUMNS);
+        (self.pawns.theirs & last_row != 0 || self.pawns.mine == 0).then_some(Outcome::Loss)
+    }
+
+    fn encode(Pawns { mine, theirs }: Pawns, planes: &mut [f32]) {
+        let (of_mine, of_theirs) = planes.split_at_mut(Self::CELLS);
+        crate::board::Cells([mine]).write(of_mine);
+        crate::board::Cells([theirs]).write(of_theirs);
+    }
+
+    fn transform(pawns: Pawns, symmetry: usize) -> Pawns {
+        if symmetry == 0 {
+            return pawns;
+        }
+        Pawns { mine: Self::mirrored(pawns.mine), theirs: Self::mirrored(pawns.theirs) }
+    }
+
+    fn transform_action(action: Action, symmetry: usize) -> Action {
+        if symmetry == 0 {
+            return action;
+        }
+        let (from, way) = (usize::from(action) / 3, usize::from(action) % 3);
+        (3 * (from + COLUMNS - 1 - 2 * (from % COLUMNS)) + 2 - way) as Action
+    }
+
+    fn action_text(&self, action: Action) -> String {
+        let (from, to) = Self::from_to(action);
+        let text = |cell| cell_text(ROWS, COLUMNS, true, Self::absolute(self.to_move, cell));
+        let takes = if self.pawns.theirs >> to & 1 != 0 { "x" } else { "" };
+        format!("{}{takes}{}", text(from), text(to))
+    }
+
+    fn marked(&self, last: Action) -> Option<usize> {
+        Some(Self::absolute(self.to_move.other(), Self::from_to(last).1))
+    }
+
+    fn cell(&self, row: usize, column: usize) -> char {
+        let cell = Self::absolute(self.to_move, row * COLUMNS + column);
+        let is_mine = self.pawns.mine >> cell & 1 != 0;
+        match is_mine || self.pawns.theirs >> cell & 1 != 0 {
+            false => '.',
+            true if is_mine == (self.to_move == Player::First) => 'x',
+            true => 'o',
+        }
+    }
+}

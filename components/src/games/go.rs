@@ -1,0 +1,254 @@
+use crate::{
+    board::{Cells, images},
+    game::{Action, Game, Outcome, Player},
+};
+
+/// Go with area scoring: stones and the empty cells that only they reach count, and the second player gets komi. No move may
+/// repeat a former position of the board (positional superko); a pass may. Suicide is not allowed. Two passes end the game, and
+/// so does its longest length, whatever stands on the board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Go<const SIZE: usize> {
+    key: Board,
+    to_move: Player,
+    plies: u16,
+    over: bool,
+    /// Every board so far, the stones of the first player in front.
+    history: Vec<[Cells<2>; 2]>,
+}
+
+/// The stones of the player to move and of the other one, and what else decides from here on but for the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Board {
+    mine: Cells<2>,
+    theirs: Cells<2>,
+    /// The cell that would take back the stone that has just taken one: empty, or one cell.
+    ko: Cells<2>,
+    /// Whether the other player has just passed, so that a pass ends the game.
+    passed: bool,
+    /// Half points that the player to move has beside the board: komi, or minus komi.
+    komi: i8,
+}
+
+impl<const SIZE: usize> Go<SIZE> {
+    const CELLS: usize = SIZE * SIZE;
+    const PASS: Action = Self::CELLS as Action;
+    const BOARD: Cells<2> = Cells::first(Self::CELLS);
+    const IMAGES: [[u16; 128]; 8] = images(SIZE, SIZE, 8);
+    /// Half points: what the board is worth to the first player under best play, less half a point.
+    const KOMI: i8 = match SIZE {
+        5 => 49,
+        7 => 17,
+        _ => 13,
+    };
+    /// All cells but those of the first or of the last column.
+    const INNER: [Cells<2>; 2] = {
+        let (mut not_first, mut not_last) = (Self::BOARD, Self::BOARD);
+        let mut row = 0;
+        while row < SIZE {
+            not_first.remove(row * SIZE);
+            not_last.remove(row * SIZE + SIZE - 1);
+            row += 1;
+        }
+        [not_first, not_last]
+    };
+
+    /// The neighbours of cells.
+    #[inline]
+    fn around(cells: Cells<2>) -> Cells<2> {
+        let [not_first, not_last] = Self::INNER;
+        let sides = (cells & not_last).later(1) | (cells & not_first).earlier(1);
+        (sides | cells.later(SIZE) | cells.earlier(SIZE)) & Self::BOARD
+    }
+
+    /// The cells of a set that are connected with some of its cells.
+    fn connected(from: Cells<2>, within: Cells<2>) -> Cells<2> {
+        let mut reached = from & within;
+        loop {
+            let more = (reached | Self::around(reached)) & within;
+            if more == reached {
+                return reached;
+            }
+            reached = more;
+        }
+    }
+
+    /// The stones of a colour that have no empty cell beside their group.
+    fn taken(near: Cells<2>, stones: Cells<2>, others: Cells<2>) -> Cells<2> {
+        let empty = !(stones | others) & Self::BOARD;
+        let mut taken = Cells::NONE;
+        let mut left = near & stones;
+        while let Some(cell) = left.iter().next() {
+            let group = Self::connected(Cells::one(cell.into()), stones);
+            if (Self::around(group) & empty).is_empty() {
+                taken |= group;
+            }
+            left &= !group;
+        }
+        taken
+    }
+
+    /// Both players' stones after one of the first is put on a cell, or none if that is suicide.
+    fn placed(mine: Cells<2>, theirs: Cells<2>, cell: usize) -> Option<(Cells<2>, Cells<2>)> {
+        let stone = Cells::one(cell);
+        let mine = mine | stone;
+        let around = Self::around(stone);
+        if !(around & !(mine | theirs)).is_empty() {
+            // It has a liberty of its own.
+            return Some((mine, theirs & !Self::taken(around, theirs, mine)));
+        }
+        let theirs = theirs & !Self::taken(around, theirs, mine);
+        Self::taken(stone, mine, theirs).is_empty().then_some((mine, theirs))
+    }
+
+    /// A board with the first player's stones in front.
+    fn absolute(player: Player, mine: Cells<2>, theirs: Cells<2>) -> [Cells<2>; 2] {
+        if player == Player::First { [mine, theirs] } else { [theirs, mine] }
+    }
+
+    /// Half points by which the player to move is ahead, komi included.
+    fn ahead(&self) -> i32 {
+        let Board { mine, theirs, komi, .. } = self.key;
+        let empty = !(mine | theirs) & Self::BOARD;
+        let reach = |stones: Cells<2>| Self::connected(Self::around(stones), empty);
+        let (of_mine, of_theirs) = (reach(mine), reach(theirs));
+        let area = |stones: Cells<2>, own: Cells<2>, other: Cells<2>| (stones.len() + (own & !other).len()) as i32;
+        2 * (area(mine, of_mine, of_theirs) - area(theirs, of_theirs, of_mine)) + i32::from(komi)
+    }
+}
+
+impl<const SIZE: usize> Game for Go<SIZE> {
+    type Key = Board;
+
+    const NAME: &'static str = match SIZE {
+        5 => "go5",
+        7 => "go7",
+        9 => "go9",
+        _ => "go_other",
+    };
+    const TITLE: &'static str = match SIZE {
+        5 => "Go 5x5",
+        7 => "Go 7x7",
+        9 => "Go 9x9",
+        _ => "Go of another size",
+    };
+    const PLANES: usize = 5;
+    const HEIGHT: usize = SIZE;
+    const WIDTH: usize = SIZE;
+    const ACTIONS: usize = Self::CELLS + 1;
+    /// With the margin of a quarter all of them: a search near the start meets few stones.
+    const MEAN_LEGAL: usize = Self::ACTIONS * 4 / 5 + 1;
+    const MAX_PLIES: usize = 3 * Self::CELLS;
+    const SYMMETRIES: usize = 8;
+    const RECIPES: &'static [(&'static str, &'static str)] = match SIZE {
+        5 => &[("go5", include_str!("../../recipes/go5.toml"))],
+        7 => &[("go7", include_str!("../../recipes/go7.toml"))],
+        9 => &[("go9", include_str!("../../recipes/go9.toml"))],
+        _ => &[],
+    };
+    const ROWS_UP: bool = true;
+
+    fn start() -> Self {
+        Self::of_key(Board { mine: Cells::NONE, theirs: Cells::NONE, ko: Cells::NONE, passed: false, komi: -Self::KOMI })
+    }
+
+    fn of_key(key: Board) -> Self {
+        Self { key, to_move: Player::First, plies: 0, over: false, history: vec![[key.mine, key.theirs]] }
+    }
+
+    fn key(&self) -> Board {
+        self.key
+    }
+
+    fn to_move(&self) -> Player {
+        self.to_move
+    }
+
+    fn moves(Board { mine, theirs, ko, .. }: Board) -> impl Iterator<Item = Action> {
+        let free = !(mine | theirs | ko) & Self::BOARD;
+        let cells = free.iter().filter(move |&cell| Self::placed(mine, theirs, cell.into()).is_some());
+        cells.chain([Self::PASS])
+    }
+
+    fn allows(&self, action: Action) -> bool {
+        if action == Self::PASS {
+            return true;
+        }
+        let Board { mine, theirs, .. } = self.key;
+        let after = Self::placed(mine, theirs, action.into());
+        after.is_some_and(|(mine, theirs)| !self.history.contains(&Self::absolute(self.to_move, mine, theirs)))
+    }
+
+    fn play(&mut self, action: Action) {
+        let Board { mine, theirs, passed, komi, .. } = self.key;
+        let (mut after, mut ko) = ((mine, theirs), Cells::NONE);
+        let passes = action == Self::PASS;
+        if !passes {
+            let stone = Cells::one(action.into());
+            after = Self::placed(mine, theirs, action.into()).expect("a legal move is no suicide");
+            let taken = theirs & !after.1;
+            let alone = (Self::around(stone) & after.0).is_empty();
+            let liberties = Self::around(stone) & !(after.0 | after.1);
+            if alone && taken.len() == 1 && liberties == taken {
+                ko = taken;
+            }
+            self.history.push(Self::absolute(self.to_move, after.0, after.1));
+        }
+        self.plies += 1;
+        self.over = passes && passed || usize::from(self.plies) >= Self::MAX_PLIES;
+        self.key = Board { mine: after.1, theirs: after.0, ko, passed: passes, komi: -komi };
+        self.to_move = self.to_move.other();
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        self.over.then(|| Outcome::of(self.ahead().cmp(&0)))
+    }
+
+    fn score(&self) -> Option<f32> {
+        let ahead = self.ahead() as f32 / 2.0;
+        Some(if self.to_move == Player::First { ahead } else { -ahead })
+    }
+
+    fn encode(Board { mine, theirs, ko, passed, komi }: Board, planes: &mut [f32]) {
+        let mut planes = planes.chunks_mut(Self::CELLS);
+        let mut next = || planes.next().expect("five planes");
+        mine.write(next());
+        theirs.write(next());
+        ko.write(next());
+        next().fill(f32::from(u8::from(passed)));
+        next().fill(f32::from(komi) / Self::CELLS as f32);
+    }
+
+    fn transform(board: Board, symmetry: usize) -> Board {
+        let image = |cells: Cells<2>| cells.moved(&Self::IMAGES[symmetry]);
+        Board { mine: image(board.mine), theirs: image(board.theirs), ko: image(board.ko), ..board }
+    }
+
+    fn cell(&self, row: usize, column: usize) -> char {
+        let cell = row * SIZE + column;
+        let is_mine = self.key.mine.has(cell);
+        match is_mine || self.key.theirs.has(cell) {
+            false => '.',
+            true if is_mine == (self.to_move == Player::First) => 'x',
+            true => 'o',
+        }
+    }
+}
+
+#[cfg(test)]
+impl<const SIZE: usize> Go<SIZE> {
+    /// Boards on which every group has a liberty.
+    pub(super) fn legal_boards() -> usize {
+        let board = |mut number: usize| {
+            let mut stones = [Cells::NONE; 3];
+            for cell in 0..Self::CELLS {
+                stones[number % 3].insert(cell);
+                number /= 3;
+            }
+            stones
+        };
+        let is_legal = |[_, black, white]: &[Cells<2>; 3]| {
+            Self::taken(*black, *black, *white).is_empty() && Self::taken(*white, *white, *black).is_empty()
+        };
+        (0..3usize.pow(Self::CELLS as u32)).map(board).filter(is_legal).count()
+    }
+}

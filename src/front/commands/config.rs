@@ -1,0 +1,39 @@
+use crate::{
+    Error,
+    cli::{ConfigArgs, ConfigCommand, JsonArgs},
+    out, say,
+    settings::{self, Source},
+};
+use lockstep_components::{Config, games};
+use serde_json::json;
+
+/// `lockstep recipes`
+pub fn recipes(args: JsonArgs) -> Result<(), Error> {
+    let width = games::recipes().iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, text) in games::recipes() {
+        let game = settings::load(Source::Recipe(name), &[])?.game.name;
+        // The first sentence of its comments.
+        let about: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
+        let about = about.join(" ");
+        let about = about.split_inclusive(". ").next().unwrap_or_default().trim_end();
+        if args.json {
+            say!("{}", json!({"recipe": name, "game": game, "about": about}));
+        } else {
+            say!("{name:<width$}  {about}");
+        }
+    }
+    Ok(())
+}
+
+/// `lockstep config`
+pub fn run(args: ConfigArgs) -> Result<(), Error> {
+    match args.command {
+        ConfigCommand::Show { recipe } => out::write(format_args!("{}", Source::Recipe(&recipe).text()?)),
+        ConfigCommand::Explain { key } => out::write(format_args!("{}", settings::explain(key.as_deref())?)),
+        ConfigCommand::Schema => {
+            let schema = serde_json::to_string_pretty(&schemars::schema_for!(Config)).expect("a schema is plain data");
+            say!("{schema}");
+        }
+    }
+    Ok(())
+}

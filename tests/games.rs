@@ -1,0 +1,145 @@
+//! What the games of the registry and the search promise each other.
+
+use lockstep::{analyst::Analyst, prelude::*};
+use lockstep_components::games::{GameVisitor, visit};
+use lockstep_systems::Answer;
+
+/// The exact value of a state for the player to move, with its history: without a table. None if it takes too long.
+fn brute_force<G: Game>(state: &G, nodes: &mut u32) -> Option<i32> {
+    if let Some(outcome) = state.outcome() {
+        return Some(outcome.value() as i32);
+    }
+    *nodes = nodes.checked_sub(1)?;
+    let mut best = -1;
+    for action in state.legal().collect::<Vec<_>>() {
+        best = best.max(after(state, action, nodes)?);
+        if best == 1 {
+            break;
+        }
+    }
+    Some(best)
+}
+
+/// The value of a move for the player who makes it.
+fn after<G: Game>(state: &G, action: Action, nodes: &mut u32) -> Option<i32> {
+    let mut next = state.clone();
+    next.play(action);
+    let value = brute_force(&next, nodes)?;
+    Some(if next.to_move() == state.to_move() { value } else { -value })
+}
+
+/// A state of a random game, some plies before its end.
+fn late<G: Game>(rng: &mut LaneRng) -> G {
+    let (mut game, mut states) = (G::start(), vec![]);
+    while game.outcome().is_none() {
+        states.push(game.clone());
+        let legal: Vec<Action> = game.legal().collect();
+        game.play(legal[rng.below(legal.len())]);
+    }
+    let back = 1 + rng.below(states.len().min(6));
+    states.swap_remove(states.len() - back)
+}
+
+/// Searches states whose exact values are known, and returns how many roots were proven of how many. Whatever a search has
+/// proven must be so.
+fn check_proofs<G: Game>(count: usize, leaves_per_tree: u32, cache_mb: u32) -> (usize, usize) {
+    let mut rng = LaneRng::new(5, leaves_per_tree.into());
+    let (mut states, mut exact) = (vec![], vec![]);
+    while states.len() < count {
+        let state = late::<G>(&mut rng);
+        let legal: Vec<Action> = state.legal().collect();
+        let mut nodes = 20_000;
+        let values: Option<Vec<i32>> = legal.iter().map(|&action| after(&state, action, &mut nodes)).collect();
+        let Some(values) = values else { continue };
+        states.push(state);
+        exact.push(values);
+    }
+    let lanes = LanesConfig { count: 64, leaves_per_tree, ..Default::default() };
+    let search = SearchConfig { cache_mb, ..SearchConfig::default() };
+    let mut analyst = Analyst::<G>::new(Rollouts::<G>::new(1, 1), &search, lanes, 600);
+    let answers: Vec<Answer> = analyst.ask(states.clone(), |_| {}).unwrap();
+    let mut proven = 0;
+    for ((state, exact), answer) in states.iter().zip(&exact).zip(answers) {
+        assert_eq!(answer.moves.len(), exact.len(), "{state:?}");
+        for (found, &exact) in answer.moves.iter().zip(exact) {
+            let proof = found.proven.map(|outcome| outcome.value() as i32);
+            assert!(proof.is_none_or(|proof| proof == exact), "{}: {found:?} is {exact} in {state:?}", G::TITLE);
+        }
+        let best = *exact.iter().max().unwrap();
+        if let Some(outcome) = answer.proven {
+            proven += 1;
+            assert_eq!(outcome.value() as i32, best, "{}: {state:?}", G::TITLE);
+            let chosen = answer.moves.iter().position(|m| m.action == answer.action).unwrap();
+            assert_eq!(exact[chosen], best, "{}: {answer:?} in {state:?}", G::TITLE);
+        }
+    }
+    (proven, count)
+}
+
+/// Passes, second moves in a row, histories and longest lengths are what proofs can get wrong.
+#[test]
+fn what_is_proven_is_so_with_its_history() {
+    let mut of_game = vec![];
+    for (leaves, cache_mb) in [(1, 0), (4, 1)] {
+        of_game.extend([
+            check_proofs::<Othello<6>>(700, leaves, cache_mb),
+            check_proofs::<DotsAndBoxes<2>>(700, leaves, cache_mb),
+            check_proofs::<DotsAndBoxes<3>>(700, leaves, cache_mb),
+            check_proofs::<Go<2>>(700, leaves, cache_mb),
+            check_proofs::<Go<3>>(700, leaves, cache_mb),
+            check_proofs::<Hex<4>>(700, leaves, cache_mb),
+            check_proofs::<Breakthrough<4, 3>>(700, leaves, cache_mb),
+            check_proofs::<TicTacToe>(300, leaves, cache_mb),
+        ]);
+    }
+    assert!(of_game.iter().all(|(proven, count)| 2 * proven > *count), "{of_game:?}");
+    assert!(of_game.iter().map(|(_, count)| count).sum::<usize>() >= 10_000);
+}
+
+fn mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn digest(h: u64, text: &str) -> u64 {
+    text.bytes().fold(h, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
+}
+
+/// Plays the random game of a number as `scripts/game_reference.py` does.
+fn digest_of_game<G: Game>(number: u64) -> u64 {
+    let (mut rng, mut h) = (mix(number), 0xCBF2_9CE4_8422_2325);
+    let mut game = G::start();
+    while game.outcome().is_none() {
+        let mut moves: Vec<(String, Action)> = game.legal().map(|action| (game.action_text(action), action)).collect();
+        moves.sort();
+        let texts: Vec<&str> = moves.iter().map(|(text, _)| text.as_str()).collect();
+        h = digest(h, &format!("{} {}\n", game.to_move().index(), texts.join(" ")));
+        rng = mix(rng);
+        game.play(moves[((u128::from(rng) * moves.len() as u128) >> 64) as usize].1);
+    }
+    let outcome = components::record::for_first(&game, game.outcome().unwrap());
+    digest(h, ["win", "draw", "loss"][(1.0 - outcome.value()) as usize])
+}
+
+/// The rules of an independent program, move by move: see `scripts/game_reference.py`, which made the digests.
+#[test]
+fn random_games_are_those_of_another_program() {
+    const GROUP: u64 = 250;
+    struct Group(u64);
+    impl GameVisitor for Group {
+        type Output = u64;
+        fn visit<G: Game>(self) -> u64 {
+            (self.0..self.0 + GROUP).fold(0, |h, number| mix(h ^ digest_of_game::<G>(number)))
+        }
+    }
+    let lines: Vec<&str> = include_str!("golden/games.csv").lines().skip(1).collect();
+    assert!(lines.len() >= 300);
+    lines.par_iter().for_each(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let found =
+            visit(cells[0], Group(cells[1].parse().unwrap())).unwrap_or_else(|_| panic!("{line}: no such game"));
+        assert_eq!(format!("{found:016x}"), cells[2], "{line}");
+    });
+}
