@@ -1,7 +1,7 @@
 //! What the games of the registry and the search promise each other.
 
 use lockstep::{analyst::Analyst, prelude::*};
-use lockstep_components::games::{GameVisitor, visit};
+use lockstep_components::games::{GameVisitor, NAMES, visit};
 use lockstep_systems::Answer;
 
 /// The exact value of a state for the player to move, with its history: without a table. None if it takes too long.
@@ -94,6 +94,32 @@ fn what_is_proven_is_so_with_its_history() {
     }
     assert!(of_game.iter().all(|(proven, count)| 2 * proven > *count), "{of_game:?}");
     assert!(of_game.iter().map(|(_, count)| count).sum::<usize>() >= 10_000);
+}
+
+/// From rules to a network that has learned: a generation of a small run of every game.
+#[test]
+fn every_game_trains() {
+    struct Train;
+    impl GameVisitor for Train {
+        type Output = ();
+        fn visit<G: Game>(self) {
+            let name = format!("game.name={}", G::NAME);
+            let small =
+                ["network.kind=resnet", "network.channels=8", "network.blocks=1", "lanes.count=8", "run.games=8"];
+            let short = ["run.generations=1", "search.simulations=4", "search.opening_plies=1", "learn.batch_size=16"];
+            let config = crate::small(&[&[name.as_str()], &small[..], &short[..]].concat());
+            let mut run = Trainer::<G>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+            while !run.is_finished() {
+                if let lockstep::trainer::Advance::Generation(metrics, games) = run.advance().unwrap() {
+                    assert_eq!((metrics.games, games.len()), (8, 8), "{}", G::TITLE);
+                    assert!(metrics.policy_loss.is_finite() && metrics.value_loss.is_finite() && metrics.steps > 0);
+                }
+            }
+        }
+    }
+    for name in NAMES {
+        visit(name, Train).unwrap_or_else(|_| panic!("{name} is in the registry"));
+    }
 }
 
 fn mix(x: u64) -> u64 {

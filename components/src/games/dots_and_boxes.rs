@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, cell_text, images},
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Player},
 };
 
 /// Dots and Boxes on a square of boxes. A player draws a line between two neighbouring dots; whoever draws the fourth line of a
@@ -75,6 +75,12 @@ impl<const BOXES: usize> Game for DotsAndBoxes<BOXES> {
     const MAX_PLIES: usize = Self::ACTIONS;
     const SYMMETRIES: usize = 8;
     const RECIPES: &'static [(&'static str, &'static str)] = if BOXES == 3 { &[("dots_and_boxes", include_str!("../../recipes/dots_and_boxes.toml"))] } else { &[] };
+
+    /// Random games, solved with 12 to 16 lines left.
+    const ORACLE: Oracle = match BOXES {
+        3 => Oracle::Positions(include_bytes!("../../data/dots_and_boxes.csv.zst")),
+        _ => Oracle::None,
+    };
 
     fn start() -> Self {
         Self { lines: 0, owned: [0; 2], to_move: Player::First }

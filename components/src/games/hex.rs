@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, cell_text},
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Player},
 };
 
 /// Hex on a rhombus. Each player puts a stone on any empty cell; the first player wins by connecting top and bottom, the second
@@ -104,6 +104,12 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
         7 => &[("hex7", include_str!("../../recipes/hex7.toml"))],
         11 => &[("hex", include_str!("../../recipes/hex.toml"))],
         _ => &[],
+    };
+
+    /// Random games on the smallest board, solved with 6 to 9 plies left.
+    const ORACLE: Oracle = match SIZE {
+        5 => Oracle::Positions(include_bytes!("../../data/hex5.csv.zst")),
+        _ => Oracle::None,
     };
 
     fn start() -> Self {

@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, images},
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Player},
 };
 
 /// Othello on a square board, also called Reversi. A player without a move passes while the other one has some; the game ends
@@ -93,6 +93,13 @@ impl<const SIZE: usize> Game for Othello<SIZE> {
     } else {
         &[("othello6", include_str!("../../recipes/othello6.toml"))]
     };
+
+    /// Random games, solved with 12 to 14 plies (10 to 14 on the small board) left.
+    const ORACLE: Oracle = Oracle::Positions(if SIZE == 8 {
+        include_bytes!("../../data/othello.csv.zst")
+    } else {
+        include_bytes!("../../data/othello6.csv.zst")
+    });
 
     fn start() -> Self {
         let cell = |row: usize, column: usize| 1 << ((SIZE / 2 - 1 + row) * SIZE + SIZE / 2 - 1 + column);
