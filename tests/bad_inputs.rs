@@ -385,7 +385,8 @@ const READERS: [(&str, u32, Reader); 11] = [
                 read::<G>(self.0)
             }
         }
-        games::visit(*pick(rng, games::NAMES), Read(rng)).unwrap_or_else(|_| panic!("a name of the registry"))
+        let name: &&str = pick(rng, games::NAMES);
+        games::visit(name, Read(rng)).unwrap_or_else(|_| panic!("a name of the registry"))
     }),
     ("weights, bytes", 2, |rng, sound| weights(rng, sound, mutated)),
     ("weights, description", 4, |rng, sound| {

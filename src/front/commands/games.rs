@@ -8,7 +8,7 @@ use serde_json::json;
 /// `lockstep games`
 pub fn run(args: JsonArgs) -> Result<(), Error> {
     if !args.json {
-        say!("{:<14} {:<14} {:>7} {:>7} {:>8} {:>11}", "name", "title", "board", "planes", "actions", "symmetries");
+        say!("{:<14} {:<18} {:>7} {:>7} {:>8} {:>11}", "name", "title", "board", "planes", "actions", "symmetries");
     }
     NAMES.iter().try_for_each(|name| super::with_game(name, Line(args.json)))
 }
@@ -28,7 +28,7 @@ impl GameVisitor for Line {
         } else {
             let board = format!("{}x{}", G::HEIGHT, G::WIDTH);
             let (planes, actions, symmetries) = (G::PLANES, G::ACTIONS, G::SYMMETRIES);
-            say!("{:<14} {:<14} {board:>7} {planes:>7} {actions:>8} {symmetries:>11}", G::NAME, G::TITLE);
+            say!("{:<14} {:<18} {board:>7} {planes:>7} {actions:>8} {symmetries:>11}", G::NAME, G::TITLE);
         }
         Ok(())
     }
