@@ -260,8 +260,10 @@ pub fn explain(key: Option<&str>) -> Result<String, Error> {
     if let Some(section) = section {
         let keys = known.get(section).ok_or_else(|| match key {
             // A key without its section is the likeliest mistake.
-            None => fail(unknown_key_alone(section, &known)),
-            Some(_) => fail(unknown_section(section, &known)),
+            None if let Some(found) = section_of(section, &known) => {
+                fail(format!("unknown section [{section}]{}", did_you_mean("", Some(&found))))
+            }
+            _ => fail(unknown_section(section, &known)),
         })?;
         if let Some(key) = key.filter(|key| keys.get(key).is_none()) {
             return Err(fail(unknown_key(section, key, &known)));
@@ -288,14 +290,6 @@ pub fn explain(key: Option<&str>) -> Result<String, Error> {
         }
     }
     Ok(explained)
-}
-
-fn unknown_key_alone(name: &str, known: &Table) -> String {
-    let mut sections = known.iter().filter(|(_, keys)| keys.get(name).is_some()).map(|(section, _)| section);
-    match sections.next() {
-        Some(section) => format!("unknown section [{name}]; did you mean {section}.{name}?"),
-        None => unknown_section(name, known),
-    }
 }
 
 /// All keys with their defaults.
@@ -325,20 +319,20 @@ fn unknown_section(section: &str, known: &Table) -> String {
 }
 
 fn unknown_key(section: &str, key: &str, known: &Table) -> String {
-    let keys: Vec<(&str, &str)> = known
-        .iter()
-        .flat_map(|(s, v)| v.as_table().into_iter().flatten().map(move |(k, _)| (s.as_str(), k.as_str())))
-        .collect();
     // A key of another section is the likeliest mistake of all.
-    let elsewhere: Vec<_> = keys.iter().filter(|(_, k)| *k == key).map(|(s, k)| format!("{s}.{k}")).collect();
-    let hint = match elsewhere.first() {
-        Some(found) => did_you_mean("", Some(found)),
-        None => did_you_mean(
-            &format!("{section}."),
-            nearest(key, keys.iter().filter(|(s, _)| *s == section).map(|(_, k)| *k)),
-        ),
+    let hint = match section_of(key, known) {
+        Some(found) => did_you_mean("", Some(&found)),
+        None => {
+            let keys = known.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys);
+            did_you_mean(&format!("{section}."), nearest(key, keys.map(String::as_str)))
+        }
     };
     format!("unknown key {section}.{key}{hint}")
+}
+
+/// A key behind the first section that has it.
+fn section_of(key: &str, known: &Table) -> Option<String> {
+    known.iter().find(|(_, keys)| keys.get(key).is_some()).map(|(section, _)| format!("{section}.{key}"))
 }
 
 /// `; did you mean ...?`, or nothing without a candidate.

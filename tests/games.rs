@@ -1,8 +1,7 @@
 //! What the games of the registry and the search promise each other.
 
-use lockstep::{analyst::Analyst, prelude::*};
-use lockstep_components::games::{GameVisitor, NAMES, visit};
-use lockstep_systems::Answer;
+use lockstep::{analyst::Analyst, oracle::Labelled, prelude::*};
+use lockstep_components::games::{GameVisitor, visit};
 
 /// The exact value of a state for the player to move, with its history: without a table. None if it takes too long.
 fn brute_force<G: Game>(state: &G, nodes: &mut u32) -> Option<i32> {
@@ -33,8 +32,7 @@ fn late<G: Game>(rng: &mut LaneRng) -> G {
     let (mut game, mut states) = (G::start(), vec![]);
     while game.outcome().is_none() {
         states.push(game.clone());
-        let legal: Vec<Action> = game.legal().collect();
-        game.play(legal[rng.below(legal.len())]);
+        game.play(rng.legal_move(&game));
     }
     let back = 1 + rng.below(states.len().min(6));
     states.swap_remove(states.len() - back)
@@ -44,35 +42,22 @@ fn late<G: Game>(rng: &mut LaneRng) -> G {
 /// proven must be so.
 fn check_proofs<G: Game>(count: usize, leaves_per_tree: u32, cache_mb: u32) -> (usize, usize) {
     let mut rng = LaneRng::new(5, leaves_per_tree.into());
-    let (mut states, mut exact) = (vec![], vec![]);
-    while states.len() < count {
+    let mut labelled = vec![];
+    while labelled.len() < count {
         let state = late::<G>(&mut rng);
         let legal: Vec<Action> = state.legal().collect();
         let mut nodes = 20_000;
-        let values: Option<Vec<i32>> = legal.iter().map(|&action| after(&state, action, &mut nodes)).collect();
-        let Some(values) = values else { continue };
-        states.push(state);
-        exact.push(values);
+        let score = |action| Some((action, after(&state, action, &mut nodes)?));
+        let scores: Option<Vec<(Action, i32)>> = legal.into_iter().map(score).collect();
+        if let Some(scores) = scores {
+            labelled.push(Labelled { position: state, scores });
+        }
     }
     let lanes = LanesConfig { count: 64, leaves_per_tree, ..Default::default() };
     let search = SearchConfig { cache_mb, ..SearchConfig::default() };
     let mut analyst = Analyst::<G>::new(Rollouts::<G>::new(1, 1), &search, lanes, 600);
-    let answers: Vec<Answer> = analyst.ask(states.clone(), |_| {}).unwrap();
-    let mut proven = 0;
-    for ((state, exact), answer) in states.iter().zip(&exact).zip(answers) {
-        assert_eq!(answer.moves.len(), exact.len(), "{state:?}");
-        for (found, &exact) in answer.moves.iter().zip(exact) {
-            let proof = found.proven.map(|outcome| outcome.value() as i32);
-            assert!(proof.is_none_or(|proof| proof == exact), "{}: {found:?} is {exact} in {state:?}", G::TITLE);
-        }
-        let best = *exact.iter().max().unwrap();
-        if let Some(outcome) = answer.proven {
-            proven += 1;
-            assert_eq!(outcome.value() as i32, best, "{}: {state:?}", G::TITLE);
-            let chosen = answer.moves.iter().position(|m| m.action == answer.action).unwrap();
-            assert_eq!(exact[chosen], best, "{}: {answer:?} in {state:?}", G::TITLE);
-        }
-    }
+    let answers = analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap();
+    let proven = crate::search::check_proofs(&labelled, &answers);
     (proven, count)
 }
 
@@ -99,6 +84,7 @@ fn what_is_proven_is_so_with_its_history() {
 /// From rules to a network that has learned: a generation of a small run of every game.
 #[test]
 fn every_game_trains() {
+    #[derive(Clone, Copy)]
     struct Train;
     impl GameVisitor for Train {
         type Output = ();
@@ -117,9 +103,7 @@ fn every_game_trains() {
             }
         }
     }
-    for name in NAMES {
-        visit(name, Train).unwrap_or_else(|_| panic!("{name} is in the registry"));
-    }
+    crate::for_every_game(Train);
 }
 
 fn mix(x: u64) -> u64 {

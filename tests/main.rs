@@ -21,7 +21,13 @@ mod rows;
 mod search;
 mod verify;
 
-use lockstep::{components::Config, settings};
+use lockstep::{
+    components::{
+        Config,
+        games::{GameVisitor, NAMES, visit},
+    },
+    settings,
+};
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
@@ -30,6 +36,13 @@ use std::{
 /// The program, run to its end in a folder without any input.
 fn lockstep(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Visits every game of the registry.
+fn for_every_game(visitor: impl GameVisitor<Output = ()> + Copy) {
+    for name in NAMES {
+        visit(name, visitor).unwrap_or_else(|_| panic!("{name} is in the registry"));
+    }
 }
 
 /// How many times as many attacks as in a usual test run.

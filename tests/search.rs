@@ -6,10 +6,7 @@ use lockstep::{
     oracle::{self, Labelled},
     prelude::*,
 };
-use lockstep_components::{
-    Cache,
-    games::{GameVisitor, NAMES, visit},
-};
+use lockstep_components::{Cache, games::GameVisitor};
 use lockstep_systems::{Answer, Error, Questions};
 use std::{
     collections::VecDeque,
@@ -19,29 +16,29 @@ use std::{
     time::Duration,
 };
 
-fn ask<G: Game>(positions: &[G], simulations: u32) -> Vec<Answer> {
+fn ask<G: Game>(labelled: &[Labelled<G>], simulations: u32) -> Vec<Answer> {
     let lanes = LanesConfig { count: 64, ..Default::default() };
     let search = SearchConfig { cache_mb: 0, ..SearchConfig::default() };
     let mut analyst = Analyst::<G>::new(Box::new(Uniform::default()), &search, lanes, simulations);
-    analyst.ask(positions.to_vec(), |_| {}).unwrap()
+    analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap()
 }
 
-/// What is proven, of the root and of each move, must be what an exact solver says.
-fn check_proofs<G: Game>(labelled: &[Labelled<G>], simulations: u32) -> usize {
-    let positions: Vec<G> = labelled.iter().map(|l| l.position.clone()).collect();
+/// What is proven, of the root and of each move, must be what is exact. Returns how many roots were proven.
+pub fn check_proofs<G: Game>(labelled: &[Labelled<G>], answers: &[Answer]) -> usize {
     let mut proven = 0;
-    for (Labelled { position, scores }, answer) in labelled.iter().zip(ask(&positions, simulations)) {
+    for (Labelled { position, scores }, answer) in labelled.iter().zip(answers) {
         let exact = |action: Action| scores.iter().find(|s| s.0 == action).expect("every move has a score").1.signum();
         let best = scores.iter().map(|s| s.1.signum()).max().unwrap();
+        assert_eq!(answer.moves.len(), scores.len(), "{position:?}");
         for m in &answer.moves {
             if let Some(outcome) = m.proven {
-                assert_eq!(outcome.value(), exact(m.action) as f32, "{position:?}, move {}", m.action);
+                assert_eq!(outcome.value(), exact(m.action) as f32, "{}: {position:?}, move {}", G::TITLE, m.action);
             }
         }
         if let Some(outcome) = answer.proven {
             proven += 1;
-            assert_eq!((outcome.value(), answer.value), (best as f32, best as f32), "{position:?}");
-            assert_eq!(exact(answer.action), best, "{position:?}");
+            assert_eq!((outcome.value(), answer.value), (best as f32, best as f32), "{}: {position:?}", G::TITLE);
+            assert_eq!(exact(answer.action), best, "{}: {position:?}", G::TITLE);
         }
     }
     proven
@@ -50,7 +47,7 @@ fn check_proofs<G: Game>(labelled: &[Labelled<G>], simulations: u32) -> usize {
 #[test]
 fn tictactoe_is_proven_and_proven_right() {
     let decisions = oracle::decisions::<TicTacToe>();
-    let proven = check_proofs::<TicTacToe>(&decisions, 2_000);
+    let proven = check_proofs(&decisions, &ask(&decisions, 2_000));
     assert!(proven > 4_000, "{proven} proofs of {}", decisions.len());
 }
 
@@ -58,7 +55,7 @@ fn tictactoe_is_proven_and_proven_right() {
 fn what_is_proven_in_connect_four_is_right() {
     let sets = oracle::built_in::<ConnectFour>();
     let positions: Vec<_> = sets.iter().flat_map(|set| set.positions.iter().take(100).cloned()).collect();
-    let proven = check_proofs::<ConnectFour>(&positions, 800);
+    let proven = check_proofs(&positions, &ask(&positions, 800));
     assert!(proven > 100 && proven < positions.len(), "{proven} proofs of {}", positions.len());
 }
 
@@ -165,6 +162,7 @@ fn a_search_depends_on_nothing_around_it() {
 /// The same for every game, with trees that run full as well.
 #[test]
 fn no_game_depends_on_what_is_played_beside_it() {
+    #[derive(Clone, Copy)]
     struct Pure;
     impl GameVisitor for Pure {
         type Output = ();
@@ -182,9 +180,7 @@ fn no_game_depends_on_what_is_played_beside_it() {
             }
         }
     }
-    for name in NAMES {
-        visit(name, Pure).unwrap_or_else(|_| panic!("{name} is in the registry"));
-    }
+    crate::for_every_game(Pure);
 }
 
 /// Othello has up to twice as many moves as its trees have room for in the mean.

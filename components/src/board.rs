@@ -2,7 +2,7 @@
 //!
 //! Cells are numbered by rows from the top left, from 0.
 
-use crate::game::{Action, Game};
+use crate::game::{Action, Game, Player};
 use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, BitXor, Not};
 
 /// A set of cells of a board with at most `64 * WORDS` of them.
@@ -28,6 +28,19 @@ impl<const WORDS: usize> Cells<WORDS> {
             cell += 1;
         }
         Self(words)
+    }
+
+    /// The cells of a board but those of its first column, and but those of its last: where a step from the left and from the
+    /// right can end.
+    pub const fn inner(height: usize, width: usize) -> [Self; 2] {
+        let (mut not_first, mut not_last) = (Self::first(height * width), Self::first(height * width));
+        let mut row = 0;
+        while row < height {
+            not_first.remove(row * width);
+            not_last.remove(row * width + width - 1);
+            row += 1;
+        }
+        [not_first, not_last]
     }
 
     /// One cell.
@@ -218,6 +231,16 @@ pub const fn images<const CELLS: usize>(height: usize, width: usize, symmetries:
 /// Column and row of a cell: `c4`. Rows are counted from the top, or from the bottom.
 pub fn cell_text(height: usize, width: usize, rows_up: bool, cell: usize) -> String {
     format!("{}{}", column_text(cell % width), row_number(height, rows_up, cell / width))
+}
+
+/// What stands on a cell, for [`Game::cell`]: a stone of the player to move, one of the other player, or none. Those of the
+/// first player are crosses.
+pub fn stone(mine: bool, theirs: bool, to_move: Player) -> char {
+    match (mine || theirs, mine == (to_move == Player::First)) {
+        (false, _) => '.',
+        (true, true) => 'x',
+        (true, false) => 'o',
+    }
 }
 
 /// The letter of a column.

@@ -60,11 +60,10 @@ impl<G: Game> Cache<G> {
         Self { slots: vec![empty; slots], priors: vec![0; priors], head, cleared: head }
     }
 
-    /// Slots, and priors in the ring: of the mean number of moves, with the margin that trees have.
+    /// Slots, and priors in the ring.
     fn sizes(bytes: usize) -> (usize, usize) {
-        let moves = (G::MEAN_LEGAL + G::MEAN_LEGAL.div_ceil(4)).min(G::MAX_LEGAL);
-        let slots = (bytes / (size_of::<Slot<G::Key>>() + 2 * moves)).min(u32::MAX as usize) / WAYS * WAYS;
-        if slots * moves < G::MAX_LEGAL { (0, 0) } else { (slots, slots * moves) }
+        let slots = (bytes / (size_of::<Slot<G::Key>>() + 2 * G::ROOM)).min(u32::MAX as usize) / WAYS * WAYS;
+        if slots * G::ROOM < G::MAX_LEGAL { (0, 0) } else { (slots, slots * G::ROOM) }
     }
 
     /// Bytes that a cache of at most so many really occupies.

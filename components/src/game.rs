@@ -142,6 +142,12 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// What players of it are graded against.
     const ORACLE: Oracle = Oracle::None;
 
+    /// Moves of a key that trees, caches and the replay buffer have room for in the mean.
+    const ROOM: usize = {
+        let room = Self::MEAN_LEGAL + Self::MEAN_LEGAL.div_ceil(4);
+        if room < Self::MAX_LEGAL { room } else { Self::MAX_LEGAL }
+    };
+
     /// Numbers in the network's input for one position.
     const INPUT: usize = Self::PLANES * Self::HEIGHT * Self::WIDTH;
 

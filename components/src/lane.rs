@@ -1,6 +1,6 @@
 //! The components of a lane: one slot in which games are played one after another.
 
-use crate::game::{Game, Player};
+use crate::game::{Action, Game, Player};
 use crate::record::GameId;
 use bevy_ecs::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -56,6 +56,12 @@ impl LaneRng {
     pub fn below(&mut self, n: usize) -> usize {
         assert!(n > 0, "nothing to choose from");
         ((self.0.next_u64() as u128 * n as u128) >> 64) as usize
+    }
+
+    /// One of the legal moves of a game that goes on, each with the same chance.
+    pub fn legal_move<G: Game>(&mut self, game: &G) -> Action {
+        let choice = self.below(game.legal().count());
+        game.legal().nth(choice).expect("a game in play has moves")
     }
 }
 

@@ -1,6 +1,6 @@
 //! A pending evaluation.
 
-use crate::game::Game;
+use crate::{game::Game, tree::Turn};
 use bevy_ecs::prelude::*;
 
 /// The tree that this pending evaluation belongs to.
@@ -45,8 +45,8 @@ pub struct Leaf<G: Game> {
     pub asked: G::Key,
     /// The symmetry that leads from the key of `position` to `asked`.
     pub symmetry: u8,
-    /// Whether the player to move is not the one who chose the edge: always, where the players alternate.
-    pub turned: bool,
+    /// Whether the player to move is the one who chose the edge: never, where the players alternate.
+    pub turn: Turn,
     /// Cell of the edge that leads to it, or [`crate::tree::ROOT`] when the root itself is to be expanded.
     /// The path back to the root is found through the nodes' parents.
     pub edge: u32,
@@ -66,7 +66,7 @@ impl<G: Game> Leaf<G> {
             position,
             asked,
             symmetry: symmetry as u8,
-            turned: false,
+            turn: Turn::SAME,
             edge: crate::tree::ROOT,
             node: 0,
             collisions: 0,
@@ -76,9 +76,9 @@ impl<G: Game> Leaf<G> {
 
     /// `position` has become the state that a descent has reached through an edge of a node, or the one at the root.
     #[inline]
-    pub fn select(&mut self, node: u32, edge: u32, turned: bool) {
+    pub fn select(&mut self, node: u32, edge: u32, turn: Turn) {
         let (asked, symmetry) = G::canonical(self.position.key());
-        (self.asked, self.symmetry, self.turned) = (asked, symmetry as u8, turned);
+        (self.asked, self.symmetry, self.turn) = (asked, symmetry as u8, turn);
         (self.node, self.edge) = (node, edge);
         (self.collisions, self.state) = (0, LeafState::Selected);
     }

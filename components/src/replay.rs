@@ -24,8 +24,8 @@ pub struct Sample<K> {
 }
 
 /// The last positions played, in order. Keys and sparse policies lie in two rings, so nothing is allocated for a sample and
-/// the bound is known in advance. The ring of policies has room for [`Game::MEAN_LEGAL`] moves a position and a quarter
-/// more; where positions have more than that, the window holds fewer.
+/// the bound is known in advance. The ring of policies has room for [`Game::ROOM`] moves a position; where
+/// positions have more than that in the mean, the window holds fewer.
 #[derive(Resource, Clone, Debug, PartialEq)]
 pub struct Replay<G: Game> {
     samples: VecDeque<Sample<G::Key>>,
@@ -54,7 +54,7 @@ impl<G: Game> Replay<G> {
 
     /// Entries of the policies of a window at most.
     fn moves(window: usize) -> usize {
-        window * (G::MEAN_LEGAL + G::MEAN_LEGAL.div_ceil(4)).min(G::MAX_LEGAL)
+        window * G::ROOM
     }
 
     /// Bytes that a buffer occupies at most.

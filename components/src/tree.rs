@@ -105,10 +105,13 @@ impl std::ops::Add for Counts {
 }
 
 /// Whether two players to move are the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn(u32);
 
 impl Turn {
+    /// They are.
+    pub const SAME: Self = Self(0);
+
     /// Of players who are the same or not.
     #[inline]
     pub fn of(same: bool) -> Self {
@@ -144,21 +147,20 @@ impl Turn {
 impl Tree {
     /// A tree for searches of so many simulations in a game.
     ///
-    /// There is room for one node for each simulation and one for the root, with as many edges as [`Game::MEAN_LEGAL`] says
-    /// and a quarter more. A search that needs more ends when the tree is full.
+    /// There is room for one node for each simulation and one for the root, with [`Game::ROOM`] edges in the mean. A search that needs more ends when the tree is full.
     ///
     /// # Panics
     /// If that is 2^30 cells or more.
     pub fn new<G: Game>(simulations: u32) -> Self {
-        Self::with_moves(simulations, G::MEAN_LEGAL, G::MAX_LEGAL)
+        Self::with_moves(simulations, G::ROOM, G::MAX_LEGAL)
     }
 
-    /// The same for nodes with so many moves in the mean and at most.
-    pub fn with_moves(simulations: u32, mean: usize, most: usize) -> Self {
-        let cells = Self::cells(simulations, mean, most);
+    /// The same with room for so many moves of a node in the mean, and where it has at most so many.
+    pub fn with_moves(simulations: u32, room: usize, most: usize) -> Self {
+        let cells = Self::cells(simulations, room, most);
         assert!(cells < CELLS as usize, "a tree of {cells} cells is too large");
         Self {
-            cells: vec![Edge::header(0, 0, false, 0, 0.0); cells].into_boxed_slice(),
+            cells: vec![Edge::header(0, 0, Turn::SAME, 0, 0.0); cells].into_boxed_slice(),
             top: 0,
             room: simulations,
             root_visits: 0,
@@ -171,16 +173,16 @@ impl Tree {
         }
     }
 
-    fn cells(simulations: u32, mean: usize, most: usize) -> usize {
+    fn cells(simulations: u32, room: usize, most: usize) -> usize {
         let nodes = simulations as usize;
         // The root, and as much as is left when the next node might not fit any more.
-        let usual = 2 * (most + 1) + nodes * (mean + mean.div_ceil(4) + 1);
+        let usual = 2 * (most + 1) + nodes * (room + 1);
         usual.min((nodes + 1) * (most + 1))
     }
 
     /// Bytes that a tree of a game occupies.
     pub fn bytes<G: Game>(simulations: u32) -> usize {
-        size_of::<Self>() + Self::cells(simulations, G::MEAN_LEGAL, G::MAX_LEGAL) * size_of::<Edge>()
+        size_of::<Self>() + Self::cells(simulations, G::ROOM, G::MAX_LEGAL) * size_of::<Edge>()
     }
 
     /// How many nodes there is room for, whatever their moves.
@@ -212,7 +214,7 @@ impl Tree {
     }
 
     /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell. Its priors are 0; `value` is
-    /// that of its evaluation, for the player to move there, and `turned` whether that is not the one at the parent. The
+    /// that of its evaluation, for the player to move there, and `turn` whether that is the one at the parent. The
     /// edge does not lead to it yet.
     ///
     /// # Panics
@@ -222,7 +224,7 @@ impl Tree {
         &mut self,
         parent_node: u32,
         parent_edge: u32,
-        turned: bool,
+        turn: Turn,
         value: f32,
         actions: impl Iterator<Item = Action>,
     ) -> u32 {
@@ -232,7 +234,7 @@ impl Tree {
             *cell = Edge::new(action, 0.0);
             count += 1;
         }
-        self.cells[node] = Edge::header(parent_node, parent_edge, turned, count, value);
+        self.cells[node] = Edge::header(parent_node, parent_edge, turn, count, value);
         self.top += 1 + count;
         node as u32
     }
@@ -419,7 +421,7 @@ mod tests {
         let mut rng = crate::LaneRng::new(7, 0);
         for _ in 0..200 {
             let mut tree = Tree::with_moves(60, 5, 5);
-            tree.push_node(0, ROOT, false, 0.0, 0..5);
+            tree.push_node(0, ROOT, Turn::SAME, 0.0, 0..5);
             let mut nodes = vec![0];
             while nodes.len() < 60 {
                 let node = nodes[rng.below(nodes.len())];
@@ -430,7 +432,7 @@ mod tests {
                 tree.edge_mut(cell).finish(rng.unit());
                 if tree.edges(node)[i].child() == Child::Unexpanded {
                     let edges = rng.below(6) as u16;
-                    let added = tree.push_node(node, cell, rng.below(3) > 0, rng.unit(), 0..edges);
+                    let added = tree.push_node(node, cell, Turn::of(rng.below(3) == 0), rng.unit(), 0..edges);
                     tree.edge_mut(cell).set_child(Child::Node(added));
                     // The node behind a proven move is kept as well.
                     if rng.below(8) == 0 {

@@ -133,7 +133,7 @@ pub fn read_csv<G: Game>(input: impl Read, path: &Path) -> Result<Vec<Set<G>>, E
         };
         let (score, best) = (record[2].trim(), scores.iter().map(|s| s.1).max());
         let best = best.ok_or_else(|| fail(line, format!("there is no move in '{}'", &record[1])))?;
-        if score.parse::<i32>().map_err(|_| fail(line, format!("score is '{score}', not a whole number")))? != best {
+        if whole_number("score", score).map_err(|message| fail(line, message))? != best {
             return Err(fail(line, format!("score is {score}, but the best of the moves has {best}")));
         }
         let name = record[0].trim();

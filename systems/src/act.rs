@@ -142,8 +142,7 @@ pub fn begin_game<G: Game>(position: &mut G, rng: &mut LaneRng, game: &mut GameR
         *position = G::start();
         game.opening.clear();
         while game.opening.len() < plies && position.outcome().is_none() {
-            let choice = rng.below(position.legal().count());
-            let action = position.legal().nth(choice).expect("a game in play has moves");
+            let action = rng.legal_move(position);
             game.opening.push(action);
             position.play(action);
         }

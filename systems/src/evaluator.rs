@@ -183,9 +183,7 @@ impl<G: Game> Rollouts<G> {
                     if let Some(outcome) = end.outcome() {
                         return if end.to_move() == mover { outcome.value() } else { -outcome.value() };
                     }
-                    let choice = rng.below(end.legal().count());
-                    let action = end.legal().nth(choice).expect("a game in play has moves");
-                    end.play(action);
+                    end.play(rng.legal_move(&end));
                 }
             })
             .sum();

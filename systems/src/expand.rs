@@ -55,7 +55,7 @@ pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut 
 /// Adds the node of a leaf and backs its value up. `logits` and `value` are those of [`Leaf::asked`], for the player to
 /// move there.
 pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], value: f32) {
-    let node = tree.push_node(leaf.node, leaf.edge, leaf.turned, value, G::moves(leaf.position.key()));
+    let node = tree.push_node(leaf.node, leaf.edge, leaf.turn, value, G::moves(leaf.position.key()));
     let logit = |action| logits[G::transform_action(action, leaf.symmetry.into()) as usize];
     set_priors(tree.edges_mut(node), logit);
     restrict(tree, node, &leaf.position);
@@ -78,7 +78,7 @@ fn restrict<G: Game>(tree: &mut Tree, node: u32, state: &G) {
 /// stays pending until [`expand_known`].
 pub fn add_known<G: Game>(tree: &mut Tree, leaf: &mut Leaf<G>, evaluation: Evaluation) {
     let moves = G::moves(leaf.position.key());
-    let node = tree.push_node(leaf.node, leaf.edge, leaf.turned, evaluation.value, moves);
+    let node = tree.push_node(leaf.node, leaf.edge, leaf.turn, evaluation.value, moves);
     let edges = tree.edges_mut(node);
     if leaf.symmetry == 0 {
         for (i, edge) in edges.iter_mut().enumerate() {
@@ -122,7 +122,7 @@ fn link<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, node: u32, value: f32) {
         tree.state = TreeState::Expanded;
     } else {
         tree.edge_mut(leaf.edge).set_child(Child::Node(node));
-        backup(tree, leaf.node, leaf.edge, if leaf.turned { -value } else { value });
+        backup(tree, leaf.node, leaf.edge, leaf.turn.value(value));
     }
 }
 
@@ -227,6 +227,7 @@ pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_components::tree::Turn;
 
     #[test]
     fn the_exponential_is_one() {
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn priors_are_the_softmax_of_legal_logits() {
         let mut tree = Tree::with_moves(1, 3, 3);
-        tree.push_node(0, ROOT, false, 0.0, [0, 2, 3].into_iter());
+        tree.push_node(0, ROOT, Turn::SAME, 0.0, [0, 2, 3].into_iter());
         let mut set = |logits: [f32; 4]| {
             set_priors(tree.edges_mut(0), |action| logits[action as usize]);
             tree.root_edges().iter().map(|e| e.prior()).collect::<Vec<_>>()

@@ -223,7 +223,7 @@ impl<'a> Weights<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_components::tree::{Child, ROOT};
+    use lockstep_components::tree::{Child, ROOT, Turn};
 
     /// Priors 0.5, 0.25, 0.25; visits 3, 1, 0; value sums 0.6, 0.5, 0; node visits 5, value 0.22; c = 1.5.
     ///
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn temperature_weighs_the_visits() {
         let mut tree = Tree::with_moves(1, 3, 3);
-        tree.push_node(0, ROOT, false, 0.0, 0..3);
+        tree.push_node(0, ROOT, Turn::SAME, 0.0, 0..3);
         for (edge, visits) in tree.edges_mut(0).iter_mut().zip([0, 30, 10]) {
             edge.set_visits(visits, 0);
         }
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn known_results_come_before_visits() {
         let mut tree = Tree::with_moves(1, 3, 3);
-        tree.push_node(0, ROOT, false, 0.0, 0..3);
+        tree.push_node(0, ROOT, Turn::SAME, 0.0, 0..3);
         let mut rng = LaneRng::new(1, 2);
         let mut choose = |known: [Option<Outcome>; 3], visits: [u32; 3], solver| {
             for (i, edge) in tree.edges_mut(0).iter_mut().enumerate() {
@@ -333,7 +333,7 @@ mod tests {
         let mut rng = LaneRng::new(3, 0);
         for moves in [1u16, 7, 9, 40] {
             let mut tree = Tree::with_moves(1, 40, 40);
-            tree.push_node(0, ROOT, false, 0.0, 0..moves);
+            tree.push_node(0, ROOT, Turn::SAME, 0.0, 0..moves);
             tree.edges_mut(0).iter_mut().for_each(|e| e.set_prior(1.0 / f32::from(moves)));
             add_noise(&mut tree, &mut rng, 0.25, 10.0);
             let priors: Vec<f32> = tree.root_edges().iter().map(|e| e.prior()).collect();

@@ -76,7 +76,7 @@ pub fn select_leaves<G: Game, P: Policy>(
 ) -> Result<(), NoEdge> {
     if tree.state == TreeState::Empty {
         leaves[0].position.clone_from(root);
-        leaves[0].select(0, ROOT, false);
+        leaves[0].select(0, ROOT, Turn::SAME);
     }
     if tree.state != TreeState::Searching {
         return Ok(());
@@ -117,19 +117,10 @@ fn select_group<G: Game, P: Policy>(
     let most = leaves.len().min(tree.free_nodes(G::MAX_LEGAL));
     while count < most && tree.simulations_at_root() + (count as u32) < budget && tree.proven.is_none() {
         let leaf = &mut leaves[count];
-        let descent = if size_of::<G>() <= 64 && !std::mem::needs_drop::<G>() {
-            // Small enough to be played on in registers.
-            let mut position = root.clone();
-            let descent = descend(tree, &mut position, policy, search);
-            leaf.position = position;
-            descent
-        } else {
-            leaf.position.clone_from(root);
-            descend(tree, &mut leaf.position, policy, search)
-        };
-        match descent {
-            Descent::Leaf { node, edge, turned } => {
-                leaf.select(node, edge, turned);
+        leaf.position.clone_from(root);
+        match descend(tree, &mut leaf.position, policy, search) {
+            Descent::Leaf { node, edge, turn } => {
+                leaf.select(node, edge, turn);
                 if let Some(cached) = cache.and_then(|cache| cache.get(&leaf.asked)) {
                     add_known(tree, leaf, cached);
                 }
@@ -160,7 +151,7 @@ fn select_group<G: Game, P: Policy>(
 }
 
 enum Descent {
-    Leaf { node: u32, edge: u32, turned: bool },
+    Leaf { node: u32, edge: u32, turn: Turn },
     Terminal,
     Met { edge: u32 },
     NoEdge(NoEdge),
@@ -177,7 +168,7 @@ fn descend<G: Game, P: Policy>(
 ) -> Descent {
     let at_root = position.to_move();
     // From the player to move at the root to the one at the node.
-    let mut turn = Turn::of(true);
+    let mut turn = Turn::SAME;
     let mut node = 0;
     let (mut visits, mut in_flight) = (tree.root_visits, tree.root_in_flight);
     let mut value = tree.root_value();
@@ -225,8 +216,7 @@ fn descend<G: Game, P: Policy>(
                 }
                 None => {
                     tree.edge_mut(edge).set_child(Child::Pending);
-                    let turn = turn.and(Turn::of(position.to_move() == at_root));
-                    break Descent::Leaf { node, edge, turned: !turn.is_same() };
+                    break Descent::Leaf { node, edge, turn: turn.and(Turn::of(position.to_move() == at_root)) };
                 }
             },
         }

@@ -1,5 +1,5 @@
 use crate::{
-    board::cell_text,
+    board::{Cells, cell_text, stone},
     game::{Action, Game, Outcome, Player},
 };
 
@@ -121,8 +121,8 @@ impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMN
 
     fn encode(Pawns { mine, theirs }: Pawns, planes: &mut [f32]) {
         let (of_mine, of_theirs) = planes.split_at_mut(Self::CELLS);
-        crate::board::Cells([mine]).write(of_mine);
-        crate::board::Cells([theirs]).write(of_theirs);
+        Cells([mine]).write(of_mine);
+        Cells([theirs]).write(of_theirs);
     }
 
     fn transform(pawns: Pawns, symmetry: usize) -> Pawns {
@@ -153,11 +153,6 @@ impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMN
 
     fn cell(&self, row: usize, column: usize) -> char {
         let cell = Self::absolute(self.to_move, row * COLUMNS + column);
-        let is_mine = self.pawns.mine >> cell & 1 != 0;
-        match is_mine || self.pawns.theirs >> cell & 1 != 0 {
-            false => '.',
-            true if is_mine == (self.to_move == Player::First) => 'x',
-            true => 'o',
-        }
+        stone(self.pawns.mine >> cell & 1 != 0, self.pawns.theirs >> cell & 1 != 0, self.to_move)
     }
 }

@@ -164,11 +164,7 @@ impl Game for ConnectFour {
 
     fn cell(&self, row: usize, column: usize) -> char {
         let bit = 1u64 << (column * STRIDE + ROWS - 1 - row);
-        match (self.all & bit != 0, (self.mine & bit != 0) == (self.to_move() == Player::First)) {
-            (false, _) => '.',
-            (true, true) => 'x',
-            (true, false) => 'o',
-        }
+        board::stone(self.mine & bit != 0, (self.all ^ self.mine) & bit != 0, self.to_move())
     }
 
     fn marked(&self, last: Action) -> Option<usize> {

@@ -1,5 +1,5 @@
 use crate::{
-    board::{Cells, images},
+    board::{Cells, images, stone},
     game::{Action, Game, Outcome, Player},
 };
 
@@ -40,17 +40,7 @@ impl<const SIZE: usize> Go<SIZE> {
         7 => 17,
         _ => 13,
     };
-    /// All cells but those of the first or of the last column.
-    const INNER: [Cells<2>; 2] = {
-        let (mut not_first, mut not_last) = (Self::BOARD, Self::BOARD);
-        let mut row = 0;
-        while row < SIZE {
-            not_first.remove(row * SIZE);
-            not_last.remove(row * SIZE + SIZE - 1);
-            row += 1;
-        }
-        [not_first, not_last]
-    };
+    const INNER: [Cells<2>; 2] = Cells::inner(SIZE, SIZE);
 
     /// The neighbours of cells.
     #[inline]
@@ -225,12 +215,7 @@ impl<const SIZE: usize> Game for Go<SIZE> {
 
     fn cell(&self, row: usize, column: usize) -> char {
         let cell = row * SIZE + column;
-        let is_mine = self.key.mine.has(cell);
-        match is_mine || self.key.theirs.has(cell) {
-            false => '.',
-            true if is_mine == (self.to_move == Player::First) => 'x',
-            true => 'o',
-        }
+        stone(self.key.mine.has(cell), self.key.theirs.has(cell), self.to_move)
     }
 }
 

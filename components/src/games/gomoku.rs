@@ -1,5 +1,5 @@
 use crate::{
-    board::{Cells, images},
+    board::{Cells, images, stone},
     game::{Action, Game, Outcome, Player},
 };
 
@@ -16,16 +16,7 @@ impl<const SIZE: usize> Gomoku<SIZE> {
     const BOARD: Cells<4> = Cells::first(Self::CELLS);
     const IMAGES: [[u16; 256]; 8] = images(SIZE, SIZE, 8);
 
-    /// All cells but those of the first, and of the last column.
-    const INNER: [Cells<4>; 2] = {
-        let (mut not_first, mut not_last, mut row) = (Self::BOARD, Self::BOARD, 0);
-        while row < SIZE {
-            not_first.remove(row * SIZE);
-            not_last.remove(row * SIZE + SIZE - 1);
-            row += 1;
-        }
-        [not_first, not_last]
-    };
+    const INNER: [Cells<4>; 2] = Cells::inner(SIZE, SIZE);
 
     fn five_in_a_row(stones: Cells<4>) -> bool {
         let [not_first, not_last] = Self::INNER;
@@ -99,11 +90,7 @@ impl<const SIZE: usize> Game for Gomoku<SIZE> {
     }
 
     fn cell(&self, row: usize, column: usize) -> char {
-        let (mine, theirs) = if self.to_move() == Player::First { ('x', 'o') } else { ('o', 'x') };
-        match row * SIZE + column {
-            cell if self.mine.has(cell) => mine,
-            cell if self.theirs.has(cell) => theirs,
-            _ => '.',
-        }
+        let cell = row * SIZE + column;
+        stone(self.mine.has(cell), self.theirs.has(cell), self.to_move())
     }
 }

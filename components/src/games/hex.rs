@@ -1,5 +1,5 @@
 use crate::{
-    board::{Cells, cell_text},
+    board::{self, Cells, cell_text},
     game::{Action, Game, Oracle, Outcome, Player},
 };
 
@@ -28,16 +28,7 @@ impl<const SIZE: usize> Hex<SIZE> {
     const BOARD: Cells<2> = Cells::first(Self::CELLS);
     const TOP: Cells<2> = Cells::first(SIZE);
 
-    /// The cells of a row's left and right ends.
-    const SIDES: [Cells<2>; 2] = {
-        let (mut left, mut right, mut row) = (Cells::NONE, Cells::NONE, 0);
-        while row < SIZE {
-            left.insert(row * SIZE);
-            right.insert(row * SIZE + SIZE - 1);
-            row += 1;
-        }
-        [left, right]
-    };
+    const INNER: [Cells<2>; 2] = Cells::inner(SIZE, SIZE);
 
     /// Where the exchange of rows and columns takes each cell.
     const EXCHANGED: [u16; 128] = {
@@ -51,11 +42,11 @@ impl<const SIZE: usize> Hex<SIZE> {
 
     /// Whether stones connect top and bottom.
     fn connects(stones: Cells<2>) -> bool {
-        let [left, right] = Self::SIDES;
+        let [not_first, not_last] = Self::INNER;
         let mut reached = stones & Self::TOP;
         loop {
             // Neighbours: left and right, above and to the right of that, below and to the left of that.
-            let (from_left, from_right) = (reached & !left, reached & !right);
+            let (from_left, from_right) = (reached & not_first, reached & not_last);
             let around = reached.later(SIZE)
                 | reached.earlier(SIZE)
                 | from_left.earlier(1)
@@ -176,17 +167,12 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
 
     fn cell(&self, row: usize, column: usize) -> char {
         let cell = self.absolute(row * SIZE + column);
-        let is_mine = self.stones.mine.has(cell);
-        match is_mine || self.stones.theirs.has(cell) {
-            false => '.',
-            true if is_mine == (self.to_move == Player::First) => 'x',
-            true => 'o',
-        }
+        board::stone(self.stones.mine.has(cell), self.stones.theirs.has(cell), self.to_move)
     }
 
     fn render(&self, last: Option<Action>) -> String {
         // Each row half a cell further to the right.
-        let lines = crate::board::render(self, last, crate::board::column_text, |row| Some(row + 1));
+        let lines = board::render(self, last, board::column_text, |row| Some(row + 1));
         lines.lines().enumerate().map(|(row, line)| format!("{:1$}{line}\n", "", row.saturating_sub(1))).collect()
     }
 }

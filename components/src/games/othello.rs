@@ -1,5 +1,5 @@
 use crate::{
-    board::{Cells, images},
+    board::{Cells, images, stone},
     game::{Action, Game, Oracle, Outcome, Player},
 };
 
@@ -27,13 +27,7 @@ impl<const SIZE: usize> Othello<SIZE> {
 
     /// Distances to the neighbours of a cell, with those cells of the board that have such a neighbour before them.
     const WAYS: [(i32, u64); 8] = {
-        let (mut left, mut right, mut row) = (0, 0, 0);
-        while row < SIZE {
-            left |= 1 << (row * SIZE);
-            right |= 1 << (row * SIZE + SIZE - 1);
-            row += 1;
-        }
-        let (from_left, from_right) = (Self::BOARD & !left, Self::BOARD & !right);
+        let [Cells([from_left]), Cells([from_right])] = Cells::<1>::inner(SIZE, SIZE);
         let n = SIZE as i32;
         [
             (1, from_left),
@@ -166,11 +160,6 @@ impl<const SIZE: usize> Game for Othello<SIZE> {
 
     fn cell(&self, row: usize, column: usize) -> char {
         let bit = 1 << (row * SIZE + column);
-        let is_mine = self.discs.mine & bit != 0;
-        match is_mine || self.discs.theirs & bit != 0 {
-            false => '.',
-            true if is_mine == (self.to_move == Player::First) => 'x',
-            true => 'o',
-        }
+        stone(self.discs.mine & bit != 0, self.discs.theirs & bit != 0, self.to_move)
     }
 }

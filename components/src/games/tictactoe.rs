@@ -1,5 +1,5 @@
 use crate::{
-    board::images,
+    board::{images, stone},
     game::{Action, Bits, Game, Oracle, Outcome, Player},
 };
 
@@ -146,14 +146,7 @@ impl Game for TicTacToe {
     }
 
     fn cell(&self, row: usize, column: usize) -> char {
-        let (x, o) = match self.to_move() {
-            Player::First => (self.mine, self.theirs),
-            Player::Second => (self.theirs, self.mine),
-        };
-        match (x >> (3 * row + column) & 1, o >> (3 * row + column) & 1) {
-            (1, _) => 'x',
-            (_, 1) => 'o',
-            _ => '.',
-        }
+        let bit = 1 << (3 * row + column);
+        stone(self.mine & bit != 0, self.theirs & bit != 0, self.to_move())
     }
 }

@@ -1,5 +1,6 @@
 //! The cells of a tree: edges, and the headers of nodes in the same 16 bytes.
 
+use super::Turn;
 use crate::game::{Action, Outcome};
 
 /// What an edge leads to.
@@ -196,9 +197,8 @@ impl Edge {
     /// A node's header is a cell of the same size in front of its edges: its parent's edge and node, how many edges
     /// follow and whether the turn has passed, and in the place of the value sum the value that its evaluation gave.
     #[inline]
-    pub(super) fn header(parent_node: u32, parent_edge: u32, turned: bool, edges: u32, value: f32) -> Self {
-        let child = if turned { edges | TURNED } else { edges };
-        Self { policy: parent_edge, value_sum: value, counts: parent_node, child }
+    pub(super) fn header(parent_node: u32, parent_edge: u32, turn: Turn, edges: u32, value: f32) -> Self {
+        Self { policy: parent_edge, value_sum: value, counts: parent_node, child: edges | turn.0 }
     }
 
     /// Edges behind a header.

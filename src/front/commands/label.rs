@@ -1,5 +1,5 @@
 use crate::{Error, cli::LabelArgs, device, display, say, solver};
-use lockstep_components::{Action, Game, LaneRng, games::GameVisitor};
+use lockstep_components::{Game, LaneRng, games::GameVisitor};
 use rayon::prelude::*;
 
 /// `lockstep label`
@@ -60,8 +60,7 @@ impl GameVisitor for Label {
 fn line<G: Game>(rng: &mut LaneRng, before_end: &[usize], nodes: u64, set: &str) -> Option<String> {
     let (mut game, mut states, mut moves) = (G::start(), vec![], vec![]);
     while game.outcome().is_none() {
-        let legal: Vec<Action> = game.legal().collect();
-        let action = legal[rng.below(legal.len())];
+        let action = rng.legal_move(&game);
         moves.push(game.action_text(action));
         states.push(game.clone());
         game.play(action);

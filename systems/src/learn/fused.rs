@@ -249,8 +249,7 @@ mod tests {
         for row in 0..rows {
             let mut position = G::start();
             for _ in 0..rng.below(5) {
-                let action = position.legal().nth(rng.below(position.legal().count())).unwrap();
-                position.play(action);
+                position.play(rng.legal_move(&position));
             }
             G::encode(position.key(), &mut batch.planes[row * G::INPUT..(row + 1) * G::INPUT]);
             let legal: Vec<_> = position.legal().collect();
