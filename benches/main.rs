@@ -90,7 +90,7 @@ fn learn_step(c: &mut Criterion) {
     let learning = Learning::<ConnectFour>::new(learner, factory, config.replay.clone());
     let mut world = Setup::self_play(player).plugin(learning).build();
     for game in play_games(&mut world, 100).unwrap() {
-        world.resource_mut::<Replay<ConnectFour>>().push(&game);
+        world.resource_mut::<Replay<ConnectFour>>().push(&ConnectFour::start(), &game);
     }
     let mut group = c.benchmark_group("learn");
     group.throughput(Throughput::Elements(64)).sample_size(10);

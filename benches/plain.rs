@@ -35,7 +35,7 @@ pub struct Plain<G: Game> {
 impl<G: Game> Slot<G> {
     fn begin(&mut self) {
         self.game.begin(None);
-        begin_game(&mut self.position, &mut self.rng, &mut self.game, 0);
+        begin_game(&G::start(), &mut self.position, &mut self.rng, &mut self.game, 0);
         self.tree[0].clear();
         wake(&mut self.tree, 0);
     }

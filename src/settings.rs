@@ -3,7 +3,7 @@
 use crate::Error;
 use lockstep_components::{
     Config, Game,
-    config::{OutOfRange, PolicyKind},
+    config::{Komi, OutOfRange, PolicyKind},
     games::{self, GameVisitor},
 };
 use std::{fmt, path::Path};
@@ -191,9 +191,12 @@ pub fn to_text(config: &Config) -> String {
     toml::to_string(&in_use(config)).expect("a configuration is plain data")
 }
 
-/// All keys but those of a search policy that is not used.
+/// All keys but those of a search policy that is not used, and those that games have which leave them as they are.
 fn in_use(config: &Config) -> Table {
     let mut table = Table::try_from(config).expect("a configuration is plain data");
+    if config.game.komi == Komi::default() {
+        table["game"].as_table_mut().expect("a section").remove("komi");
+    }
     let search = table["search"].as_table_mut().expect("a section");
     search.retain(|key, _| config.search.policy.foreign_keys().iter().all(|foreign| key != *foreign));
     table
@@ -483,6 +486,9 @@ mod tests {
             ("", &["search.c_puct=-1", "run.seed=3"], "--set search.c_puct=-1: search.c_puct = -1"),
             ("", &["search.c_puct=-1", "search.c_puct=-2"], "--set search.c_puct=-2: search.c_puct = -2"),
             ("", &["search.fpu={ reduction = -1.0 }"], "--set search.fpu={ reduction = -1.0 }: search.fpu.reduction"),
+            ("", &["game.komi=5"], "--set game.komi=5: game.komi = 5 is out of range: it must be left out: Tic-tac-toe"),
+            ("[game]\nname = \"go5\"", &["game.komi=0.3"], "--set game.komi=0.3: game.komi = 0.3 is out of range"),
+            ("", &["game.komi=much"], "--set game.komi=much: game.komi: it must be a number of points or"),
             ("", &["game.name=chess"], "--set game.name=chess: game.name = \"chess\" is unknown"),
             // Through another key.
             (

@@ -317,7 +317,7 @@ const READERS: [(&str, u32, Reader); 11] = [
             rows[row] = cells.join(",");
             rows.join("\n").into_bytes()
         };
-        match oracle::read_csv::<ConnectFour>(&bytes[..], Path::new("x.csv")) {
+        match oracle::read_csv(&ConnectFour::start(), &bytes[..], Path::new("x.csv")) {
             Ok(sets) => {
                 assert!(
                     sets.iter().flat_map(|set| &set.positions).all(|p| p.position.legal().count() == p.scores.len())

@@ -281,7 +281,7 @@ fn a_score_that_is_not_its_best_move_s_is_named() {
     let path = dir.path().join("own.csv");
     let header = "set,moves,score,c1,c2,c3,c4,c5,c6,c7";
     std::fs::write(&path, format!("{header}\na,44,2,1,2,-1,0,0,0,0\na,44,-1,1,2,-1,0,0,0,0\n")).unwrap();
-    let error = oracle::read_file::<ConnectFour>(&path).unwrap_err().to_string();
+    let error = oracle::read_file(&ConnectFour::start(), &path).unwrap_err().to_string();
     assert!(error.contains("own.csv, line 3: score is -1") && error.contains("best of the moves has 2"), "{error}");
     // The files that come with lockstep keep to it, or they would not be read.
     assert_eq!(oracle::built_in::<ConnectFour>().len(), 6);

@@ -16,7 +16,7 @@ fn played(game: &Match, lanes: u32, threads: usize, simulations: [u32; 2]) -> Sc
         let settings = simulations.map(|simulations| SearchConfig::default().to_win(simulations));
         let player =
             |i: usize| (Player::<TicTacToe>::new(Rollouts::<TicTacToe>::new(1, 1), settings[i].clone()), &settings[i]);
-        game.play([player(0), player(1)], lanes, |_| {})
+        game.play(TicTacToe::start(), [player(0), player(1)], lanes, |_| {})
     })
     .unwrap()
 }

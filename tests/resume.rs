@@ -23,7 +23,7 @@ fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<
             return Some(tensors.iter().flat_map(|t| t.data.iter().map(|x| x.to_bits())).collect());
         }
         if let Advance::Generation(generation, games) = run.advance().unwrap() {
-            trainer::write_games::<TicTacToe>(&folder, generation.generation, &games).unwrap();
+            trainer::write_games(&folder, &TicTacToe::start(), generation.generation, &games).unwrap();
             metrics::append(&folder.metrics(), &generation).unwrap();
             if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                 run.save(&folder, &place).unwrap();

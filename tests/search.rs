@@ -192,7 +192,7 @@ fn a_tree_that_is_full_ends_its_search() {
         let player = Player::<Othello<8>>::new(Hashed::<Othello<8>>::default(), search);
         let mut world = Setup::self_play(player).lanes(lanes).build();
         let games = play_games(&mut world, 8).unwrap();
-        games.iter().for_each(|game| game.check::<Othello<8>>().unwrap());
+        games.iter().for_each(|game| game.check(Othello::<8>::start()).unwrap());
         games.iter().map(|game| game.counts.full).sum::<u32>()
     };
     for leaves_per_tree in [1, 8] {

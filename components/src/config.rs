@@ -49,6 +49,34 @@ pub struct Config {
 pub struct GameConfig {
     /// The game's name, one of those that `lockstep games` lists. Default `"tictactoe"`.
     pub name: String,
+    /// In Go: points that the second player gets beside the board, -60 to 60 in steps of 0.5. Default `"default"`, the usual
+    /// ones for the board. More help the second player; with half points no game is a draw.
+    pub komi: Komi,
+}
+
+/// Points that the second player gets beside the board.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "it must be a number of points or \"default\"")]
+pub enum Komi {
+    /// So many.
+    Points(f32),
+    /// Those of the game.
+    Usual(Usual),
+}
+
+/// `"default"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Usual {
+    /// What the game has.
+    #[default]
+    Default,
+}
+
+impl Default for Komi {
+    fn default() -> Self {
+        Self::Usual(Usual::Default)
+    }
 }
 
 /// `[lanes]`
@@ -442,7 +470,16 @@ impl Vectors {
 
 impl Default for GameConfig {
     fn default() -> Self {
-        Self { name: "tictactoe".into() }
+        Self { name: "tictactoe".into(), komi: Komi::default() }
+    }
+}
+
+impl std::fmt::Display for GameConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.komi {
+            Komi::Points(komi) => write!(f, "{} with komi {komi}", self.name),
+            Komi::Usual(_) => f.write_str(&self.name),
+        }
     }
 }
 
@@ -640,11 +677,20 @@ impl Config {
         within("run.grade_simulations", run.grade_simulations, 1, 1_000_000)
     }
 
+    /// What its games begin with.
+    ///
+    /// # Panics
+    /// If [`Config::check_for`] refuses it.
+    pub fn start<G: Game>(&self) -> G {
+        G::start_with(&self.game).unwrap_or_else(|e| panic!("{e}"))
+    }
+
     /// Whether the values whose range depends on the game are within it.
     ///
     /// # Errors
     /// The first value that is not, with its key and its bound.
     pub fn check_for<G: Game>(&self) -> Result<(), OutOfRange> {
+        G::start_with(&self.game)?;
         // An opening as long as the game leaves nothing to search.
         let (plies, most) = (self.search.opening_plies, G::MAX_PLIES.saturating_sub(1));
         if plies as usize <= most {

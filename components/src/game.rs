@@ -1,6 +1,9 @@
 //! What a game has to tell lockstep about itself.
 
-use crate::board;
+use crate::{
+    board,
+    config::{GameConfig, Komi, OutOfRange},
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, hash::Hash};
 
@@ -154,6 +157,21 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// The state before the first move.
     fn start() -> Self;
 
+    /// The state before the first move under the rules that are set in `[game]`. By default a game has none to set.
+    ///
+    /// # Errors
+    /// The key that the game does not have, or whose value is out of range.
+    fn start_with(rules: &GameConfig) -> Result<Self, OutOfRange> {
+        match rules.komi {
+            Komi::Points(komi) => Err(OutOfRange {
+                key: "game.komi",
+                value: komi.to_string(),
+                bound: format!("left out: {} has none", Self::TITLE),
+            }),
+            Komi::Usual(_) => Ok(Self::start()),
+        }
+    }
+
     /// A state with this key whose history is not known. Where the key does not tell who is to move, it is
     /// [`Player::First`].
     fn of_key(key: Self::Key) -> Self;
@@ -240,7 +258,15 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When it is none; the message names the move.
     fn parse(text: &str) -> Result<Self, ParseError> {
-        let mut game = Self::start();
+        Self::start().after(text)
+    }
+
+    /// The state after a list of moves from this one, as [`Game::parse`] reads it.
+    ///
+    /// # Errors
+    /// When it is none; the message names the move.
+    fn after(self, text: &str) -> Result<Self, ParseError> {
+        let mut game = self;
         let mut rest = text.trim_start();
         let mut number = 0;
         while !rest.is_empty() {

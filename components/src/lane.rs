@@ -14,6 +14,10 @@ pub struct Lane(pub u32);
 #[derive(Component, Clone, Debug)]
 pub struct Position<G: Game>(pub G);
 
+/// What every game begins with.
+#[derive(Resource, Clone, Debug)]
+pub struct Start<G: Game>(pub G);
+
 /// The generator of the game in a lane. Every random choice of the game comes from it and from nothing else, so a game does
 /// not depend on what is played beside it.
 #[derive(Component, Clone, Debug, PartialEq, Eq)]

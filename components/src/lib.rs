@@ -47,7 +47,7 @@ pub mod tree;
 pub use cache::{Cache, Evaluation};
 pub use config::Config;
 pub use game::{Action, Game, Outcome, Player};
-pub use lane::{Lane, LaneRng, Position, Seats, Slot};
+pub use lane::{Lane, LaneRng, Position, Seats, Slot, Start};
 pub use leaf::{Leaf, LeafOf, LeafState};
 pub use record::{GameFinished, GameId, GameRecord, NextGame, Ply, Round, Rounds};
 pub use replay::{Dataset, Replay, Sample};

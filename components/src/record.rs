@@ -92,12 +92,12 @@ impl GameRecord {
         self.len() == 0
     }
 
-    /// Each searched move with the position before it and its policy.
+    /// Each searched move of a game from this start with the position before it and its policy.
     ///
     /// # Panics
     /// If it is no game of this kind, which [`GameRecord::check`] tells.
-    pub fn iter<G: Game>(&self) -> impl Iterator<Item = (G, &Ply, &[(Action, u16)])> {
-        let mut position = G::start();
+    pub fn iter<G: Game>(&self, start: G) -> impl Iterator<Item = (G, &Ply, &[(Action, u16)])> {
+        let mut position = start;
         self.opening.iter().for_each(|&action| position.play(action));
         let mut start = 0;
         self.plies.iter().map(move |ply| {
@@ -109,13 +109,13 @@ impl GameRecord {
         })
     }
 
-    /// Whether it is a whole game: its moves are legal and end it, with the result that it names, and its policies are over
+    /// Whether it is a whole game from this start: its moves are legal and end it, with the result that it names, and its policies are over
     /// legal moves.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn check<G: Game>(&self) -> Result<(), String> {
-        let mut position = G::start();
+    pub fn check<G: Game>(&self, start: G) -> Result<(), String> {
+        let mut position = start;
         let mut policies = &self.policies[..];
         let play = |position: &mut G, action: Action, ply: usize| {
             if position.outcome().is_some() {
@@ -274,12 +274,12 @@ mod tests {
             finished: Some(Outcome::Win),
             ..Default::default()
         };
-        good.check::<TicTacToe>().unwrap();
-        assert_eq!(good.iter::<TicTacToe>().last().unwrap().0, TicTacToe::parse("a1a2b1b2").unwrap());
+        good.check(TicTacToe::start()).unwrap();
+        assert_eq!(good.iter(TicTacToe::start()).last().unwrap().0, TicTacToe::parse("a1a2b1b2").unwrap());
         let bad = |change: fn(&mut GameRecord), word: &str| {
             let mut game = good.clone();
             change(&mut game);
-            let message = game.check::<TicTacToe>().unwrap_err();
+            let message = game.check(TicTacToe::start()).unwrap_err();
             assert!(message.contains(word), "{message}");
         };
         bad(|game| game.plies[1].action = 0, "move 0 at ply 2 is not legal");

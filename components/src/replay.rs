@@ -63,13 +63,13 @@ impl<G: Game> Replay<G> {
         (window + G::MAX_PLIES) * size_of::<Sample<G::Key>>() + moves * size_of::<(Action, u16)>()
     }
 
-    /// Adds a finished game. The oldest positions leave when the window is full.
+    /// Adds a finished game from this start. The oldest positions leave when the window is full.
     ///
     /// # Panics
     /// If the game is not finished.
-    pub fn push(&mut self, game: &GameRecord) {
+    pub fn push(&mut self, start: &G, game: &GameRecord) {
         let first = game.finished.expect("only finished games are learned from");
-        for (position, ply, policy) in game.iter::<G>() {
+        for (position, ply, policy) in game.iter(start.clone()) {
             self.samples.push_back(Sample {
                 key: position.key(),
                 // From the first player's view to that of the player to move: the same change in both directions.
@@ -308,10 +308,10 @@ mod tests {
     #[test]
     fn the_window_holds_and_outcomes_alternate() {
         let mut replay = Replay::<TicTacToe>::new(7);
-        replay.push(&game(&[0, 3, 1, 4, 2], Outcome::Win));
+        replay.push(&TicTacToe::start(), &game(&[0, 3, 1, 4, 2], Outcome::Win));
         let outcomes: Vec<_> = replay.iter().map(|(s, _)| s.outcome).collect();
         assert_eq!(outcomes, [1, -1, 1, -1, 1]);
-        replay.push(&game(&[8, 3, 7, 4, 6], Outcome::Win));
+        replay.push(&TicTacToe::start(), &game(&[8, 3, 7, 4, 6], Outcome::Win));
         assert_eq!((replay.len(), replay.added), (7, 10));
         let (sample, policy) = replay.iter().nth(1).unwrap();
         let played = TicTacToe::parse("a1 a2 b1 b2").unwrap();
@@ -322,8 +322,8 @@ mod tests {
     fn equal_positions_are_averaged_under_symmetry() {
         let mut replay = Replay::<TicTacToe>::new(100);
         // The first moves 0 and 8 are the same corner; the games end differently.
-        replay.push(&game(&[0], Outcome::Win));
-        replay.push(&game(&[8], Outcome::Draw));
+        replay.push(&TicTacToe::start(), &game(&[0], Outcome::Win));
+        replay.push(&TicTacToe::start(), &game(&[8], Outcome::Draw));
         let config = ReplayConfig { merge: Merge::Count, ..Default::default() };
         let data = Dataset::new(&replay, &config);
         assert_eq!(data.len(), 1);
@@ -338,9 +338,9 @@ mod tests {
     fn drawing_follows_the_weights() {
         let mut replay = Replay::<TicTacToe>::new(1_000);
         for _ in 0..9 {
-            replay.push(&game(&[0], Outcome::Win));
+            replay.push(&TicTacToe::start(), &game(&[0], Outcome::Win));
         }
-        replay.push(&game(&[0, 1], Outcome::Win));
+        replay.push(&TicTacToe::start(), &game(&[0, 1], Outcome::Win));
         let mut rng = LaneRng::new(1, 1);
         for (merge, expected) in [(Merge::Count, 10.0 / 11.0), (Merge::Equal, 0.5), (Merge::Log, 4.32 / 5.32)] {
             let data = Dataset::new(&replay, &ReplayConfig { merge, ..Default::default() });

@@ -58,7 +58,7 @@ impl Errors {
 /// When the positions or the checkpoint cannot be used, or the device fails.
 pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Vec<Accuracy>, Error> {
     let sets = match positions {
-        Some(path) => oracle::read_file::<G>(path)?,
+        Some(path) => oracle::read_file(&player.config.start::<G>(), path)?,
         None => oracle::built_in(),
     };
     let keys: Vec<G::Key> = sets.iter().flat_map(|set| set.positions.iter().map(|p| p.position.key())).collect();

@@ -50,12 +50,13 @@ impl Match {
         LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
     }
 
-    /// Plays it; `progress` hears how many pairs have ended.
+    /// Plays it from this start; `progress` hears how many pairs have ended.
     ///
     /// # Errors
     /// When there is no memory for it, or an evaluator fails.
     pub fn play<G: Game>(
         &self,
+        start: G,
         players: [(Player<G>, &SearchConfig); 2],
         lanes: LanesConfig,
         mut progress: impl FnMut(u64),
@@ -67,7 +68,7 @@ impl Match {
         let mut rounds = Rounds::none(self.seed);
         let opening_plies = self.opening_plies;
         rounds.open(Round { games: 2 * self.pairs, opening_plies, ..Round::default() });
-        let mut world = Setup::match_of(first, second).lanes(lanes).rounds(rounds).build();
+        let mut world = Setup::match_of(first, second).lanes(lanes).rounds(rounds).start(start).build();
         let (mut score, mut seen) = (Score::default(), HashSet::<Vec<Action>>::new());
         let (mut waiting, mut ended) = (BTreeMap::<u64, GameRecord>::new(), 0);
         // Pairs count in the order of their numbers, so that the end of a sequential test does not depend on who is fast.

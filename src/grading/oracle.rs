@@ -45,7 +45,7 @@ pub fn built_in<G: Game>() -> Vec<Set<G>> {
         Oracle::Positions(compressed) => {
             let text = zstd::decode_all(compressed).expect("the data that comes with lockstep is sound");
             let name = format!("{}.csv", G::NAME);
-            read_csv(&text[..], Path::new(&name)).expect("the data that comes with lockstep is sound")
+            read_csv(&G::start(), &text[..], Path::new(&name)).expect("the data that comes with lockstep is sound")
         }
     }
 }
@@ -78,13 +78,13 @@ pub fn decisions<G: Game>() -> Vec<Labelled<G>> {
     found
 }
 
-/// Reads a file of labelled positions.
+/// Reads a file of labelled positions, which moves from this start lead to.
 ///
 /// # Errors
 /// When it cannot be read, or a line of it is not a labelled position; see [`read_csv`].
-pub fn read_file<G: Game>(path: &Path) -> Result<Vec<Set<G>>, Error> {
+pub fn read_file<G: Game>(start: &G, path: &Path) -> Result<Vec<Set<G>>, Error> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    read_csv(&bytes[..], path)
+    read_csv(start, &bytes[..], path)
 }
 
 /// Reads CSV with the header `set,moves,score,c1,c2,..`: name of the set, the moves that lead to the position, score of
@@ -94,7 +94,7 @@ pub fn read_file<G: Game>(path: &Path) -> Result<Vec<Set<G>>, Error> {
 ///
 /// # Errors
 /// Names the line, counted from 1 with the header, and the cell that cannot be used.
-pub fn read_csv<G: Game>(input: impl Read, path: &Path) -> Result<Vec<Set<G>>, Error> {
+pub fn read_csv<G: Game>(start: &G, input: impl Read, path: &Path) -> Result<Vec<Set<G>>, Error> {
     let fail = |line: u64, message: String| Error::Positions { path: path.into(), line, message };
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
     let expected: Vec<String> = ["set", "moves", "score"]
@@ -123,7 +123,7 @@ pub fn read_csv<G: Game>(input: impl Read, path: &Path) -> Result<Vec<Set<G>>, E
         if record.len() != cells {
             return Err(fail(line, format!("it has {} cells, and {cells} are needed", record.len())));
         }
-        let position = G::parse(&record[1]).map_err(|e| fail(line, e.0))?;
+        let position = start.clone().after(&record[1]).map_err(|e| fail(line, e.0))?;
         if position.outcome().is_some() {
             return Err(fail(line, format!("the game is over in '{}': there is no move to choose", &record[1])));
         }
@@ -253,14 +253,14 @@ mod tests {
     fn bad_lines_are_named() {
         let header = "set,moves,score,c1,c2,c3,c4,c5,c6,c7\n";
         let message = |body: &str| {
-            read_csv::<ConnectFour>(format!("{header}{body}").as_bytes(), Path::new("x.csv")).unwrap_err().to_string()
+            read_csv(&ConnectFour::start(), format!("{header}{body}").as_bytes(), Path::new("x.csv")).unwrap_err().to_string()
         };
         assert!(message("").contains("no positions"));
         assert!(message("a,44,1,1,1,1,1,1,1\n").contains("line 2: it has 9 cells"));
         assert!(message("a,48,1,1,1,1,1,1,1,1\n").contains("move 2, '8', is not legal"));
         let in_one = |body: &str| {
             let text = format!("set,moves,score,scores\n{body}");
-            read_csv::<TicTacToe>(text.as_bytes(), Path::new("x.csv")).map_err(|e| e.to_string())
+            read_csv(&TicTacToe::start(), text.as_bytes(), Path::new("x.csv")).map_err(|e| e.to_string())
         };
         let drawn = "a,a1 b2 c3 a3 c1,0,b1=-1 a2=-1 c2=-1 b3=0\n";
         let set = in_one(drawn).unwrap();
@@ -278,16 +278,16 @@ mod tests {
         assert!(message("a,44,-3,-3,1,1,1,1,1,1\n").contains("the best of the moves has 1"));
         assert!(message("a,1212121,1,1,1,1,1,1,1,1\n").contains("game is over"));
         assert!(message("a,111111,1,1,1,1,1,1,1,1\n").contains("c1 is '1', but the move is not legal"));
-        let error = read_csv::<ConnectFour>("moves\n".as_bytes(), Path::new("x.csv")).unwrap_err();
+        let error = read_csv(&ConnectFour::start(), "moves\n".as_bytes(), Path::new("x.csv")).unwrap_err();
         assert!(error.to_string().contains("x.csv, line 1: the header is"));
     }
 
     proptest! {
         #[test]
         fn no_file_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), rows in "([a-z0-9,\n-]{0,30}\n){0,3}") {
-            let _ = read_csv::<ConnectFour>(&bytes[..], Path::new("x"));
+            let _ = read_csv(&ConnectFour::start(), &bytes[..], Path::new("x"));
             let text = format!("set,moves,score,c1,c2,c3,c4,c5,c6,c7\n{rows}");
-            let _ = read_csv::<ConnectFour>(text.as_bytes(), Path::new("x"));
+            let _ = read_csv(&ConnectFour::start(), text.as_bytes(), Path::new("x"));
         }
     }
 }

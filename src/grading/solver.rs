@@ -6,10 +6,10 @@ use rustc_hash::FxHashMap;
 /// The result of each legal move under best play, for the player to move: 1, 0 or -1. None if it takes more nodes than
 /// allowed.
 ///
-/// Alpha-beta with a table of what is known of each key, so it is for games in which nothing decides that a key does not
-/// hold.
+/// Alpha-beta with a table of what is known of each key up to symmetry, so it is for games in which nothing decides that a
+/// key does not hold. Moves that have cut off most come first (the history heuristic, Schaeffer 1989).
 pub fn scores<G: Game>(state: &G, nodes: u64) -> Option<Vec<(Action, i32)>> {
-    let mut solver = Solver::<G> { known: FxHashMap::default(), left: nodes };
+    let mut solver = Solver::<G> { known: FxHashMap::default(), cut_off: vec![0; G::ACTIONS], left: nodes };
     let legal: Vec<Action> = state.legal().collect();
     let of_move = |action| {
         let next = played(state, action);
@@ -25,8 +25,10 @@ fn played<G: Game>(state: &G, action: Action) -> G {
 }
 
 struct Solver<G: Game> {
-    /// The least and the most that a key can be worth to the player to move.
+    /// The least and the most that a key in canonical form can be worth to the player to move.
     known: FxHashMap<G::Key, (i8, i8)>,
+    /// How often each move was enough.
+    cut_off: Vec<u64>,
     left: u64,
 }
 
@@ -41,7 +43,7 @@ impl<G: Game> Solver<G> {
     fn bounds(&self, state: &G) -> (i32, i32) {
         match state.outcome() {
             Some(outcome) => (outcome.value() as i32, outcome.value() as i32),
-            None => self.known.get(&state.key()).map_or((-1, 1), |&(least, most)| (least.into(), most.into())),
+            None => self.known.get(&G::canonical(state.key()).0).map_or((-1, 1), |&(least, most)| (least.into(), most.into())),
         }
     }
 
@@ -52,22 +54,24 @@ impl<G: Game> Solver<G> {
             return Some(if least >= beta { least } else { most });
         }
         self.left = self.left.checked_sub(1)?;
-        let states: Vec<G> = state.legal().map(|action| played(state, action)).collect();
+        let mut states: Vec<(Action, G)> = state.legal().map(|action| (action, played(state, action))).collect();
+        states.sort_by_key(|(action, _)| std::cmp::Reverse(self.cut_off[usize::from(*action)]));
         // What is known already may be enough.
         let known_of = |solver: &Self, next: &G| {
             let (least, most) = solver.bounds(next);
             if next.to_move() == state.to_move() { least } else { -most }
         };
-        let mut best = states.iter().map(|next| known_of(self, next)).max().expect("a position in play has moves");
+        let mut best = states.iter().map(|(_, next)| known_of(self, next)).max().expect("a position in play has moves");
         if best < beta {
-            for next in &states {
+            for (action, next) in &states {
                 best = best.max(self.value_for(state, next, alpha.max(best), beta)?);
                 if best >= beta {
+                    self.cut_off[usize::from(*action)] += 1;
                     break;
                 }
             }
         }
-        let known = self.known.entry(state.key()).or_insert((-1, 1));
+        let known = self.known.entry(G::canonical(state.key()).0).or_insert((-1, 1));
         if best > alpha {
             known.0 = known.0.max(best as i8);
         }
@@ -82,7 +86,7 @@ impl<G: Game> Solver<G> {
 mod tests {
     use super::*;
     use crate::oracle;
-    use lockstep_components::games::{ConnectFour, TicTacToe};
+    use lockstep_components::games::{ConnectFour, Hex, TicTacToe};
 
     #[test]
     fn it_agrees_with_what_is_known() {
@@ -99,5 +103,18 @@ mod tests {
             solved += 1;
         }
         assert!(solved > 50, "{solved}");
+    }
+
+    /// Which first moves of Hex win.
+    #[test]
+    fn first_moves_of_hex() {
+        fn winning<const SIZE: usize>() -> Vec<String> {
+            let start = Hex::<SIZE>::start();
+            let wins = scores(&start, 100_000_000).expect("a small board").into_iter().filter(|(_, score)| *score > 0);
+            wins.map(|(action, _)| start.action_text(action)).collect()
+        }
+        assert_eq!(winning::<3>().join(" "), "");
+        assert_eq!(winning::<4>().join(" "), "");
+        assert_eq!(winning::<5>().join(" "), "");
     }
 }

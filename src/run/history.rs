@@ -44,8 +44,8 @@ pub struct Resolved {
 const OF_THE_MACHINE: [&str; 3] = ["run.threads", "run.device", "run.vectors"];
 
 /// Keys that cannot change within a run, and all of `[network]`.
-const FIXED: [&str; 6] =
-    ["game.name", "lanes.leaves_per_tree", "search.simulations", "run.seed", "run.lag", "learn.optimizer"];
+const FIXED: [&str; 7] =
+    ["game.name", "game.komi", "lanes.leaves_per_tree", "search.simulations", "run.seed", "run.lag", "learn.optimizer"];
 
 /// The settings of a new run in this folder, or those of the run that is there with what the command line changes.
 ///

@@ -10,8 +10,9 @@ use crate::{
     Error,
     error::Fault,
     folder::{Folder, sync_dir, write_file},
+    settings,
 };
-use lockstep_components::{Game, GameRecord};
+use lockstep_components::{Config, Game, GameRecord};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -294,11 +295,12 @@ fn read_part<G: Game>(
 ) -> Result<Option<(Header, Vec<GameRecord>, usize)>, Error> {
     let Some((first, mut rest)) = entry(bytes) else { return Ok(None) };
     let header = checked_header::<G>(postcard::from_bytes(first).ok(), path, round)?;
+    let start = start_of::<G>(&header, path)?;
     let mut games: Vec<GameRecord> = vec![];
     while let Some((game, behind)) = entry(rest) {
         let game: GameRecord = postcard::from_bytes(game)
             .map_err(|e| stored(path, Fault::Damaged, format!("an entry is no game ({e})")))?;
-        check_game::<G>(&game, path, round)?;
+        check_game(start.clone(), &game, path, round)?;
         games.push(game);
         rest = behind;
     }
@@ -325,8 +327,9 @@ fn read_whole<G: Game>(path: &Path, round: u64) -> Result<(Header, Vec<GameRecor
         Err(_) => return Err(checked_header::<G>(None, path, round).expect_err("there is none")),
     };
     let games: Vec<GameRecord> = postcard::from_bytes(rest).map_err(|e| damaged(e.to_string()))?;
+    let start = start_of::<G>(&header, path)?;
     for (number, game) in games.iter().enumerate() {
-        check_game::<G>(game, path, round)?;
+        check_game(start.clone(), game, path, round)?;
         if game.id.is_none_or(|id| id.number != number as u64) {
             return Err(damaged(format!("game {number} is not where it belongs")));
         }
@@ -364,8 +367,14 @@ fn checked_header<G: Game>(header: Option<Header>, path: &Path, round: u64) -> R
     Ok(header)
 }
 
-fn check_game<G: Game>(game: &GameRecord, path: &Path, round: u64) -> Result<(), Error> {
-    game.check::<G>().map_err(|message| stored(path, Fault::Damaged, format!("a game in it is none: {message}")))?;
+/// What the games of a segment begin with.
+fn start_of<G: Game>(header: &Header, path: &Path) -> Result<G, Error> {
+    let config = settings::with_essence(&Config::default(), &header.settings);
+    config.map(|config| config.start()).map_err(|e| stored(path, Fault::Damaged, e.to_string()))
+}
+
+fn check_game<G: Game>(start: G, game: &GameRecord, path: &Path, round: u64) -> Result<(), Error> {
+    game.check(start).map_err(|message| stored(path, Fault::Damaged, format!("a game in it is none: {message}")))?;
     if game.id.is_none_or(|id| id.round != round) {
         return Err(stored(path, Fault::Damaged, "a game in it is of another round"));
     }

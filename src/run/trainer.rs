@@ -30,7 +30,6 @@ use lockstep_systems::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, VecDeque},
-    marker::PhantomData,
     path::PathBuf,
     time::Instant,
 };
@@ -61,7 +60,8 @@ pub struct Trainer<G: Game> {
     /// Whether the games of the log are played again and compared, instead of gone on with.
     replays: bool,
     seconds: Seconds,
-    game: PhantomData<fn() -> G>,
+    /// What every game begins with.
+    start: G,
 }
 
 /// Makes the policy of an agent from its settings.
@@ -93,6 +93,9 @@ pub enum Advance {
 
 impl<G: Game> Trainer<G> {
     /// A new run, in memory alone.
+    ///
+    /// # Panics
+    /// If the game refuses the rules that the configuration sets.
     pub fn new(config: &Config, place: &Place) -> Self {
         Self::with_policy(config, place, SearchPolicy::of)
     }
@@ -108,6 +111,7 @@ impl<G: Game> Trainer<G> {
         let learner = place.learner::<G>(config);
         let factory = place.evaluators::<G>(device::batch_capacity::<G>(config, place));
         let networks = VecDeque::from([(0, learner.network.clone())]);
+        let start: G = config.start();
         let player = |_| {
             let player = Player::new(factory.0(&learner.network), config.search.clone());
             player.with_policy(policy(&config.search))
@@ -115,6 +119,7 @@ impl<G: Game> Trainer<G> {
         let world = Setup::self_play_of((0..config.run.lag).map(player).collect())
             .lanes(place.lanes(&config.lanes))
             .rounds(Rounds::none(config.run.seed))
+            .start(start.clone())
             .plugin(Timing::coarse())
             .plugin(Learning::<G>::new(learner, factory, config.replay.clone()))
             .build();
@@ -129,7 +134,7 @@ impl<G: Game> Trainer<G> {
             own_before: BTreeMap::new(),
             replays: false,
             seconds: Seconds::default(),
-            game: PhantomData,
+            start,
         }
     }
 
@@ -208,7 +213,7 @@ impl<G: Game> Trainer<G> {
                 let message = "they are not the games that the checkpoint has learned from".into();
                 return Err(Error::Log { path, fault: Fault::Damaged, message });
             }
-            segment.games.iter().for_each(|game| replay.push(game));
+            segment.games.iter().for_each(|game| replay.push(&self.start, game));
         }
         Ok(())
     }
@@ -270,7 +275,7 @@ impl<G: Game> Trainer<G> {
         let Some(Round { config, played, .. }) = self.rounds.front() else { return };
         let mut replay = self.world.resource_mut::<Replay<G>>();
         replay.set_window(config.replay.window);
-        played.iter().for_each(|game| replay.push(game));
+        played.iter().for_each(|game| replay.push(&self.start, game));
         self.world.resource_mut::<Sampling>().0 = config.replay.clone();
         self.world.resource_mut::<Learner>().config = config.learn.clone();
     }
@@ -455,7 +460,7 @@ impl<G: Game> Trainer<G> {
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
         let mut evaluator = self.world.resource::<EvaluatorFactory>().0(network);
         let mut out = Evaluations::new(1, G::ACTIONS);
-        evaluator.submit(&Batch::of::<G>(&[G::start().key()]))?;
+        evaluator.submit(&Batch::of::<G>(&[self.start.key()]))?;
         evaluator.receive(&mut out)?;
         if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
             return Ok(());
@@ -571,7 +576,12 @@ pub fn open<G: Game>(
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_games<G: Game>(folder: &Folder, generation: u64, games: &[GameRecord]) -> Result<(), Error> {
+pub fn write_games<G: Game>(
+    folder: &Folder,
+    start: &G,
+    generation: u64,
+    games: &[GameRecord],
+) -> Result<(), Error> {
     if games.is_empty() {
         return Ok(());
     }
@@ -580,7 +590,7 @@ pub fn write_games<G: Game>(folder: &Folder, generation: u64, games: &[GameRecor
         G::TITLE
     );
     for game in games {
-        let mut position = G::start();
+        let mut position = start.clone();
         let mut moves = vec![];
         for (ply, action) in game.moves().enumerate() {
             let move_text = position.action_text(action);

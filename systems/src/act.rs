@@ -8,7 +8,7 @@ use crate::{
 };
 use bevy_ecs::{prelude::*, system::SystemParam};
 use lockstep_components::{
-    Action, Game, GameFinished, GameRecord, LaneRng, NextGame, Ply, Position, Rounds, SearchBudget, Seats, Slot, Stats,
+    Action, Game, GameFinished, GameRecord, LaneRng, NextGame, Ply, Position, Rounds, SearchBudget, Seats, Slot, Start, Stats,
     Tree, TreeState, config::SearchConfig, record::for_first, tree::Counts,
 };
 use rayon::prelude::*;
@@ -24,7 +24,7 @@ type GameRow<'a, G> = (&'a mut Position<G>, &'a mut LaneRng, &'a mut GameRecord,
 pub fn act<G: Game>(
     mut rows: Rows<GameColumns<G>, (&mut Tree, &SearchBudget, &mut PolicyState)>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>))>,
-    mut end: EndOfGames,
+    mut end: EndOfGames<G>,
 ) {
     let agents = in_order(agents.iter());
     let tasks = rows.answered().par_tasks(LIGHT).map(|(first, lanes)| {
@@ -67,16 +67,17 @@ impl Acted {
 
 /// What lanes share when their games end: it is written in row order.
 #[derive(SystemParam)]
-pub struct EndOfGames<'w> {
+pub struct EndOfGames<'w, G: Game> {
+    start: Res<'w, Start<G>>,
     rounds: ResMut<'w, Rounds>,
     finished: MessageWriter<'w, GameFinished>,
     stats: ResMut<'w, Stats>,
     failure: ResMut<'w, Failure>,
 }
 
-impl EndOfGames<'_> {
+impl<G: Game> EndOfGames<'_, G> {
     /// Tells of the games that have ended, and begins the next ones in their lanes.
-    pub(crate) fn begin_next<'a, G: Game, T>(
+    pub(crate) fn begin_next<'a, T>(
         &mut self,
         mut lanes: impl Iterator<Item = (GameRow<'a, G>, T)>,
         trees_of: impl Fn(T) -> &'a mut [Tree],
@@ -89,7 +90,7 @@ impl EndOfGames<'_> {
             passed = lane + 1;
             self.stats.add_game(row.2);
             self.finished.write(GameFinished(row.2.clone()));
-            next_game(&mut self.rounds, row, trees_of(trees));
+            next_game(&self.start.0, &mut self.rounds, row, trees_of(trees));
         }
         self.stats.add(acted.counts);
         self.stats.cache_hits += acted.cache_hits;
@@ -98,16 +99,20 @@ impl EndOfGames<'_> {
 }
 
 /// Gives every lane that is free the next game, if there is one. Run when lanes are set up, and when a round is opened.
-pub fn begin_games<G: Game>(mut rows: Rows<GameColumns<G>, &mut Tree>, mut rounds: ResMut<Rounds>) {
+pub fn begin_games<G: Game>(
+    mut rows: Rows<GameColumns<G>, &mut Tree>,
+    start: Res<Start<G>>,
+    mut rounds: ResMut<Rounds>,
+) {
     for (row, trees) in rows.all() {
         if row.2.id.is_none() {
-            next_game(&mut rounds, row, trees.rows);
+            next_game(&start.0, &mut rounds, row, trees.rows);
         }
     }
 }
 
 /// Begins the next game in a lane, or leaves it free.
-fn next_game<G: Game>(rounds: &mut Rounds, row: GameRow<G>, trees: &mut [Tree]) {
+fn next_game<G: Game>(start: &G, rounds: &mut Rounds, row: GameRow<G>, trees: &mut [Tree]) {
     let (position, rng, game, seats, slot) = row;
     let next = rounds.take();
     game.begin(next.map(|next| next.id));
@@ -123,10 +128,10 @@ fn next_game<G: Game>(rounds: &mut Rounds, row: GameRow<G>, trees: &mut [Tree]) 
     if trees.len() == 2 {
         // In a match two games have the same opening, with the players on either side.
         let mut of_pair = LaneRng::of_opening(rounds.seed, id.round, id.number / 2);
-        begin_game(&mut position.0, &mut of_pair, game, opening_plies as usize);
+        begin_game(start, &mut position.0, &mut of_pair, game, opening_plies as usize);
     } else {
         let plies = if opening_plies > 0 { rng.below(opening_plies as usize + 1) } else { 0 };
-        begin_game(&mut position.0, rng, game, plies);
+        begin_game(start, &mut position.0, rng, game, plies);
     }
     trees.iter_mut().for_each(Tree::clear);
     wake(trees, seats.of(position.0.to_move()));
@@ -137,9 +142,9 @@ fn next_game<G: Game>(rounds: &mut Rounds, row: GameRow<G>, trees: &mut [Tree]) 
 const ATTEMPTS: usize = 1_000;
 
 /// Starts a game with so many random moves, fewer where so many always end the game.
-pub fn begin_game<G: Game>(position: &mut G, rng: &mut LaneRng, game: &mut GameRecord, plies: usize) {
+pub fn begin_game<G: Game>(start: &G, position: &mut G, rng: &mut LaneRng, game: &mut GameRecord, plies: usize) {
     for _ in 0..ATTEMPTS {
-        *position = G::start();
+        position.clone_from(start);
         game.opening.clear();
         while game.opening.len() < plies && position.outcome().is_none() {
             let action = rng.legal_move(position);
@@ -154,7 +159,7 @@ pub fn begin_game<G: Game>(position: &mut G, rng: &mut LaneRng, game: &mut GameR
     if position.outcome().is_some() {
         // Games of this length are too rare, or there are none. Before its last move the last one was still going on.
         game.opening.pop();
-        *position = G::start();
+        position.clone_from(start);
         game.opening.iter().for_each(|&action| position.play(action));
     }
 }
@@ -290,7 +295,7 @@ mod tests {
         let (mut position, mut game) = (TicTacToe::start(), GameRecord::default());
         let mut longest = 0;
         for lane in 0..20 {
-            begin_game(&mut position, &mut LaneRng::new(1, lane), &mut game, 1_000);
+            begin_game(&TicTacToe::start(), &mut position, &mut LaneRng::new(1, lane), &mut game, 1_000);
             assert_eq!(position.outcome(), None);
             let mut replayed = TicTacToe::start();
             game.opening.iter().for_each(|&action| replayed.play(action));

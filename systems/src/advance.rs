@@ -21,7 +21,7 @@ pub fn advance<G: Game>(
     mut rows: Rows<GameColumns<G>, (&mut Tree, &mut SearchBudget, &mut PolicyState), &mut Leaf<G>>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>, &Inference))>,
     cohorts: Res<Cohorts>,
-    mut end: EndOfGames,
+    mut end: EndOfGames<G>,
 ) {
     let agents = in_order(agents.iter());
     let players: Vec<_> = agents.iter().map(|&(settings, policy, ..)| (settings, policy)).collect();

@@ -12,7 +12,7 @@ use crate::{
 use bevy_ecs::{prelude::*, system::ScheduleSystem};
 use lockstep_components::{
     Cache, Config, Dataset, Game, GameFinished, GameRecord, Lane, LaneRng, Leaf, LeafOf, Position, Replay, Rounds,
-    SearchBudget, Seats, Slot, Stats, Tree, TreeOf, TreeState,
+    SearchBudget, Seats, Slot, Start, Stats, Tree, TreeOf, TreeState,
     config::{LanesConfig, PolicyKind, SearchConfig},
 };
 
@@ -50,6 +50,7 @@ pub struct Setup<G: Game> {
     acts: Acts,
     lanes: LanesConfig,
     rounds: Option<Rounds>,
+    start: G,
     seed: u64,
     lane_components: Vec<Box<dyn Fn(&mut EntityWorldMut)>>,
     plugins: Vec<Box<dyn FnOnce(&mut World)>>,
@@ -94,6 +95,7 @@ impl<G: Game> Setup<G> {
             acts,
             lanes: LanesConfig::default(),
             rounds: None,
+            start: G::start(),
             seed: 1,
             lane_components: vec![],
             plugins: vec![],
@@ -117,6 +119,12 @@ impl<G: Game> Setup<G> {
     #[must_use]
     pub fn rounds(self, rounds: Rounds) -> Self {
         Self { rounds: Some(rounds), ..self }
+    }
+
+    /// With games that begin here: see [`Game::start_with`]. Without it they begin with [`Game::start`].
+    #[must_use]
+    pub fn start(self, start: G) -> Self {
+        Self { start, ..self }
     }
 
     /// With a component of yours on every lane, in the order of the rows.
@@ -156,7 +164,7 @@ impl<G: Game> Setup<G> {
     /// If the world was set up before.
     pub fn build_in(self, world: &mut World) {
         assert!(world.query::<&Row>().iter(world).next().is_none(), "the world has lanes already");
-        let Self { players, trees_per_lane, acts, lanes, rounds, seed, lane_components, plugins } = self;
+        let Self { players, trees_per_lane, acts, lanes, rounds, start, seed, lane_components, plugins } = self;
         let simulations = players.iter().map(|player| player.settings.simulations).max().expect("there are players");
         let leaves_per_tree = lanes.leaves_per_tree as usize;
         let tree_bytes = Tree::bytes::<G>(simulations);
@@ -168,7 +176,7 @@ impl<G: Game> Setup<G> {
         // Kind by kind, so that the rows of each lie in the order of the lanes.
         let lanes: Vec<Entity> = (0..layout.lanes as u32)
             .map(|lane| {
-                let game = (Position(G::start()), LaneRng::new(seed, lane.into()), GameRecord::default());
+                let game = (Position(start.clone()), LaneRng::new(seed, lane.into()), GameRecord::default());
                 let mut entity = world.spawn((Row(lane), Lane(lane), game, Seats([0, 0]), Slot(0)));
                 if acts == Acts::Answer {
                     entity.insert(Asked::default());
@@ -194,6 +202,7 @@ impl<G: Game> Setup<G> {
         for (number, player) in players.into_iter().enumerate() {
             world.spawn(player.bundle(number, capacity));
         }
+        world.insert_resource(Start(start));
         world.insert_resource(layout);
         world.insert_resource(cohorts);
         world.insert_resource(SharedRows::<G>::new(capacity));

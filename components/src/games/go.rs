@@ -1,5 +1,6 @@
 use crate::{
     board::{Cells, images, stone},
+    config::{GameConfig, Komi, OutOfRange},
     game::{Action, Game, Outcome, Player},
 };
 
@@ -41,6 +42,11 @@ impl<const SIZE: usize> Go<SIZE> {
         _ => 13,
     };
     const INNER: [Cells<2>; 2] = Cells::inner(SIZE, SIZE);
+
+    /// An empty board.
+    fn with_komi(half_points: i8) -> Self {
+        Self::of_key(Board { mine: Cells::NONE, theirs: Cells::NONE, ko: Cells::NONE, passed: false, komi: -half_points })
+    }
 
     /// The neighbours of cells.
     #[inline]
@@ -138,7 +144,20 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     const ROWS_UP: bool = true;
 
     fn start() -> Self {
-        Self::of_key(Board { mine: Cells::NONE, theirs: Cells::NONE, ko: Cells::NONE, passed: false, komi: -Self::KOMI })
+        Self::with_komi(Self::KOMI)
+    }
+
+    fn start_with(rules: &GameConfig) -> Result<Self, OutOfRange> {
+        let Komi::Points(points) = rules.komi else { return Ok(Self::start()) };
+        // NaN is in no range.
+        if (-60.0..=60.0).contains(&points) && (2.0 * points).fract() == 0.0 {
+            return Ok(Self::with_komi((2.0 * points) as i8));
+        }
+        Err(OutOfRange {
+            key: "game.komi",
+            value: points.to_string(),
+            bound: "from -60 to 60 in steps of 0.5".into(),
+        })
     }
 
     fn of_key(key: Board) -> Self {

@@ -1,7 +1,10 @@
 //! Every game passes these, and exact counts where they are known.
 
 use super::*;
-use crate::game::{Action, Outcome, Player};
+use crate::{
+    config::{GameConfig, Komi},
+    game::{Action, Outcome, Player},
+};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
@@ -249,6 +252,26 @@ fn moves_are_as_many_as_they_should_be() {
 fn legal_positions_of_go() {
     assert_eq!(Go::<2>::legal_boards(), 57);
     assert_eq!(Go::<3>::legal_boards(), 12_675);
+}
+
+#[test]
+fn komi_decides_an_empty_board() {
+    let rules = |points| GameConfig { name: "go5".into(), komi: Komi::Points(points) };
+    for (points, expected) in [(0.5, Outcome::Loss), (0.0, Outcome::Draw), (-0.5, Outcome::Win), (60.0, Outcome::Loss)] {
+        let start = Go::<5>::start_with(&rules(points)).unwrap();
+        let end = start.clone().after("pass pass").unwrap();
+        assert_eq!((end.outcome(), end.score()), (Some(expected), Some(-points)));
+        let planes = |game: &Go<5>| {
+            let mut planes = [0.0; Go::<5>::INPUT];
+            Go::<5>::encode(game.key(), &mut planes);
+            planes
+        };
+        assert_ne!(planes(&start), planes(&Go::start()), "the network sees it");
+    }
+    for points in [0.3, 60.5, -61.0, f32::NAN, f32::INFINITY] {
+        assert!(Go::<5>::start_with(&rules(points)).is_err(), "{points}");
+    }
+    assert!(TicTacToe::start_with(&rules(0.5)).is_err());
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates,
     let lanes = lockstep_components::config::LanesConfig { count: 64, ..Default::default() };
     let mut playing = Setup::<G>::self_play(Player::new(Uniform::default(), search)).lanes(lanes).build();
     let mut replay = Replay::<G>::new(20_000);
-    play_games(&mut playing, 500)?.iter().for_each(|game| replay.push(game));
+    play_games(&mut playing, 500)?.iter().for_each(|game| replay.push(&G::start(), game));
     let mut learner = place.learner::<G>(config);
     // One generation without an end.
     learner.config.steps = lockstep_components::config::Steps::Batches(u64::MAX);

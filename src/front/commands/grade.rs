@@ -75,7 +75,7 @@ impl Basis {
         let settings = json!([player.config.network, search, grading.leaves.max(1), format!("{:?}", grading.instead)]);
         let mut positions = FxHasher::default();
         G::NAME.hash(&mut positions);
-        for set in sets_of::<G>(grading)? {
+        for set in sets_of::<G>(player, grading)? {
             set.name.hash(&mut positions);
             set.positions.iter().for_each(|p| (p.position.key(), &p.scores).hash(&mut positions));
         }
@@ -278,7 +278,7 @@ impl GameVisitor for Grade {
 /// # Errors
 /// When the positions or the checkpoint cannot be used.
 pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
-    let sets = sets_of::<G>(grading)?;
+    let sets = sets_of::<G>(player, grading)?;
     if sets.is_empty() {
         return Ok(vec![]);
     }
@@ -315,7 +315,7 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
         .collect();
     if G::ORACLE == Oracle::Everything && grading.positions.is_none() {
         let choices = positions.iter().map(G::key).zip(answers.iter().map(|a| a.action)).collect();
-        let [first, second] = [Side::First, Side::Second].map(|side| lines_of_play(&G::start(), side, &choices));
+        let [first, second] = [Side::First, Side::Second].map(|side| lines_of_play(&player.config.start::<G>(), side, &choices));
         graded.push(Graded::LinesOfPlay {
             games: first.0 + second.0,
             lost: first.1 + second.1,
@@ -326,9 +326,9 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
 }
 
 /// The positions to grade a player in.
-fn sets_of<G: Game>(grading: &Grading) -> Result<Vec<Set<G>>, Error> {
+fn sets_of<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Set<G>>, Error> {
     let mut sets: Vec<Set<G>> = match &grading.positions {
-        Some(path) => oracle::read_file(path)?,
+        Some(path) => oracle::read_file(&player.config.start::<G>(), path)?,
         None => oracle::built_in(),
     };
     if let Some(limit) = grading.limit.filter(|_| sets.len() > 1) {

@@ -39,14 +39,19 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
             (sides, vec![a.clone(), b.clone()])
         }
     };
-    let games: Vec<&str> =
-        sides.iter().filter_map(|side| Some(side.player.as_ref()?.config.game.name.as_str())).collect();
-    if let Some(other) = games.iter().find(|game| **game != games[0]) {
-        return Err(Error::Usage(format!("one of them plays {}, the other {other}", games[0])));
+    let mut games = sides.iter().filter_map(|side| Some(side.player.as_ref()?.config.game.clone()));
+    let game = match (games.next(), &args.game) {
+        (Some(game), _) => game,
+        (None, Some(name)) => GameConfig { name: name.clone(), ..GameConfig::default() },
+        (None, None) => {
+            return Err(Error::Usage("name the game with --game: neither player is of a run".into()));
+        }
+    };
+    if let Some(other) = games.find(|other| *other != game) {
+        return Err(Error::Usage(format!("one of them plays {game}, the other {other}")));
     }
-    let name = games.first().map_or(args.game.clone(), |game| Some((*game).into()));
-    let name = name.ok_or_else(|| Error::Usage("name the game with --game: neither player is of a run".into()))?;
-    device::with_threads(args.threads, || super::with_game(&name, Play { sides, labels, args }))
+    let name = game.name.clone();
+    device::with_threads(args.threads, || super::with_game(&name, Play { sides, labels, game, args }))
 }
 
 /// A player as it was named.
@@ -106,6 +111,7 @@ fn to_win(config: Config, simulations: Option<u32>, set: &[String]) -> Result<Se
 struct Play {
     sides: Vec<Side>,
     labels: Vec<String>,
+    game: GameConfig,
     args: MatchArgs,
 }
 
@@ -113,7 +119,8 @@ impl GameVisitor for Play {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { sides, labels, args } = self;
+        let Self { sides, labels, game, args } = self;
+        let start = Config { game, ..Config::default() }.start::<G>();
         let most = (G::MAX_PLIES - 1) as u32;
         let opening_plies = args.opening_plies.unwrap_or((G::MAX_PLIES as u32 / 4).min(6));
         if opening_plies > most {
@@ -134,7 +141,7 @@ impl GameVisitor for Play {
                 let players =
                     [(sides[a].searcher::<G>(rows)?, settings[0]), (sides[b].searcher::<G>(rows)?, settings[1])];
                 let bar = display::bar(args.pairs, "pairs");
-                let score = game.play(players, lanes, |pairs| bar.set_position(pairs))?;
+                let score = game.play(start.clone(), players, lanes, |pairs| bar.set_position(pairs))?;
                 bar.finish_and_clear();
                 if args.json {
                     say!("{}", line(&game, [&labels[a], &labels[b]], settings, &score));

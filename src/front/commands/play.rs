@@ -40,7 +40,7 @@ impl GameVisitor for Play {
         say!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);
         say!("{HELP}");
         // The positions of the game, and the moves between them.
-        let mut line: Vec<G> = vec![G::start()];
+        let mut line: Vec<G> = vec![player.config.start()];
         let mut moves: Vec<Action> = vec![];
         let mut input = std::io::stdin().lock();
         loop {

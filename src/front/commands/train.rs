@@ -223,7 +223,7 @@ fn train<G: Game>(
             Advance::Learned => display.learning(run.world.resource::<Learner>().progress()),
             Advance::Generation(generation, games) => {
                 display.generation(&generation);
-                trainer::write_games::<G>(folder, generation.generation, &games)?;
+                trainer::write_games(folder, &config.start::<G>(), generation.generation, &games)?;
                 metrics::append(&folder.metrics(), &generation)?;
                 if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                     run.save(folder, place)?;
