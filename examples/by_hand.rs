@@ -15,7 +15,7 @@ pub fn main() -> Result<(), lockstep::Error> {
         .build();
     for generation in 1..=3 {
         let games = play_games(&mut world, 300)?;
-        games.iter().for_each(|game| world.resource_mut::<Replay<TicTacToe>>().push(game));
+        games.iter().for_each(|game| world.resource_mut::<Replay<TicTacToe>>().push(&TicTacToe::start(), game));
         while !run_learn(&mut world)? {}
         let losses = world.resource::<Learner>().losses();
         println!("generation {generation}: policy loss {:.3}, value loss {:.3}", losses.policy, losses.value);

@@ -486,7 +486,11 @@ mod tests {
             ("", &["search.c_puct=-1", "run.seed=3"], "--set search.c_puct=-1: search.c_puct = -1"),
             ("", &["search.c_puct=-1", "search.c_puct=-2"], "--set search.c_puct=-2: search.c_puct = -2"),
             ("", &["search.fpu={ reduction = -1.0 }"], "--set search.fpu={ reduction = -1.0 }: search.fpu.reduction"),
-            ("", &["game.komi=5"], "--set game.komi=5: game.komi = 5 is out of range: it must be left out: Tic-tac-toe"),
+            (
+                "",
+                &["game.komi=5"],
+                "--set game.komi=5: game.komi = 5 is out of range: it must be left out: Tic-tac-toe",
+            ),
             ("[game]\nname = \"go5\"", &["game.komi=0.3"], "--set game.komi=0.3: game.komi = 0.3 is out of range"),
             ("", &["game.komi=much"], "--set game.komi=much: game.komi: it must be a number of points or"),
             ("", &["game.name=chess"], "--set game.name=chess: game.name = \"chess\" is unknown"),

@@ -8,6 +8,7 @@ mod experiments;
 mod games;
 mod golden;
 mod gumbel;
+mod hex;
 mod inputs;
 mod kills;
 mod learning;

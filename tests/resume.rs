@@ -8,7 +8,7 @@ use lockstep::{
     metrics,
     trainer::{self, Advance, Trainer},
 };
-use lockstep_components::config::DeviceKind;
+use lockstep_components::{Game, config::DeviceKind};
 use proptest::prelude::*;
 use std::{fs, path::Path};
 

@@ -49,8 +49,8 @@ pub struct GameRecord {
 }
 
 impl GameRecord {
-    /// Bytes that a game occupies at most whose policies have at most so many moves. While it is played it may have room for
-    /// a quarter more.
+    /// Bytes that a finished game occupies at most whose policies have at most so many moves. While it is played it may have
+    /// room for a quarter more.
     pub fn bytes<G: Game>(moves: usize) -> usize {
         size_of::<Self>() + G::MAX_PLIES * (size_of::<Ply>() + size_of::<Action>() + 4 * moves.min(G::MAX_LEGAL))
     }
@@ -64,6 +64,15 @@ impl GameRecord {
         self.entropy_sum = 0.0;
         self.counts = Counts::default();
         self.finished = None;
+    }
+
+    /// Hands over a game that has ended, in no more memory than it needs.
+    pub fn take(&mut self) -> Self {
+        let mut game = std::mem::take(self);
+        game.opening.shrink_to_fit();
+        game.plies.shrink_to_fit();
+        game.policies.shrink_to_fit();
+        game
     }
 
     /// Makes room for the policy of one more move: for a quarter more than there are, where there is none left.

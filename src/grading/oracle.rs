@@ -253,7 +253,9 @@ mod tests {
     fn bad_lines_are_named() {
         let header = "set,moves,score,c1,c2,c3,c4,c5,c6,c7\n";
         let message = |body: &str| {
-            read_csv(&ConnectFour::start(), format!("{header}{body}").as_bytes(), Path::new("x.csv")).unwrap_err().to_string()
+            read_csv(&ConnectFour::start(), format!("{header}{body}").as_bytes(), Path::new("x.csv"))
+                .unwrap_err()
+                .to_string()
         };
         assert!(message("").contains("no positions"));
         assert!(message("a,44,1,1,1,1,1,1,1\n").contains("line 2: it has 9 cells"));

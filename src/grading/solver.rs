@@ -43,7 +43,10 @@ impl<G: Game> Solver<G> {
     fn bounds(&self, state: &G) -> (i32, i32) {
         match state.outcome() {
             Some(outcome) => (outcome.value() as i32, outcome.value() as i32),
-            None => self.known.get(&G::canonical(state.key()).0).map_or((-1, 1), |&(least, most)| (least.into(), most.into())),
+            None => self
+                .known
+                .get(&G::canonical(state.key()).0)
+                .map_or((-1, 1), |&(least, most)| (least.into(), most.into())),
         }
     }
 

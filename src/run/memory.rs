@@ -64,8 +64,9 @@ impl Bound {
         let rows = config.learn.batch_size as u64;
         let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
         let bounds = Bounds::of::<G>(config);
-        // All of a round are there until it ends.
-        let records = config.run.games * GameRecord::bytes::<G>(policy_moves::<G>(&config.search)) as u64;
+        // All of a round are there until it is learned from, and as many rounds are in play as the run lags behind.
+        let records =
+            config.run.lag * config.run.games * GameRecord::bytes::<G>(policy_moves::<G>(&config.search)) as u64;
         let parts = vec![
             Part { name: "the program", bytes: process + SLACK, keys: "run.threads" },
             Part { bytes: network.bytes + measured, ..network },

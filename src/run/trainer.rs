@@ -338,16 +338,13 @@ impl<G: Game> Trainer<G> {
 
     /// Sorts the games that have just ended by their rounds.
     fn take_games(&mut self) -> Result<(), Error> {
-        let games: Vec<GameRecord> =
+        let mut games: Vec<GameRecord> =
             self.world.resource_mut::<Messages<GameFinished>>().drain().map(|GameFinished(game)| game).collect();
-        if games.is_empty() {
-            return Ok(());
-        }
         let first = self.generation() + 1;
         for index in 0..self.rounds.len() {
             let round = first + index as u64;
-            let of_round = games.iter().filter(|game| game.id.is_some_and(|id| id.round == round));
-            let of_round: Vec<GameRecord> = of_round.cloned().collect();
+            let of_round: Vec<GameRecord> =
+                games.extract_if(.., |game| game.id.is_some_and(|id| id.round == round)).collect();
             if of_round.is_empty() {
                 continue;
             }
@@ -576,12 +573,7 @@ pub fn open<G: Game>(
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_games<G: Game>(
-    folder: &Folder,
-    start: &G,
-    generation: u64,
-    games: &[GameRecord],
-) -> Result<(), Error> {
+pub fn write_games<G: Game>(folder: &Folder, start: &G, generation: u64, games: &[GameRecord]) -> Result<(), Error> {
     if games.is_empty() {
         return Ok(());
     }

@@ -8,8 +8,8 @@ use crate::{
 };
 use bevy_ecs::{prelude::*, system::SystemParam};
 use lockstep_components::{
-    Action, Game, GameFinished, GameRecord, LaneRng, NextGame, Ply, Position, Rounds, SearchBudget, Seats, Slot, Start, Stats,
-    Tree, TreeState, config::SearchConfig, record::for_first, tree::Counts,
+    Action, Game, GameFinished, GameRecord, LaneRng, NextGame, Ply, Position, Rounds, SearchBudget, Seats, Slot, Start,
+    Stats, Tree, TreeState, config::SearchConfig, record::for_first, tree::Counts,
 };
 use rayon::prelude::*;
 
@@ -89,7 +89,7 @@ impl<G: Game> EndOfGames<'_, G> {
             let (row, trees) = lanes.nth(lane - passed).expect("a lane that has acted");
             passed = lane + 1;
             self.stats.add_game(row.2);
-            self.finished.write(GameFinished(row.2.clone()));
+            self.finished.write(GameFinished(row.2.take()));
             next_game(&self.start.0, &mut self.rounds, row, trees_of(trees));
         }
         self.stats.add(acted.counts);

@@ -237,9 +237,9 @@ impl Bounds {
     pub fn of<G: Game>(config: &Config) -> Self {
         let lanes = config.lanes.count as usize;
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
-        // A game in play has a quarter more room than it needs, and is told of once when it ends.
+        // A game in play has a quarter more room than it needs.
         let game = GameRecord::bytes::<G>(policy_moves::<G>(&config.search));
-        let games = 2 * game + game / 4;
+        let games = game + game / 4;
         Self {
             trees: lanes * (Tree::bytes::<G>(config.search.simulations) + PolicyState::bytes(G::MAX_LEGAL)),
             // Each row of a batch has its planes, its answer twice over, its position in a few lists, and a slot of the table

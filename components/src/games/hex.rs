@@ -97,7 +97,8 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
         _ => &[],
     };
 
-    /// Random games on the smallest board, solved with 6 to 9 plies left.
+    /// On the smallest board the start, the positions after each first move, and those 6 to 9 plies before the end of random
+    /// games.
     const ORACLE: Oracle = match SIZE {
         5 => Oracle::Positions(include_bytes!("../../data/hex5.csv.zst")),
         _ => Oracle::None,

@@ -257,7 +257,8 @@ fn legal_positions_of_go() {
 #[test]
 fn komi_decides_an_empty_board() {
     let rules = |points| GameConfig { name: "go5".into(), komi: Komi::Points(points) };
-    for (points, expected) in [(0.5, Outcome::Loss), (0.0, Outcome::Draw), (-0.5, Outcome::Win), (60.0, Outcome::Loss)] {
+    for (points, expected) in [(0.5, Outcome::Loss), (0.0, Outcome::Draw), (-0.5, Outcome::Win), (60.0, Outcome::Loss)]
+    {
         let start = Go::<5>::start_with(&rules(points)).unwrap();
         let end = start.clone().after("pass pass").unwrap();
         assert_eq!((end.outcome(), end.score()), (Some(expected), Some(-points)));

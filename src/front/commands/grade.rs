@@ -315,7 +315,8 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
         .collect();
     if G::ORACLE == Oracle::Everything && grading.positions.is_none() {
         let choices = positions.iter().map(G::key).zip(answers.iter().map(|a| a.action)).collect();
-        let [first, second] = [Side::First, Side::Second].map(|side| lines_of_play(&player.config.start::<G>(), side, &choices));
+        let [first, second] =
+            [Side::First, Side::Second].map(|side| lines_of_play(&player.config.start::<G>(), side, &choices));
         graded.push(Graded::LinesOfPlay {
             games: first.0 + second.0,
             lost: first.1 + second.1,

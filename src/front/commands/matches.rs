@@ -9,7 +9,11 @@ use crate::{
     matches::{Match, Score},
     say, settings,
 };
-use lockstep_components::{Config, Game, config::SearchConfig, games::GameVisitor};
+use lockstep_components::{
+    Config, Game,
+    config::{GameConfig, SearchConfig},
+    games::GameVisitor,
+};
 use lockstep_systems::{Player as Searcher, Rollouts, Uniform};
 use serde_json::json;
 use std::path::Path;
