@@ -1,4 +1,4 @@
-use crate::{Error, cli::LabelArgs, device, display, say, solver};
+use crate::{Error, cli::LabelArgs, device, display, out, say, solver};
 use lockstep_components::{Game, LaneRng, games::GameVisitor};
 use rayon::prelude::*;
 
@@ -24,7 +24,7 @@ impl GameVisitor for Label {
         let (mut found, mut given_up) = (0, 0u64);
         for batch in 0u64.. {
             // Each game is drawn from a generator of its own, and they count in their order.
-            const GAMES: u64 = 64;
+            const GAMES: u64 = 16;
             let lines: Vec<Option<String>> = (batch * GAMES..(batch + 1) * GAMES)
                 .into_par_iter()
                 .map(|game| line::<G>(&mut LaneRng::new(seed, game), &before_end, nodes * 1_000_000, &set))
@@ -40,7 +40,8 @@ impl GameVisitor for Label {
                     None => given_up += 1,
                 }
             }
-            if found == positions {
+            // Nobody reads them any more.
+            if found == positions || out::failed() {
                 break;
             }
             if given_up > 1_000 && given_up > 100 * u64::from(found) {
