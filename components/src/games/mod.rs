@@ -40,6 +40,7 @@ registry! {
     hex: Hex<5>, Hex<7>, Hex<11>;
     breakthrough: Breakthrough<8, 8>, Breakthrough<6, 5>;
     gomoku: Gomoku<15>, Gomoku<9>;
+    clobber: Clobber;
 }
 
 /// The names of all recipes, each with its text, game by game.

@@ -245,6 +245,7 @@ fn moves_are_as_many_as_they_should_be() {
     check::<Go<5>>(&[26, 651, 15_650]);
     check::<Hex<5>>(&[25, 600, 13_800]);
     check::<Breakthrough<8, 8>>(&[22, 484, 11_132]);
+    check::<Clobber>(&[49, 2_116, 80_063]);
 }
 
 /// John Tromp's numbers of legal positions: every group of stones has a liberty.
