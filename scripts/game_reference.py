@@ -40,7 +40,7 @@ def othello(text):
     return text.lower()
 
 
-def hexagonal(text):
+def same(text):
     return text
 
 
@@ -63,6 +63,10 @@ def breakthrough(rows):
     return read
 
 
+def gomoku(text):
+    return cell(*map(int, text.split(",")))
+
+
 def connect_four(text):
     return str(int(text[1:]) + 1)
 
@@ -78,10 +82,13 @@ GAMES = [
     ("connect_four", "connect_four", connect_four, 10_000, None),
     ("othello", "othello", othello, 10_000, None),
     ("dots_and_boxes", "dots_and_boxes(num_rows=3,num_cols=3)", dots_and_boxes, 10_000, None),
-    ("hex5", "hex(board_size=5)", hexagonal, 10_000, None),
-    ("hex", "hex(board_size=11)", hexagonal, 2_000, None),
+    ("hex5", "hex(board_size=5)", same, 10_000, None),
+    ("hex", "hex(board_size=11)", same, 2_000, None),
     ("breakthrough6", "breakthrough(rows=6,columns=5)", breakthrough(6), 10_000, None),
     ("breakthrough", "breakthrough(rows=8,columns=8)", breakthrough(8), 10_000, None),
+    ("gomoku9", "gomoku(size=9)", gomoku, 10_000, None),
+    ("gomoku", "gomoku(size=15)", gomoku, 2_000, None),
+    ("clobber", "clobber(rows=5,columns=6)", same, 10_000, None),
     ("go5", "go(board_size=5,komi=24.5,max_game_length=75)", go, 10_000, 75),
     ("go7", "go(board_size=7,komi=8.5,max_game_length=147)", go, 2_000, 147),
 ]

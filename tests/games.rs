@@ -38,15 +38,15 @@ fn late<G: Game>(rng: &mut LaneRng) -> G {
     states.swap_remove(states.len() - back)
 }
 
-/// Searches states whose exact values are known, and returns how many roots were proven of how many. Whatever a search has
-/// proven must be so.
-fn check_proofs<G: Game>(count: usize, leaves_per_tree: u32, cache_mb: u32) -> (usize, usize) {
+/// Searches states whose exact values can be had for so many nodes, of so many random games, and returns how many roots were proven of how many.
+/// Whatever a search has proven must be so.
+fn check_proofs<G: Game>(games: usize, nodes: u32, leaves_per_tree: u32, cache_mb: u32) -> (usize, usize) {
     let mut rng = LaneRng::new(5, leaves_per_tree.into());
     let mut labelled = vec![];
-    while labelled.len() < count {
+    for _ in 0..games {
         let state = late::<G>(&mut rng);
         let legal: Vec<Action> = state.legal().collect();
-        let mut nodes = 20_000;
+        let mut nodes = nodes;
         let score = |action| Some((action, after(&state, action, &mut nodes)?));
         let scores: Option<Vec<(Action, i32)>> = legal.into_iter().map(score).collect();
         if let Some(scores) = scores {
@@ -58,7 +58,7 @@ fn check_proofs<G: Game>(count: usize, leaves_per_tree: u32, cache_mb: u32) -> (
     let mut analyst = Analyst::<G>::new(Rollouts::<G>::new(1, 1), &search, lanes, 600);
     let answers = analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap();
     let proven = crate::search::check_proofs(&labelled, &answers);
-    (proven, count)
+    (proven, labelled.len())
 }
 
 /// Passes, second moves in a row, histories and longest lengths are what proofs can get wrong.
@@ -67,18 +67,33 @@ fn what_is_proven_is_so_with_its_history() {
     let mut of_game = vec![];
     for (leaves, cache_mb) in [(1, 0), (4, 1)] {
         of_game.extend([
-            check_proofs::<Othello<6>>(700, leaves, cache_mb),
-            check_proofs::<DotsAndBoxes<2>>(700, leaves, cache_mb),
-            check_proofs::<DotsAndBoxes<3>>(700, leaves, cache_mb),
-            check_proofs::<Go<2>>(700, leaves, cache_mb),
-            check_proofs::<Go<3>>(700, leaves, cache_mb),
-            check_proofs::<Hex<4>>(700, leaves, cache_mb),
-            check_proofs::<Breakthrough<4, 3>>(700, leaves, cache_mb),
-            check_proofs::<TicTacToe>(300, leaves, cache_mb),
+            check_proofs::<Othello<6>>(750, 20_000, leaves, cache_mb),
+            check_proofs::<DotsAndBoxes<2>>(750, 20_000, leaves, cache_mb),
+            check_proofs::<DotsAndBoxes<3>>(750, 20_000, leaves, cache_mb),
+            check_proofs::<Go<2>>(750, 20_000, leaves, cache_mb),
+            check_proofs::<Go<3>>(750, 20_000, leaves, cache_mb),
+            check_proofs::<Hex<4>>(750, 20_000, leaves, cache_mb),
+            check_proofs::<Breakthrough<4, 3>>(750, 20_000, leaves, cache_mb),
+            check_proofs::<TicTacToe>(300, 20_000, leaves, cache_mb),
         ]);
     }
     assert!(of_game.iter().all(|(proven, count)| 2 * proven > *count), "{of_game:?}");
-    assert!(of_game.iter().map(|(_, count)| count).sum::<usize>() >= 10_000);
+    assert!(of_game.iter().map(|(_, count)| count).sum::<usize>() >= 10_000, "{of_game:?}");
+}
+
+/// The same for a few late states of each game that there is.
+#[test]
+fn what_is_proven_of_any_game_is_so() {
+    #[derive(Clone, Copy)]
+    struct Proofs;
+    impl GameVisitor for Proofs {
+        type Output = ();
+        fn visit<G: Game>(self) {
+            let (proven, count) = check_proofs::<G>(200, 2_000, 1, 1);
+            assert!(count >= 10 && proven > 0, "{}: {proven} of {count}", G::TITLE);
+        }
+    }
+    crate::for_every_game(Proofs);
 }
 
 /// From rules to a network that has learned: a generation of a small run of every game.
