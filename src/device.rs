@@ -166,7 +166,7 @@ impl Place {
     pub fn learner<G: Game>(&self, config: &Config) -> Learner {
         let learner = Learner::new::<G>(config, &self.device);
         match self.evaluation {
-            Evaluation::Fused => learner.with_fused_gradients::<G>(&config.network, self.level),
+            Evaluation::Fused => learner.with_fused_gradients(self.level),
             Evaluation::Burn | Evaluation::BurnPadded => learner,
         }
     }
@@ -175,10 +175,13 @@ impl Place {
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
         EvaluatorFactory(Box::new(move |network| {
-            let weights = network.frozen::<G>();
-            let burn = |sizes| BurnEvaluator::new(&weights, &place.device, sizes);
+            let frozen = network.frozen();
+            let burn = |sizes| BurnEvaluator::new(&frozen, &place.device, sizes);
             match place.evaluation {
-                Evaluation::Fused => Box::new(FusedEvaluator::with_options(&weights, place.precision, place.level)),
+                Evaluation::Fused => match FusedEvaluator::with_options(&frozen, place.precision, place.level) {
+                    Some(fused) => Box::new(fused),
+                    None => Box::new(burn(vec![])),
+                },
                 Evaluation::Burn => Box::new(burn(vec![])),
                 Evaluation::BurnPadded => Box::new(burn(padded_sizes(capacity))),
             }

@@ -23,7 +23,7 @@ fn devices_evaluate_alike() {
     for kind in ["resnet", "mlp"] {
         let network = trained(kind);
         let batches = [5, 33, 64].map(batch::<ConnectFour>);
-        let mut fused = FusedEvaluator::new(&network.frozen::<ConnectFour>());
+        let mut fused = FusedEvaluator::new(&network.frozen()).unwrap();
         let expected = batches.each_ref().map(|batch| evaluate(&mut fused, batch));
         for (kind, place) in devices() {
             let mut evaluator = place.evaluators::<ConnectFour>(64).0(&network);

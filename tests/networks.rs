@@ -33,14 +33,15 @@ fn frozen_networks_agree_with_trained_ones() {
         let rows = 33;
         let batch = batch::<ConnectFour>(rows);
         let planes = TensorData::new(batch.planes.clone(), [rows, 2, 6, 7]);
-        let output = network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device));
-        let logits: Vec<f32> = output.logits.into_data().try_into_vec().unwrap();
-        let wdl: Vec<f32> = burn::tensor::activation::softmax(output.values, 1).into_data().try_into_vec().unwrap();
+        let outputs = network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device));
+        let logits: Vec<f32> = outputs[0].clone().into_data().try_into_vec().unwrap();
+        let wdl: Vec<f32> =
+            burn::tensor::activation::softmax(outputs[1].clone(), 1).into_data().try_into_vec().unwrap();
         // Also with padding, as on a GPU.
-        let weights = network.frozen::<ConnectFour>();
+        let weights = network.frozen();
         let burn = |sizes| Box::new(BurnEvaluator::new(&weights, &place.device, sizes)) as Box<dyn Evaluator>;
         let fused = |precision| {
-            Box::new(FusedEvaluator::with_options(&weights, precision, Level::default())) as Box<dyn Evaluator>
+            Box::new(FusedEvaluator::with_options(&weights, precision, Level::default()).unwrap()) as Box<dyn Evaluator>
         };
         let evaluators = [
             (burn(vec![]), 33, 1e-4),

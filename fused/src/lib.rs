@@ -5,9 +5,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `weights.rs` | the weights of a frozen network, as plain numbers |
+//! | `description.rs` | [`Description`]: what any network computes, as data; [`Frozen`]: a trained one |
+//! | `pattern.rs` | which networks the kernels know |
+//! | `weights.rs` | the weights of such a network |
 //! | `lib.rs` | [`FusedNetwork`]: the choice of the algorithm, the batch cut into chunks, the life of one chunk |
-//! | `exact.rs` | [`ExactNetwork`]: the same in `f64`, slowly, to measure errors against |
+//! | `exact.rs` | [`ExactNetwork`]: any network in `f64`, slowly, to measure errors against |
 //! | `conv.rs` | convolutions and dense layers as products over lists of pixels; serves any board |
 //! | `fourier.rs` | the tower of a board up to 19x19 as products of spectra |
 //! | `fourier/int16.rs` | the same with products of 16-bit integers |
@@ -21,11 +23,13 @@
 #![deny(unsafe_code)]
 
 mod conv;
+mod description;
 mod exact;
 mod fourier;
 #[allow(unsafe_code)]
 mod kernels;
 mod panels;
+mod pattern;
 mod training;
 mod waves;
 mod weights;
@@ -39,6 +43,7 @@ use conv::{Layer, Then};
 use fourier::{Int16Scratch, Int16Tower, Tower, Transform};
 use panels::Aligned;
 
+pub use description::{Description, Form, Frozen, Head, HeadKind, Op, Parameters, Step};
 pub use exact::ExactNetwork;
 pub use kernels::Level;
 pub use training::{Shape, ShapeBody, Statistics, TrainingNetwork};

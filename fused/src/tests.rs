@@ -4,7 +4,10 @@ use proptest::prelude::*;
 
 use super::fourier::{SIZES, Transform};
 use super::kernels::Level;
-use super::{Algorithm, Body, Conv, Dense, ExactNetwork, FusedNetwork, Options, Precision, Weights};
+use super::{
+    Algorithm, Body, Conv, Dense, Description, ExactNetwork, Frozen, FusedNetwork, Head, HeadKind, Op, Options,
+    Parameters, Precision, Weights,
+};
 
 /// Uniform numbers between -1 and 1 from a seed: splitmix64.
 pub(super) struct Numbers(pub(super) u64);
@@ -76,6 +79,61 @@ impl Numbers {
     }
 }
 
+/// The same network as any program would describe it.
+fn frozen(weights: &Weights) -> Frozen {
+    let Weights { planes, height, width, body, policy, value_hidden, value_out } = weights;
+    let mut net = Description::new([*planes, *height, *width]);
+    let mut parameters = vec![];
+    let mut step = |op, from: &[usize], numbers: Option<(&[f32], &[f32])>| {
+        parameters.push(numbers.map(|(weight, bias)| Parameters { weight: weight.to_vec(), bias: bias.to_vec() }));
+        net.add("", op, from)
+    };
+    fn conv(step: &mut impl FnMut(Op, &[usize], Option<(&[f32], &[f32])>) -> usize, conv: &Conv, from: usize) -> usize {
+        let op = Op::Conv { outputs: conv.outputs, kernel: conv.kernel, bias: true };
+        step(op, &[from], Some((&conv.weight, &conv.bias)))
+    }
+    fn dense(
+        step: &mut impl FnMut(Op, &[usize], Option<(&[f32], &[f32])>) -> usize,
+        dense: &Dense,
+        from: usize,
+    ) -> usize {
+        step(Op::Dense { outputs: dense.outputs }, &[from], Some((&dense.weight, &dense.bias)))
+    }
+    let [of_policy, of_value] = match body {
+        Body::Resnet { stem, blocks, policy_conv, value_conv } => {
+            let stem = conv(&mut step, stem, 0);
+            let mut x = step(Op::Relu, &[stem], None);
+            for (first, second) in blocks {
+                let first = conv(&mut step, first, x);
+                let inner = step(Op::Relu, &[first], None);
+                let second = conv(&mut step, second, inner);
+                let sum = step(Op::Sum, &[x, second], None);
+                x = step(Op::Relu, &[sum], None);
+            }
+            [policy_conv, value_conv].map(|head| {
+                let head = conv(&mut step, head, x);
+                step(Op::Relu, &[head], None)
+            })
+        }
+        Body::Mlp { layers } => {
+            let x = layers.iter().fold(0, |x, layer| {
+                let layer = dense(&mut step, layer, x);
+                step(Op::Relu, &[layer], None)
+            });
+            [x, x]
+        }
+    };
+    let policy = dense(&mut step, policy, of_policy);
+    let hidden = dense(&mut step, value_hidden, of_value);
+    let hidden = step(Op::Relu, &[hidden], None);
+    let value = dense(&mut step, value_out, hidden);
+    net.heads = vec![
+        Head { kind: HeadKind::Policy, value: policy },
+        Head { kind: if value_out.outputs == 3 { HeadKind::Outcome } else { HeadKind::Value }, value },
+    ];
+    Frozen { description: net, parameters }
+}
+
 /// Every way to run these weights, directly or by the transform that fits or the next size, and the error that it may make.
 ///
 /// With 16 bits a number of a spectrum is off by at most a 2^15th of the largest of its bin, that is by about a 2^11th of its
@@ -107,7 +165,9 @@ fn worst_error(weights: &Weights, rows: usize, numbers: &mut Numbers) -> f64 {
     let planes = numbers.list(rows * row, 1.0);
     // The exact network is slow: a few rows, spread over the batch, stand for all.
     let checked: Vec<usize> = (0..rows).step_by(rows.div_ceil(4)).chain([rows - 1]).collect();
-    let exact = ExactNetwork::new(weights);
+    let frozen = frozen(weights);
+    assert_eq!(Weights::of(&frozen).as_ref(), Some(weights));
+    let exact = ExactNetwork::new(&frozen);
     let expected: Vec<_> = checked.iter().map(|&r| exact.row(&planes[r * row..][..row])).collect();
     let mut worst = 0.0f64;
     for level in Level::available() {
@@ -115,8 +175,8 @@ fn worst_error(weights: &Weights, rows: usize, numbers: &mut Numbers) -> f64 {
             let mut network = FusedNetwork::with(weights, level, algorithm, precision);
             let (logits, values) = run(&mut network, rows, &planes);
             assert!(logits.iter().chain(&values).all(|x| x.is_finite()));
-            for (&r, [policy, value]) in checked.iter().zip(&expected) {
-                for (found, expected) in [(&logits, policy), (&values, value)] {
+            for (&r, expected) in checked.iter().zip(&expected) {
+                for (found, expected) in [&logits, &values].into_iter().zip(expected) {
                     let size = expected.iter().fold(1.0f64, |size, x| size.max(x.abs()));
                     for (found, expected) in found[r * expected.len()..].iter().zip(expected) {
                         worst = worst.max((f64::from(*found) - expected).abs() / size / allowed);

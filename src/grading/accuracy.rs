@@ -67,15 +67,17 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
     }
     let place = player.place()?;
     let network = player.network::<G>(&place)?;
-    let exact = ExactNetwork::new(&network.frozen::<G>());
+    let exact = ExactNetwork::new(&network.frozen());
+    let heads = network.description().policy_and_value();
     let bar = display::bar(keys.len() as u64, "evaluating exactly");
     let expected: Vec<(Vec<f64>, f64)> = keys
         .par_iter()
         .map(|&key| {
             let mut planes = vec![0.0; G::INPUT];
             G::encode(key, &mut planes);
-            let [logits, raw] = exact.row(&planes);
+            let mut outputs = exact.row(&planes);
             bar.inc(1);
+            let [logits, raw] = heads.map(|head| std::mem::take(&mut outputs[head]));
             (logits, scalar(&raw))
         })
         .collect();

@@ -31,7 +31,7 @@ use std::{
 };
 
 /// Raised when the format changes, so that an old program refuses a new checkpoint and the other way round.
-const FORMAT: u64 = 4;
+const FORMAT: u64 = 5;
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";

@@ -8,9 +8,9 @@ use crate::{
 };
 use lockstep_components::{
     Cache, Config, Game, GameRecord, Tree,
-    config::{NetworkConfig, NetworkKind, OptimizerKind, SearchConfig},
+    config::{OptimizerKind, SearchConfig},
 };
-use lockstep_systems::{Bounds, setup::policy_moves};
+use lockstep_systems::{Bounds, network::describe, setup::policy_moves};
 use std::fs;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -42,7 +42,7 @@ impl Bound {
     /// When the network alone does not fit.
     pub fn of_run<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
         let process = resident();
-        let parameters = 4 * parameters::<G>(&config.network);
+        let parameters = 4 * describe::<G>(&config.network).parameter_count() as u64;
         let moments = if config.learn.optimizer == OptimizerKind::AdamW { 2 } else { 1 };
         // Parameters as the optimiser holds them, as the kernels read them, their gradients three times on the way, the
         // moments, of which a step makes new ones, and both as they were before the generation that is learned.
@@ -134,20 +134,6 @@ impl std::fmt::Display for Bound {
 pub fn trees_that_fit<G: Game>(simulations: u32, most: u32) -> u32 {
     let fit = limit().0 / 2 / Tree::bytes::<G>(simulations) as u64;
     (fit.min(u64::from(most)) as u32).max(1)
-}
-
-/// Numbers in a network with this configuration, about.
-fn parameters<G: Game>(network: &NetworkConfig) -> u64 {
-    let [channels, blocks, head] = [network.channels, network.blocks, network.head_channels].map(|n| n as u64);
-    let [input, planes, cells, actions] = [G::INPUT, G::PLANES, G::HEIGHT * G::WIDTH, G::ACTIONS].map(|n| n as u64);
-    let (body, features) = match network.kind {
-        NetworkKind::Resnet => {
-            let norms = (2 * blocks + 1) * 4 * channels;
-            (9 * channels * (planes + 2 * blocks * channels) + norms + 2 * head * (channels + 4), head * cells)
-        }
-        NetworkKind::Mlp => (channels * (input + blocks.saturating_sub(1) * channels + blocks), channels),
-    };
-    body + features * (actions + channels) + actions + 5 * channels
 }
 
 /// The memory of the machine, or what this process may have of it, and which of these it is.

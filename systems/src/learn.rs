@@ -2,6 +2,7 @@
 
 mod fused;
 mod learner;
+mod losses;
 mod sample;
 mod step;
 

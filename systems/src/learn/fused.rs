@@ -3,21 +3,21 @@
 //! Burn's modules keep the parameters and burn's optimiser takes the step; what lies between, the forward and the backward
 //! pass, is that of [`TrainingNetwork`]. A test holds it against burn's own gradients.
 
-use super::TrainingBatch;
+use super::{
+    TrainingBatch,
+    losses::{loss, weight_of},
+};
 use crate::{
     Network,
-    network::{Body, ConvNorm, is_statistics, numbers},
+    network::{is_statistics, numbers},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
     tensor::{Tensor, TensorData},
 };
-use lockstep_components::{
-    Game,
-    config::{NetworkConfig, NetworkKind, ValueHead},
-};
-use lockstep_fused::{Level, Shape, ShapeBody, TrainingNetwork};
+use lockstep_components::config::LearnConfig;
+use lockstep_fused::{HeadKind, Level, Shape, TrainingNetwork};
 use std::ops::Range;
 
 /// The kernels with their memory, for one shape of network.
@@ -33,38 +33,18 @@ pub(super) struct FusedGradients {
 }
 
 impl FusedGradients {
-    pub(super) fn new<G: Game>(config: &NetworkConfig, network: &Network, level: Level) -> Self {
-        let (body, epsilon) = match &network.body {
-            Body::Resnet(net) => (
-                ShapeBody::Resnet {
-                    channels: config.channels,
-                    blocks: config.blocks,
-                    kernel: net.stem.conv.weight.dims()[2],
-                    head_channels: config.head_channels,
-                },
-                net.stem.norm.epsilon,
-            ),
-            Body::Mlp(_) => (ShapeBody::Mlp { layers: vec![config.channels; config.blocks] }, 0.0),
-        };
-        debug_assert_eq!(config.kind == NetworkKind::Mlp, matches!(body, ShapeBody::Mlp { .. }));
-        let shape = Shape {
-            planes: G::PLANES,
-            height: G::HEIGHT,
-            width: G::WIDTH,
-            body,
-            actions: G::ACTIONS,
-            value_hidden: config.channels,
-            value_outputs: if config.value_head == ValueHead::Wdl { 3 } else { 1 },
-            epsilon,
-        };
+    /// For a network that the kernels know.
+    pub(super) fn new(network: &Network, level: Level) -> Option<Self> {
+        let epsilon = network.norms().next().map_or(0.0, |norm| norm.epsilon);
+        let shape = Shape::of(network.description(), epsilon)?;
         let tensors = shape.parameters().len();
-        Self {
+        Some(Self {
             kernels: TrainingNetwork::with_level(&shape, level),
             part: vec![vec![]; tensors],
             sum: vec![vec![]; tensors],
             logits: vec![],
             values: vec![],
-        }
+        })
     }
 
     /// Bytes that batches of so many rows need.
@@ -72,26 +52,32 @@ impl FusedGradients {
         self.kernels.bytes_for(rows, rayon::current_num_threads())
     }
 
-    /// The gradient of the mean loss of a batch, and its mean policy and value loss. `parts` are the rows that go through
-    /// the network together; batch norm sees each by itself, and its running statistics follow.
+    /// The gradient of the weighted losses of a batch, and the mean loss of each head. `parts` are the rows that go through the
+    /// network together; batch norm sees each by itself, and its running statistics follow.
     pub(super) fn gradients(
         &mut self,
         network: &Network,
         batch: &TrainingBatch,
         parts: impl Iterator<Item = Range<usize>>,
-        head: ValueHead,
-        value_weight: f32,
-    ) -> (GradientsParams, [f32; 2]) {
+        config: &LearnConfig,
+    ) -> (GradientsParams, Vec<f64>) {
         let mut read = Read::default();
         network.visit(&mut read);
         let parameters: Vec<&[f32]> = read.tensors.iter().map(Vec::as_slice).collect();
+        let heads = &network.description().heads;
         self.sum.iter_mut().for_each(Vec::clear);
-        let mut losses = [0.0; 2];
+        let mut losses = vec![0.0; heads.len()];
         for rows in parts {
             let size = batch.planes.len() / batch.rows;
             self.kernels.forward(rows.len(), &batch.planes[rows.start * size..rows.end * size], &parameters);
-            let part = self.losses(batch, rows, head, value_weight);
-            losses = [0, 1].map(|i| losses[i] + part[i]);
+            self.logits.clear();
+            self.logits.extend_from_slice(self.kernels.logits());
+            self.values.clear();
+            self.values.extend_from_slice(self.kernels.values());
+            for (head, sum) in heads.iter().zip(&mut losses) {
+                let outputs = if head.kind == HeadKind::Policy { &mut self.logits } else { &mut self.values };
+                *sum += loss(head.kind, batch, rows.clone(), outputs, weight_of(head.kind, config));
+            }
             self.kernels.backward(&self.logits, &self.values, &mut self.part);
             self.update_running_statistics(network);
             for (sum, part) in self.sum.iter_mut().zip(&mut self.part) {
@@ -104,48 +90,12 @@ impl FusedGradients {
         }
         let mut write = Write { in_statistics: false, tensors: self.sum.iter_mut(), grads: GradientsParams::new() };
         network.visit(&mut write);
-        (write.grads, losses.map(|x| x as f32))
-    }
-
-    /// Shares of some rows in the mean losses of the batch; leaves their gradient in `logits` and `values`.
-    fn losses(&mut self, batch: &TrainingBatch, rows: Range<usize>, head: ValueHead, value_weight: f32) -> [f64; 2] {
-        let actions = batch.actions;
-        self.logits.clear();
-        self.logits.extend_from_slice(self.kernels.logits());
-        self.values.clear();
-        self.values.extend_from_slice(self.kernels.values());
-        let weights: f32 = batch.policy_weights.iter().sum::<f32>().max(1.0);
-        let outputs = self.values.len() / rows.len();
-        let rate = value_weight / batch.rows as f32;
-        let (mut policy_loss, mut value_loss) = (0.0, 0.0);
-        for (i, row) in rows.enumerate() {
-            let logits = &mut self.logits[i * actions..(i + 1) * actions];
-            let target = &batch.policies[row * actions..(row + 1) * actions];
-            let mask = &batch.masks[row * actions..(row + 1) * actions];
-            logits.iter_mut().zip(mask).for_each(|(logit, mask)| *logit += mask);
-            let weight = batch.policy_weights[row] / weights;
-            policy_loss += f64::from(weight) * cross_entropy(logits, target, weight);
-            let values = &mut self.values[i * outputs..(i + 1) * outputs];
-            let outcome = &batch.outcomes[row * 3..(row + 1) * 3];
-            value_loss += match head {
-                ValueHead::Wdl => cross_entropy(values, outcome, rate),
-                ValueHead::Scalar => {
-                    let value = values[0].tanh();
-                    let error = value - (outcome[0] - outcome[2]);
-                    values[0] = rate * 2.0 * error * (1.0 - value * value);
-                    f64::from(error * error)
-                }
-            };
-        }
-        [policy_loss, value_loss / batch.rows as f64]
+        (write.grads, losses)
     }
 
     /// Moves the running statistics of batch norm towards those of the batch that was seen last, as burn does.
     fn update_running_statistics(&self, network: &Network) {
-        let Body::Resnet(net) = &network.body else { return };
-        let blocks = net.blocks.iter().flat_map(|block| [&block.first, &block.second]);
-        let layers = std::iter::once(&net.stem).chain(blocks).chain([&net.policy_conv, &net.value_conv]);
-        for (ConvNorm { norm, .. }, seen) in layers.zip(self.kernels.batch_statistics()) {
+        for (norm, seen) in network.norms().zip(self.kernels.batch_statistics()) {
             for (running, seen) in [(&norm.running_mean, seen.mean), (&norm.running_var, seen.variance)] {
                 let old = running.value_sync();
                 let device = old.device();
@@ -158,24 +108,6 @@ impl FusedGradients {
             }
         }
     }
-}
-
-/// `-sum(target * log_softmax(logits))`, whose gradient times `weight` takes the place of the logits.
-fn cross_entropy(logits: &mut [f32], target: &[f32], weight: f32) -> f64 {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = logits.iter().map(|x| (x - highest).exp()).sum();
-    let total: f32 = target.iter().sum();
-    let log_sum = sum.ln();
-    let mut loss = 0.0;
-    for (logit, target) in logits.iter_mut().zip(target) {
-        let log = *logit - highest - log_sum;
-        if *target > 0.0 {
-            loss -= f64::from(target * log);
-        }
-        *logit = weight * (total * log.exp() - target);
-    }
-    // A number that is not finite must not get lost where there is no target.
-    if sum.is_finite() { loss } else { f64::NAN }
 }
 
 /// Copies all parameters, in the order of the modules, which is that of [`Shape::parameters`]. The running statistics of
@@ -227,8 +159,8 @@ mod tests {
     use bevy_ecs::prelude::*;
     use burn::tensor::Device;
     use lockstep_components::{
-        Config, LaneRng,
-        config::{OptimizerKind, Steps},
+        Config, Game, LaneRng,
+        config::{NetworkConfig, NetworkKind, OptimizerKind, Steps, ValueHead},
         games::{ConnectFour, TicTacToe},
     };
 
@@ -271,7 +203,7 @@ mod tests {
     fn change<G: Game>(config: &Config, fused: bool) -> (Vec<(String, Vec<f32>)>, [f64; 2]) {
         let mut learner = Learner::new::<G>(config, &Device::flex());
         if fused {
-            learner = learner.with_fused_gradients::<G>(&config.network, Level::default());
+            learner = learner.with_fused_gradients(Level::default());
         }
         let before = learner.network.tensors();
         learner.begin(1);
@@ -280,8 +212,7 @@ mod tests {
         world.insert_resource(batch::<G>(37));
         world.init_resource::<Failure>();
         world.run_system_cached(step).unwrap();
-        let mut learner = world.resource_mut::<Learner>();
-        learner.read_losses().unwrap();
+        let learner = world.resource_mut::<Learner>();
         let after = Network::tensors(&learner.network);
         let difference = |(a, b): (crate::network::NamedTensor, crate::network::NamedTensor)| {
             (a.name, b.data.iter().zip(&a.data).map(|(b, a)| b - a).collect())

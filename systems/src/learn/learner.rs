@@ -6,13 +6,13 @@ use bevy_ecs::prelude::*;
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::{AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
-    tensor::{Bytes, Device, Tensor, TensorData, Transaction},
+    tensor::{Bytes, Device, Tensor, TensorData},
 };
 use lockstep_components::{
     Game, LaneRng,
-    config::{Config, LearnConfig, NetworkConfig, OptimizerKind, ValueHead},
+    config::{Config, LearnConfig, OptimizerKind},
 };
-use lockstep_fused::Level;
+use lockstep_fused::{HeadKind, Level};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -40,10 +40,7 @@ pub struct Learner {
     /// While one is learned.
     pub(super) course: Option<Course>,
     seed: u64,
-    pub(super) value_head: ValueHead,
     pub(super) generations: u64,
-    /// Losses of steps that were not read from the device yet, `[policy, value]`.
-    pub(super) unread: Vec<Tensor<1>>,
     /// Means of the last generation that ended.
     pub(super) last: Losses,
     /// The kernels that compute the gradients, where burn's automatic differentiation does not.
@@ -72,9 +69,8 @@ pub(super) struct Course {
     pub(super) positions: u64,
     /// Draws batches and symmetries.
     pub(super) rng: LaneRng,
-    /// Sums over the steps that were read.
+    /// Sums over the steps taken.
     pub(super) sums: Losses,
-    read: u64,
 }
 
 /// What [`Learner::save`] keeps.
@@ -98,20 +94,20 @@ impl Learner {
             at: Progress::default(),
             course: None,
             seed: config.run.seed,
-            value_head: config.network.value_head,
             generations: config.run.generations,
-            unread: vec![],
             last: Losses::default(),
             fused: None,
         }
     }
 
     /// Lets the fused kernels compute the gradients on the CPU with these vectors, instead of burn's automatic
-    /// differentiation. The network must lie in memory, on burn's CPU back end.
+    /// differentiation, if they know the network. It must lie in memory, on burn's CPU back end.
     #[must_use]
-    pub fn with_fused_gradients<G: Game>(mut self, config: &NetworkConfig, level: Level) -> Self {
-        self.network = self.network.untracked();
-        self.fused = Some(FusedGradients::new::<G>(config, &self.network, level));
+    pub fn with_fused_gradients(mut self, level: Level) -> Self {
+        if let Some(fused) = FusedGradients::new(&self.network, level) {
+            self.network = self.network.untracked();
+            self.fused = Some(fused);
+        }
         self
     }
 
@@ -164,16 +160,14 @@ impl Learner {
             positions,
             rng: LaneRng::of_learning(self.seed, self.at.generation + 1),
             sums: Losses::default(),
-            read: 0,
         });
     }
 
     /// What a checkpoint keeps. While a generation is learned, that is the learner as it was before.
     ///
     /// # Errors
-    /// When a number of these, or a loss that was still on the device, is not finite, or the device fails.
+    /// When a number of these is not finite.
     pub fn save(&mut self) -> Result<Saved, Error> {
-        self.read_losses()?;
         let (network, optimizer) = match &self.course {
             None => (&self.network, &self.optimizer),
             Some(course) => (&course.before.0, &course.before.1),
@@ -244,40 +238,36 @@ impl Learner {
         Ok(())
     }
 
-    /// Reads the losses that are still on the device, and checks that they are finite.
-    pub(super) fn read_losses(&mut self) -> Result<(), Error> {
-        if self.unread.is_empty() {
-            return Ok(());
+    /// Takes note of the mean losses of a step, in the order of the heads, and checks that they are finite.
+    pub(super) fn learned(&mut self, losses: &[f64]) -> Result<(), Error> {
+        let heads = &self.network.description().heads;
+        let mut sum = Losses::default();
+        for (head, loss) in heads.iter().zip(losses) {
+            match head.kind {
+                HeadKind::Policy => sum.policy = *loss,
+                HeadKind::Outcome | HeadKind::Value => sum.value = *loss,
+            }
         }
-        let steps = self.unread.len() as u64;
-        let all = Tensor::cat(std::mem::take(&mut self.unread), 0);
-        let device = |message| Error::Device { doing: "reading the losses", message };
-        let data = Transaction::default().register(all).try_execute().map_err(|e| device(format!("{e:?}")))?;
-        let data = data.into_iter().next().expect("one tensor was registered").convert::<f32>();
-        let numbers = data.try_into_vec::<f32>().map_err(|e| device(format!("{e:?}")))?;
-        let sum = |offset| numbers.iter().skip(offset).step_by(2).map(|&x| f64::from(x)).sum::<f64>();
-        let (policy, value) = (sum(0), sum(1));
-        if !(policy + value).is_finite() {
+        if !losses.iter().sum::<f64>().is_finite() {
             return Err(Error::LossNotFinite {
-                policy: (policy / steps as f64) as f32,
-                value: (value / steps as f64) as f32,
+                policy: sum.policy as f32,
+                value: sum.value as f32,
                 step: self.progress().0,
                 generation: self.at.generation + 1,
                 advice: self.advice(),
             });
         }
         if let Some(course) = &mut self.course {
-            course.sums.policy += policy;
-            course.sums.value += value;
-            course.read += steps;
+            course.sums.policy += sum.policy;
+            course.sums.value += sum.value;
         }
         Ok(())
     }
 
     /// Ends the generation.
     pub(super) fn finish(&mut self) {
-        let Some(Course { sums, read, taken, positions, .. }) = self.course.take() else { return };
-        let n = read.max(1) as f64;
+        let Some(Course { sums, taken, positions, .. }) = self.course.take() else { return };
+        let n = taken.max(1) as f64;
         self.last = Losses { policy: sums.policy / n, policy_floor: sums.policy_floor / n, value: sums.value / n };
         self.at = Progress { generation: self.at.generation + 1, steps: self.at.steps + taken, positions };
     }

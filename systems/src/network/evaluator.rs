@@ -1,13 +1,13 @@
 //! Evaluation by a frozen network on any device of burn.
 
+use super::modules::{Layers, interpret};
 use crate::{Batch, Error, Evaluations, Evaluator};
 use burn::tensor::{
     Device, Tensor, TensorData, Transaction,
-    activation::relu,
     module::{conv2d, linear},
     ops::ConvOptions,
 };
-use lockstep_fused::{Body as FrozenWeights, Conv, Dense, Weights};
+use lockstep_fused::{Description, Frozen, Parameters};
 use std::collections::VecDeque;
 
 /// A frozen network on a device of burn.
@@ -15,104 +15,66 @@ use std::collections::VecDeque;
 /// Batches are padded to one of a few sizes when asked to, because a changing shape makes a GPU back end tune and
 /// compile again.
 pub struct BurnEvaluator {
-    body: FrozenTensors,
-    policy: DenseTensors,
-    value_hidden: DenseTensors,
-    value_out: DenseTensors,
+    description: Description,
+    layers: Vec<FrozenLayer>,
+    /// Where policy and value are among the heads.
+    heads: [usize; 2],
     device: Device,
     sizes: Vec<usize>,
     /// Rows, rows with padding, logits and values of batches that were not received yet.
     pending: VecDeque<(usize, usize, Tensor<2>, Tensor<2>)>,
 }
 
-enum FrozenTensors {
-    Resnet { stem: ConvTensors, blocks: Vec<(ConvTensors, ConvTensors)>, policy: ConvTensors, value: ConvTensors },
-    Mlp(Vec<DenseTensors>),
+/// Weight and bias of a step.
+enum FrozenLayer {
+    Conv(Tensor<4>, Tensor<1>),
+    Dense(Tensor<2>, Tensor<1>),
 }
 
-struct ConvTensors {
-    weight: Tensor<4>,
-    bias: Tensor<1>,
-    padding: usize,
-}
-
-struct DenseTensors {
-    weight: Tensor<2>,
-    bias: Tensor<1>,
-}
-
-impl ConvTensors {
-    fn new(conv: &Conv, device: &Device) -> Self {
-        let shape = [conv.outputs, conv.inputs, conv.kernel, conv.kernel];
-        Self {
-            weight: Tensor::from_data(TensorData::new(conv.weight.clone(), shape), device),
-            bias: Tensor::from_data(TensorData::new(conv.bias.clone(), [conv.outputs]), device),
-            padding: conv.kernel / 2,
-        }
+impl Layers for [FrozenLayer] {
+    fn conv(&self, layer: usize, kernel: usize, x: Tensor<4>) -> Tensor<4> {
+        let FrozenLayer::Conv(weight, bias) = &self[layer] else { unreachable!("made from the description") };
+        let options = ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1);
+        conv2d(x, weight.clone(), Some(bias.clone()), options)
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([1, 1], [self.padding; 2], [1, 1], 1);
-        conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
-    }
-}
-
-impl DenseTensors {
-    fn new(dense: &Dense, device: &Device) -> Self {
-        let shape = [dense.inputs, dense.outputs];
-        Self {
-            weight: Tensor::from_data(TensorData::new(dense.weight.clone(), shape), device),
-            bias: Tensor::from_data(TensorData::new(dense.bias.clone(), [dense.outputs]), device),
-        }
+    fn norm(&self, _: usize, _: Tensor<4>) -> Tensor<4> {
+        unreachable!("a frozen network has no norms")
     }
 
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.clone(), Some(self.bias.clone()))
+    fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
+        let FrozenLayer::Dense(weight, bias) = &self[layer] else { unreachable!("made from the description") };
+        linear(x, weight.clone(), Some(bias.clone()))
     }
 }
 
 impl BurnEvaluator {
-    /// Moves frozen weights to a device. `sizes` are the batch sizes to pad to, in ascending order; a batch that
+    /// Moves a frozen network to a device. `sizes` are the batch sizes to pad to, in ascending order; a batch that
     /// fits none of them goes as it is, so an empty list never pads.
-    pub fn new(weights: &Weights, device: &Device, sizes: Vec<usize>) -> Self {
-        let conv = |c: &Conv| ConvTensors::new(c, device);
-        let dense = |d: &Dense| DenseTensors::new(d, device);
-        let body = match &weights.body {
-            FrozenWeights::Resnet { stem, blocks, policy_conv, value_conv } => FrozenTensors::Resnet {
-                stem: conv(stem),
-                blocks: blocks.iter().map(|(a, b)| (conv(a), conv(b))).collect(),
-                policy: conv(policy_conv),
-                value: conv(value_conv),
-            },
-            FrozenWeights::Mlp { layers } => FrozenTensors::Mlp(layers.iter().map(dense).collect()),
+    pub fn new(network: &Frozen, device: &Device, sizes: Vec<usize>) -> Self {
+        let Frozen { description, parameters } = network;
+        let forms = description.forms();
+        let layer = |(step, numbers): (usize, &Option<Parameters>)| {
+            let Parameters { weight, bias } = numbers.clone()?;
+            let shape = description.parameters(step, &forms).swap_remove(0);
+            let bias_shape = [bias.len()];
+            let bias = Tensor::from_data(TensorData::new(bias, bias_shape), device);
+            let weight = TensorData::new(weight, shape.clone());
+            Some(match shape.len() {
+                4 => FrozenLayer::Conv(Tensor::from_data(weight, device), bias),
+                _ => FrozenLayer::Dense(Tensor::from_data(weight, device), bias),
+            })
         };
+        let layers = parameters.iter().enumerate().filter_map(layer).collect();
+        let heads = description.policy_and_value();
         Self {
-            body,
-            policy: dense(&weights.policy),
-            value_hidden: dense(&weights.value_hidden),
-            value_out: dense(&weights.value_out),
+            description: description.clone(),
+            layers,
+            heads,
             device: device.clone(),
             sizes,
             pending: VecDeque::new(),
         }
-    }
-
-    fn forward(&self, planes: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
-        let (policy, value): (Tensor<2>, Tensor<2>) = match &self.body {
-            FrozenTensors::Resnet { stem, blocks, policy, value } => {
-                let mut x = relu(stem.forward(planes));
-                for (first, second) in blocks {
-                    x = relu(x.clone() + second.forward(relu(first.forward(x))));
-                }
-                (relu(policy.forward(x.clone())).flatten(1, 3), relu(value.forward(x)).flatten(1, 3))
-            }
-            FrozenTensors::Mlp(layers) => {
-                let x = layers.iter().fold(planes.flatten(1, 3), |x, layer| relu(layer.forward(x)));
-                (x.clone(), x)
-            }
-        };
-        let values = self.value_out.forward(relu(self.value_hidden.forward(value)));
-        (self.policy.forward(policy), values)
     }
 }
 
@@ -123,7 +85,8 @@ impl Evaluator for BurnEvaluator {
         let mut data = batch.planes().to_vec();
         data.resize(size * batch.input, 0.0);
         let data = TensorData::new(data, [size, planes, height, width]);
-        let (logits, values) = self.forward(Tensor::from_data(data, &self.device));
+        let outputs = interpret(&self.description, &self.layers[..], Tensor::from_data(data, &self.device));
+        let [logits, values] = self.heads.map(|head| outputs[head].clone());
         self.pending.push_back((batch.rows, size, logits, values));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::evaluator::scalar_values;
 use crate::{Batch, Error, Evaluations, Evaluator};
 use lockstep_components::config::Precision;
-use lockstep_fused::{FusedNetwork, Level, Options, Weights};
+use lockstep_fused::{Frozen, FusedNetwork, Level, Options, Weights};
 use std::collections::VecDeque;
 
 /// A frozen network on the CPU as fused kernels, on the current rayon pool: several times as fast as the general
@@ -21,24 +21,25 @@ pub struct FusedEvaluator {
 }
 
 impl FusedEvaluator {
-    /// Packs frozen weights for the kernels of this processor.
-    pub fn new(weights: &Weights) -> Self {
-        Self::with_options(weights, Precision::F32, Level::default())
+    /// Packs a frozen network for the kernels of this processor; `None` if it is one that they do not know.
+    pub fn new(network: &Frozen) -> Option<Self> {
+        Self::with_options(network, Precision::F32, Level::default())
     }
 
     /// The same, evaluating in numbers of this precision with these vectors.
-    pub fn with_options(weights: &Weights, precision: Precision, level: Level) -> Self {
+    pub fn with_options(network: &Frozen, precision: Precision, level: Level) -> Option<Self> {
+        let weights = Weights::of(network)?;
         let precision = match precision {
             Precision::F32 => lockstep_fused::Precision::F32,
             Precision::Int16 => lockstep_fused::Precision::Int16,
         };
-        Self {
-            network: FusedNetwork::with_options(weights, Options { precision, level }),
+        Some(Self {
+            network: FusedNetwork::with_options(&weights, Options { precision, level }),
             actions: weights.policy.outputs,
             value_outputs: weights.value_out.outputs,
             answers: VecDeque::new(),
             spare: vec![],
-        }
+        })
     }
 }
 

@@ -1,12 +1,14 @@
 //! The networks: what the learner trains, and the frozen copies that evaluators are made from.
 
+mod describe;
 mod evaluator;
 mod fused;
 mod modules;
 mod weights;
 
+pub use describe::describe;
 pub use evaluator::BurnEvaluator;
 pub use fused::FusedEvaluator;
-pub use modules::{Body, ConvNorm, Heads, Network, NetworkOutput, Residual};
+pub use modules::Network;
 pub use weights::NamedTensor;
-pub(crate) use weights::{is_statistics, numbers};
+pub(crate) use weights::{is_statistics, numbers, read};

@@ -1,170 +1,192 @@
-//! Burn modules, as they are trained.
+//! A network as burn trains it.
 
+use super::describe;
 use burn::{
     module::Module,
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d, conv::Conv2d, conv::Conv2dConfig},
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{
+        Device, Tensor,
+        activation::{relu, sigmoid},
+    },
 };
-use lockstep_components::{
-    Game,
-    config::{NetworkConfig, NetworkKind, ValueHead},
-};
+use lockstep_components::{Game, config::NetworkConfig};
+use lockstep_fused::{Description, Form, Op, Step};
+use std::sync::Arc;
 
-/// A network that is trained: a body and its heads.
-///
-/// `resnet` is the network of AlphaGo Zero (Silver et al. 2017): a stem, residual blocks of two 3x3 convolutions with
-/// batch norm, and 1x1 convolutions before the heads. `mlp` is a chain of fully connected layers.
+/// A network that is trained: a description with burn's layers for its parameters.
 #[derive(Module, Debug)]
 pub struct Network {
-    /// What the heads read.
-    pub body: Body,
-    /// Policy and value.
-    pub heads: Heads,
+    /// Those of each step that has some, in the order of the steps.
+    layers: Vec<Layer>,
+    #[module(skip)]
+    description: Arc<Description>,
 }
 
-/// The part of a network below its heads.
+/// The parameters of a step.
 #[derive(Module, Debug)]
-pub enum Body {
-    /// A residual tower.
-    Resnet(Resnet),
-    /// Fully connected layers.
-    Mlp(Mlp),
+pub(super) enum Layer {
+    Conv(Conv2d),
+    Norm(BatchNorm),
+    Dense(Linear),
 }
 
-/// A residual tower with the 1x1 convolutions of both heads.
-#[derive(Module, Debug)]
-pub struct Resnet {
-    /// From the planes to the channels.
-    pub stem: ConvNorm,
-    /// The tower.
-    pub blocks: Vec<Residual>,
-    /// To the policy head.
-    pub policy_conv: ConvNorm,
-    /// To the value head.
-    pub value_conv: ConvNorm,
+/// A value of a network for a batch.
+#[derive(Clone, Debug)]
+enum Value {
+    /// `[batch, channels, height, width]`
+    Board(Tensor<4>),
+    /// `[batch, features]`
+    Row(Tensor<2>),
 }
 
-/// Fully connected layers, each followed by a ReLU.
-#[derive(Module, Debug)]
-pub struct Mlp {
-    /// The layers.
-    pub layers: Vec<Linear>,
-}
-
-/// A convolution without bias, and batch norm.
-#[derive(Module, Debug)]
-pub struct ConvNorm {
-    /// `[outputs, inputs, kernel, kernel]`
-    pub conv: Conv2d,
-    /// Over the channels.
-    pub norm: BatchNorm,
-}
-
-/// `relu(x + second(relu(first(x))))`
-#[derive(Module, Debug)]
-pub struct Residual {
-    /// The first convolution.
-    pub first: ConvNorm,
-    /// The second.
-    pub second: ConvNorm,
-}
-
-/// Policy and value.
-#[derive(Module, Debug)]
-pub struct Heads {
-    /// Logits of all actions.
-    pub policy: Linear,
-    /// A hidden layer with a ReLU.
-    pub value_hidden: Linear,
-    /// One number, or three logits.
-    pub value_out: Linear,
-}
-
-/// What a network says about a batch.
-pub struct NetworkOutput {
-    /// `[batch, actions]`, logits, illegal moves included.
-    pub logits: Tensor<2>,
-    /// `[batch, 1]` before tanh, or `[batch, 3]` logits of win, draw and loss; for the player to move.
-    pub values: Tensor<2>,
-}
-
-impl ConvNorm {
-    fn new(inputs: usize, outputs: usize, kernel: usize, device: &Device) -> Self {
-        let pad = kernel / 2;
-        let conv = Conv2dConfig::new([inputs, outputs], [kernel, kernel])
-            .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
-            .with_bias(false);
-        Self { conv: conv.init(device), norm: BatchNormConfig::new(outputs).init(device) }
+impl Value {
+    fn board(&self) -> Tensor<4> {
+        match self {
+            Self::Board(board) => board.clone(),
+            Self::Row(_) => unreachable!("the description fits together"),
+        }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.norm.forward(self.conv.forward(x))
+    fn row(&self) -> Tensor<2> {
+        match self {
+            Self::Board(board) => board.clone().flatten(1, 3),
+            Self::Row(row) => row.clone(),
+        }
+    }
+}
+
+/// What layers do to boards and rows: burn's modules when they train, plain tensors when they are frozen.
+pub(super) trait Layers {
+    /// A step's convolution with its norm folded in, or without.
+    fn conv(&self, layer: usize, kernel: usize, x: Tensor<4>) -> Tensor<4>;
+    /// A step's batch norm.
+    fn norm(&self, layer: usize, x: Tensor<4>) -> Tensor<4>;
+    /// A step's dense layer.
+    fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2>;
+}
+
+/// The raw output of each head for `[batch, planes, height, width]`: `[batch, features]`, without softmax or tanh.
+pub(super) fn interpret(net: &Description, layers: &(impl Layers + ?Sized), planes: Tensor<4>) -> Vec<Tensor<2>> {
+    let mut values = vec![Value::Board(planes)];
+    let mut layer = 0;
+    for Step { op, from, .. } in &net.steps {
+        let x = &values[from[0]];
+        let value = match *op {
+            Op::Conv { kernel, .. } => Value::Board(layers.conv(layer, kernel, x.board())),
+            Op::Norm => Value::Board(layers.norm(layer, x.board())),
+            Op::Dense { .. } => Value::Row(layers.dense(layer, x.row())),
+            Op::Relu => match x {
+                Value::Board(x) => Value::Board(relu(x.clone())),
+                Value::Row(x) => Value::Row(relu(x.clone())),
+            },
+            Op::Sum => match (x, &values[from[1]]) {
+                (Value::Board(x), Value::Board(y)) => Value::Board(x.clone() + y.clone()),
+                (x, y) => Value::Row(x.row() + y.row()),
+            },
+            Op::Pool => {
+                let board: Tensor<3> = x.board().flatten(2, 3);
+                Value::Row(board.mean_dim(2).squeeze_dim(2))
+            }
+            Op::Gate => {
+                let gates: Tensor<4> = sigmoid(values[from[1]].row()).unsqueeze_dims(&[2, 3]);
+                Value::Board(x.board() * gates)
+            }
+        };
+        layer += usize::from(has_layer(*op));
+        values.push(value);
+    }
+    net.heads.iter().map(|head| values[head.value].row()).collect()
+}
+
+/// What a tensor is called, from where the module has it: `layers.0.Conv.weight` is `stem.conv.weight`.
+pub(super) fn name_of(net: &Description, path: &[String]) -> String {
+    let layer: usize = path[1].parse().expect("the number of a layer");
+    let mut names = net.steps.iter().filter(|step| has_layer(step.op)).map(|step| &step.name);
+    let field = path.last().expect("a tensor is a field of a layer");
+    format!("{}.{field}", names.nth(layer).expect("a step for each layer"))
+}
+
+/// Whether an operation has parameters.
+pub(super) fn has_layer(op: Op) -> bool {
+    matches!(op, Op::Conv { .. } | Op::Norm | Op::Dense { .. })
+}
+
+impl Layers for [Layer] {
+    fn conv(&self, layer: usize, _: usize, x: Tensor<4>) -> Tensor<4> {
+        let Layer::Conv(conv) = &self[layer] else { unreachable!("made from the description") };
+        conv.forward(x)
+    }
+
+    fn norm(&self, layer: usize, x: Tensor<4>) -> Tensor<4> {
+        let Layer::Norm(norm) = &self[layer] else { unreachable!("made from the description") };
+        norm.forward(x)
+    }
+
+    fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
+        let Layer::Dense(dense) = &self[layer] else { unreachable!("made from the description") };
+        dense.forward(x)
     }
 }
 
 impl Network {
-    /// A network for the game, with weights still to be drawn: see [`Network::init`].
-    fn new<G: Game>(config: &NetworkConfig, device: &Device) -> Self {
-        let cells = G::HEIGHT * G::WIDTH;
-        let (channels, head) = (config.channels, config.head_channels);
-        let values = match config.value_head {
-            ValueHead::Scalar => 1,
-            ValueHead::Wdl => 3,
-        };
-        let linear = |inputs, outputs| LinearConfig::new(inputs, outputs).init(device);
-        let (body, features) = match config.kind {
-            NetworkKind::Resnet => {
-                let conv = |inputs, outputs, kernel| ConvNorm::new(inputs, outputs, kernel, device);
-                let block = |_| Residual { first: conv(channels, channels, 3), second: conv(channels, channels, 3) };
-                let resnet = Resnet {
-                    stem: conv(G::PLANES, channels, 3),
-                    blocks: (0..config.blocks).map(block).collect(),
-                    policy_conv: conv(channels, head, 1),
-                    value_conv: conv(channels, head, 1),
-                };
-                (Body::Resnet(resnet), head * cells)
-            }
-            NetworkKind::Mlp => {
-                let layer = |i| linear(if i == 0 { G::INPUT } else { channels }, channels);
-                (Body::Mlp(Mlp { layers: (0..config.blocks).map(layer).collect() }), channels)
-            }
-        };
-        let heads = Heads {
-            policy: linear(features, G::ACTIONS),
-            value_hidden: linear(features, channels),
-            value_out: linear(channels, values),
-        };
-        Self { body, heads }
-    }
-
-    /// A new network with weights drawn from this seed, the same on every device.
+    /// A network with weights drawn from this seed, the same on every device.
     ///
     /// Weights follow He et al. 2015; the last layers begin near 0, so that a new network is nearly uniform.
     pub fn init<G: Game>(config: &NetworkConfig, seed: u64, device: &Device) -> Self {
-        Self::new::<G>(config, device).with_random_weights(seed)
+        Self::of(describe::<G>(config), seed, device)
     }
 
-    /// Policy and value of each position.
+    /// The same for any description.
+    ///
+    /// # Panics
+    /// If it does not fit together.
+    pub fn of(description: Description, seed: u64, device: &Device) -> Self {
+        let forms = description.forms();
+        let layer = |(step, Step { op, from, .. }): (usize, &Step)| match (*op, forms[from[0]]) {
+            (Op::Conv { outputs, kernel, bias }, Form::Board(inputs)) => {
+                let pad = kernel / 2;
+                let conv = Conv2dConfig::new([inputs, outputs], [kernel, kernel])
+                    .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
+                    .with_bias(bias);
+                Some(Layer::Conv(conv.init(device)))
+            }
+            (Op::Norm, Form::Board(channels)) => Some(Layer::Norm(BatchNormConfig::new(channels).init(device))),
+            (Op::Dense { outputs }, _) => {
+                let inputs = description.parameters(step, &forms)[0][0];
+                Some(Layer::Dense(LinearConfig::new(inputs, outputs).init(device)))
+            }
+            _ => None,
+        };
+        let layers = description.steps.iter().enumerate().filter_map(layer).collect();
+        Self { layers, description: Arc::new(description) }.with_random_weights(seed)
+    }
+
+    /// What it computes.
+    pub fn description(&self) -> &Arc<Description> {
+        &self.description
+    }
+
+    /// The raw output of each head, in the order of the description.
     ///
     /// # Shapes
-    /// `planes`: `[batch, planes, height, width]`; see [`NetworkOutput`].
-    pub fn forward(&self, planes: Tensor<4>) -> NetworkOutput {
-        let (policy, value) = match &self.body {
-            Body::Resnet(net) => {
-                let mut x = relu(net.stem.forward(planes));
-                for block in &net.blocks {
-                    let y = relu(block.first.forward(x.clone()));
-                    x = relu(x + block.second.forward(y));
-                }
-                let policy = relu(net.policy_conv.forward(x.clone()));
-                (policy.flatten(1, 3), relu(net.value_conv.forward(x)).flatten(1, 3))
-            }
-            Body::Mlp(net) => {
-                let x = net.layers.iter().fold(planes.flatten(1, 3), |x: Tensor<2>, layer| relu(layer.forward(x)));
-                (x.clone(), x)
-            }
-        };
-        let value = relu(self.heads.value_hidden.forward(value));
-        NetworkOutput { logits: self.heads.policy.forward(policy), values: self.heads.value_out.forward(value) }
+    /// `planes`: `[batch, planes, height, width]`; each output: `[batch, features]`, without softmax or tanh.
+    pub fn forward(&self, planes: Tensor<4>) -> Vec<Tensor<2>> {
+        interpret(&self.description, &self.layers[..], planes)
+    }
+
+    /// Its layers with the steps that they belong to.
+    pub(super) fn layers(&self) -> impl Iterator<Item = (usize, &Layer)> {
+        let steps = self.description.steps.iter().enumerate().filter(|(_, step)| has_layer(step.op));
+        steps.map(|(number, _)| number).zip(&self.layers)
+    }
+
+    /// The norms, in the order of their steps.
+    pub(crate) fn norms(&self) -> impl Iterator<Item = &BatchNorm> {
+        self.layers.iter().filter_map(|layer| if let Layer::Norm(norm) = layer { Some(norm) } else { None })
+    }
+
+    /// Where it lies.
+    pub(crate) fn device(&self) -> Device {
+        self.devices().swap_remove(0)
     }
 }

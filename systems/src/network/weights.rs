@@ -1,21 +1,21 @@
 //! Weights outside of any tensor: by name for checkpoints, and folded for inference.
 
-use super::modules::{Body, ConvNorm, Network};
+use super::modules::{Layer, Network, name_of};
 use crate::Error;
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    nn::Linear,
-    tensor::{Tensor, TensorData},
+    nn::BatchNorm,
+    tensor::{Tensor, TensorData, Transaction},
 };
-use lockstep_components::{Game, LaneRng};
-use lockstep_fused::{Conv, Dense, Weights};
+use lockstep_components::LaneRng;
+use lockstep_fused::{Description, Frozen, Head, Op, Parameters, Step};
 use rand_distr::{Distribution, StandardNormal};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// One tensor of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedTensor {
-    /// Its path in the module, such as `body.blocks.0.first.conv.weight`.
+    /// The name of the step and that of the tensor, such as `blocks.0.first.conv.weight`.
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
@@ -26,9 +26,10 @@ pub struct NamedTensor {
 impl Network {
     /// All tensors by name, the running statistics of batch norm included.
     pub fn tensors(&self) -> Vec<NamedTensor> {
-        let mut export = Export::default();
         // `valid` also settles the running statistics, which lag one update behind while training.
-        self.valid().visit(&mut export);
+        let network = self.valid();
+        let mut export = Export { description: &network.description().clone(), path: vec![], tensors: vec![] };
+        network.visit(&mut export);
         export.tensors
     }
 
@@ -38,7 +39,9 @@ impl Network {
     /// When a tensor is missing, left over, or of another shape.
     pub fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self, Error> {
         let tensors = tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
-        let mut import = Import { path: vec![], next_id: 0, source: Source::Stored { tensors, error: None } };
+        let description = self.description().clone();
+        let mut import =
+            Import { description, path: vec![], next_id: 0, source: Source::Stored { tensors, error: None } };
         let network = self.map(&mut import);
         let Source::Stored { tensors, error } = import.source else { unreachable!("the source does not change") };
         match (error, tensors.keys().next()) {
@@ -51,7 +54,8 @@ impl Network {
     pub(super) fn with_random_weights(self, seed: u64) -> Self {
         // A stream of its own, far from those of the lanes.
         let rng = LaneRng::new(seed, u64::MAX);
-        self.map(&mut Import { path: vec![], next_id: 0, source: Source::Random(rng) })
+        let description = self.description().clone();
+        self.map(&mut Import { description, path: vec![], next_id: 0, source: Source::Random(rng) })
     }
 
     /// This network for gradients that come from elsewhere than automatic differentiation: its parameters are not
@@ -79,50 +83,71 @@ impl Network {
     }
 
     /// The frozen network: batch norm folded into the convolutions.
-    pub fn frozen<G: Game>(&self) -> Weights {
+    ///
+    /// # Panics
+    /// If a norm does not follow a convolution that nothing else reads.
+    pub fn frozen(&self) -> Frozen {
         let network = self.valid();
-        let body = match &network.body {
-            Body::Resnet(net) => lockstep_fused::Body::Resnet {
-                stem: folded(&net.stem),
-                blocks: net.blocks.iter().map(|b| (folded(&b.first), folded(&b.second))).collect(),
-                policy_conv: folded(&net.policy_conv),
-                value_conv: folded(&net.value_conv),
-            },
-            Body::Mlp(net) => lockstep_fused::Body::Mlp { layers: net.layers.iter().map(dense).collect() },
-        };
-        Weights {
-            planes: G::PLANES,
-            height: G::HEIGHT,
-            width: G::WIDTH,
-            body,
-            policy: dense(&network.heads.policy),
-            value_hidden: dense(&network.heads.value_hidden),
-            value_out: dense(&network.heads.value_out),
+        let net = network.description();
+        let mut layers = network.layers().peekable();
+        let (mut description, mut parameters) = (Description::new(net.input), vec![]);
+        // Where each value is in the frozen network.
+        let mut values = vec![0];
+        while values.len() <= net.steps.len() {
+            let step = values.len() - 1;
+            let Step { name, mut op, from } = net.steps[step].clone();
+            let from: Vec<usize> = from.iter().map(|&value| values[value]).collect();
+            let mut numbers = layers.next_if(|(of, _)| *of == step).map(|(_, layer)| layer.parameters());
+            let normed = net.steps.get(step + 1).is_some_and(|next| next.op == Op::Norm);
+            if normed {
+                let reads = net.steps.iter().flat_map(|step| &step.from).filter(|&&value| value == step + 1).count();
+                assert!(
+                    reads == 1 && net.steps[step + 1].from == [step + 1],
+                    "{name}: a norm follows what it normalises"
+                );
+                let Some((_, Layer::Norm(norm))) = layers.next() else { panic!("{name}: a norm has a layer") };
+                let numbers = numbers.as_mut().expect("a norm follows a convolution");
+                fold(numbers, norm);
+                if let Op::Conv { bias, .. } = &mut op {
+                    *bias = true;
+                }
+            }
+            assert!(op != Op::Norm, "{name}: a norm follows a convolution");
+            let value = description.add(name, op, &from);
+            parameters.push(numbers);
+            values.push(value);
+            if normed {
+                values.push(value);
+            }
         }
+        description.heads = net.heads.iter().map(|head| Head { value: values[head.value], ..*head }).collect();
+        Frozen { description, parameters }
+    }
+}
+
+impl Layer {
+    /// The numbers of a layer that is no norm.
+    fn parameters(&self) -> Parameters {
+        let (weight, outputs, bias) = match self {
+            Self::Conv(conv) => (numbers(conv.weight.val()), conv.weight.dims()[0], &conv.bias),
+            Self::Dense(dense) => (numbers(dense.weight.val()), dense.weight.dims()[1], &dense.bias),
+            Self::Norm(_) => panic!("a norm follows a convolution"),
+        };
+        let bias = bias.as_ref().map_or_else(|| vec![0.0; outputs], |bias| numbers(bias.val()));
+        Parameters { weight, bias }
     }
 }
 
 /// `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta` as one convolution.
-fn folded(layer: &ConvNorm) -> Conv {
-    let weight = layer.conv.weight.val();
-    let [outputs, inputs, kernel, _] = weight.dims();
-    let mut weight = numbers(weight);
-    let (gamma, beta) = (numbers(layer.norm.gamma.val()), numbers(layer.norm.beta.val()));
-    let (mean, variance) = (numbers(layer.norm.running_mean.value()), numbers(layer.norm.running_var.value()));
-    let mut bias = vec![0.0; outputs];
-    for (o, row) in weight.chunks_mut(inputs * kernel * kernel).enumerate() {
-        let scale = gamma[o] / (variance[o] + layer.norm.epsilon as f32).sqrt();
+fn fold(conv: &mut Parameters, norm: &BatchNorm) {
+    let (gamma, beta) = (numbers(norm.gamma.val()), numbers(norm.beta.val()));
+    let (mean, variance) = (numbers(norm.running_mean.value()), numbers(norm.running_var.value()));
+    let size = conv.weight.len() / gamma.len();
+    for (o, row) in conv.weight.chunks_mut(size).enumerate() {
+        let scale = gamma[o] / (variance[o] + norm.epsilon as f32).sqrt();
         row.iter_mut().for_each(|w| *w *= scale);
-        bias[o] = beta[o] - mean[o] * scale;
+        conv.bias[o] = beta[o] + (conv.bias[o] - mean[o]) * scale;
     }
-    Conv { inputs, outputs, kernel, weight, bias }
-}
-
-fn dense(layer: &Linear) -> Dense {
-    let weight = layer.weight.val();
-    let [inputs, outputs] = weight.dims();
-    let bias = layer.bias.as_ref().expect("our layers have a bias");
-    Dense { inputs, outputs, weight: numbers(weight), bias: numbers(bias.val()) }
 }
 
 /// Whether a field of burn's batch norm is a running statistic, which visitors and mappers see like a parameter.
@@ -130,17 +155,29 @@ pub(crate) fn is_statistics(field: &str) -> bool {
     field.starts_with("running_")
 }
 
+/// The numbers of a tensor.
+///
+/// # Errors
+/// When the device fails.
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>, doing: &'static str) -> Result<Vec<f32>, Error> {
+    let device = |message| Error::Device { doing, message };
+    let data = Transaction::default().register(tensor).try_execute().map_err(|e| device(format!("{e:?}")))?;
+    let data = data.into_iter().next().expect("one tensor was registered").convert::<f32>();
+    data.try_into_vec().map_err(|e| device(format!("{e:?}")))
+}
+
+/// The same of a tensor in memory.
 pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
 
-#[derive(Default)]
-struct Export {
+struct Export<'a> {
+    description: &'a Description,
     path: Vec<String>,
     tensors: Vec<NamedTensor>,
 }
 
-impl ModuleVisitor for Export {
+impl ModuleVisitor for Export<'_> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.into());
     }
@@ -152,7 +189,7 @@ impl ModuleVisitor for Export {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let shape = tensor.dims().to_vec();
-        self.tensors.push(NamedTensor { name: self.path.join("."), shape, data: numbers(tensor) });
+        self.tensors.push(NamedTensor { name: name_of(self.description, &self.path), shape, data: numbers(tensor) });
     }
 }
 
@@ -164,6 +201,7 @@ enum Source {
 /// Gives every tensor its numbers, and every parameter an id by its place, so that the optimiser's state finds its
 /// parameter again in another process.
 struct Import {
+    description: Arc<Description>,
     path: Vec<String>,
     next_id: u64,
     source: Source,
@@ -180,10 +218,10 @@ impl ModuleMapper for Import {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (_, tensor, mapper) = param.consume();
-        let name = self.path.join(".");
+        let name = name_of(&self.description, &self.path);
         let shape = tensor.dims();
         let data = match &mut self.source {
-            Source::Random(rng) => random(&name, &shape, rng),
+            Source::Random(rng) => random(&self.description, &name, &shape, rng),
             Source::Stored { tensors, error } => match tensors.remove(&name) {
                 Some(stored) if stored.shape == shape && stored.data.len() == shape.iter().product::<usize>() => {
                     stored.data
@@ -206,7 +244,7 @@ impl ModuleMapper for Import {
     }
 }
 
-fn random(name: &str, shape: &[usize], rng: &mut LaneRng) -> Vec<f32> {
+fn random(net: &Description, name: &str, shape: &[usize], rng: &mut LaneRng) -> Vec<f32> {
     let count = shape.iter().product();
     if shape.len() == 1 {
         // Scales and variances begin at 1, biases and means at 0.
@@ -214,7 +252,7 @@ fn random(name: &str, shape: &[usize], rng: &mut LaneRng) -> Vec<f32> {
         return vec![if one { 1.0 } else { 0.0 }; count];
     }
     let inputs: usize = if shape.len() == 4 { shape[1..].iter().product() } else { shape[0] };
-    let last = name.ends_with("policy.weight") || name.ends_with("value_out.weight");
+    let last = net.heads.iter().any(|head| name.strip_suffix(".weight") == Some(&net.steps[head.value - 1].name));
     let deviation = if last { 0.1 / (inputs as f32).sqrt() } else { (2.0 / inputs as f32).sqrt() };
     (0..count)
         .map(|_| {
