@@ -1,9 +1,11 @@
 //! What a network computes, as data: every evaluator, trainer and reference interprets the same description.
 
+use serde::{Deserialize, Serialize};
+
 /// A network as a list of steps. Value 0 is the input, and each step makes the next value from earlier ones.
 ///
 /// Values are boards of channels, `[channels, height, width]`, or rows of features, `[features]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// Planes, rows and columns of the input.
     pub input: [usize; 3],
@@ -14,7 +16,7 @@ pub struct Description {
 }
 
 /// How one value is made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// What its parameters are called by, in front of `.weight`; empty without parameters.
     pub name: String,
@@ -25,7 +27,8 @@ pub struct Step {
 }
 
 /// An operation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Op {
     /// A convolution of a board with stride 1 and zero padding `kernel / 2`. It has a bias where no [`Op::Norm`] follows.
     Conv {
@@ -54,7 +57,7 @@ pub enum Op {
 }
 
 /// An output of a network that a loss belongs to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// What it says.
     pub kind: HeadKind,
@@ -63,7 +66,8 @@ pub struct Head {
 }
 
 /// What a head says about a position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HeadKind {
     /// A logit for each action: cross-entropy with the search's visits over the legal ones.
     Policy,

@@ -198,7 +198,7 @@ pub struct VerifyArgs {
 /// `lockstep grade`
 #[derive(Args, Debug)]
 pub struct GradeArgs {
-    /// Folder of the run
+    /// Folder of the run, or the weights.safetensors of a checkpoint alone
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// Generation whose checkpoint is graded [default: the newest one]
@@ -244,8 +244,8 @@ pub enum Untrained {
 /// `lockstep match`
 #[derive(Args, Debug)]
 pub struct MatchArgs {
-    /// Two players: the folder of a run, with @GENERATION behind it for an older checkpoint, or `uniform` or `rollout`, which
-    /// have learned nothing
+    /// Two players: the folder of a run, with @GENERATION behind it for an older checkpoint, the weights.safetensors of a
+    /// checkpoint alone, or `uniform` or `rollout`, which have learned nothing
     #[arg(value_name = "PLAYER", num_args = 0..=2, conflicts_with = "ladder")]
     pub players: Vec<String>,
     /// Pairs of games; with --sprt at most so many, with --ladder between any two
@@ -293,7 +293,7 @@ pub struct MatchArgs {
 /// `lockstep play`
 #[derive(Args, Debug)]
 pub struct PlayArgs {
-    /// Folder of the run
+    /// Folder of the run, or the weights.safetensors of a checkpoint alone
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// Simulations for each of its moves; more play better

@@ -10,8 +10,12 @@ use bevy_ecs::prelude::*;
 use lockstep_components::{
     Config, Game,
     config::{LanesConfig, SearchConfig},
+    games::{self, GameVisitor},
 };
-use lockstep_systems::{Answer, Evaluator, Network, Player as Searcher, Questions, Setup, run_tick};
+use lockstep_fused::Description;
+use lockstep_systems::{
+    Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::describe, run_tick,
+};
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -65,11 +69,14 @@ pub struct Player {
 }
 
 impl Player {
-    /// The checkpoint of a generation of a run, or its newest one.
+    /// The checkpoint of a generation of a run, or its newest one; or a file of weights, which has no generations.
     ///
     /// # Errors
     /// When there is none.
     pub fn open(path: &Path, generation: Option<u64>) -> Result<Self, Error> {
+        if path.is_file() {
+            return Self::of_file(path);
+        }
         let folder = Folder::at(path);
         let none = |message: &str| Error::Run { path: path.into(), message: message.into() };
         if !folder.is_run() {
@@ -96,6 +103,25 @@ impl Player {
         config.game = made_with.game;
         config.network = made_with.network;
         Ok(Self { config, checkpoint })
+    }
+
+    /// `weights.safetensors` of a checkpoint, wherever it lies by now.
+    fn of_file(path: &Path) -> Result<Self, Error> {
+        struct Describe<'a>(&'a Config);
+        impl GameVisitor for Describe<'_> {
+            type Output = Description;
+            fn visit<G: Game>(self) -> Description {
+                describe::<G>(&self.0.network)
+            }
+        }
+        let about = checkpoint::read_about(path)?;
+        let config = settings::parse(&about.settings, &path.display().to_string(), &[])?;
+        let network = games::visit(&config.game.name, Describe(&config));
+        if network.ok().as_ref() != Some(&about.network) {
+            let message = "its network is not the one that this version makes of its settings".into();
+            return Err(Error::Run { path: path.into(), message });
+        }
+        Ok(Self { config, checkpoint: path.into() })
     }
 
     /// Its evaluator at a place, for batches of at most `capacity` rows.

@@ -17,14 +17,15 @@ use crate::{
     settings,
 };
 use lockstep_components::{Config, Game};
+use lockstep_fused::Description;
 use lockstep_systems::{
     learn::{Progress, Saved},
-    network::NamedTensor,
+    network::{NamedTensor, describe},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -74,6 +75,37 @@ pub struct Seconds {
     pub this_learn: f64,
 }
 
+/// What a file of weights tells about itself, so that it can be played, graded and matched alone: metadata of
+/// `weights.safetensors` under the key `lockstep`, as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// The game's name.
+    pub game: String,
+    /// Planes, rows and columns of the input.
+    pub input: [usize; 3],
+    /// Logits of the policy.
+    pub actions: usize,
+    /// What the network computes with its tensors.
+    pub network: Description,
+    /// The settings that decide what was played and learned, as TOML.
+    pub settings: String,
+}
+
+impl About {
+    fn of<G: Game>(config: &Config) -> Self {
+        Self {
+            game: G::NAME.into(),
+            input: [G::PLANES, G::HEIGHT, G::WIDTH],
+            actions: G::ACTIONS,
+            network: describe::<G>(&config.network),
+            settings: settings::essence(config),
+        }
+    }
+}
+
+/// The key of the metadata. One alone, because their order in a file is left to chance.
+const ABOUT: &str = "lockstep";
+
 /// A checkpoint in memory.
 pub struct Checkpoint {
     /// What it is one of.
@@ -118,17 +150,17 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When a file cannot be written. The checkpoints that were there before are then still there.
-    pub fn write(mut self, folder: &Folder, keep: usize) -> Result<PathBuf, Error> {
+    pub fn write<G: Game>(mut self, folder: &Folder, keep: usize) -> Result<PathBuf, Error> {
         let all = folder.checkpoints();
         let place = all.join(self.manifest.progress.generation.to_string());
         let partial = all.join(PARTIAL);
         let mut files = vec![
-            (WEIGHTS.to_string(), to_safetensors(&self.tensors)),
+            (WEIGHTS.to_string(), to_safetensors(&self.tensors, Some(&About::of::<G>(&self.config)))),
             (OPTIMIZER.into(), zstd::encode_all(&self.optimizer[..], 1).expect("writing to memory")),
             (CONFIG.into(), settings::to_text(&self.config).into_bytes()),
         ];
         files.extend(
-            self.earlier.iter().map(|(generation, tensors)| (weights_of(*generation), to_safetensors(tensors))),
+            self.earlier.iter().map(|(generation, tensors)| (weights_of(*generation), to_safetensors(tensors, None))),
         );
         files.extend(self.own.iter().map(|(name, bytes)| (file_of_own(name), bytes.clone())));
         self.manifest.files = files.iter().map(|(name, bytes)| (name.clone(), digest(bytes))).collect();
@@ -332,11 +364,16 @@ pub fn read_config(checkpoint: &Path) -> Result<Config, Error> {
     config_of(checkpoint, &Manifest::read(checkpoint)?)
 }
 
-/// The network of a checkpoint alone.
+/// The network of a checkpoint alone, or of a file of weights.
 ///
 /// # Errors
 /// When it is damaged or not whole.
 pub fn read_weights(checkpoint: &Path) -> Result<Vec<NamedTensor>, Error> {
+    if checkpoint.is_file() {
+        let bytes = fs::read(checkpoint).map_err(Error::io("read", checkpoint))?;
+        let damaged = |message| Error::Run { path: checkpoint.into(), message: format!("it has no weights: {message}") };
+        return from_safetensors(&bytes).map_err(damaged);
+    }
     tensors_of(checkpoint, WEIGHTS, &Manifest::read(checkpoint)?)
 }
 
@@ -391,11 +428,27 @@ pub fn from_safetensors(bytes: &[u8]) -> Result<Vec<NamedTensor>, String> {
     Ok(tensors)
 }
 
-fn to_safetensors(tensors: &[NamedTensor]) -> Vec<u8> {
+/// What a file of weights tells about itself.
+///
+/// # Errors
+/// When it cannot be read, or tells nothing.
+pub fn read_about(path: &Path) -> Result<About, Error> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let about = || -> Result<About, String> {
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+        let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(ABOUT));
+        let text = text.ok_or("it does not tell which network it is for; name the folder of its run instead")?;
+        serde_json::from_str(text).map_err(|e| format!("what it tells about itself is damaged: {e}"))
+    };
+    about().map_err(|message| Error::Run { path: path.into(), message })
+}
+
+fn to_safetensors(tensors: &[NamedTensor], about: Option<&About>) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
     let views = tensors.iter().zip(&bytes).map(|(tensor, bytes)| {
         let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).expect("as many numbers as the shape says");
         (tensor.name.as_str(), view)
     });
-    safetensors::serialize(views, None).expect("tensors have distinct names")
+    let about = about.map(|about| HashMap::from([(ABOUT.into(), serde_json::to_string(about).expect("plain data"))]));
+    safetensors::serialize(views, about).expect("tensors have distinct names")
 }

@@ -492,7 +492,7 @@ impl<G: Game> Trainer<G> {
         }
         let probe = probe::<G>(place)?;
         let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
-        checkpoint.write(folder, self.config.run.checkpoints)?;
+        checkpoint.write::<G>(folder, self.config.run.checkpoints)?;
         folder.mark_saved()?;
         self.thin(folder)
     }

@@ -92,9 +92,7 @@ fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error>
     if from.is_dir() {
         return checkpoint::read_weights(&Player::open(from, None)?.checkpoint);
     }
-    let bytes = std::fs::read(from).map_err(Error::io("read", from))?;
-    let damaged = |message| Error::Run { path: from.into(), message: format!("it has no weights: {message}") };
-    checkpoint::from_safetensors(&bytes).map_err(damaged)
+    checkpoint::read_weights(from)
 }
 
 struct Train {
