@@ -77,6 +77,13 @@ fn accuracy_is_graded_in_every_precision() {
     let table = text(&lockstep(dir.path(), &["grade", "--run", "run", "--accuracy"]).stdout);
     assert!(table.contains("f32") && table.contains("4520 positions"), "{table}");
 
+    // What the kernels do not know burn computes, in f32.
+    let gated = ["--set", "network.kind=resnet", "--set", "network.squeeze=4"];
+    let squeezed = lockstep(dir.path(), &[&["train", "--run", "squeezed"], &QUICK[..], &gated].concat());
+    assert!(text(&squeezed.stderr).contains("fused kernels do not know this network"), "{}", text(&squeezed.stderr));
+    let lines = json(&["grade", "--run", "squeezed"]);
+    assert!(lines.len() == 1 && lines[0]["logits"]["most"].as_f64().unwrap() < 1e-4, "{lines:?}");
+
     // Perceptrons are always f32.
     assert!(lockstep(dir.path(), &[&["train", "--run", "mlp"], &QUICK[..]].concat()).status.success());
     assert_eq!(json(&["grade", "--run", "mlp"]).len(), 1);

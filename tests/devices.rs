@@ -20,8 +20,8 @@ fn devices() -> Vec<(DeviceKind, Place)> {
 
 #[test]
 fn devices_evaluate_alike() {
-    for kind in ["resnet", "mlp"] {
-        let network = trained(kind);
+    for kind in ["network.kind=resnet", "network.kind=mlp"] {
+        let network = trained(&[kind]);
         let batches = [5, 33, 64].map(batch::<ConnectFour>);
         let mut fused = FusedEvaluator::new(&network.frozen()).unwrap();
         let expected = batches.each_ref().map(|batch| evaluate(&mut fused, batch));

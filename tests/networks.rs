@@ -3,6 +3,7 @@
 use crate::small;
 use lockstep::{device, prelude::*};
 use lockstep_components::config::Precision;
+use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, BurnEvaluator, Error, Evaluations, FusedEvaluator, Level};
 
 pub fn batch<G: Game>(rows: usize) -> Batch {
@@ -14,9 +15,8 @@ pub fn batch<G: Game>(rows: usize) -> Batch {
 }
 
 /// A network after some steps, so that its running statistics are not the initial ones.
-pub fn trained(kind: &str) -> Network {
-    let config =
-        small(&["game.name=connect_four", "run.generations=1", "run.games=8", &format!("network.kind={kind}")]);
+pub fn trained(network: &[&str]) -> Network {
+    let config = small(&[&["game.name=connect_four", "run.generations=1", "run.games=8"], network].concat());
     let mut run = Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
     while !run.is_finished() {
         run.advance().unwrap();
@@ -28,7 +28,11 @@ pub fn trained(kind: &str) -> Network {
 fn frozen_networks_agree_with_trained_ones() {
     use burn::{module::Module, tensor::TensorData};
     let place = device::place(DeviceKind::Cpu).unwrap();
-    for kind in ["resnet", "mlp"] {
+    for (kind, fuses) in [
+        (&["network.kind=resnet"][..], true),
+        (&["network.kind=mlp"], true),
+        (&["network.kind=resnet", "network.squeeze=4"], false),
+    ] {
         let network = trained(kind);
         let rows = 33;
         let batch = batch::<ConnectFour>(rows);
@@ -39,26 +43,28 @@ fn frozen_networks_agree_with_trained_ones() {
             burn::tensor::activation::softmax(outputs[1].clone(), 1).into_data().try_into_vec().unwrap();
         // Also with padding, as on a GPU.
         let weights = network.frozen();
+        let exact = ExactNetwork::new(&weights);
+        for (row, logits) in logits.chunks(7).enumerate() {
+            let found = &exact.row(&batch.planes[row * 84..(row + 1) * 84])[0];
+            assert!(found.iter().zip(logits).all(|(a, b)| (a - f64::from(*b)).abs() < 1e-4), "{kind:?}");
+        }
         let burn = |sizes| Box::new(BurnEvaluator::new(&weights, &place.device, sizes)) as Box<dyn Evaluator>;
-        let fused = |precision| {
-            Box::new(FusedEvaluator::with_options(&weights, precision, Level::default()).unwrap()) as Box<dyn Evaluator>
-        };
-        let evaluators = [
-            (burn(vec![]), 33, 1e-4),
-            (burn(vec![16, 64]), 64, 1e-4),
-            (fused(Precision::F32), 33, 1e-4),
-            (fused(Precision::Int16), 33, 1e-2),
-        ];
+        let mut evaluators = vec![(burn(vec![]), 33, 1e-4), (burn(vec![16, 64]), 64, 1e-4)];
+        for (precision, close) in [(Precision::F32, 1e-4), (Precision::Int16, 1e-2)] {
+            let fused = FusedEvaluator::with_options(&weights, precision, Level::default());
+            assert_eq!(fused.is_some(), fuses, "{kind:?}");
+            evaluators.extend(fused.map(|fused| (Box::new(fused) as Box<dyn Evaluator>, 33, close)));
+        }
         for (mut evaluator, computed, close) in evaluators {
             let mut out = Evaluations::new(rows, 7);
             evaluator.submit(&batch).unwrap();
             evaluator.receive(&mut out).unwrap();
             assert_eq!(out.computed, computed);
             for (a, b) in out.logits.iter().zip(&logits) {
-                assert!((a - b).abs() < close, "{kind}: logit {a} and {b}");
+                assert!((a - b).abs() < close, "{kind:?}: logit {a} and {b}");
             }
             for (value, wdl) in out.values.iter().zip(wdl.chunks(3)) {
-                assert!((value - (wdl[0] - wdl[2])).abs() < close, "{kind}: value {value} and {wdl:?}");
+                assert!((value - (wdl[0] - wdl[2])).abs() < close, "{kind:?}: value {value} and {wdl:?}");
             }
         }
     }
@@ -67,7 +73,7 @@ fn frozen_networks_agree_with_trained_ones() {
 #[test]
 fn weights_round_trip_and_misfits_are_named() {
     let device = device::place(DeviceKind::Cpu).unwrap().device;
-    let network = trained("resnet");
+    let network = trained(&["network.kind=resnet"]);
     let tensors = network.tensors();
     let fresh = || Network::init::<ConnectFour>(&small(&["network.kind=resnet"]).network, 9, &device);
     assert_ne!(fresh().tensors(), tensors);

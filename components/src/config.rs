@@ -216,6 +216,9 @@ pub struct NetworkConfig {
     pub blocks: usize,
     /// Channels of the 1x1 convolution before each head of a resnet, 1 to 4,096. Default 16.
     pub head_channels: usize,
+    /// Width of the gate at the end of each block of a resnet (squeeze and excitation, Hu et al. 2018), 0 to 4,096. Default 0:
+    /// there is none. A gate sees the whole board and weighs the channels by it; the fused kernels do not know it.
+    pub squeeze: usize,
     /// `"scalar"`: one number through tanh; `"wdl"`: chances to win, draw and lose. Default `"wdl"`.
     pub value_head: ValueHead,
 }
@@ -533,7 +536,14 @@ impl SearchConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self { kind: NetworkKind::Resnet, channels: 64, blocks: 4, head_channels: 16, value_head: ValueHead::Wdl }
+        Self {
+            kind: NetworkKind::Resnet,
+            channels: 64,
+            blocks: 4,
+            head_channels: 16,
+            squeeze: 0,
+            value_head: ValueHead::Wdl,
+        }
     }
 }
 
@@ -635,6 +645,7 @@ impl Config {
         within("network.channels", network.channels, 1, 4_096)?;
         within("network.blocks", network.blocks, 1, 100)?;
         within("network.head_channels", network.head_channels, 1, 4_096)?;
+        within("network.squeeze", network.squeeze, 0, 4_096)?;
         within("replay.window", replay.window, 1, 1_000_000_000)?;
         within("learn.batch_size", learn.batch_size, 1, 1_000_000)?;
         match learn.steps {

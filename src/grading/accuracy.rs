@@ -6,11 +6,8 @@ use crate::{
     device::{Evaluation, Place},
     display, oracle, say,
 };
-use lockstep_components::{
-    Game,
-    config::{NetworkKind, Precision},
-};
-use lockstep_fused::ExactNetwork;
+use lockstep_components::{Game, config::Precision};
+use lockstep_fused::{Body, ExactNetwork, Weights};
 use lockstep_systems::{Batch, Evaluations};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -67,7 +64,8 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
     }
     let place = player.place()?;
     let network = player.network::<G>(&place)?;
-    let exact = ExactNetwork::new(&network.frozen());
+    let frozen = network.frozen();
+    let exact = ExactNetwork::new(&frozen);
     let heads = network.description().policy_and_value();
     let bar = display::bar(keys.len() as u64, "evaluating exactly");
     let expected: Vec<(Vec<f64>, f64)> = keys
@@ -82,7 +80,8 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
         })
         .collect();
     bar.finish_and_clear();
-    let with_integers = place.level.has_fast_integers() && player.config.network.kind == NetworkKind::Resnet;
+    let is_tower = Weights::of(&frozen).is_some_and(|weights| matches!(weights.body, Body::Resnet { .. }));
+    let with_integers = place.level.has_fast_integers() && is_tower;
     let precisions: &[Precision] = match place.evaluation {
         Evaluation::Fused if with_integers => &[Precision::F32, Precision::Int16],
         _ => &[Precision::F32],

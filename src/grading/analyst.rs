@@ -13,9 +13,7 @@ use lockstep_components::{
     games::{self, GameVisitor},
 };
 use lockstep_fused::Description;
-use lockstep_systems::{
-    Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::describe, run_tick,
-};
+use lockstep_systems::{Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::describe, run_tick};
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},

@@ -371,7 +371,8 @@ pub fn read_config(checkpoint: &Path) -> Result<Config, Error> {
 pub fn read_weights(checkpoint: &Path) -> Result<Vec<NamedTensor>, Error> {
     if checkpoint.is_file() {
         let bytes = fs::read(checkpoint).map_err(Error::io("read", checkpoint))?;
-        let damaged = |message| Error::Run { path: checkpoint.into(), message: format!("it has no weights: {message}") };
+        let damaged =
+            |message| Error::Run { path: checkpoint.into(), message: format!("it has no weights: {message}") };
         return from_safetensors(&bytes).map_err(damaged);
     }
     tensors_of(checkpoint, WEIGHTS, &Manifest::read(checkpoint)?)

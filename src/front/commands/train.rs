@@ -4,7 +4,7 @@ use crate::{
     checkpoint,
     cli::TrainArgs,
     commands::{Basis, Graded, Grading, grade},
-    device::{self, Place},
+    device::{self, Evaluation, Place},
     display::{Display, duration},
     folder::{Folder, write_file},
     history::{self, Change, Resolved},
@@ -137,6 +137,11 @@ impl GameVisitor for Train {
                 tell!("Nothing was trained, so the run keeps its settings: {}.", list(&changes));
             }
             return Ok(());
+        }
+        if place.evaluation == Evaluation::Fused && !run.world.resource::<Learner>().is_fused() {
+            tell!(
+                "The fused kernels do not know this network: burn evaluates and trains it on the CPU, several times as slowly."
+            );
         }
         if !ignored.is_empty() {
             let keys = ignored.iter().map(|c| format!("{} = {} (the recipe has {})", c.key, c.to, c.from));

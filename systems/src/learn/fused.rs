@@ -223,7 +223,8 @@ mod tests {
     }
 
     fn agrees_with_burn<G: Game>(kind: NetworkKind, value_head: ValueHead, accumulation: usize, clip: f64) {
-        let network = NetworkConfig { kind, channels: 20, blocks: 2, head_channels: 5, value_head };
+        let network =
+            NetworkConfig { kind, channels: 20, blocks: 2, head_channels: 5, value_head, ..Config::default().network };
         let mut config = Config { network, ..Config::default() };
         config.learn.optimizer = OptimizerKind::Sgd;
         config.learn.weight_decay = 0.0;

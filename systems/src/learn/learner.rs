@@ -117,6 +117,11 @@ impl Learner {
         self.fused.as_ref().map_or(0, |fused| fused.bytes(rows))
     }
 
+    /// Whether the fused kernels compute the gradients.
+    pub fn is_fused(&self) -> bool {
+        self.fused.is_some()
+    }
+
     /// Whether no generation is being learned.
     pub fn is_idle(&self) -> bool {
         self.course.is_none()

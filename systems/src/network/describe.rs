@@ -11,7 +11,7 @@ use lockstep_fused::{Description, Head, HeadKind, Op};
 /// `resnet` is that of AlphaGo Zero (Silver et al. 2017): a stem, residual blocks of two 3x3 convolutions with batch norm, and
 /// 1x1 convolutions before the heads. `mlp` is a chain of dense layers.
 pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
-    let NetworkConfig { kind, channels, blocks, head_channels, value_head } = *config;
+    let NetworkConfig { kind, channels, blocks, head_channels, squeeze, value_head } = *config;
     let mut net = Description::new([G::PLANES, G::HEIGHT, G::WIDTH]);
     let (policy, value) = match kind {
         NetworkKind::Resnet => {
@@ -20,7 +20,10 @@ pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
             for block in 0..blocks {
                 let first = convolve(&mut net, &format!("blocks.{block}.first"), channels, 3, x);
                 let inner = net.add("", Op::Relu, &[first]);
-                let second = convolve(&mut net, &format!("blocks.{block}.second"), channels, 3, inner);
+                let mut second = convolve(&mut net, &format!("blocks.{block}.second"), channels, 3, inner);
+                if squeeze > 0 {
+                    second = gate(&mut net, &format!("blocks.{block}.gate"), channels, squeeze, second);
+                }
                 let sum = net.add("", Op::Sum, &[x, second]);
                 x = net.add("", Op::Relu, &[sum]);
             }
@@ -56,4 +59,13 @@ pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
 fn convolve(net: &mut Description, name: &str, outputs: usize, kernel: usize, from: usize) -> usize {
     let conv = net.add(format!("{name}.conv"), Op::Conv { outputs, kernel, bias: false }, &[from]);
     net.add(format!("{name}.norm"), Op::Norm, &[conv])
+}
+
+/// Squeeze and excitation (Hu et al. 2018): the means of all channels decide how much of each goes on.
+fn gate(net: &mut Description, name: &str, channels: usize, width: usize, from: usize) -> usize {
+    let means = net.add("", Op::Pool, &[from]);
+    let hidden = net.add(format!("{name}.squeeze"), Op::Dense { outputs: width }, &[means]);
+    let hidden = net.add("", Op::Relu, &[hidden]);
+    let weights = net.add(format!("{name}.excite"), Op::Dense { outputs: channels }, &[hidden]);
+    net.add("", Op::Gate, &[from, weights])
 }
