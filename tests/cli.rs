@@ -275,6 +275,12 @@ fn benches_and_games_print_what_they_say() {
     let games = text(&lockstep(dir.path(), &["games", "--json"]).stdout);
     assert_eq!(games.lines().count(), lockstep::components::games::NAMES.len());
     assert!(text(&lockstep(dir.path(), &["games"]).stdout).contains("Connect Four"));
+    let devices = text(&lockstep(dir.path(), &["devices", "--json"]).stdout);
+    let devices: Vec<serde_json::Value> = devices.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(devices.iter().map(|d| d["device"].as_str().unwrap()).collect::<Vec<_>>(), ["cpu", "cuda", "vulkan"]);
+    assert!(devices[0]["memory"].as_u64() > Some(0) && devices.iter().any(|device| device["auto"] == true));
+    let missing = devices.iter().filter(|device| device["name"].is_null());
+    assert!(missing.clone().all(|device| device["why_not"].as_str().unwrap().contains("run.device")));
     for command in ["train", "grade", "play", "verify", "bench", "games"] {
         assert!(lockstep(dir.path(), &[command, "--help"]).stdout.len() > 200);
     }

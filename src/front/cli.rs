@@ -70,6 +70,10 @@ pub enum Command {
     /// With the size of the board, the planes of the network's input, the size of its policy, and the number of
     /// symmetries under which positions are averaged and shown to the network.
     Games(JsonArgs),
+    /// List the devices that networks can run on, and say why one is missing.
+    ///
+    /// Which ones there are depends on how lockstep was built and on the machine.
+    Devices(JsonArgs),
     /// List the recipes to train with.
     ///
     /// They come with lockstep: `lockstep train NAME` takes one, `lockstep config show NAME` prints it.

@@ -137,7 +137,7 @@ pub fn trees_that_fit<G: Game>(simulations: u32, most: u32) -> u32 {
 }
 
 /// The memory of the machine, or what this process may have of it, and which of these it is.
-fn limit() -> (u64, &'static str) {
+pub fn limit() -> (u64, &'static str) {
     let mut system = System::new();
     system.refresh_memory();
     let machine = (system.total_memory(), "this machine");

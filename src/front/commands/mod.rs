@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+mod devices;
 mod games;
 mod grade;
 mod label;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Play(args) => play::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Games(args) => games::run(args),
+        Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Recipes(args) => config::recipes(args),
         Command::Config(args) => config::run(args),

@@ -1,0 +1,44 @@
+use crate::{Error, cli::JsonArgs, device, memory, metrics::bytes, say};
+use lockstep_components::config::DeviceKind;
+use serde_json::json;
+
+/// `lockstep devices`
+pub fn run(args: JsonArgs) -> Result<(), Error> {
+    let taken = device::place(DeviceKind::Auto)?.name;
+    for kind in [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Vulkan] {
+        let name = json!(kind).as_str().expect("a kind has a name").to_string();
+        let (found, why) = match device::place(kind) {
+            Ok(place) => (Some(place), String::new()),
+            Err(error) => (None, error.to_string()),
+        };
+        let is_auto = found.as_ref().is_some_and(|place| place.name == taken);
+        // Only of the CPU's memory is it known how much there is.
+        let cpu = found.as_ref().filter(|_| kind == DeviceKind::Cpu);
+        let (memory, _) = memory::limit();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if args.json {
+            say!(
+                "{}",
+                json!({
+                    "device": name, "name": found.as_ref().map(|place| &place.name), "auto": is_auto,
+                    "cores": cpu.map(|_| cores), "memory": cpu.map(|_| memory),
+                    "vectors": cpu.map(|place| place.level.name()),
+                    "int16": cpu.map(|place| place.level.has_fast_integers()),
+                    "why_not": found.is_none().then_some(&why),
+                })
+            );
+            continue;
+        }
+        let auto = if is_auto { ", which run.device = \"auto\" takes" } else { "" };
+        match (&found, cpu) {
+            (_, Some(place)) => {
+                let fast = if place.level.has_fast_integers() { "fast" } else { "no faster than f32" };
+                let (vectors, memory) = (place.level.name(), bytes(memory as usize));
+                say!("{name:<8}{} with {cores} cores, {memory}, {vectors} vectors, int16 {fast}{auto}", place.name);
+            }
+            (Some(place), None) => say!("{name:<8}{}{auto}", place.name),
+            (None, None) => say!("{name:<8}not here: {why}"),
+        }
+    }
+    Ok(())
+}
