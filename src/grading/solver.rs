@@ -6,14 +6,25 @@ use rustc_hash::FxHashMap;
 /// The result of each legal move under best play, for the player to move: 1, 0 or -1. None if it takes more nodes than
 /// allowed.
 ///
-/// Alpha-beta with a table of what is known of each key up to symmetry, so it is for games in which nothing decides that a
-/// key does not hold. Moves that have cut off most come first (the history heuristic, Schaeffer 1989).
+/// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry, so it is for games in
+/// which nothing decides that a key does not hold.
 pub fn scores<G: Game>(state: &G, nodes: u64) -> Option<Vec<(Action, i32)>> {
-    let mut solver = Solver::<G> { known: FxHashMap::default(), cut_off: vec![0; G::ACTIONS], left: nodes };
+    let mut solver = Solver::<G> { known: FxHashMap::default(), left: nodes };
     let legal: Vec<Action> = state.legal().collect();
     let of_move = |action| {
         let next = played(state, action);
-        Some((action, solver.value_for(state, &next, -1, 1)?))
+        let mut gets = |goal: Goal| {
+            let same = next.to_move() == state.to_move();
+            Some(if same { solver.reaches(&next, goal)? } else { !solver.reaches(&next, goal.of_other())? })
+        };
+        let score = if gets(Goal::Win)? {
+            1
+        } else if gets(Goal::Draw)? {
+            0
+        } else {
+            -1
+        };
+        Some((action, score))
     };
     legal.into_iter().map(of_move).collect()
 }
@@ -24,64 +35,93 @@ fn played<G: Game>(state: &G, action: Action) -> G {
     next
 }
 
+/// What the player to move tries to get, at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Goal {
+    Win,
+    Draw,
+}
+
+impl Goal {
+    /// What the other player gets at least if this one fails.
+    fn of_other(self) -> Self {
+        match self {
+            Self::Win => Self::Draw,
+            Self::Draw => Self::Win,
+        }
+    }
+}
+
+/// About how many positions are still to be looked at until it is proven that the player to move reaches the goal, and that
+/// not. One is 0 and the other [`NEVER`] when that is known.
+type Effort = (u32, u32);
+
+const NEVER: u32 = 1 << 30;
+
 struct Solver<G: Game> {
-    /// The least and the most that a key in canonical form can be worth to the player to move.
-    known: FxHashMap<G::Key, (i8, i8)>,
-    /// How often each move was enough.
-    cut_off: Vec<u64>,
+    known: FxHashMap<(G::Key, Goal), Effort>,
     left: u64,
 }
 
 impl<G: Game> Solver<G> {
-    /// The value of a state to the player who moves at the one before it, exact within the window and a bound outside.
-    fn value_for(&mut self, before: &G, state: &G, alpha: i32, beta: i32) -> Option<i32> {
-        let same = state.to_move() == before.to_move();
-        if same { self.value(state, alpha, beta) } else { Some(-self.value(state, -beta, -alpha)?) }
+    fn reaches(&mut self, state: &G, goal: Goal) -> Option<bool> {
+        let (prove, refute) = self.effort(state, goal);
+        if prove != 0 && refute != 0 {
+            self.search(state, goal, (NEVER, NEVER))?;
+        }
+        Some(self.effort(state, goal).0 == 0)
     }
 
-    /// The least and the most that is known of a state, without a search.
-    fn bounds(&self, state: &G) -> (i32, i32) {
+    fn effort(&self, state: &G, goal: Goal) -> Effort {
         match state.outcome() {
-            Some(outcome) => (outcome.value() as i32, outcome.value() as i32),
-            None => self
-                .known
-                .get(&G::canonical(state.key()).0)
-                .map_or((-1, 1), |&(least, most)| (least.into(), most.into())),
+            Some(outcome) if outcome.value() as i32 >= i32::from(goal == Goal::Win) => (0, NEVER),
+            Some(_) => (NEVER, 0),
+            None => self.known.get(&(G::canonical(state.key()).0, goal)).copied().unwrap_or((1, 1)),
         }
     }
 
-    fn value(&mut self, state: &G, mut alpha: i32, mut beta: i32) -> Option<i32> {
-        let (least, most) = self.bounds(state);
-        (alpha, beta) = (alpha.max(least), beta.min(most));
-        if alpha >= beta {
-            return Some(if least >= beta { least } else { most });
-        }
+    /// Works on a state until either effort is as large as its limit.
+    fn search(&mut self, state: &G, goal: Goal, limits: Effort) -> Option<()> {
         self.left = self.left.checked_sub(1)?;
-        let mut states: Vec<(Action, G)> = state.legal().map(|action| (action, played(state, action))).collect();
-        states.sort_by_key(|(action, _)| std::cmp::Reverse(self.cut_off[usize::from(*action)]));
-        // What is known already may be enough.
-        let known_of = |solver: &Self, next: &G| {
-            let (least, most) = solver.bounds(next);
-            if next.to_move() == state.to_move() { least } else { -most }
-        };
-        let mut best = states.iter().map(|(_, next)| known_of(self, next)).max().expect("a position in play has moves");
-        if best < beta {
-            for (action, next) in &states {
-                best = best.max(self.value_for(state, next, alpha.max(best), beta)?);
-                if best >= beta {
-                    self.cut_off[usize::from(*action)] += 1;
-                    break;
+        let moves: Vec<(G, bool)> = state
+            .legal()
+            .map(|action| {
+                let next = played(state, action);
+                let same = next.to_move() == state.to_move();
+                (next, same)
+            })
+            .collect();
+        loop {
+            // The player to move needs one move that works, the other one has to refute all of them.
+            let (mut prove, mut second, mut refute, mut best) = (NEVER, NEVER, 0u32, 0);
+            let mut of_best = 0;
+            for (i, (next, same)) in moves.iter().enumerate() {
+                let own = if *same {
+                    self.effort(next, goal)
+                } else {
+                    let (prove, refute) = self.effort(next, goal.of_other());
+                    (refute, prove)
+                };
+                if own.0 < prove {
+                    (second, prove, best, of_best) = (prove, own.0, i, own.1);
+                } else {
+                    second = second.min(own.0);
                 }
+                refute = (refute + own.1).min(NEVER);
+            }
+            if prove >= limits.0 || refute >= limits.1 {
+                self.known.insert((G::canonical(state.key()).0, goal), (prove, refute));
+                return Some(());
+            }
+            let (next, same) = &moves[best];
+            let for_prove = limits.0.min(second + 1 + second / 4);
+            let for_refute = (limits.1 - refute) + of_best;
+            if *same {
+                self.search(next, goal, (for_prove, for_refute))?;
+            } else {
+                self.search(next, goal.of_other(), (for_refute, for_prove))?;
             }
         }
-        let known = self.known.entry(G::canonical(state.key()).0).or_insert((-1, 1));
-        if best > alpha {
-            known.0 = known.0.max(best as i8);
-        }
-        if best < beta {
-            known.1 = known.1.min(best as i8);
-        }
-        Some(best)
     }
 }
 
