@@ -229,6 +229,13 @@ pub fn essence(config: &Config) -> String {
     toml::to_string(&table).expect("plain data")
 }
 
+/// The game and its network, as TOML.
+pub fn of_network(config: &Config) -> String {
+    let mut table = in_use(config);
+    table.retain(|section, _| section == "game" || section == "network");
+    toml::to_string(&table).expect("plain data")
+}
+
 /// The same configuration with these settings for what is played and learned.
 ///
 /// # Errors

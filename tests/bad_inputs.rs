@@ -394,7 +394,7 @@ const READERS: [(&str, u32, Reader); 11] = [
             // Behind its length the file begins with a description in JSON: it stays JSON, of the length that it says.
             let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             let mut header: serde_json::Map<_, _> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-            let names: Vec<String> = header.keys().cloned().collect();
+            let names: Vec<String> = header.keys().filter(|name| *name != "__metadata__").cloned().collect();
             let name = pick(rng, &names).clone();
             let number = pick(rng, &[0u64, 1, 2, 3, 9, 16, 64, 1 << 20, 1 << 32, 1 << 62, u64::MAX]);
             match rng.below(4) {

@@ -87,7 +87,7 @@ pub struct About {
     pub actions: usize,
     /// What the network computes with its tensors.
     pub network: Description,
-    /// The settings that decide what was played and learned, as TOML.
+    /// Its sections `[game]` and `[network]`, as TOML. How it searches is not its own: that may change within a run.
     pub settings: String,
 }
 
@@ -98,7 +98,7 @@ impl About {
             input: [G::PLANES, G::HEIGHT, G::WIDTH],
             actions: G::ACTIONS,
             network: describe::<G>(&config.network),
-            settings: settings::essence(config),
+            settings: settings::of_network(config),
         }
     }
 }
@@ -370,10 +370,7 @@ pub fn read_config(checkpoint: &Path) -> Result<Config, Error> {
 /// When it is damaged or not whole.
 pub fn read_weights(checkpoint: &Path) -> Result<Vec<NamedTensor>, Error> {
     if checkpoint.is_file() {
-        let bytes = fs::read(checkpoint).map_err(Error::io("read", checkpoint))?;
-        let damaged =
-            |message| Error::Run { path: checkpoint.into(), message: format!("it has no weights: {message}") };
-        return from_safetensors(&bytes).map_err(damaged);
+        return read_weights_file(checkpoint);
     }
     tensors_of(checkpoint, WEIGHTS, &Manifest::read(checkpoint)?)
 }
@@ -429,6 +426,16 @@ pub fn from_safetensors(bytes: &[u8]) -> Result<Vec<NamedTensor>, String> {
     Ok(tensors)
 }
 
+/// The network in a file of weights.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn read_weights_file(path: &Path) -> Result<Vec<NamedTensor>, Error> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let damaged = |message| Error::Run { path: path.into(), message: format!("it has no weights: {message}") };
+    from_safetensors(&bytes).map_err(damaged)
+}
+
 /// What a file of weights tells about itself.
 ///
 /// # Errors
@@ -441,7 +448,7 @@ pub fn read_about(path: &Path) -> Result<About, Error> {
         let text = text.ok_or("it does not tell which network it is for; name the folder of its run instead")?;
         serde_json::from_str(text).map_err(|e| format!("what it tells about itself is damaged: {e}"))
     };
-    about().map_err(|message| Error::Run { path: path.into(), message })
+    about().map_err(|message| Error::Run { path: path.into(), message: format!("it is no player: {message}") })
 }
 
 fn to_safetensors(tensors: &[NamedTensor], about: Option<&About>) -> Vec<u8> {

@@ -92,7 +92,7 @@ fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error>
     if from.is_dir() {
         return checkpoint::read_weights(&Player::open(from, None)?.checkpoint);
     }
-    checkpoint::read_weights(from)
+    checkpoint::read_weights_file(from)
 }
 
 struct Train {
