@@ -49,8 +49,13 @@ pub struct GameRecord {
 }
 
 impl GameRecord {
+    /// Entries by which a list grows at least, so that short games do not grow with every move.
+    const STEP: usize = 32;
+    /// Bytes of that.
+    pub const ROOM: usize = Self::STEP * (size_of::<Ply>() + size_of::<(Action, u16)>());
+
     /// Bytes that a finished game occupies at most whose policies have at most so many moves. While it is played it may have
-    /// room for a quarter more.
+    /// room for a quarter more, and for [`GameRecord::ROOM`] bytes.
     pub fn bytes<G: Game>(moves: usize) -> usize {
         size_of::<Self>() + G::MAX_PLIES * (size_of::<Ply>() + size_of::<Action>() + 4 * moves.min(G::MAX_LEGAL))
     }
@@ -79,7 +84,7 @@ impl GameRecord {
     pub fn reserve(&mut self, moves: usize) {
         fn reserve<T>(list: &mut Vec<T>, more: usize) {
             if list.capacity() - list.len() < more {
-                list.reserve_exact(more.max(list.len() / 4));
+                list.reserve_exact(more.max(list.len() / 4).max(GameRecord::STEP));
             }
         }
         reserve(&mut self.plies, 1);

@@ -239,7 +239,7 @@ impl Bounds {
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
         // A game in play has a quarter more room than it needs.
         let game = GameRecord::bytes::<G>(policy_moves::<G>(&config.search));
-        let games = game + game / 4;
+        let games = game + game / 4 + GameRecord::ROOM;
         Self {
             trees: lanes * (Tree::bytes::<G>(config.search.simulations) + PolicyState::bytes(G::MAX_LEGAL)),
             // Each row of a batch has its planes, its answer twice over, its position in a few lists, and a slot of the table
