@@ -1,6 +1,6 @@
 //! Metrics and verdicts: no line is lost, nothing is written by looking, and no grade is that of another player.
 
-use crate::{lockstep, small};
+use crate::{lockstep, resume::copy, small};
 use lockstep::{
     components::games::TicTacToe,
     device,
@@ -70,18 +70,6 @@ fn generations(dir: &Path) -> Vec<u64> {
 
 fn write_lines(dir: &Path, lines: &[String]) {
     fs::write(dir.join("run/metrics.jsonl"), lines.join("\n") + "\n").unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_longer_run_goes_on() {
     assert_eq!(written(dir.path()).0.len(), 3);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

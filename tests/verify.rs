@@ -1,6 +1,6 @@
 //! What is stored says whether it is whole, to every reader, and can be made again.
 
-use crate::{lockstep, text};
+use crate::{lockstep, resume::copy, text};
 use lockstep_components::LaneRng;
 use std::{
     fs,
@@ -157,17 +157,27 @@ fn another_version_is_not_called_damaged() {
 
 /// Goes on with a run of two generations and kills it when some games of the third round have ended.
 fn kill_in_round_3(dir: &Path) {
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lockstep"))
-        .current_dir(dir)
-        .args(["train", "--run", "run", "--set", "run.generations=3", "--threads", "1", "--set", "lanes.count=1"])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    while !fs::metadata(dir.join("run/log/000003.part")).is_ok_and(|part| part.len() > 900) {
-        assert!(child.try_wait().unwrap().is_none(), "it ended too soon");
+    let before = dir.join("before");
+    copy(&dir.join("run"), &before);
+    // On a busy machine the round may be over before this thread has seen it begin.
+    for _ in 0..100 {
+        fs::remove_dir_all(dir.join("run")).unwrap();
+        copy(&before, &dir.join("run"));
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lockstep"))
+            .current_dir(dir)
+            .args(["train", "--run", "run", "--set", "run.generations=3", "--threads", "1", "--set", "lanes.count=1"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let part = dir.join("run/log/000003.part");
+        while child.try_wait().unwrap().is_none() && !fs::metadata(&part).is_ok_and(|part| part.len() > 900) {}
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if fs::metadata(&part).is_ok_and(|part| part.len() > 900) {
+            return fs::remove_dir_all(before).unwrap();
+        }
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    panic!("it always ended too soon");
 }
 
 /// A round is played and learned as a whole with the settings that it has begun with.
