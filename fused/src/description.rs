@@ -183,21 +183,6 @@ impl Description {
             |step| self.parameters(step, &forms).iter().map(|shape| shape.iter().product::<usize>()).sum::<usize>();
         (0..self.steps.len()).map(of_step).sum()
     }
-
-    /// Multiplications and additions of one row.
-    #[must_use]
-    pub fn operations(&self) -> u64 {
-        let forms = self.forms();
-        let of_step = |(step, Step { op, .. }): (usize, &Step)| {
-            let weights: usize = self.parameters(step, &forms).first().map_or(0, |shape| shape.iter().product());
-            match op {
-                Op::Conv { .. } => 2 * weights * self.cells(),
-                Op::Dense { .. } => 2 * weights,
-                _ => self.size(forms[step + 1]),
-            }
-        };
-        self.steps.iter().enumerate().map(|step| of_step(step) as u64).sum()
-    }
 }
 
 /// A trained network, its norms folded into the convolutions before them: what evaluators are made from.

@@ -5,6 +5,8 @@ use serde_json::json;
 /// `lockstep devices`
 pub fn run(args: JsonArgs) -> Result<(), Error> {
     let taken = device::place(DeviceKind::Auto)?.name;
+    let (memory, _) = memory::limit();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for kind in [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Vulkan] {
         let name = json!(kind).as_str().expect("a kind has a name").to_string();
         let (found, why) = match device::place(kind) {
@@ -14,8 +16,6 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
         let is_auto = found.as_ref().is_some_and(|place| place.name == taken);
         // Only of the CPU's memory is it known how much there is.
         let cpu = found.as_ref().filter(|_| kind == DeviceKind::Cpu);
-        let (memory, _) = memory::limit();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         if args.json {
             say!(
                 "{}",

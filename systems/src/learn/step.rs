@@ -70,9 +70,9 @@ fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsP
             .forward(Tensor::from_data(TensorData::new(planes, [rows.len(), planes_of_row, height, width]), &device));
         // What is differentiated is the outputs times their gradients, which has the gradients of the losses.
         let mut surrogate: Option<Tensor<1>> = None;
-        for ((head, output), sum) in heads.iter().zip(outputs).zip(&mut sums) {
+        let numbers = read(outputs.iter().map(|output| output.clone().inner()), "reading the outputs of a batch")?;
+        for (((head, output), mut numbers), sum) in heads.iter().zip(outputs).zip(numbers).zip(&mut sums) {
             let shape = output.dims();
-            let mut numbers = read(output.clone().inner(), "reading the outputs of a batch")?;
             *sum += loss(head.kind, batch, rows.clone(), &mut numbers, weight_of(head.kind, config));
             let product = (output * Tensor::from_data(TensorData::new(numbers, shape), &device)).sum();
             surrogate = Some(match surrogate {

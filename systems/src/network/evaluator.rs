@@ -1,9 +1,12 @@
 //! Evaluation by a frozen network on any device of burn.
 
-use super::modules::{Layers, interpret};
+use super::{
+    modules::{Layers, interpret},
+    weights::read,
+};
 use crate::{Batch, Error, Evaluations, Evaluator};
 use burn::tensor::{
-    Device, Tensor, TensorData, Transaction,
+    Device, Tensor, TensorData,
     module::{conv2d, linear},
     ops::ConvOptions,
 };
@@ -93,17 +96,11 @@ impl Evaluator for BurnEvaluator {
 
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
         let (rows, size, logits, values) = self.pending.pop_front().expect("a batch was submitted");
-        let device = |message| Error::Device { doing: "evaluating a batch", message };
-        let read = Transaction::default().register(logits).register(values).try_execute();
-        let mut read = read
-            .map_err(|e| device(format!("{e:?}")))?
-            .into_iter()
-            .map(|data| data.convert::<f32>().try_into_vec::<f32>().map_err(|e| device(format!("{e:?}"))));
-        let mut next = || read.next().expect("two tensors were registered");
-        let (logits, values) = (next()?, next()?);
+        let numbers = read([logits, values], "evaluating a batch")?;
+        let [logits, values] = &numbers[..] else { unreachable!("two tensors are read") };
         let actions = logits.len() / size;
         out.logits[..rows * actions].copy_from_slice(&logits[..rows * actions]);
-        scalar_values(&values, values.len() / size, &mut out.values[..rows]);
+        scalar_values(values, values.len() / size, &mut out.values[..rows]);
         out.computed = size;
         Ok(())
     }

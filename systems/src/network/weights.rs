@@ -155,18 +155,19 @@ pub(crate) fn is_statistics(field: &str) -> bool {
     field.starts_with("running_")
 }
 
-/// The numbers of a tensor.
+/// The numbers of each of some tensors, for which their device is waited for once.
 ///
 /// # Errors
 /// When the device fails.
-pub(crate) fn read<const D: usize>(tensor: Tensor<D>, doing: &'static str) -> Result<Vec<f32>, Error> {
+pub(crate) fn read(tensors: impl IntoIterator<Item = Tensor<2>>, doing: &'static str) -> Result<Vec<Vec<f32>>, Error> {
     let device = |message| Error::Device { doing, message };
-    let data = Transaction::default().register(tensor).try_execute().map_err(|e| device(format!("{e:?}")))?;
-    let data = data.into_iter().next().expect("one tensor was registered").convert::<f32>();
-    data.try_into_vec().map_err(|e| device(format!("{e:?}")))
+    let all = tensors.into_iter().fold(Transaction::default(), Transaction::register);
+    let data = all.try_execute().map_err(|e| device(format!("{e:?}")))?;
+    let numbers = |data: TensorData| data.convert::<f32>().try_into_vec().map_err(|e| device(format!("{e:?}")));
+    data.into_iter().map(numbers).collect()
 }
 
-/// The same of a tensor in memory.
+/// The numbers of a tensor in memory.
 pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
