@@ -18,7 +18,11 @@ pub fn main() -> Result<(), lockstep::Error> {
         games.iter().for_each(|game| world.resource_mut::<Replay<TicTacToe>>().push(&TicTacToe::start(), game));
         while !run_learn(&mut world)? {}
         let losses = world.resource::<Learner>().losses();
-        println!("generation {generation}: policy loss {:.3}, value loss {:.3}", losses.policy, losses.value);
+        println!(
+            "generation {generation}: policy loss {:.3}, value loss {:.3}",
+            losses.of("policy"),
+            losses.of("value")
+        );
     }
     Ok(())
 }

@@ -177,14 +177,14 @@ fn a_diverged_network_is_never_saved() {
         let tensor = tensors.iter_mut().find(|tensor| tensor.name.ends_with(name)).expect(name);
         tensor.data.fill(value);
         let mut learner = run.world.resource_mut::<Learner>();
-        learner.network = learner.network.clone().with_tensors(tensors).unwrap();
+        learner.network = learner.network.with_tensors(tensors).unwrap();
         let message = run.save(&folder, &place).unwrap_err().to_string();
         assert!(message.contains("diverged") && message.contains("after generation 2"), "{name}: {message}");
         assert!(message.contains("learn.gradient_clip = 5"), "the advice does not fit: {message}");
         assert_eq!(checkpoint::generations(&folder).unwrap(), [1], "{name}");
     }
     let mut learner = run.world.resource_mut::<Learner>();
-    learner.network = learner.network.clone().with_tensors(sound).unwrap();
+    learner.network = learner.network.with_tensors(sound).unwrap();
     run.save(&folder, &place).unwrap();
     assert_eq!(checkpoint::generations(&folder).unwrap(), [2]);
 }

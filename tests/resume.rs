@@ -51,6 +51,33 @@ fn stopped_anywhere_it_ends_the_same() {
     ends_the_same(&small(&["run.checkpoint_every=2", "run.generations=4"]));
 }
 
+const TOWER: [&str; 4] = ["network.kind=resnet", "network.channels=4", "network.blocks=1", "network.head_channels=2"];
+
+/// Batch norm has statistics that no optimiser knows, and the mean of the weights goes on between generations.
+#[test]
+fn stopped_anywhere_statistics_and_mean_end_the_same() {
+    for more in [["run.lag=2", "learn.average=0"], ["run.lag=1", "learn.average=0.9"]] {
+        let keys = ["run.checkpoint_every=2", "run.generations=4"];
+        ends_the_same(&small(&[&TOWER[..], &more, &keys].concat()));
+    }
+}
+
+/// What is saved while a generation is learned is what there was before, its running statistics included.
+#[test]
+fn learning_leaves_what_was_before_as_it_was() {
+    for average in ["learn.average=0", "learn.average=0.5"] {
+        let config = small(&[&TOWER[..], &[average]].concat());
+        let mut run: Trainer<TicTacToe> = Trainer::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+        while !matches!(run.advance().unwrap(), Advance::Generation(..)) {}
+        let before = run.saved().unwrap();
+        assert_eq!(before.trained.is_some(), average != "learn.average=0");
+        assert_ne!(Some(&before.tensors), before.trained.as_ref());
+        while run.advance().unwrap() != Advance::Learned {}
+        let after = run.saved().unwrap();
+        assert!(after.tensors == before.tensors && after.trained == before.trained, "{average}");
+    }
+}
+
 #[test]
 fn stopped_with_a_batch_in_flight_it_ends_the_same() {
     for leaves in ["lanes.leaves_per_tree=1", "lanes.leaves_per_tree=4"] {

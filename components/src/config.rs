@@ -286,7 +286,7 @@ pub struct LearnConfig {
     pub learning_rate: f64,
     /// How the learning rate changes over the run. Default `"constant"`.
     pub schedule: RateSchedule,
-    /// Decay of the weights at each step, relative to the learning rate, 0 to 1. Default 1e-4.
+    /// Decay of the weights at each step, relative to the learning rate, 0 to 1. Default 1e-4. Biases and norms have none.
     pub weight_decay: f64,
     /// Largest norm of the whole gradient, 0 to 1,000,000; 0 does not clip. Default 5.
     pub gradient_clip: f64,
@@ -297,6 +297,9 @@ pub struct LearnConfig {
     pub search_value_share: f32,
     /// Whether each sample is seen under a random symmetry. Default true.
     pub symmetries: bool,
+    /// Share that the mean of the weights keeps at each step, 0 to 0.99999. Default 0: the weights of the last step play. With
+    /// 0.999 the mean of about the last 1,000 steps does, which is steadier and a little behind.
+    pub average: f64,
 }
 
 /// How many steps a generation takes.
@@ -567,6 +570,7 @@ impl Default for LearnConfig {
             value_weight: 1.0,
             search_value_share: 0.0,
             symmetries: true,
+            average: 0.0,
         }
     }
 }
@@ -667,6 +671,7 @@ impl Config {
         within("learn.gradient_clip", learn.gradient_clip, 0.0, 1e6)?;
         within("learn.value_weight", learn.value_weight, 0.0, 100.0)?;
         within("learn.search_value_share", learn.search_value_share, 0.0, 1.0)?;
+        within("learn.average", learn.average, 0.0, 0.99999)?;
         within("run.generations", run.generations, 1, 10_000_000)?;
         within("run.games", run.games, 1, 100_000_000)?;
         within("run.lag", run.lag, 1, 4)?;

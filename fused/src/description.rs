@@ -77,6 +77,17 @@ pub enum HeadKind {
     Value,
 }
 
+impl HeadKind {
+    /// What its loss is reported as.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Outcome | Self::Value => "value",
+        }
+    }
+}
+
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {

@@ -1,7 +1,8 @@
 //! Checkpoints: everything that a run needs to go on, beside the log of its games.
 //!
 //! `checkpoints/<generation>/` holds
-//! - `weights.safetensors`: the network, under its tensors' names;
+//! - `weights.safetensors`: the network that plays, under its tensors' names;
+//! - `trained.safetensors`: the one that is trained, if `learn.average` makes another one play;
 //! - `weights-<generation>.safetensors`: those of earlier generations that games are still played with, if `run.lag` is
 //!   more than 1;
 //! - `optimizer.bin`: burn's record of the optimiser, compressed with zstd;
@@ -36,6 +37,7 @@ const FORMAT: u64 = 5;
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
+const TRAINED: &str = "trained.safetensors";
 const OPTIMIZER: &str = "optimizer.bin";
 const CONFIG: &str = "config.toml";
 
@@ -112,8 +114,10 @@ pub struct Checkpoint {
     pub manifest: Manifest,
     /// What it was made with.
     pub config: Config,
-    /// The network.
+    /// The network that plays.
     pub tensors: Vec<NamedTensor>,
+    /// The one that is trained, if it is another one.
+    pub trained: Option<Vec<NamedTensor>>,
     /// The networks of earlier generations that games are still played with.
     pub earlier: Vec<(u64, Vec<NamedTensor>)>,
     /// Burn's record.
@@ -143,7 +147,15 @@ impl Checkpoint {
             segments,
             probe,
         };
-        Self { manifest, config, tensors: saved.tensors, earlier, optimizer: saved.optimizer, own }
+        Self {
+            manifest,
+            config,
+            tensors: saved.tensors,
+            trained: saved.trained,
+            earlier,
+            optimizer: saved.optimizer,
+            own,
+        }
     }
 
     /// Writes it as that of its generation, and removes all but the newest `keep`. One that is there already stays.
@@ -159,6 +171,7 @@ impl Checkpoint {
             (OPTIMIZER.into(), zstd::encode_all(&self.optimizer[..], 1).expect("writing to memory")),
             (CONFIG.into(), settings::to_text(&self.config).into_bytes()),
         ];
+        files.extend(self.trained.iter().map(|tensors| (TRAINED.into(), to_safetensors(tensors, None))));
         files.extend(
             self.earlier.iter().map(|(generation, tensors)| (weights_of(*generation), to_safetensors(tensors, None))),
         );
@@ -194,6 +207,7 @@ impl Checkpoint {
         }
         let config = config_of(path, &manifest)?;
         let tensors = tensors_of(path, WEIGHTS, &manifest)?;
+        let trained = manifest.files.contains_key(TRAINED).then(|| tensors_of(path, TRAINED, &manifest)).transpose()?;
         let (mut earlier, mut own) = (vec![], BTreeMap::new());
         for name in manifest.files.keys() {
             if let Some(short) = own_name(name) {
@@ -206,7 +220,7 @@ impl Checkpoint {
         earlier.sort_by_key(|(generation, _)| *generation);
         let optimizer = zstd::decode_all(&manifest.file(path, OPTIMIZER)?[..])
             .map_err(|e| fault(path, Fault::Damaged, format!("{OPTIMIZER}: {e}")))?;
-        Ok(Self { manifest, config, tensors, earlier, optimizer, own })
+        Ok(Self { manifest, config, tensors, trained, earlier, optimizer, own })
     }
 }
 

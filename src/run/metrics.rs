@@ -8,6 +8,7 @@ use crate::{checkpoint::Seconds, stages::StageSeconds};
 use lockstep_components::Stats;
 use lockstep_systems::learn::Losses;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One line of `metrics.jsonl`. What comes before the evaluations is the same in every run with the same seed and settings,
 /// however its games were played; from there on it tells what this process did for them, and how long that took.
@@ -57,6 +58,12 @@ pub struct Metrics {
     pub policy_floor: f64,
     /// Mean squared error, or cross-entropy of win, draw and loss in nats.
     pub value_loss: f64,
+    /// Mean losses of the heads beside policy and value, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_losses: BTreeMap<String, f64>,
+    /// Of the steps, those that were left out because a loss or a gradient was not finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_steps: u64,
     /// Warnings, if any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -90,8 +97,12 @@ pub struct Metrics {
     pub resident: u64,
 }
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// What [`Metrics::new`] needs beside the counts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Learned {
     /// Steps of the generation.
     pub steps: u64,
@@ -117,6 +128,7 @@ impl Metrics {
     ) -> Self {
         let games = stats.games.max(1) as f64;
         let per_second = |n: u64| n as f64 / seconds.this_play.max(1e-9);
+        let other = learned.losses.heads.iter().filter(|(name, _)| !["policy", "value"].contains(*name));
         let mut metrics = Self {
             generation,
             games: stats.games,
@@ -136,9 +148,11 @@ impl Metrics {
             mean_depth: stats.mean_depth(),
             steps: learned.steps,
             learning_rate: learned.learning_rate,
-            policy_loss: learned.losses.policy,
+            policy_loss: learned.losses.of("policy"),
             policy_floor: learned.losses.policy_floor,
-            value_loss: learned.losses.value,
+            value_loss: learned.losses.of("value"),
+            other_losses: other.map(|(name, loss)| ((*name).into(), *loss)).collect(),
+            skipped_steps: learned.losses.skipped,
             warnings: vec![],
             evaluations: ticks.evaluations,
             cache_hits: ticks.cache_hits as f64 / ticks.simulations.max(1) as f64,
@@ -174,6 +188,12 @@ impl Metrics {
                 "nearly all games are drawn ({:.0} %): a perfect player of a drawn game does so; \
                  a new one needs more noise or random openings (search.opening_plies)",
                 100.0 * self.draws
+            ));
+        }
+        if self.skipped_steps > 0 {
+            warnings.push(format!(
+                "{} of {} steps were left out because a loss or a gradient was not finite: lower learn.learning_rate",
+                self.skipped_steps, self.steps
             ));
         }
         if stats.recorded > 50 && self.policy_entropy < 0.02 {

@@ -110,7 +110,7 @@ impl<G: Game> Trainer<G> {
     fn without_round(config: &Config, place: &Place, policy: PolicyOf<G>) -> Self {
         let learner = place.learner::<G>(config);
         let factory = place.evaluators::<G>(device::batch_capacity::<G>(config, place));
-        let networks = VecDeque::from([(0, learner.network.clone())]);
+        let networks = VecDeque::from([(0, learner.playing().snapshot())]);
         let start: G = config.start();
         let player = |_| {
             let player = Player::new(factory.0(&learner.network), config.search.clone());
@@ -172,19 +172,18 @@ impl<G: Game> Trainer<G> {
     }
 
     fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
-        let Checkpoint { manifest, tensors, earlier, optimizer, own, .. } = checkpoint;
+        let Checkpoint { manifest, tensors, trained, earlier, optimizer, own, .. } = checkpoint;
         self.own_before = own;
         let Manifest { progress, seconds, segments, .. } = manifest;
         self.fill_replay(log, progress.generation, &segments)?;
         self.world.resource_mut::<Replay<G>>().added = progress.positions;
         self.networks.clear();
-        for (generation, tensors) in earlier.into_iter().chain([(progress.generation, tensors)]) {
-            let network = self.world.resource::<Learner>().network.clone().with_tensors(tensors)?;
-            self.networks.push_back((generation, network));
-        }
         let mut learner = self.world.resource_mut::<Learner>();
-        learner.network = self.networks.back().expect("just pushed").1.clone();
-        learner.restore(progress, optimizer)?;
+        for (generation, tensors) in earlier {
+            self.networks.push_back((generation, learner.network.with_tensors(tensors)?));
+        }
+        learner.restore(Saved { tensors, trained, optimizer, progress })?;
+        self.networks.push_back((progress.generation, learner.playing().snapshot()));
         self.seconds = seconds;
         Ok(())
     }
@@ -318,12 +317,12 @@ impl<G: Game> Trainer<G> {
         let learned = Learned {
             steps: steps.max(1),
             learning_rate,
-            losses: learner.losses(),
+            losses: learner.losses().clone(),
             replay: self.world.resource::<Replay<G>>().len(),
             distinct: self.world.get_resource::<Dataset<G>>().map_or(0, Dataset::len),
         };
         let generation = learner.generation();
-        self.networks.push_back((generation, learner.network.clone()));
+        self.networks.push_back((generation, learner.playing().snapshot()));
         while self.networks.len() as u64 > self.config.run.lag {
             self.networks.pop_front();
         }
@@ -536,8 +535,8 @@ pub fn open<G: Game>(
             run.log = Some(log);
             if let Some(tensors) = from {
                 let mut learner = run.world.resource_mut::<Learner>();
-                learner.network = learner.network.clone().with_tensors(tensors)?;
-                run.networks = VecDeque::from([(0, learner.network.clone())]);
+                learner.network = learner.network.with_tensors(tensors)?;
+                run.networks = VecDeque::from([(0, learner.playing().snapshot())]);
                 // What it began with is its checkpoint 0.
                 run.save(folder, place)?;
             }

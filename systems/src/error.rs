@@ -61,18 +61,18 @@ pub enum Error {
         /// `"lanes"`, `"trees"` or `"leaves"`.
         what: &'static str,
     },
-    /// A loss is NaN or infinity.
+    /// Steps whose losses or gradients are NaN or infinity, one after another.
     #[error(
-        "the loss is not finite (policy {policy}, value {value}) at step {step} of generation {generation}; \
-         go on from the last checkpoint with {advice}"
+        "the losses or their gradients are not finite: {skipped} steps in a row were left out up to step {steps} of \
+         generation {generation} (the last losses: {losses}); go on from the last checkpoint with {advice}"
     )]
-    LossNotFinite {
-        /// Mean policy loss of the steps that were read.
-        policy: f32,
-        /// Mean value loss of these.
-        value: f32,
+    StepsNotFinite {
         /// Step within the generation.
-        step: u64,
+        steps: u64,
+        /// Steps left out.
+        skipped: u64,
+        /// The losses of the last one, by the names of the heads.
+        losses: String,
         /// Generation that was being trained.
         generation: u64,
         /// Which keys to change, and how.

@@ -151,7 +151,9 @@ fn replay<G: Game>(config: &Config, place: &Place, folder: &Folder, round: Optio
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         tensors
     };
-    if sorted(run.saved()?.tensors) != sorted(checkpoint::read_weights(&path)?) {
+    let (again, stored) = (run.saved()?, Checkpoint::read::<G>(&path)?);
+    let both = |playing, trained: Option<_>| (sorted(playing), trained.map(sorted));
+    if both(again.tensors, again.trained) != both(stored.tensors, stored.trained) {
         let message = "the weights that were learned again are other ones; the games are the same".into();
         return Err(Error::Run { path, message });
     }

@@ -217,8 +217,8 @@ mod tests {
         let difference = |(a, b): (crate::network::NamedTensor, crate::network::NamedTensor)| {
             (a.name, b.data.iter().zip(&a.data).map(|(b, a)| b - a).collect())
         };
-        let sums = learner.course.as_ref().unwrap().sums;
-        let losses = [sums.policy, sums.value];
+        let sums = &learner.course.as_ref().unwrap().sums;
+        let losses = [sums.of("policy"), sums.of("value")];
         (before.into_iter().zip(after).map(difference).collect(), losses)
     }
 
@@ -253,5 +253,46 @@ mod tests {
         agrees_with_burn::<ConnectFour>(NetworkKind::Resnet, ValueHead::Wdl, 1, 0.0);
         agrees_with_burn::<TicTacToe>(NetworkKind::Resnet, ValueHead::Scalar, 3, 0.0);
         agrees_with_burn::<TicTacToe>(NetworkKind::Mlp, ValueHead::Wdl, 1, 0.01);
+    }
+
+    /// A step that is not finite changes nothing, not even running statistics; many in a row end the run.
+    #[test]
+    fn steps_that_are_not_finite_are_left_out() {
+        let mut config = Config::default();
+        config.network = NetworkConfig { channels: 8, blocks: 1, head_channels: 2, ..config.network };
+        config.learn.steps = Steps::Batches(20);
+        for fused in [false, true] {
+            let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+            if fused {
+                learner = learner.with_fused_gradients(Level::default());
+            }
+            learner.begin(1);
+            let before = learner.network.tensors();
+            let mut world = World::new();
+            world.insert_resource(learner);
+            world.init_resource::<Failure>();
+            let mut step = |world: &mut World, bad: bool| {
+                let mut batch = batch::<TicTacToe>(37);
+                if bad {
+                    batch.planes[5] = f32::NAN;
+                }
+                world.insert_resource(batch);
+                world.run_system_cached(step).unwrap();
+                world.resource::<Failure>().0.clone()
+            };
+            assert_eq!(step(&mut world, true), None);
+            assert!(world.resource::<Learner>().network.tensors() == before, "fused: {fused}");
+            assert_eq!(step(&mut world, false), None);
+            let learner = world.resource::<Learner>();
+            assert_ne!(learner.network.tensors(), before);
+            let course = learner.course.as_ref().unwrap();
+            assert_eq!((course.taken, course.sums.skipped), (2, 1));
+            assert!(course.sums.of("policy").is_finite());
+            for _ in 0..7 {
+                assert_eq!(step(&mut world, true), None);
+            }
+            let error = step(&mut world, true).expect("the eighth in a row").to_string();
+            assert!(error.contains("8 steps in a row") && error.contains("learn.gradient_clip"), "{error}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::fused::FusedGradients;
 use crate::{Error, Network, network::NamedTensor};
 use bevy_ecs::prelude::*;
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param, ParamGroup},
     optim::{AdamWConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig},
     tensor::{Bytes, Device, Tensor, TensorData},
 };
@@ -12,20 +12,30 @@ use lockstep_components::{
     Game, LaneRng,
     config::{Config, LearnConfig, OptimizerKind},
 };
-use lockstep_fused::{HeadKind, Level};
+use lockstep_fused::Level;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Means over the steps of a generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Means over the steps of a generation that were taken.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Losses {
-    /// Cross-entropy between search and policy, in nats.
-    pub policy: f64,
-    /// What is left of it when the policy is perfect: the entropy of the targets, in nats.
+    /// That of each head by its name: see [`lockstep_fused::HeadKind::name`].
+    pub heads: BTreeMap<&'static str, f64>,
+    /// What is left of the policy's when it is perfect: the entropy of the targets, in nats.
     pub policy_floor: f64,
-    /// Squared error of a scalar head, or cross-entropy of a win-draw-loss head in nats.
-    pub value: f64,
+    /// Steps that were left out, because a loss or a gradient was not finite.
+    pub skipped: u64,
 }
+
+impl Losses {
+    /// That of the head of this name; 0 if there is none.
+    pub fn of(&self, name: &str) -> f64 {
+        self.heads.get(name).copied().unwrap_or(0.0)
+    }
+}
+
+/// So many steps may be left out one after another. Weights that are not finite any more make it all of them.
+const SKIPPED_IN_A_ROW: u64 = 8;
 
 /// The network in training.
 #[derive(Resource)]
@@ -35,6 +45,8 @@ pub struct Learner {
     /// How it learns.
     pub config: LearnConfig,
     pub(super) optimizer: ModuleOptimizer,
+    /// The mean of the weights of the last steps, not on an autodiff device, if such a mean plays.
+    average: Option<Network>,
     /// Between two generations.
     pub(super) at: Progress,
     /// While one is learned.
@@ -60,8 +72,8 @@ pub struct Progress {
 
 /// The generation that is being learned.
 pub(super) struct Course {
-    /// The learner as it was before, which is what a checkpoint keeps.
-    before: (Network, ModuleOptimizer),
+    /// The learner as it was before, which is what a checkpoint keeps: network, optimiser and mean.
+    before: (Network, ModuleOptimizer, Option<Network>),
     /// Steps taken and planned.
     pub(super) taken: u64,
     pub(super) planned: u64,
@@ -71,13 +83,17 @@ pub(super) struct Course {
     pub(super) rng: LaneRng,
     /// Sums over the steps taken.
     pub(super) sums: Losses,
+    /// Steps that have just been left out, one after another.
+    in_a_row: u64,
 }
 
 /// What [`Learner::save`] keeps.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    /// The weights with the running statistics.
+    /// The weights that play, with the running statistics.
     pub tensors: Vec<NamedTensor>,
+    /// Those that are trained, where others play.
+    pub trained: Option<Vec<NamedTensor>>,
     /// Burn's record of the optimiser.
     pub optimizer: Vec<u8>,
     /// How far the learning had come.
@@ -87,9 +103,11 @@ pub struct Saved {
 impl Learner {
     /// A learner with a new network on the training side of `device`.
     pub fn new<G: Game>(config: &Config, device: &Device) -> Self {
+        let network = Network::init::<G>(&config.network, config.run.seed, &device.clone().autodiff());
         Self {
-            network: Network::init::<G>(&config.network, config.run.seed, &device.clone().autodiff()),
-            optimizer: optimizer(&config.learn),
+            optimizer: optimizer(&config.learn, &network),
+            network,
+            average: None,
             config: config.learn.clone(),
             at: Progress::default(),
             course: None,
@@ -143,8 +161,8 @@ impl Learner {
     }
 
     /// Mean losses of the last generation that has ended.
-    pub fn losses(&self) -> Losses {
-        self.last
+    pub fn losses(&self) -> &Losses {
+        &self.last
     }
 
     /// The learning rate now.
@@ -158,13 +176,20 @@ impl Learner {
     /// run. Whatever is drawn comes from the generator of this generation.
     pub(super) fn begin(&mut self, positions: u64) {
         let added = positions - self.at.positions;
+        match (self.config.average > 0.0, &self.average) {
+            (true, None) => self.average = Some(self.network.valid()),
+            (false, Some(_)) => self.average = None,
+            _ => {}
+        }
+        let average = self.average.as_ref().map(Network::snapshot);
         self.course = Some(Course {
-            before: (self.network.clone(), self.optimizer.clone()),
+            before: (self.network.snapshot(), self.optimizer.clone(), average),
             taken: 0,
             planned: self.config.steps.count(added, self.config.batch_size),
             positions,
             rng: LaneRng::of_learning(self.seed, self.at.generation + 1),
             sums: Losses::default(),
+            in_a_row: 0,
         });
     }
 
@@ -173,12 +198,14 @@ impl Learner {
     /// # Errors
     /// When a number of these is not finite.
     pub fn save(&mut self) -> Result<Saved, Error> {
-        let (network, optimizer) = match &self.course {
-            None => (&self.network, &self.optimizer),
-            Some(course) => (&course.before.0, &course.before.1),
+        let (network, optimizer, average) = match &self.course {
+            None => (&self.network, &self.optimizer, &self.average),
+            Some(Course { before: (network, optimizer, average), .. }) => (network, optimizer, average),
         };
-        let tensors = network.tensors();
-        if let Some(bad) = tensors.iter().find(|tensor| tensor.data.iter().any(|x| !x.is_finite())) {
+        let tensors = average.as_ref().unwrap_or(network).tensors();
+        let trained = average.as_ref().map(|_| network.tensors());
+        let mut all = tensors.iter().chain(trained.iter().flatten());
+        if let Some(bad) = all.find(|tensor| tensor.data.iter().any(|x| !x.is_finite())) {
             return Err(self.diverged(&bad.name));
         }
         let record = optimizer.into_bytes();
@@ -186,12 +213,15 @@ impl Learner {
         if let Some((bad, ..)) = record_tensors(bytes.clone())?.into_iter().find(|(.., finite)| !finite) {
             return Err(self.diverged(&format!("optimiser: {bad}")));
         }
-        Ok(Saved { tensors, optimizer: bytes.to_vec(), progress: self.at })
+        Ok(Saved { tensors, trained, optimizer: bytes.to_vec(), progress: self.at })
     }
 
-    /// The network that plays: the one of the last generation that has ended.
+    /// The network that plays: the one of the last generation that has ended, or the mean of its weights.
     pub fn playing(&self) -> &Network {
-        self.course.as_ref().map_or(&self.network, |course| &course.before.0)
+        match &self.course {
+            None => self.average.as_ref().unwrap_or(&self.network),
+            Some(Course { before: (network, _, average), .. }) => average.as_ref().unwrap_or(network),
+        }
     }
 
     /// That this is not finite any more.
@@ -213,11 +243,17 @@ impl Learner {
         }
     }
 
-    /// Takes up where [`Learner::save`] left off. The network must have its weights already.
+    /// Takes up what [`Learner::save`] gave.
     ///
     /// # Errors
-    /// When the optimiser's record is none, or not of this network.
-    pub fn restore(&mut self, progress: Progress, optimizer_record: Vec<u8>) -> Result<(), Error> {
+    /// When the weights or the optimiser's record are not of this network.
+    pub fn restore(&mut self, saved: Saved) -> Result<(), Error> {
+        let Saved { tensors, trained, optimizer: optimizer_record, progress } = saved;
+        let playing = self.network.with_tensors(tensors)?;
+        (self.network, self.average) = match trained {
+            None => (playing, None),
+            Some(tensors) => (self.network.with_tensors(tensors)?, Some(playing.valid())),
+        };
         let bytes = Bytes::from_bytes_vec(optimizer_record);
         let shapes = parameter_shapes(&self.network);
         let kinds: &[&str] = match self.config.optimizer {
@@ -237,43 +273,54 @@ impl Learner {
                 return Err(Error::Optimizer(format!("'{name}' is not finite")));
             }
         }
-        let loaded = optimizer(&self.config).from_bytes(bytes);
+        let loaded = optimizer(&self.config, &self.network).from_bytes(bytes);
         self.optimizer = loaded.map_err(|e| Error::Optimizer(format!("{e:?}")))?;
         (self.at, self.course) = (progress, None);
         Ok(())
     }
 
-    /// Takes note of the mean losses of a step, in the order of the heads, and checks that they are finite.
-    pub(super) fn learned(&mut self, losses: &[f64]) -> Result<(), Error> {
-        let heads = &self.network.description().heads;
-        let mut sum = Losses::default();
-        for (head, loss) in heads.iter().zip(losses) {
-            match head.kind {
-                HeadKind::Policy => sum.policy = *loss,
-                HeadKind::Outcome | HeadKind::Value => sum.value = *loss,
-            }
+    /// Takes note of a step that was taken, with its mean losses in the order of the heads.
+    pub(super) fn took(&mut self, losses: &[f64]) {
+        let keep = self.config.average;
+        self.average = self.average.take().map(|average| average.towards(&self.network, keep));
+        let course = self.course.as_mut().expect("Sample has begun it");
+        course.taken += 1;
+        course.in_a_row = 0;
+        for (head, loss) in self.network.description().heads.iter().zip(losses) {
+            *course.sums.heads.entry(head.kind.name()).or_default() += loss;
         }
-        if !losses.iter().sum::<f64>().is_finite() {
-            return Err(Error::LossNotFinite {
-                policy: sum.policy as f32,
-                value: sum.value as f32,
-                step: self.progress().0,
-                generation: self.at.generation + 1,
-                advice: self.advice(),
-            });
+    }
+
+    /// Leaves a step out whose losses or gradients are not finite.
+    ///
+    /// # Errors
+    /// When that happens time and again, or at every step of a generation.
+    pub(super) fn skip(&mut self, losses: &[f64]) -> Result<(), Error> {
+        let course = self.course.as_mut().expect("Sample has begun it");
+        course.taken += 1;
+        course.in_a_row += 1;
+        course.sums.skipped += 1;
+        if course.in_a_row < SKIPPED_IN_A_ROW && course.in_a_row < course.planned {
+            return Ok(());
         }
-        if let Some(course) = &mut self.course {
-            course.sums.policy += sum.policy;
-            course.sums.value += sum.value;
-        }
-        Ok(())
+        let (steps, skipped) = (course.taken, course.in_a_row);
+        let heads = self.network.description().heads.iter();
+        let losses: Vec<_> = heads.zip(losses).map(|(head, loss)| format!("{} {loss}", head.kind.name())).collect();
+        Err(Error::StepsNotFinite {
+            steps,
+            skipped,
+            losses: losses.join(", "),
+            generation: self.at.generation + 1,
+            advice: self.advice(),
+        })
     }
 
     /// Ends the generation.
     pub(super) fn finish(&mut self) {
-        let Some(Course { sums, taken, positions, .. }) = self.course.take() else { return };
-        let n = taken.max(1) as f64;
-        self.last = Losses { policy: sums.policy / n, policy_floor: sums.policy_floor / n, value: sums.value / n };
+        let Some(Course { mut sums, taken, positions, .. }) = self.course.take() else { return };
+        sums.heads.values_mut().for_each(|sum| *sum /= taken.saturating_sub(sums.skipped).max(1) as f64);
+        sums.policy_floor /= taken.max(1) as f64;
+        self.last = sums;
         self.at = Progress { generation: self.at.generation + 1, steps: self.at.steps + taken, positions };
     }
 }
@@ -307,15 +354,22 @@ fn parameter_shapes(network: &Network) -> BTreeMap<u64, Vec<usize>> {
     shapes.0
 }
 
-fn optimizer(config: &LearnConfig) -> ModuleOptimizer {
+/// Weights decay; biases, and the scales of norms, do not: they hold little that could be fitted too closely.
+fn optimizer(config: &LearnConfig, network: &Network) -> ModuleOptimizer {
+    let decay = config.weight_decay as f32;
+    let vectors = ParamGroup::from_ids(network.vectors());
     match config.optimizer {
         OptimizerKind::AdamW => {
-            AdamWConfig::new().with_weight_decay(config.weight_decay as f32).with_epsilon(1e-8).init()
+            let with = |decay| AdamWConfig::new().with_weight_decay(decay).with_epsilon(1e-8);
+            with(decay).init().with_group(vectors, with(0.0).build(), None)
         }
-        OptimizerKind::Sgd => SgdConfig::new()
-            .with_momentum(Some(MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false }))
-            .with_weight_decay(Some(WeightDecayConfig { penalty: config.weight_decay as f32 }))
-            .init(),
+        OptimizerKind::Sgd => {
+            let momentum = Some(MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false });
+            let with = |penalty| {
+                SgdConfig::new().with_momentum(momentum.clone()).with_weight_decay(Some(WeightDecayConfig { penalty }))
+            };
+            with(decay).init().with_group(vectors, with(0.0).build(), None)
+        }
     }
 }
 
@@ -323,7 +377,38 @@ fn optimizer(config: &LearnConfig) -> ModuleOptimizer {
 mod tests {
     use super::*;
     use burn::optim::GradientsParams;
-    use lockstep_components::{config::NetworkKind, games::TicTacToe};
+    use lockstep_components::{
+        config::{NetworkConfig, NetworkKind},
+        games::TicTacToe,
+    };
+
+    /// With gradients of 0, all that changes is what decays.
+    #[test]
+    fn biases_and_norms_do_not_decay() {
+        struct Zero(GradientsParams);
+        impl ModuleVisitor for Zero {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let tensor = param.val();
+                self.0.register(param.id, Tensor::<D>::zeros(tensor.dims(), &tensor.device().inner()));
+            }
+        }
+        for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
+            let mut config = Config::default();
+            config.network = NetworkConfig { channels: 4, blocks: 1, head_channels: 2, ..config.network };
+            config.learn = LearnConfig { optimizer: kind, weight_decay: 0.5, ..config.learn };
+            let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+            let mut before = learner.network.tensors();
+            // Biases begin at 0.
+            before.iter_mut().filter(|t| t.shape.len() == 1).for_each(|t| t.data.fill(0.25));
+            learner.network = learner.network.with_tensors(before.clone()).unwrap();
+            let mut zero = Zero(GradientsParams::new());
+            learner.network.visit(&mut zero);
+            learner.network = learner.optimizer.step(0.1, learner.network.clone(), zero.0);
+            for (old, new) in before.iter().zip(learner.network.tensors()) {
+                assert_eq!(old.data != new.data, old.shape.len() > 1, "{kind:?}: {}", old.name);
+            }
+        }
+    }
 
     /// The square of such a gradient is beyond `f32`: the second moment becomes infinite and the weights stay finite, but
     /// they will never change again.

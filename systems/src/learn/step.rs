@@ -4,7 +4,11 @@ use super::{
     EvaluatorFactory, Learner, Published, TrainingBatch,
     losses::{loss, weight_of},
 };
-use crate::{Agent, Error, Failure, Inference, Network, agent::in_order, network::read};
+use crate::{
+    Agent, Error, Failure, Inference, Network,
+    agent::in_order,
+    network::{numbers, read},
+};
 use bevy_ecs::prelude::*;
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -17,13 +21,25 @@ use lockstep_components::{Cache, Game};
 pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure: ResMut<Failure>) {
     let learner = &mut *learner;
     let rate = learner.learning_rate();
-    let grads = match gradients(learner, &batch).and_then(|(grads, losses)| learner.learned(&losses).map(|()| grads)) {
-        Ok(grads) => grads,
+    // What a forward pass does to the running statistics is undone with the rest of a step that is left out.
+    let before = learner.network.snapshot();
+    let (grads, losses) = match gradients(learner, &batch) {
+        Ok(both) => both,
         Err(error) => return failure.set(error),
     };
-    let grads = clip(&learner.network, grads, learner.config.gradient_clip);
-    learner.network = learner.optimizer.step(rate, learner.network.clone(), grads);
-    learner.course.as_mut().expect("Sample has begun it").taken += 1;
+    let clipped = clip(&learner.network, grads, learner.config.gradient_clip);
+    match clipped.filter(|_| losses.iter().all(|loss| loss.is_finite())) {
+        Some(grads) => {
+            learner.network = learner.optimizer.step(rate, learner.network.clone(), grads);
+            learner.took(&losses);
+        }
+        None => {
+            learner.network = before;
+            if let Err(error) = learner.skip(&losses) {
+                failure.set(error);
+            }
+        }
+    }
 }
 
 /// After the last step of a generation: gives an agent the new network, and forgets what the old one has
@@ -44,7 +60,7 @@ pub fn publish<G: Game>(
     let generation = learner.generation();
     let agent = (generation % agents.len().max(1) as u64) as usize;
     if let Some((inference, cache)) = agents.get_mut(agent) {
-        inference.evaluator = factory.0(&learner.network);
+        inference.evaluator = factory.0(learner.playing());
         cache.clear();
         published.write(Published { generation, agent });
     }
@@ -90,11 +106,9 @@ fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsP
     Ok((accumulator.grads(), sums))
 }
 
-/// Scales all gradients down together so that the norm of the whole is at most `limit`; 0 leaves them.
-fn clip(network: &Network, grads: GradientsParams, limit: f64) -> GradientsParams {
-    if limit == 0.0 {
-        return grads;
-    }
+/// Scales all gradients down together so that the norm of the whole is at most `limit`; 0 leaves them. None if the norm is
+/// not finite.
+fn clip(network: &Network, grads: GradientsParams, limit: f64) -> Option<GradientsParams> {
     struct Norm {
         grads: GradientsParams,
         squares: Option<Tensor<1>>,
@@ -123,10 +137,15 @@ fn clip(network: &Network, grads: GradientsParams, limit: f64) -> GradientsParam
     }
     let mut norm = Norm { grads, squares: None };
     network.visit(&mut norm);
-    let Some(squares) = norm.squares else { return norm.grads };
-    // The factor stays on the device: no one waits for it.
+    let Some(squares) = norm.squares else { return Some(norm.grads) };
+    if numbers(squares.clone()).iter().any(|sum| !sum.is_finite()) {
+        return None;
+    }
+    if limit == 0.0 {
+        return Some(norm.grads);
+    }
     let factor = (squares.sqrt() + 1e-12).recip().mul_scalar(limit).clamp_max(1.0);
     let mut scale = Scale { grads: norm.grads, factor };
     network.visit(&mut scale);
-    scale.grads
+    Some(scale.grads)
 }

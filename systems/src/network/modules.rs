@@ -2,8 +2,9 @@
 
 use super::describe;
 use burn::{
-    module::Module,
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, RunningState},
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d, conv::Conv2d, conv::Conv2dConfig},
+    optim::GradientsParams,
     tensor::{
         Device, Tensor,
         activation::{relu, sigmoid},
@@ -185,8 +186,68 @@ impl Network {
         self.layers.iter().filter_map(|layer| if let Layer::Norm(norm) = layer { Some(norm) } else { None })
     }
 
+    /// A copy that stays as it is while this one is trained. A clone would not: burn's clones of a batch norm share their
+    /// running statistics.
+    pub fn snapshot(&self) -> Self {
+        let mut copy = self.clone();
+        for layer in &mut copy.layers {
+            if let Layer::Norm(norm) = layer {
+                norm.running_mean = apart(&norm.running_mean);
+                norm.running_var = apart(&norm.running_var);
+            }
+        }
+        copy
+    }
+
+    /// This much of it and the rest of another one, which may lie on the autodiff side of its device.
+    pub(crate) fn towards(self, other: &Self, keep: f64) -> Self {
+        /// Tensors by their ids.
+        struct Newer(GradientsParams);
+        impl ModuleVisitor for Newer {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.register(param.id, param.val());
+            }
+        }
+        struct Mix(GradientsParams, f64);
+        impl ModuleMapper for Mix {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let newer = self.0.remove::<D>(param.id).expect("both have the same parameters");
+                param.map(|older| older.mul_scalar(self.1) + newer.mul_scalar(1.0 - self.1))
+            }
+        }
+        let mut newer = Newer(GradientsParams::new());
+        other.valid().visit(&mut newer);
+        self.map(&mut Mix(newer.0, keep))
+    }
+
+    /// The parameters that are vectors: biases, and scales and shifts of norms.
+    pub(crate) fn vectors(&self) -> Vec<ParamId> {
+        struct Vectors(Vec<ParamId>);
+        impl ModuleVisitor for Vectors {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.extend((D == 1).then_some(param.id));
+            }
+        }
+        let mut vectors = Vectors(vec![]);
+        self.visit(&mut vectors);
+        vectors.0
+    }
+
     /// Where it lies.
     pub(crate) fn device(&self) -> Device {
         self.devices().swap_remove(0)
     }
+}
+
+/// Running statistics with the same numbers and the same id, which no clone shares.
+fn apart(shared: &RunningState<Tensor<1>>) -> RunningState<Tensor<1>> {
+    struct Id(Option<ParamId>);
+    impl ModuleVisitor for Id {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 = Some(param.id);
+        }
+    }
+    let mut id = Id(None);
+    shared.visit(&mut id);
+    RunningState::with_id(id.0.expect("they are one tensor"), shared.value_sync())
 }

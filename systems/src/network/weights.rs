@@ -37,12 +37,12 @@ impl Network {
     ///
     /// # Errors
     /// When a tensor is missing, left over, or of another shape.
-    pub fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self, Error> {
+    pub fn with_tensors(&self, tensors: Vec<NamedTensor>) -> Result<Self, Error> {
         let tensors = tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
         let description = self.description().clone();
         let mut import =
             Import { description, path: vec![], next_id: 0, source: Source::Stored { tensors, error: None } };
-        let network = self.map(&mut import);
+        let network = self.snapshot().map(&mut import);
         let Source::Stored { tensors, error } = import.source else { unreachable!("the source does not change") };
         match (error, tensors.keys().next()) {
             (Some(error), _) => Err(error),
