@@ -25,8 +25,8 @@ impl Evaluator for OpenLines {
         Ok(())
     }
 
-    fn rows_are_independent(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { rows_are_independent: true, ..Capabilities::default() }
     }
 }
 

@@ -1,12 +1,19 @@
 //! Choosing where the network runs.
 
 use crate::Error;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use lockstep_components::{
     Game,
-    config::{Config, DeviceKind, LanesConfig, MAX_THREADS, Precision, RunConfig, Vectors},
+    config::{Config, DeviceKind, LanesConfig, LearnPrecision, MAX_THREADS, Precision, Tower, Vectors},
 };
-use lockstep_systems::{BurnEvaluator, EvaluatorFactory, FusedEvaluator, Learner, Level, setup::cohorts_of};
+use lockstep_fused::Description;
+use lockstep_systems::{
+    BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, network::description_of,
+    setup::cohorts_of,
+};
+
+/// How the names of CUDA's devices begin.
+const CUDA: &str = "CUDA";
 
 /// Where the network runs, and how that place wants its batches.
 #[derive(Clone, Debug)]
@@ -17,10 +24,14 @@ pub struct Place {
     pub name: String,
     /// How positions are evaluated, and the network trained, there.
     pub evaluation: Evaluation,
-    /// The numbers of fused evaluation.
+    /// The numbers of evaluation.
     pub precision: Precision,
+    /// Whether burn computes convolutions as products over the whole board, where it evaluates on a GPU.
+    pub board: bool,
     /// The vectors of the fused kernels.
     pub level: Level,
+    /// Batches that are best in flight.
+    pub in_flight: u32,
 }
 
 /// How positions are evaluated.
@@ -34,28 +45,54 @@ pub enum Evaluation {
     BurnPadded,
 }
 
+/// Multiplications of an evaluation from which on a GPU is worth the way there and back.
+const WORTH_A_GPU: usize = 1_000_000;
+
 /// The place, the precision and the vectors that a configuration asks for.
 ///
 /// # Errors
-/// When this program was built without it, the place has no other precision than `f32`, or the processor no such vectors.
-pub fn place_of(run: &RunConfig) -> Result<Place, Error> {
-    let place = place(run.device)?;
-    if place.evaluation != Evaluation::Fused {
-        let only_cpu = |key: &str, value: &str, other: &str| {
-            Err(Error::Usage(format!(
-                "run.{key} = \"{value}\" is for the CPU, and run.device = \"auto\" takes {} here; \
-                 set run.device = \"cpu\", or run.{key} = \"{other}\"",
-                place.name
-            )))
-        };
-        if run.precision != Precision::F32 {
-            return only_cpu("precision", "int16", "f32");
-        }
-        if run.vectors != Vectors::Auto {
-            return only_cpu("vectors", run.vectors.name(), "auto");
-        }
+/// When this program was built without it, the machine has none, the place has not the precision, or the processor no such
+/// vectors.
+pub fn place_of(config: &Config) -> Result<Place, Error> {
+    let run = &config.run;
+    let for_cpu = run.precision == Precision::Int16 || run.vectors != Vectors::Auto;
+    let worth_it = || description_of(config).is_some_and(|network| network.operations() >= WORTH_A_GPU);
+    let place = match run.device {
+        DeviceKind::Auto if for_cpu || !worth_it() => place(DeviceKind::Cpu)?,
+        kind => place(kind)?,
+    };
+    let network = description_of(config);
+    let is_tower = network.as_ref().is_some_and(Description::is_fused_tower);
+    let level = level(run.vectors)?;
+    let precision = match run.precision {
+        Precision::Auto if place.evaluation != Evaluation::Fused => place.precisions()[0],
+        Precision::Auto if is_tower && level.has_fast_integers() => Precision::Int16,
+        Precision::Auto => Precision::F32,
+        named => named,
+    };
+    if !place.precisions().contains(&precision) {
+        let names: Vec<_> = place.precisions().iter().map(|precision| precision.name()).collect();
+        return Err(Error::Usage(format!(
+            "run.precision = \"{}\", but run.device = \"{}\" ({}) has {}; set run.precision = \"auto\", or another run.device",
+            precision.name(),
+            run.device,
+            place.name,
+            names.join(", "),
+        )));
     }
-    Ok(Place { precision: run.precision, level: level(run.vectors)?, ..place })
+    if config.learn.precision == LearnPrecision::Bf16 && !place.device.supports_dtype(DType::BF16) {
+        return Err(Error::Usage(format!(
+            "learn.precision = \"bf16\", and {} does not compute in it; set learn.precision = \"f32\"",
+            place.name
+        )));
+    }
+    let board = match run.tower {
+        Tower::Auto => network.is_some_and(|network| network.cells() <= 9),
+        Tower::Conv => false,
+        Tower::Board => true,
+    };
+    let in_flight = place.lanes(&config.lanes).in_flight;
+    Ok(Place { precision, level, board, in_flight, ..place })
 }
 
 fn level(vectors: Vectors) -> Result<Level, Error> {
@@ -76,9 +113,9 @@ fn level(vectors: Vectors) -> Result<Level, Error> {
 /// # Errors
 /// When this program was built without it, or the machine has none.
 pub fn place(kind: DeviceKind) -> Result<Place, Error> {
-    let (key, built, found) = match kind {
+    let (feature, built, found) = match kind {
         DeviceKind::Auto => {
-            let gpu = cuda().or_else(|| vulkan().filter(is_hardware));
+            let gpu = cuda(0).or_else(|| vulkan(0).filter(is_hardware));
             return gpu.map_or_else(|| place(DeviceKind::Cpu), Ok);
         }
         DeviceKind::Cpu => ("flex", cfg!(feature = "flex"), cpu()),
@@ -86,18 +123,18 @@ pub fn place(kind: DeviceKind) -> Result<Place, Error> {
             let flex = |cpu: Place| Place { name: "CPU (burn)".into(), evaluation: Evaluation::Burn, ..cpu };
             ("flex", cfg!(feature = "flex"), cpu().map(flex))
         }
-        DeviceKind::Cuda => ("cuda", cfg!(feature = "cuda"), cuda()),
-        DeviceKind::Vulkan => ("vulkan", cfg!(feature = "vulkan"), vulkan()),
+        DeviceKind::Cuda(number) => ("cuda", cfg!(feature = "cuda"), cuda(number)),
+        DeviceKind::Vulkan(number) => ("vulkan", cfg!(feature = "vulkan"), vulkan(number)),
     };
     found.ok_or_else(|| {
         Error::Usage(if built {
             format!(
-                "run.device = \"{key}\", but no driver for it has a device here; install one, or set run.device = \"cpu\""
+                "run.device = \"{kind}\", but no driver for it has such a device here; install one, or set run.device = \"cpu\""
             )
         } else {
             format!(
-                "run.device = \"{key}\", but this program was built without it; \
-                 build it with `cargo build --release --features {key}`, or set run.device = \"cpu\""
+                "run.device = \"{kind}\", but this program was built without it; \
+                 build it with `cargo build --release --features {feature}`, or set run.device = \"cpu\""
             )
         })
     })
@@ -107,7 +144,7 @@ pub fn place(kind: DeviceKind) -> Result<Place, Error> {
 fn cpu() -> Option<Place> {
     let (device, name) = (Device::flex(), "CPU".into());
     let (precision, level) = (Precision::F32, Level::default());
-    Some(Place { device, name, evaluation: Evaluation::Fused, precision, level })
+    Some(Place { device, name, evaluation: Evaluation::Fused, precision, board: false, level, in_flight: 1 })
 }
 
 #[cfg(not(feature = "flex"))]
@@ -116,32 +153,32 @@ fn cpu() -> Option<Place> {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda() -> Option<Place> {
-    gpu("CUDA", burn::tensor::DeviceType::Cuda)
+fn cuda(number: usize) -> Option<Place> {
+    gpu(CUDA, burn::tensor::DeviceType::Cuda, number)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda() -> Option<Place> {
+fn cuda(_: usize) -> Option<Place> {
     None
 }
 
 #[cfg(feature = "vulkan")]
-fn vulkan() -> Option<Place> {
-    gpu("Vulkan", burn::tensor::DeviceType::Vulkan)
+fn vulkan(number: usize) -> Option<Place> {
+    gpu("Vulkan", burn::tensor::DeviceType::Vulkan, number)
 }
 
 #[cfg(not(feature = "vulkan"))]
-fn vulkan() -> Option<Place> {
+fn vulkan(_: usize) -> Option<Place> {
     None
 }
 
-/// The first device of this type, discrete GPUs before others.
+/// A device of this type, discrete GPUs before others.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
-fn gpu(api: &str, devices: burn::tensor::DeviceType) -> Option<Place> {
-    let device = Device::enumerate(devices).into_iter().next()?;
+fn gpu(api: &str, devices: burn::tensor::DeviceType, number: usize) -> Option<Place> {
+    let device = Device::enumerate(devices).into_iter().nth(number)?;
     let name = device.identity().map_or(api.into(), |identity| format!("{api}: {}", identity.name));
     let (precision, level) = (Precision::F32, Level::default());
-    Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision, level })
+    Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision, board: false, level, in_flight: 2 })
 }
 
 /// Whether this is a card, and not a driver that computes on the CPU, which the kernels for the CPU do better.
@@ -156,10 +193,24 @@ fn is_hardware(_: &Place) -> bool {
 }
 
 impl Place {
+    /// The numbers that it evaluates in, the one to choose first.
+    pub fn precisions(&self) -> Vec<Precision> {
+        if self.evaluation == Evaluation::Fused {
+            return vec![Precision::F32, Precision::Int16];
+        }
+        let has = |dtype| self.device.supports_dtype(dtype);
+        let half = [(Precision::Bf16, has(DType::BF16)), (Precision::F16, has(DType::F16))];
+        let half = half.into_iter().filter_map(|(precision, has)| has.then_some(precision));
+        // Products of `f32` are computed by tensor cores, in TF32, whenever tuning finds these faster.
+        if self.name.starts_with(CUDA) {
+            return half.chain([Precision::Tf32]).collect();
+        }
+        [Precision::F32].into_iter().chain(half).collect()
+    }
+
     /// The same lanes with as many batches in flight as are best here, unless the configuration says how many.
     pub fn lanes(&self, lanes: &LanesConfig) -> LanesConfig {
-        let best = if self.evaluation == Evaluation::BurnPadded { 2 } else { 1 };
-        LanesConfig { in_flight: if lanes.in_flight == 0 { best } else { lanes.in_flight }, ..lanes.clone() }
+        LanesConfig { in_flight: if lanes.in_flight == 0 { self.in_flight } else { lanes.in_flight }, ..lanes.clone() }
     }
 
     /// A learner with a new network here.
@@ -176,15 +227,17 @@ impl Place {
         let place = self.clone();
         EvaluatorFactory(Box::new(move |network| {
             let frozen = network.frozen();
-            let burn = |sizes| BurnEvaluator::new(&frozen, &place.device, sizes);
-            match place.evaluation {
-                Evaluation::Fused => match FusedEvaluator::with_options(&frozen, place.precision, place.level) {
-                    Some(fused) => Box::new(fused),
-                    None => Box::new(burn(vec![])),
-                },
-                Evaluation::Burn => Box::new(burn(vec![])),
-                Evaluation::BurnPadded => Box::new(burn(padded_sizes(capacity))),
+            if place.evaluation == Evaluation::Fused
+                && let Some(fused) = FusedEvaluator::with_options(&frozen, place.precision, place.level)
+            {
+                return Box::new(fused);
             }
+            let gpu = place.evaluation == Evaluation::BurnPadded;
+            let batch_sizes = if gpu { padded_sizes(capacity) } else { vec![] };
+            let options = BurnOptions { batch_sizes, precision: place.precision, board: place.board && gpu };
+            let device = place.device.clone();
+            let make = move || BurnEvaluator::new(&frozen, &device, options.clone());
+            if gpu { Box::new(Workers::new(place.in_flight as usize, G::ACTIONS, make)) } else { Box::new(make()) }
         }))
     }
 }

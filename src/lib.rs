@@ -28,9 +28,10 @@ pub mod prelude {
         Position, Replay, SearchBudget, Seats, Stats, Tree, TreeState, config::*, games::*,
     };
     pub use lockstep_systems::{
-        self as systems, Agent, Batch, Evaluations, Evaluator, EvaluatorFactory, Gumbel, Inference, Learn,
-        LearnSystems, Learner, Learning, Network, Node, Player, Plugin, Policy, PolicyState, Published, Puct, Rollouts,
-        Rows, Search, SearchPolicy, Setup, Tick, TickSystems, Uniform, learn, play_games, run_learn, run_tick,
+        self as systems, Agent, Batch, Capabilities, Evaluations, Evaluator, EvaluatorFactory, Gumbel, Inference,
+        Learn, LearnSystems, Learner, Learning, Network, Node, Player, Plugin, Policy, PolicyState, Published, Puct,
+        Rollouts, Rows, Search, SearchPolicy, Setup, Tick, TickSystems, Uniform, learn, play_games, run_learn,
+        run_tick,
     };
     pub use rayon::prelude::*;
 }

@@ -204,7 +204,7 @@ fn in_use(config: &Config) -> Table {
 
 /// Keys that say where and how fast a run is computed, how long it goes on, and what is kept of it. Games and learning are
 /// the same whatever they are.
-const INCIDENTAL: [&str; 13] = [
+const INCIDENTAL: [&str; 14] = [
     "lanes.count",
     "lanes.cohort",
     "lanes.in_flight",
@@ -212,6 +212,7 @@ const INCIDENTAL: [&str; 13] = [
     "run.generations",
     "run.threads",
     "run.device",
+    "run.tower",
     "run.vectors",
     "run.checkpoint_every",
     "run.checkpoints",
@@ -507,7 +508,7 @@ mod tests {
                 &["run.seed=3", "search.simulations=8"],
                 "--set search.simulations=8: search.fast_simulations = 10",
             ),
-            ("[run]\nprecision = \"int16\"", &["run.device=flex"], "--set run.device=flex: run.precision"),
+            ("[run]\nvectors = \"avx2\"", &["run.device=flex"], "--set run.device=flex: run.vectors"),
             // The file's own mistakes stay its own.
             ("[search]\nc_puct = -1", &["run.seed=3"], "test.toml: search.c_puct = -1 is out of range"),
             ("[game]\nname = \"chess\"", &["run.seed=3"], "test.toml: game.name = \"chess\" is unknown"),

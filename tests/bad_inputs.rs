@@ -215,7 +215,7 @@ fn deep(parsed: Result<Config, lockstep::Error>, text: &str) -> &'static str {
         Ok(config) => config,
     };
     assert_eq!(settings::parse(&settings::to_text(&config), "again", &[]).unwrap(), config);
-    let Ok(place) = device::place_of(&config.run) else { return "4 its place" };
+    let Ok(place) = device::place_of(&config) else { return "4 its place" };
     let small = config.network.channels <= 128
         && config.network.blocks <= 6
         && config.lanes.count * config.lanes.leaves_per_tree <= 1_024

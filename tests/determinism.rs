@@ -11,7 +11,7 @@ use lockstep_systems::Level;
 /// Everything that a run produces but time: metrics, games and weights.
 fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, Vec<u32>) {
     device::with_threads(threads, || {
-        let place = device::place_of(&config.run)?;
+        let place = device::place_of(config)?;
         let mut run = Trainer::<G>::new(config, &place);
         let (mut metrics, mut games) = (vec![], vec![]);
         while !run.is_finished() {

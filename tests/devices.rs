@@ -14,7 +14,7 @@ use lockstep_systems::{Evaluations, FusedEvaluator};
 
 /// The devices of burn. The tests of the whole program cover the fused kernels.
 fn devices() -> Vec<(DeviceKind, Place)> {
-    let kinds = [DeviceKind::Flex, DeviceKind::Cuda, DeviceKind::Vulkan];
+    let kinds = [DeviceKind::Flex, DeviceKind::Cuda(0), DeviceKind::Vulkan(0)];
     kinds.into_iter().filter_map(|kind| Some((kind, device::place(kind).ok()?))).collect()
 }
 

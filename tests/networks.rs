@@ -2,9 +2,9 @@
 
 use crate::small;
 use lockstep::{device, prelude::*};
-use lockstep_components::config::Precision;
+use lockstep_components::config::{LearnPrecision, Precision};
 use lockstep_fused::ExactNetwork;
-use lockstep_systems::{Batch, BurnEvaluator, Error, Evaluations, FusedEvaluator, Level};
+use lockstep_systems::{Batch, BurnEvaluator, BurnOptions, Error, Evaluations, FusedEvaluator, Level, Workers};
 
 pub fn batch<G: Game>(rows: usize) -> Batch {
     let mut batch = Batch::new::<G>(rows);
@@ -37,7 +37,8 @@ fn frozen_networks_agree_with_trained_ones() {
         let rows = 33;
         let batch = batch::<ConnectFour>(rows);
         let planes = TensorData::new(batch.planes.clone(), [rows, 2, 6, 7]);
-        let outputs = network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device));
+        let outputs =
+            network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device), LearnPrecision::F32);
         let logits: Vec<f32> = outputs[0].clone().into_data().try_into_vec().unwrap();
         let wdl: Vec<f32> =
             burn::tensor::activation::softmax(outputs[1].clone(), 1).into_data().try_into_vec().unwrap();
@@ -48,14 +49,28 @@ fn frozen_networks_agree_with_trained_ones() {
             let found = &exact.row(&batch.planes[row * 84..(row + 1) * 84])[0];
             assert!(found.iter().zip(logits).all(|(a, b)| (a - f64::from(*b)).abs() < 1e-4), "{kind:?}");
         }
-        let burn = |sizes| Box::new(BurnEvaluator::new(&weights, &place.device, sizes)) as Box<dyn Evaluator>;
-        let mut evaluators = vec![(burn(vec![]), 33, 1e-4), (burn(vec![16, 64]), 64, 1e-4)];
+        // Bounds of the errors, as shares of the largest logit, from the bits of the mantissas.
+        let mut evaluators: Vec<(Box<dyn Evaluator>, usize, f32)> = vec![];
+        for (precision, close) in [(Precision::F32, 1e-4), (Precision::F16, 0.02), (Precision::Bf16, 0.1)] {
+            for board in [false, true] {
+                for (batch_sizes, computed) in [(vec![], 33), (vec![16, 64], 64)] {
+                    let options = BurnOptions { batch_sizes, precision, board };
+                    let burn = BurnEvaluator::new(&weights, &place.device, options.clone());
+                    assert_eq!(burn.capabilities().precision, precision);
+                    evaluators.push((Box::new(burn), computed, close));
+                    let (weights, device) = (weights.clone(), place.device.clone());
+                    let make = move || BurnEvaluator::new(&weights, &device, options.clone());
+                    evaluators.push((Box::new(Workers::new(2, 7, make)), computed, close));
+                }
+            }
+        }
         for (precision, close) in [(Precision::F32, 1e-4), (Precision::Int16, 1e-2)] {
             let fused = FusedEvaluator::with_options(&weights, precision, Level::default());
             assert_eq!(fused.is_some(), fuses, "{kind:?}");
-            evaluators.extend(fused.map(|fused| (Box::new(fused) as Box<dyn Evaluator>, 33, close)));
+            evaluators.extend(fused.map(|fused| (Box::new(fused) as _, 33, close)));
         }
         for (mut evaluator, computed, close) in evaluators {
+            let close = close * logits.iter().fold(1.0, |most: f32, x| most.max(x.abs()));
             let mut out = Evaluations::new(rows, 7);
             evaluator.submit(&batch).unwrap();
             evaluator.receive(&mut out).unwrap();

@@ -90,11 +90,11 @@ pub struct LanesConfig {
     /// More fill the batch when there are few lanes; the search then decides before the values of the others are known.
     pub leaves_per_tree: u32,
     /// Lanes that advance together before the next ones have their turn, 0 to 65,536. Default 0: as many as keep their
-    /// trees in the processor's cache, or half of all when two batches are in flight. They share a batch, so fewer make
+    /// trees in the processor's cache, or all of them divided by the batches in flight when there are several. They share a batch, so fewer make
     /// smaller batches.
     pub cohort: u32,
-    /// Batches on their way at the same time, 0 to 2. Default 0: 2 on a GPU, which works on one while the next is
-    /// prepared; 1 on the CPU, which does both itself.
+    /// Batches on their way at the same time, 0 to 8. Default 0: 2 on a GPU, which works on one while the next is
+    /// prepared; 1 on the CPU, which does both itself. More keep a GPU busy that is faster than the host, with smaller batches.
     pub in_flight: u32,
 }
 
@@ -295,6 +295,11 @@ pub struct LearnConfig {
     /// Share of the search's own value in the value target, beside the game's outcome, 0 to 1. Default 0.
     /// Higher is less noisy and more biased.
     pub search_value_share: f32,
+    /// `"f32"` or `"bf16"`: the numbers in which the products of convolutions and dense layers are computed. Weights, optimiser,
+    /// norms and losses stay `f32`. `"bf16"` is for GPUs that have it; on the CPU it rounds the same way and is slower, because
+    /// the fused kernels do not know it. With CUDA products of `f32` are those of `tf32` where its tensor cores compute them.
+    /// Default `"f32"`; it cannot change within a run.
+    pub precision: LearnPrecision,
     /// Whether each sample is seen under a random symmetry. Default true.
     pub symmetries: bool,
     /// Share that the mean of the weights keeps at each step, 0 to 0.99999. Default 0: the weights of the last step play. With
@@ -330,6 +335,17 @@ pub enum OptimizerKind {
     AdamW,
     /// Stochastic gradient descent with momentum 0.9.
     Sgd,
+}
+
+/// The numbers in which products are computed when the network is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnPrecision {
+    /// Floats of 32 bits.
+    #[default]
+    F32,
+    /// Floats of 16 bits with the range of 32 ("Mixed Precision Training", Micikevicius et al. 2018).
+    Bf16,
 }
 
 /// How the learning rate changes with the generations of a run.
@@ -395,13 +411,19 @@ pub struct RunConfig {
     pub seed: u64,
     /// Threads, 0 to 1,024; 0 takes as many as the machine has cores. Default 0.
     pub threads: usize,
-    /// `"auto"`, `"cpu"`, `"flex"`, `"cuda"` or `"vulkan"`. Default `"auto"`: a GPU if the program was built for one,
-    /// else the CPU.
+    /// `"auto"`, `"cpu"`, `"flex"`, `"cuda"` or `"vulkan"`, the last two with the number of a device behind them if there are
+    /// several: `"cuda:1"`. Default `"auto"`: a GPU if the program was built for one, the machine has one, and an evaluation
+    /// takes a million multiplications or more; else the CPU.
     pub device: DeviceKind,
-    /// `"f32"` or `"int16"`: the numbers in which positions are evaluated, in games, grading and play; training is always
-    /// `f32`. `"int16"` is faster, a little less exact, and for the fused kernels alone: `device` must be `"cpu"`, or
-    /// `"auto"` where that takes the CPU. Perceptrons, and narrow networks on large boards, stay `f32`. Default `"f32"`.
+    /// The numbers in which positions are evaluated, in games, grading and play: `"auto"`, `"f32"`, `"tf32"`, `"bf16"`, `"f16"`
+    /// or `"int16"`. Fewer bits are faster and a little less exact. The fused kernels on the CPU have `f32` and `int16`, CUDA
+    /// `tf32` (`f32` rounded to 10 bits where it is multiplied), `bf16` and `f16`, the others `f32` and, if the device has them,
+    /// `bf16` and `f16`. Default `"auto"`: `int16` on the CPU, which keeps `f32` for perceptrons and for narrow networks on
+    /// large boards, `bf16` with CUDA, `f32` elsewhere. A run keeps what it begins with.
     pub precision: Precision,
+    /// How a GPU computes a convolution when it evaluates: `"conv"`; `"board"`, as one product of matrices over the whole board,
+    /// which costs no more on the smallest boards; or `"auto"`, which takes that on boards of up to 9 cells. Default `"auto"`.
+    pub tower: Tower,
     /// `"auto"`, `"avx512"`, `"avx2"`, `"neon"` or `"portable"`: the vectors of the fused kernels. Other ones than the best
     /// that the processor has are slower, and compute what a processor without the better ones would. Default `"auto"`.
     pub vectors: Vectors,
@@ -419,29 +441,105 @@ pub struct RunConfig {
 
 /// Where the network runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub enum DeviceKind {
-    /// A GPU if the program was built for one, else the CPU.
+    /// A GPU if the program was built for one and the network is worth it, else the CPU.
     Auto,
     /// The CPU: positions are evaluated and the network is trained by fused kernels.
     Cpu,
     /// Burn's CPU back end for both, to compare with.
     Flex,
-    /// The first NVIDIA GPU.
-    Cuda,
-    /// The first GPU with a Vulkan driver.
-    Vulkan,
+    /// The NVIDIA GPU of this number.
+    Cuda(usize),
+    /// The device of this number of the Vulkan drivers.
+    Vulkan(usize),
 }
 
-/// The numbers in which the fused kernels evaluate positions.
+impl TryFrom<String> for DeviceKind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (kind, number) = text.split_once(':').map_or((&text[..], None), |(kind, number)| (kind, Some(number)));
+        let device = number.map_or(Some(0), |number| number.parse().ok().filter(|device| *device < 1_024));
+        match (kind, device, number) {
+            ("auto", _, None) => Ok(Self::Auto),
+            ("cpu", _, None) => Ok(Self::Cpu),
+            ("flex", _, None) => Ok(Self::Flex),
+            ("cuda", Some(device), _) => Ok(Self::Cuda(device)),
+            ("vulkan", Some(device), _) => Ok(Self::Vulkan(device)),
+            _ => Err(format!(
+                "\"{text}\" is no device: it must be auto, cpu, flex, cuda or vulkan, the last two with the number of a device \
+                 behind them if need be, as cuda:1"
+            )),
+        }
+    }
+}
+
+impl From<DeviceKind> for String {
+    fn from(kind: DeviceKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl std::fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Flex => f.write_str("flex"),
+            Self::Cuda(0) => f.write_str("cuda"),
+            Self::Cuda(device) => write!(f, "cuda:{device}"),
+            Self::Vulkan(0) => f.write_str("vulkan"),
+            Self::Vulkan(device) => write!(f, "vulkan:{device}"),
+        }
+    }
+}
+
+/// The numbers in which positions are evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// Floats of 32 bits.
+    /// What the place is known to be good at.
     #[default]
+    Auto,
+    /// Floats of 32 bits.
     F32,
+    /// Floats of 32 bits, rounded to 10 bits of mantissa where they are multiplied.
+    Tf32,
+    /// Floats of 16 bits with the range of 32.
+    Bf16,
+    /// Floats of 16 bits.
+    F16,
     /// Integers of 16 bits in the residual tower, where most of the time goes.
     Int16,
+}
+
+impl Precision {
+    /// As it stands in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Int16 => "int16",
+        }
+    }
+}
+
+/// How convolutions are computed where burn evaluates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tower {
+    /// What suits the board and the device.
+    #[default]
+    Auto,
+    /// As convolutions.
+    Conv,
+    /// As products of matrices over the whole board.
+    Board,
 }
 
 /// The vectors of the processor that the fused kernels use.
@@ -569,6 +667,7 @@ impl Default for LearnConfig {
             gradient_clip: 5.0,
             value_weight: 1.0,
             search_value_share: 0.0,
+            precision: LearnPrecision::F32,
             symmetries: true,
             average: 0.0,
         }
@@ -584,7 +683,8 @@ impl Default for RunConfig {
             seed: 1,
             threads: 0,
             device: DeviceKind::Auto,
-            precision: Precision::F32,
+            precision: Precision::Auto,
+            tower: Tower::Auto,
             vectors: Vectors::Auto,
             checkpoint_every: 10,
             checkpoints: 3,
@@ -626,7 +726,7 @@ impl Config {
         within("lanes.count", lanes.count, 1, 65_536)?;
         within("lanes.leaves_per_tree", lanes.leaves_per_tree, 1, 256)?;
         within("lanes.cohort", lanes.cohort, 0, 65_536)?;
-        within("lanes.in_flight", lanes.in_flight, 0, 2)?;
+        within("lanes.in_flight", lanes.in_flight, 0, 8)?;
         within("search.simulations", search.simulations, 1, 1_000_000)?;
         within("search.fast_simulations", search.fast_simulations, 0, search.simulations)?;
         within("search.full_search_chance", search.full_search_chance, 1e-6, 1.0)?;
@@ -677,15 +777,9 @@ impl Config {
         within("run.lag", run.lag, 1, 4)?;
         within("run.seed", run.seed, 0, i64::MAX as u64)?;
         within("run.threads", run.threads, 0, MAX_THREADS)?;
-        if !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) {
-            let bound = |only: &str| format!("\"{only}\" unless run.device is \"cpu\" or \"auto\"");
-            if run.precision != Precision::F32 {
-                return Err(OutOfRange { key: "run.precision", value: "\"int16\"".into(), bound: bound("f32") });
-            }
-            if run.vectors != Vectors::Auto {
-                let value = format!("\"{}\"", run.vectors.name());
-                return Err(OutOfRange { key: "run.vectors", value, bound: bound("auto") });
-            }
+        if !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) && run.vectors != Vectors::Auto {
+            let bound = "\"auto\" unless run.device is \"cpu\" or \"auto\"".into();
+            return Err(OutOfRange { key: "run.vectors", value: format!("\"{}\"", run.vectors.name()), bound });
         }
         within("run.checkpoint_every", run.checkpoint_every, 1, 1_000_000)?;
         within("run.checkpoints", run.checkpoints, 1, 1_000_000)?;
@@ -734,13 +828,21 @@ mod tests {
         config.search.fast_simulations = 65;
         assert!(config.check().unwrap_err().to_string().contains("from 0 to 64"));
         config.search.fast_simulations = 0;
-        config.run.precision = Precision::Int16;
-        config.check().unwrap();
         config.run.device = DeviceKind::Flex;
-        assert_eq!(config.check().unwrap_err().key, "run.precision");
-        config.run.precision = Precision::F32;
         config.run.vectors = Vectors::Avx2;
         assert_eq!(config.check().unwrap_err().key, "run.vectors");
+    }
+
+    #[test]
+    fn devices_have_numbers() {
+        let read = |text: &str| DeviceKind::try_from(text.to_string());
+        for text in ["auto", "cpu", "flex", "cuda", "cuda:3", "vulkan", "vulkan:1"] {
+            assert_eq!(read(text).unwrap().to_string(), text);
+        }
+        assert_eq!(read("cuda:0").unwrap(), DeviceKind::Cuda(0));
+        for text in ["", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "cuda:99999", "vulkan:1:2"] {
+            assert!(read(text).unwrap_err().contains("cuda:1"), "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Sample<K> {
     pub outcome: i8,
     /// Value of the root after the search, for the player to move here.
     pub root_value: f32,
+    /// Plies from here to the end of the game.
+    pub plies_left: u16,
     /// Entries of its policy; 0 for a fast search, which teaches the value alone.
     policy_len: u16,
 }
@@ -69,12 +71,13 @@ impl<G: Game> Replay<G> {
     /// If the game is not finished.
     pub fn push(&mut self, start: &G, game: &GameRecord) {
         let first = game.finished.expect("only finished games are learned from");
-        for (position, ply, policy) in game.iter(start.clone()) {
+        for (i, (position, ply, policy)) in game.iter(start.clone()).enumerate() {
             self.samples.push_back(Sample {
                 key: position.key(),
                 // From the first player's view to that of the player to move: the same change in both directions.
                 outcome: for_first(&position, first).value() as i8,
                 root_value: ply.root_value,
+                plies_left: (game.plies.len() - i) as u16,
                 policy_len: ply.policy_len,
             });
             self.policies.extend(policy);
@@ -128,6 +131,8 @@ pub struct Merged<K> {
     pub outcomes: [f32; 3],
     /// Mean value of the root after the search, for the player to move.
     pub root_value: f32,
+    /// Mean number of plies to the end of the game.
+    pub plies_left: f32,
     /// Share of the samples that carry a policy; the policy loss is weighted with it.
     pub policy_weight: f32,
     /// How many samples were merged.
@@ -210,6 +215,7 @@ impl<G: Game> Dataset<G> {
                     key,
                     outcomes: [0.0; 3],
                     root_value: 0.0,
+                    plies_left: 0.0,
                     policy_weight: 0.0,
                     count: 0,
                     policy: (0, 0),
@@ -219,6 +225,7 @@ impl<G: Game> Dataset<G> {
             entry.count += 1;
             entry.outcomes[(1 - sample.outcome) as usize] += 1.0;
             entry.root_value += sample.root_value;
+            entry.plies_left += f32::from(sample.plies_left);
             entry.policy_weight += if sample.policy_len > 0 { 1.0 } else { 0.0 };
             sorted.push(Sorted { entry: at, symmetry: symmetry as u8, policy: start, moves: sample.policy_len });
             start += u32::from(sample.policy_len);
@@ -253,6 +260,7 @@ impl<G: Game> Dataset<G> {
             let n = entry.count as f32;
             entry.outcomes.iter_mut().for_each(|x| *x /= n);
             entry.root_value /= n;
+            entry.plies_left /= n;
             entry.policy_weight /= n;
             total += match config.merge {
                 Merge::None | Merge::Count => f64::from(entry.count),
@@ -309,8 +317,8 @@ mod tests {
     fn the_window_holds_and_outcomes_alternate() {
         let mut replay = Replay::<TicTacToe>::new(7);
         replay.push(&TicTacToe::start(), &game(&[0, 3, 1, 4, 2], Outcome::Win));
-        let outcomes: Vec<_> = replay.iter().map(|(s, _)| s.outcome).collect();
-        assert_eq!(outcomes, [1, -1, 1, -1, 1]);
+        let ends: Vec<_> = replay.iter().map(|(s, _)| (s.outcome, s.plies_left)).collect();
+        assert_eq!(ends, [(1, 5), (-1, 4), (1, 3), (-1, 2), (1, 1)]);
         replay.push(&TicTacToe::start(), &game(&[8, 3, 7, 4, 6], Outcome::Win));
         assert_eq!((replay.len(), replay.added), (7, 10));
         let (sample, policy) = replay.iter().nth(1).unwrap();

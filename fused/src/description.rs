@@ -116,6 +116,19 @@ impl Description {
         self.steps.len()
     }
 
+    /// Of every value, the input's first, whether one of these heads reads it, or what they read does.
+    #[must_use]
+    pub fn read_by<'a>(&self, heads: impl IntoIterator<Item = &'a Head>) -> Vec<bool> {
+        let mut read = vec![false; self.steps.len() + 1];
+        heads.into_iter().for_each(|head| read[head.value] = true);
+        for (i, step) in self.steps.iter().enumerate().rev() {
+            if read[i + 1] {
+                step.from.iter().for_each(|&value| read[value] = true);
+            }
+        }
+        read
+    }
+
     /// The form of every value, the input's first.
     ///
     /// # Panics
@@ -184,6 +197,22 @@ impl Description {
             (Op::Dense { outputs }, form) => vec![vec![self.size(form), outputs], vec![outputs]],
             _ => vec![],
         }
+    }
+
+    /// Multiplications of one evaluation.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        let forms = self.forms();
+        let of_step = |(step, of): (usize, &Step)| {
+            let weights: usize = self.parameters(step, &forms).first().map_or(0, |shape| shape.iter().product());
+            match of.op {
+                Op::Conv { .. } => weights * self.cells(),
+                Op::Dense { .. } => weights,
+                Op::Norm | Op::Gate => self.size(forms[step + 1]),
+                Op::Relu | Op::Sum | Op::Pool => 0,
+            }
+        };
+        self.steps.iter().enumerate().map(of_step).sum()
     }
 
     /// Numbers in all parameters.

@@ -79,6 +79,16 @@ impl Pattern {
     }
 }
 
+impl Description {
+    /// Whether the kernels evaluate it, and as a residual tower, which they can do in 16-bit integers.
+    #[must_use]
+    pub fn is_fused_tower(&self) -> bool {
+        let heads = self.policy_and_value().map(|head| self.heads[head].clone()).into();
+        let asked = Self { heads, ..self.clone() };
+        Pattern::of(&asked).is_some_and(|pattern| matches!(pattern.body, PatternBody::Resnet { .. }))
+    }
+}
+
 impl Weights {
     /// The weights of a network that the kernels know; `None` for others.
     #[must_use]

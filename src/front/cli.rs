@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lockstep_components::config::{MAX_THREADS, NetworkKind};
+use lockstep_components::config::{DeviceKind, MAX_THREADS, NetworkKind};
 use std::path::PathBuf;
 
 /// Trains game-playing agents from nothing: AlphaZero, with thousands of games in lockstep.
@@ -176,6 +176,9 @@ pub struct TrainArgs {
     /// Threads; 0 takes as many as there are cores. Changes the speed, never the result. Same as --set run.threads=N.
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+    /// Where the network runs: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices`. Same as --set run.device=D.
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
     /// Seed of every random choice. Same as --set run.seed=S.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: Option<u64>,
@@ -231,6 +234,9 @@ pub struct GradeArgs {
     /// Threads; 0 takes as many as there are cores
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
+    /// Where the network runs: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the run]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
     /// Print one JSON object for each set
     #[arg(long)]
     pub json: bool,
@@ -289,6 +295,9 @@ pub struct MatchArgs {
     /// Threads; 0 takes as many as there are cores
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
+    /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the runs]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
     /// Print one JSON object for each match, and for each rating of a ladder
     #[arg(long)]
     pub json: bool,
@@ -306,6 +315,9 @@ pub struct PlayArgs {
     /// Let the player begin
     #[arg(long)]
     pub second: bool,
+    /// Where the network runs: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the run]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
     /// Threads; 0 takes as many as there are cores
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
@@ -341,10 +353,10 @@ pub struct BenchArgs {
     /// Residual blocks, or hidden layers
     #[arg(long, default_value_t = 4)]
     pub blocks: usize,
-    /// Where the network runs: auto, cpu, flex, cuda or vulkan
+    /// Where the network runs: auto, cpu, flex, cuda, cuda:1, vulkan, ..; see `lockstep devices`
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// The numbers in which the fused network evaluates, on the CPU: f32 or int16
+    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16
     #[arg(long, default_value = "f32")]
     pub precision: String,
     /// The vectors of the fused kernels: auto, avx512, avx2, neon or portable
@@ -382,6 +394,10 @@ pub enum BenchKind {
 fn minutes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|minutes| (0.0..=1e7).contains(minutes));
     number.ok_or_else(|| "it must be a number from 0 to 10000000".into())
+}
+
+fn device(text: &str) -> Result<DeviceKind, String> {
+    DeviceKind::try_from(text.to_string())
 }
 
 fn network_kind(text: &str) -> Result<NetworkKind, String> {

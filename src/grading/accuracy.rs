@@ -1,13 +1,8 @@
 //! How far a network's evaluations are from exact ones, and whether that changes what it would play.
 
-use crate::{
-    Error,
-    analyst::Player,
-    device::{Evaluation, Place},
-    display, oracle, say,
-};
+use crate::{Error, analyst::Player, device::Place, display, oracle, say};
 use lockstep_components::{Game, config::Precision};
-use lockstep_fused::{Body, ExactNetwork, Weights};
+use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, Evaluations};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -66,7 +61,7 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
     let network = player.network::<G>(&place)?;
     let frozen = network.frozen();
     let exact = ExactNetwork::new(&frozen);
-    let heads = network.description().policy_and_value();
+    let heads = frozen.description.policy_and_value();
     let bar = display::bar(keys.len() as u64, "evaluating exactly");
     let expected: Vec<(Vec<f64>, f64)> = keys
         .par_iter()
@@ -80,12 +75,9 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
         })
         .collect();
     bar.finish_and_clear();
-    let is_tower = Weights::of(&frozen).is_some_and(|weights| matches!(weights.body, Body::Resnet { .. }));
-    let with_integers = place.level.has_fast_integers() && is_tower;
-    let precisions: &[Precision] = match place.evaluation {
-        Evaluation::Fused if with_integers => &[Precision::F32, Precision::Int16],
-        _ => &[Precision::F32],
-    };
+    let with_integers = place.level.has_fast_integers() && frozen.description.is_fused_tower();
+    let mut precisions = place.precisions();
+    precisions.retain(|precision| *precision != Precision::Int16 || with_integers);
     precisions
         .iter()
         .map(|&precision| {
@@ -147,11 +139,7 @@ pub fn print_table(lines: &[Accuracy]) {
 
 impl Accuracy {
     fn name(&self) -> String {
-        let precision = match self.precision {
-            Precision::F32 => "f32",
-            Precision::Int16 => "int16",
-        };
-        format!("{}, {precision}", self.device)
+        format!("{}, {}", self.device, self.precision.name())
     }
 }
 

@@ -9,11 +9,11 @@ use crate::{
 use bevy_ecs::prelude::*;
 use lockstep_components::{
     Config, Game,
-    config::{LanesConfig, SearchConfig},
-    games::{self, GameVisitor},
+    config::{DeviceKind, LanesConfig, Precision, SearchConfig},
 };
-use lockstep_fused::Description;
-use lockstep_systems::{Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::describe, run_tick};
+use lockstep_systems::{
+    Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::description_of, run_tick,
+};
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -105,21 +105,20 @@ impl Player {
 
     /// `weights.safetensors` of a checkpoint, wherever it lies by now.
     fn of_file(path: &Path) -> Result<Self, Error> {
-        struct Describe<'a>(&'a Config);
-        impl GameVisitor for Describe<'_> {
-            type Output = Description;
-            fn visit<G: Game>(self) -> Description {
-                describe::<G>(&self.0.network)
-            }
-        }
         let about = checkpoint::read_about(path)?;
         let config = settings::parse(&about.settings, &path.display().to_string(), &[])?;
-        let network = games::visit(&config.game.name, Describe(&config));
-        if network.ok().as_ref() != Some(&about.network) {
+        if description_of(&config).as_ref() != Some(&about.network) {
             let message = "its network is not the one that this version makes of its settings".into();
             return Err(Error::Run { path: path.into(), message });
         }
         Ok(Self { config, checkpoint: path.into() })
+    }
+
+    /// The same player where this device is, if one is named.
+    #[must_use]
+    pub fn on(mut self, device: Option<DeviceKind>) -> Self {
+        self.config.run.device = device.unwrap_or(self.config.run.device);
+        self
     }
 
     /// Its evaluator at a place, for batches of at most `capacity` rows.
@@ -143,11 +142,15 @@ impl Player {
             })
     }
 
-    /// The place where it runs.
+    /// The place where it runs. What a run has begun with on one device can be asked for on another, in that one's numbers.
     ///
     /// # Errors
-    /// When this program was built without it, or the place has not its precision or its vectors.
+    /// When this program was built without it, or the processor has not its vectors.
     pub fn place(&self) -> Result<Place, Error> {
-        device::place_of(&self.config.run)
+        device::place_of(&self.config).or_else(|_| {
+            let mut config = self.config.clone();
+            config.run.precision = Precision::Auto;
+            device::place_of(&config)
+        })
     }
 }

@@ -41,11 +41,19 @@ pub struct Resolved {
 }
 
 /// Keys that say where a run is computed: they may be changed at any time, and are no part of what it was made with.
-const OF_THE_MACHINE: [&str; 3] = ["run.threads", "run.device", "run.vectors"];
+const OF_THE_MACHINE: [&str; 4] = ["run.threads", "run.device", "run.tower", "run.vectors"];
 
 /// Keys that cannot change within a run, and all of `[network]`.
-const FIXED: [&str; 7] =
-    ["game.name", "game.komi", "lanes.leaves_per_tree", "search.simulations", "run.seed", "run.lag", "learn.optimizer"];
+const FIXED: [&str; 8] = [
+    "game.name",
+    "game.komi",
+    "lanes.leaves_per_tree",
+    "search.simulations",
+    "run.seed",
+    "run.lag",
+    "learn.optimizer",
+    "learn.precision",
+];
 
 /// The settings of a new run in this folder, or those of the run that is there with what the command line changes.
 ///

@@ -2,7 +2,7 @@
 
 use bevy_ecs::prelude::*;
 use lockstep_components::config::LanesConfig;
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 /// Bytes of trees that a cohort may have when its size is chosen for it.
 ///
@@ -17,8 +17,8 @@ const FEWEST: usize = 256;
 /// The lanes as groups of neighbours that advance together, and whose turn it is.
 ///
 /// With one batch in flight, a cohort advances for as many ticks as a search has simulations, then the next one has its
-/// turn: its trees stay in the cache meanwhile. With two, the turn changes with every tick, and each tick submits the leaves
-/// of one cohort and advances the other, whose batch was on the device meanwhile.
+/// turn: its trees stay in the cache meanwhile. With more, the turn changes with every tick, and each tick submits the leaves
+/// of one cohort and advances the one whose batch has been on its way for longest.
 ///
 /// Every system of [`crate::Tick`] works on [`Cohorts::collected`] or on [`Cohorts::answered`].
 #[derive(Resource, Clone, Debug, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub struct Cohorts {
     turn: usize,
     /// Ticks of this turn that are over.
     ticks: u32,
-    /// With two batches in flight: the cohort whose batch is out between two ticks.
-    waiting: Option<usize>,
-    two_in_flight: bool,
+    /// With several batches in flight: the cohorts whose batches are out between two ticks, oldest first.
+    waiting: VecDeque<usize>,
+    in_flight: usize,
     collected: Option<usize>,
     answered: Option<usize>,
     /// Whether batches in flight are only to be received: see [`crate::drain`].
@@ -42,23 +42,24 @@ impl Cohorts {
     /// Cohorts as a configuration wants them, for trees of so many bytes and searches of so many simulations.
     pub fn new(config: &LanesConfig, bytes_per_lane: usize, simulations: u32) -> Self {
         let lanes = config.count as usize;
-        let two_in_flight = config.in_flight == 2;
-        let wanted = match (config.cohort, two_in_flight) {
-            (0, true) => lanes.div_ceil(2),
-            (0, false) => FEWEST.max(CACHED_BYTES / bytes_per_lane.max(1)),
+        let in_flight = (config.in_flight as usize).clamp(1, lanes.max(1));
+        let wanted = match (config.cohort, in_flight) {
+            (0, 1) => FEWEST.max(CACHED_BYTES / bytes_per_lane.max(1)),
+            (0, _) => lanes.div_ceil(in_flight),
             (size, _) => size as usize,
         };
-        // All of nearly the same size.
-        let count = lanes.div_ceil(wanted).max(1 + usize::from(two_in_flight && lanes > 1));
-        let stay = if two_in_flight { 1 } else { simulations };
+        // All of nearly the same size, and each with at least a lane.
+        let size = lanes.div_ceil(lanes.div_ceil(wanted).max(in_flight));
+        let in_flight = in_flight.min(lanes.div_ceil(size));
+        let stay = if config.in_flight > 1 { 1 } else { simulations };
         Self {
             lanes,
-            size: lanes.div_ceil(count),
+            size,
             stay,
             turn: 0,
             ticks: 0,
-            waiting: None,
-            two_in_flight,
+            waiting: VecDeque::with_capacity(in_flight),
+            in_flight,
             collected: None,
             answered: None,
             draining: false,
@@ -86,21 +87,22 @@ impl Cohorts {
 
     /// Whether a batch is in flight between two ticks.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+        !self.waiting.is_empty()
     }
 
     /// Begins a tick. One that drains collects nothing.
     pub(crate) fn begin(&mut self) {
         self.collected = (!self.draining).then_some(self.turn);
-        self.answered = if self.two_in_flight { self.waiting.take() } else { self.collected };
+        self.waiting.extend(self.collected);
+        let due = self.draining || self.waiting.len() == self.in_flight;
+        self.answered = if due { self.waiting.pop_front() } else { None };
     }
 
     /// Ends a tick.
     pub(crate) fn end(&mut self) {
         self.answered = None;
-        let Some(collected) = self.collected.take() else { return };
-        if self.two_in_flight {
-            self.waiting = Some(collected);
+        if self.collected.take().is_none() {
+            return;
         }
         self.ticks += 1;
         if self.ticks >= self.stay {
@@ -132,7 +134,11 @@ mod tests {
         assert_eq!(turns(config.clone(), 7), expected);
         let two = LanesConfig { count: 7, cohort: 0, in_flight: 2, ..config };
         assert_eq!(turns(two.clone(), 4), [(0..4, 0..0), (4..7, 0..4), (0..4, 4..7), (4..7, 0..4)]);
-        assert_eq!(turns(LanesConfig { count: 1, ..two }, 2), [(0..1, 0..0), (0..1, 0..1)]);
+        let three = LanesConfig { in_flight: 3, ..two.clone() };
+        assert_eq!(turns(three, 5), [(0..3, 0..0), (3..6, 0..0), (6..7, 0..3), (0..3, 3..6), (3..6, 6..7)]);
+        // A lane cannot have its leaves on their way twice.
+        assert_eq!(turns(LanesConfig { count: 1, ..two.clone() }, 2), [(0..1, 0..1), (0..1, 0..1)]);
+        assert_eq!(turns(LanesConfig { count: 4, in_flight: 3, ..two }, 3), [(0..2, 0..0), (2..4, 0..2), (0..2, 2..4)]);
         assert_eq!(turns(LanesConfig { count: 3000, ..Default::default() }, 1)[0].0, 0..600);
     }
 }

@@ -1,7 +1,7 @@
 //! What evaluates positions: the seam between the search and any model.
 
 use crate::{Error, rows::rows_per_task};
-use lockstep_components::{Game, LaneRng};
+use lockstep_components::{Game, LaneRng, config::Precision};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque, marker::PhantomData};
 
@@ -36,6 +36,18 @@ impl Batch {
         let mut batch = Self::new::<G>(keys.len());
         batch.fill::<G>(|all| all.extend(keys));
         batch
+    }
+
+    /// An empty batch for whoever reads planes alone.
+    pub(crate) fn without_keys() -> Self {
+        Self { rows: 0, input: 0, shape: [0; 3], planes: vec![], keys: Box::new(()) }
+    }
+
+    /// Takes over the rows in use of another batch, without their keys.
+    pub(crate) fn copy_planes(&mut self, other: &Self) {
+        (self.rows, self.input, self.shape) = (other.rows, other.input, other.shape);
+        self.planes.clear();
+        self.planes.extend_from_slice(other.planes());
     }
 
     /// Makes the rows anew: `push` fills the list of keys, which is empty, and they are encoded.
@@ -84,9 +96,36 @@ impl Evaluations {
     }
 }
 
+/// What an evaluator can do, and how it likes to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Batches that it works on at the same time: so many may be submitted before the first is received.
+    pub in_flight: u32,
+    /// Sizes of batches that it computes, in ascending order: others are padded to the next one. Empty if it takes them as
+    /// they come.
+    pub batch_sizes: Vec<usize>,
+    /// The numbers that it computes in.
+    pub precision: Precision,
+    /// Bytes of its weights, where they lie; 0 if it has none.
+    pub weights: usize,
+    /// Whether a row's answer depends on its position alone: not in a single bit on the other rows of its batch, their
+    /// number, or its place among them.
+    ///
+    /// A search is then the same whichever others it shares a batch with. Kernels that are chosen by the size of a batch,
+    /// as those of most devices are, do not give that.
+    pub rows_are_independent: bool,
+}
+
+impl Default for Capabilities {
+    /// Nothing that could be wrong.
+    fn default() -> Self {
+        Self { in_flight: 1, batch_sizes: vec![], precision: Precision::F32, weights: 0, rows_are_independent: false }
+    }
+}
+
 /// Gives policies and values for batches of positions.
 ///
-/// Submitting and receiving are apart, so that a device can work on one batch while the host prepares the next: with
+/// Submitting and receiving are apart, so that a device can work on some batches while the host prepares the next: with
 /// `lanes.in_flight = 2` a second batch is submitted before the first is received.
 pub trait Evaluator: Send + Sync {
     /// Takes the rows in use of a batch, which the caller then uses again.
@@ -101,13 +140,9 @@ pub trait Evaluator: Send + Sync {
     /// When the device fails.
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error>;
 
-    /// Whether a row's answer depends on its position alone: not in a single bit on the other rows of its batch, their
-    /// number, or its place among them.
-    ///
-    /// A search is then the same whichever others it shares a batch with. Kernels that are chosen by the size of a batch,
-    /// as those of most devices are, do not give that.
-    fn rows_are_independent(&self) -> bool {
-        false
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
     }
 }
 
@@ -120,8 +155,8 @@ impl<E: Evaluator + ?Sized> Evaluator for Box<E> {
         (**self).receive(out)
     }
 
-    fn rows_are_independent(&self) -> bool {
-        (**self).rows_are_independent()
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
     }
 }
 
@@ -146,8 +181,8 @@ impl Evaluator for Uniform {
         Ok(())
     }
 
-    fn rows_are_independent(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { rows_are_independent: true, ..Capabilities::default() }
     }
 }
 
@@ -206,7 +241,7 @@ impl<G: Game> Evaluator for Rollouts<G> {
         Ok(())
     }
 
-    fn rows_are_independent(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { rows_are_independent: true, ..Capabilities::default() }
     }
 }

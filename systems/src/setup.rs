@@ -165,6 +165,9 @@ impl<G: Game> Setup<G> {
     pub fn build_in(self, world: &mut World) {
         assert!(world.query::<&Row>().iter(world).next().is_none(), "the world has lanes already");
         let Self { players, trees_per_lane, acts, lanes, rounds, start, seed, lane_components, plugins } = self;
+        // An evaluator knows how many batches it works on at a time.
+        let asked = players.iter().map(|player| player.evaluator.capabilities().in_flight).min().unwrap_or(1);
+        let lanes = LanesConfig { in_flight: if lanes.in_flight == 0 { asked } else { lanes.in_flight }, ..lanes };
         let simulations = players.iter().map(|player| player.settings.simulations).max().expect("there are players");
         let leaves_per_tree = lanes.leaves_per_tree as usize;
         let tree_bytes = Tree::bytes::<G>(simulations);

@@ -21,7 +21,7 @@ pub struct Tick;
 
 /// The sets of [`Tick`] in run order. Put a system of your own before, after or into one of them.
 ///
-/// With one batch in flight all of them work on the same lanes. With two, `Collect` works on the lanes whose leaves are
+/// With one batch in flight all of them work on the same lanes. With more, `Collect` works on the lanes whose leaves are
 /// submitted, and the others on those whose batch is received.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TickSystems {
@@ -207,11 +207,11 @@ fn is_fused(schedule: &Schedule) -> bool {
 /// # Errors
 /// As [`run_tick`].
 pub fn drain(world: &mut World) -> Result<(), Error> {
-    if !world.resource::<Cohorts>().is_waiting() {
-        return Ok(());
-    }
     world.resource_mut::<Cohorts>().draining = true;
-    let drained = run_tick(world);
+    let mut drained = Ok(());
+    while drained.is_ok() && world.resource::<Cohorts>().is_waiting() {
+        drained = run_tick(world);
+    }
     world.resource_mut::<Cohorts>().draining = false;
     drained
 }

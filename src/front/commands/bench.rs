@@ -56,7 +56,7 @@ impl GameVisitor for Bench {
         if config.game.name != G::NAME {
             return Err(Error::Usage(format!("name the game with --game {}, not with --set", config.game.name)));
         }
-        let place = device::place_of(&config.run)?;
+        let place = device::place_of(&config)?;
         let mut line = Map::new();
         let mut put = |key: &str, value: Value| line.insert(key.into(), value);
         put("bench", format!("{:?}", args.what).to_lowercase().into());

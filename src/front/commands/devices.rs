@@ -7,7 +7,7 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
     let taken = device::place(DeviceKind::Auto)?.name;
     let (memory, _) = memory::limit();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    for kind in [DeviceKind::Cpu, DeviceKind::Cuda, DeviceKind::Vulkan] {
+    for kind in [DeviceKind::Cpu, DeviceKind::Cuda(0), DeviceKind::Vulkan(0)] {
         let name = json!(kind).as_str().expect("a kind has a name").to_string();
         let (found, why) = match device::place(kind) {
             Ok(place) => (Some(place), String::new()),

@@ -221,7 +221,7 @@ impl Graded {
 
 /// `lockstep grade`
 pub fn run(args: GradeArgs) -> Result<(), Error> {
-    let player = Player::open(&args.run, args.checkpoint)?;
+    let player = Player::open(&args.run, args.checkpoint)?.on(args.device);
     let name = player.config.game.name.clone();
     device::with_threads(args.threads, || super::with_game(&name, Grade { player, args }))
 }

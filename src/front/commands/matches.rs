@@ -81,7 +81,7 @@ impl Side {
                         }
                     },
                 };
-                Some(Player::open(Path::new(path), generation)?)
+                Some(Player::open(Path::new(path), generation)?.on(args.device))
             }
         };
         let config = player.as_ref().map_or_else(Config::default, |player| player.config.clone());

@@ -15,7 +15,7 @@ const LEAVES: u32 = 8;
 
 /// `lockstep play`
 pub fn run(args: PlayArgs) -> Result<(), Error> {
-    let player = Player::open(&args.run, None)?;
+    let player = Player::open(&args.run, None)?.on(args.device);
     let name = player.config.game.name.clone();
     device::with_threads(args.threads, || super::with_game(&name, Play { player, args }))
 }

@@ -50,6 +50,7 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     let folder = Folder::at(&path);
     let mut overrides = args.set.clone();
     overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
+    overrides.extend(args.device.map(|device| format!("run.device={device}")));
     overrides.extend(args.seed.map(|s| format!("run.seed={s}")));
     let resolved = history::resolve(&folder, recipe, &overrides)?;
     let handler = || {
@@ -107,8 +108,10 @@ impl GameVisitor for Train {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { resolved: Resolved { config, changes, ignored }, folder, from, until } = self;
-        let place = device::place_of(&config.run)?;
+        let Self { resolved: Resolved { mut config, changes, ignored }, folder, from, until } = self;
+        let place = device::place_of(&config)?;
+        // A run keeps the numbers that it begins with, wherever it goes on.
+        config.run.precision = place.precision;
         if let Some(tensors) = &from {
             let fits = Network::init::<G>(&config.network, 0, &place.device).with_tensors(tensors.clone());
             fits.map_err(|e| {
@@ -140,7 +143,8 @@ impl GameVisitor for Train {
         }
         if place.evaluation == Evaluation::Fused && !run.world.resource::<Learner>().is_fused() {
             tell!(
-                "The fused kernels do not know this network: burn evaluates and trains it on the CPU, several times as slowly."
+                "The fused kernels do not train this network, or not in these numbers: burn does on the CPU, several times as \
+                 slowly."
             );
         }
         if !ignored.is_empty() {
@@ -154,13 +158,14 @@ impl GameVisitor for Train {
             history::record(&folder, from, &changes)?;
         }
         say!(
-            "{} {} in {shown}: {} lanes, {} simulations a move, on {} with {} threads, seed {}. \
+            "{} {} in {shown}: {} lanes, {} simulations a move, on {} ({}) with {} threads, seed {}. \
              Ctrl-C saves and stops.",
             if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
             G::TITLE,
             config.lanes.count,
             config.search.simulations,
             place.name,
+            place.precision.name(),
             rayon::current_num_threads(),
             config.run.seed,
         );

@@ -58,7 +58,7 @@ impl GameVisitor for Verify {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { folder, config, args } = self;
-        let place = device::place_of(&config.run)?;
+        let place = device::place_of(&config)?;
         Bound::of_run::<G>(&config, &place)?.check()?;
         let mut findings = Findings::default();
         let log = Log::of(&folder);

@@ -176,6 +176,7 @@ mod tests {
             policies: vec![0.0; rows * G::ACTIONS],
             policy_weights: (0..rows).map(|i| if i % 4 == 0 { 0.0 } else { 1.0 }).collect(),
             outcomes: vec![0.0; rows * 3],
+            lengths: (0..rows).map(|i| i as f32 / rows as f32).collect(),
             policy_floor: 0.0,
         };
         for row in 0..rows {
@@ -271,7 +272,7 @@ mod tests {
             let mut world = World::new();
             world.insert_resource(learner);
             world.init_resource::<Failure>();
-            let mut step = |world: &mut World, bad: bool| {
+            let step = |world: &mut World, bad: bool| {
                 let mut batch = batch::<TicTacToe>(37);
                 if bad {
                     batch.planes[5] = f32::NAN;

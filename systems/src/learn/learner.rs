@@ -10,7 +10,7 @@ use burn::{
 };
 use lockstep_components::{
     Game, LaneRng,
-    config::{Config, LearnConfig, OptimizerKind},
+    config::{Config, LearnConfig, LearnPrecision, OptimizerKind},
 };
 use lockstep_fused::Level;
 use serde::{Deserialize, Serialize};
@@ -119,10 +119,12 @@ impl Learner {
     }
 
     /// Lets the fused kernels compute the gradients on the CPU with these vectors, instead of burn's automatic
-    /// differentiation, if they know the network. It must lie in memory, on burn's CPU back end.
+    /// differentiation, if they know the network and its precision. It must lie in memory, on burn's CPU back end.
     #[must_use]
     pub fn with_fused_gradients(mut self, level: Level) -> Self {
-        if let Some(fused) = FusedGradients::new(&self.network, level) {
+        if self.config.precision == LearnPrecision::F32
+            && let Some(fused) = FusedGradients::new(&self.network, level)
+        {
             self.network = self.network.untracked();
             self.fused = Some(fused);
         }

@@ -25,6 +25,8 @@ pub struct TrainingBatch {
     pub policy_weights: Vec<f32>,
     /// `[rows, 3]`, shares of win, draw and loss for the player to move.
     pub outcomes: Vec<f32>,
+    /// `[rows]`, plies to the end of the game, as shares of the longest game's.
+    pub lengths: Vec<f32>,
     /// Mean entropy of the policies, by weight, in nats.
     pub policy_floor: f32,
 }
@@ -91,6 +93,7 @@ fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut 
     batch.masks.resize(rows * G::ACTIONS, 0.0);
     batch.policy_weights.resize(rows, 0.0);
     batch.outcomes.resize(rows * 3, 0.0);
+    batch.lengths.resize(rows, 0.0);
     batch
         .planes
         .par_chunks_exact_mut(G::INPUT)
@@ -98,9 +101,10 @@ fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut 
         .zip(batch.masks.par_chunks_exact_mut(G::ACTIONS))
         .zip(batch.policy_weights.par_iter_mut())
         .zip(batch.outcomes.par_chunks_exact_mut(3))
+        .zip(batch.lengths.par_iter_mut())
         .zip(&draws)
         .with_min_len(64)
-        .for_each(|(((((planes, policy), mask), weight), outcomes), &(entry, symmetry))| {
+        .for_each(|((((((planes, policy), mask), weight), outcomes), length), &(entry, symmetry))| {
             let (entry, shares) = dataset.get(entry);
             let key = G::transform(entry.key, symmetry);
             G::encode(key, planes);
@@ -113,6 +117,7 @@ fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut 
                 mask[action as usize] = 0.0;
             }
             *weight = entry.policy_weight;
+            *length = entry.plies_left / G::MAX_PLIES as f32;
             let q = entry.root_value.clamp(-1.0, 1.0);
             let searched = [q.max(0.0), 1.0 - q.abs(), (-q).max(0.0)];
             for ((outcome, played), searched) in outcomes.iter_mut().zip(entry.outcomes).zip(searched) {

@@ -82,8 +82,8 @@ fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsP
         let size = batch.planes.len() / batch.rows;
         let planes = batch.planes[rows.start * size..rows.end * size].to_vec();
         let [planes_of_row, height, width] = batch.shape;
-        let outputs = network
-            .forward(Tensor::from_data(TensorData::new(planes, [rows.len(), planes_of_row, height, width]), &device));
+        let planes = TensorData::new(planes, [rows.len(), planes_of_row, height, width]);
+        let outputs = network.forward(Tensor::from_data(planes, &device), config.precision);
         // What is differentiated is the outputs times their gradients, which has the gradients of the losses.
         let mut surrogate: Option<Tensor<1>> = None;
         let numbers = read(outputs.iter().map(|output| output.clone().inner()), "reading the outputs of a batch")?;

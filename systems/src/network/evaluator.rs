@@ -4,41 +4,69 @@ use super::{
     modules::{Layers, interpret},
     weights::read,
 };
-use crate::{Batch, Error, Evaluations, Evaluator};
+use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
 use burn::tensor::{
-    Device, Tensor, TensorData,
+    Device, FloatDType, Tensor, TensorData,
     module::{conv2d, linear},
     ops::ConvOptions,
 };
-use lockstep_fused::{Description, Frozen, Parameters};
+use lockstep_components::config::Precision;
+use lockstep_fused::{Description, Frozen, Op, Parameters};
 use std::collections::VecDeque;
 
 /// A frozen network on a device of burn.
-///
-/// Batches are padded to one of a few sizes when asked to, because a changing shape makes a GPU back end tune and
-/// compile again.
 pub struct BurnEvaluator {
     description: Description,
     layers: Vec<FrozenLayer>,
     /// Where policy and value are among the heads.
     heads: [usize; 2],
     device: Device,
-    sizes: Vec<usize>,
+    options: BurnOptions,
     /// Rows, rows with padding, logits and values of batches that were not received yet.
     pending: VecDeque<(usize, usize, Tensor<2>, Tensor<2>)>,
+}
+
+/// How a device of burn evaluates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BurnOptions {
+    /// Sizes that batches are padded to, in ascending order, because a changing shape makes a GPU back end tune and compile
+    /// again. A batch that fits none of them goes as it is, so an empty list never pads.
+    pub batch_sizes: Vec<usize>,
+    /// The floats that weights and values are kept in: [`Precision::Bf16`], [`Precision::F16`], or `f32` for all others.
+    pub precision: Precision,
+    /// Whether convolutions are products of matrices over the whole board. On boards of 3x3 that takes no more
+    /// multiplications than their zero padding does.
+    pub board: bool,
+}
+
+impl Default for BurnOptions {
+    fn default() -> Self {
+        Self { batch_sizes: vec![], precision: Precision::F32, board: false }
+    }
 }
 
 /// Weight and bias of a step.
 enum FrozenLayer {
     Conv(Tensor<4>, Tensor<1>),
+    Board(Tensor<2>, Tensor<1>),
     Dense(Tensor<2>, Tensor<1>),
 }
 
 impl Layers for [FrozenLayer] {
     fn conv(&self, layer: usize, kernel: usize, x: Tensor<4>) -> Tensor<4> {
-        let FrozenLayer::Conv(weight, bias) = &self[layer] else { unreachable!("made from the description") };
-        let options = ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1);
-        conv2d(x, weight.clone(), Some(bias.clone()), options)
+        match &self[layer] {
+            FrozenLayer::Conv(weight, bias) => {
+                let options = ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1);
+                conv2d(x, weight.clone(), Some(bias.clone()), options)
+            }
+            FrozenLayer::Board(weight, bias) => {
+                let [rows, _, height, width] = x.dims();
+                let outputs = weight.dims()[1] / (height * width);
+                let x: Tensor<2> = x.flatten(1, 3);
+                linear(x, weight.clone(), Some(bias.clone())).reshape([rows, outputs, height, width])
+            }
+            FrozenLayer::Dense(..) => unreachable!("made from the description"),
+        }
     }
 
     fn norm(&self, _: usize, _: Tensor<4>) -> Tensor<4> {
@@ -52,43 +80,98 @@ impl Layers for [FrozenLayer] {
 }
 
 impl BurnEvaluator {
-    /// Moves a frozen network to a device. `sizes` are the batch sizes to pad to, in ascending order; a batch that
-    /// fits none of them goes as it is, so an empty list never pads.
-    pub fn new(network: &Frozen, device: &Device, sizes: Vec<usize>) -> Self {
+    /// Moves a frozen network to a device.
+    pub fn new(network: &Frozen, device: &Device, options: BurnOptions) -> Self {
         let Frozen { description, parameters } = network;
         let forms = description.forms();
         let layer = |(step, numbers): (usize, &Option<Parameters>)| {
             let Parameters { weight, bias } = numbers.clone()?;
             let shape = description.parameters(step, &forms).swap_remove(0);
-            let bias_shape = [bias.len()];
-            let bias = Tensor::from_data(TensorData::new(bias, bias_shape), device);
-            let weight = TensorData::new(weight, shape.clone());
-            Some(match shape.len() {
-                4 => FrozenLayer::Conv(Tensor::from_data(weight, device), bias),
-                _ => FrozenLayer::Dense(Tensor::from_data(weight, device), bias),
+            Some(match description.steps[step].op {
+                Op::Conv { .. } if options.board => {
+                    let bias: Vec<f32> =
+                        bias.iter().flat_map(|&bias| std::iter::repeat_n(bias, description.cells())).collect();
+                    let [_, height, width] = description.input;
+                    let (weight, shape) = over_the_board(&weight, [shape[0], shape[1], shape[2]], [height, width]);
+                    FrozenLayer::Board(floats(weight, shape, &options, device), row(bias, &options, device))
+                }
+                Op::Conv { .. } => {
+                    let shape = [shape[0], shape[1], shape[2], shape[3]];
+                    FrozenLayer::Conv(floats(weight, shape, &options, device), row(bias, &options, device))
+                }
+                _ => FrozenLayer::Dense(
+                    floats(weight, [shape[0], shape[1]], &options, device),
+                    row(bias, &options, device),
+                ),
             })
         };
-        let layers = parameters.iter().enumerate().filter_map(layer).collect();
-        let heads = description.policy_and_value();
         Self {
+            layers: parameters.iter().enumerate().filter_map(layer).collect(),
+            heads: description.policy_and_value(),
             description: description.clone(),
-            layers,
-            heads,
             device: device.clone(),
-            sizes,
+            options,
             pending: VecDeque::new(),
         }
     }
 }
 
+/// Numbers on a device, in its precision.
+fn floats<const D: usize>(numbers: Vec<f32>, shape: [usize; D], options: &BurnOptions, device: &Device) -> Tensor<D> {
+    let tensor: Tensor<D> = Tensor::from_data(TensorData::new(numbers, shape), device);
+    match options.precision {
+        Precision::Bf16 => tensor.cast(FloatDType::BF16),
+        Precision::F16 => tensor.cast(FloatDType::F16),
+        _ => tensor,
+    }
+}
+
+fn row(numbers: Vec<f32>, options: &BurnOptions, device: &Device) -> Tensor<1> {
+    let length = [numbers.len()];
+    floats(numbers, length, options, device)
+}
+
+/// The weights of a convolution, `[outputs, inputs, kernel, kernel]`, as a matrix from all cells of all channels to all cells
+/// of all channels, `[inputs * cells, outputs * cells]`, and its shape.
+fn over_the_board(
+    weight: &[f32],
+    [outputs, inputs, kernel]: [usize; 3],
+    [height, width]: [usize; 2],
+) -> (Vec<f32>, [usize; 2]) {
+    let cells = height * width;
+    let shape = [inputs * cells, outputs * cells];
+    let mut matrix = vec![0.0; shape[0] * shape[1]];
+    for (from, to, tap) in taps(kernel, [height, width]) {
+        for output in 0..outputs {
+            for input in 0..inputs {
+                let at = (input * cells + from) * shape[1] + output * cells + to;
+                matrix[at] = weight[(output * inputs + input) * kernel * kernel + tap];
+            }
+        }
+    }
+    (matrix, shape)
+}
+
+/// Which cell a convolution reads for which, with which tap of its kernel.
+pub(super) fn taps(kernel: usize, [height, width]: [usize; 2]) -> impl Iterator<Item = (usize, usize, usize)> {
+    let half = kernel / 2;
+    (0..height * width).flat_map(move |to| {
+        (0..kernel * kernel).filter_map(move |tap| {
+            let (y, x) = (to / width + tap / kernel, to % width + tap % kernel);
+            let (y, x) = (y.checked_sub(half)?, x.checked_sub(half)?);
+            (y < height && x < width).then_some((y * width + x, to, tap))
+        })
+    })
+}
+
 impl Evaluator for BurnEvaluator {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        let size = self.sizes.iter().copied().find(|&size| size >= batch.rows).unwrap_or(batch.rows);
+        let size = self.options.batch_sizes.iter().copied().find(|&size| size >= batch.rows).unwrap_or(batch.rows);
         let [planes, height, width] = batch.shape;
         let mut data = batch.planes().to_vec();
         data.resize(size * batch.input, 0.0);
-        let data = TensorData::new(data, [size, planes, height, width]);
-        let outputs = interpret(&self.description, &self.layers[..], Tensor::from_data(data, &self.device));
+        let planes = floats(data, [size, planes, height, width], &self.options, &self.device);
+        let outputs = interpret(&self.description, &self.layers[..], planes);
         let [logits, values] = self.heads.map(|head| outputs[head].clone());
         self.pending.push_back((batch.rows, size, logits, values));
         Ok(())
@@ -103,6 +186,19 @@ impl Evaluator for BurnEvaluator {
         scalar_values(values, values.len() / size, &mut out.values[..rows]);
         out.computed = size;
         Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let BurnOptions { batch_sizes, precision, .. } = self.options.clone();
+        let bytes = if matches!(precision, Precision::Bf16 | Precision::F16) { 2 } else { 4 };
+        let of_layer = |layer: &FrozenLayer| match layer {
+            FrozenLayer::Conv(weight, bias) => weight.shape().num_elements() + bias.shape().num_elements(),
+            FrozenLayer::Board(weight, bias) | FrozenLayer::Dense(weight, bias) => {
+                weight.shape().num_elements() + bias.shape().num_elements()
+            }
+        };
+        let weights = bytes * self.layers.iter().map(of_layer).sum::<usize>();
+        Capabilities { batch_sizes, precision, weights, ..Capabilities::default() }
     }
 }
 

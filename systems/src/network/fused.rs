@@ -1,7 +1,7 @@
 //! Evaluation on the CPU by the fused network.
 
 use super::evaluator::scalar_values;
-use crate::{Batch, Error, Evaluations, Evaluator};
+use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
 use lockstep_components::config::Precision;
 use lockstep_fused::{Frozen, FusedNetwork, Level, Options, Weights};
 use std::collections::VecDeque;
@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 /// A row's result depends neither on the batch around it nor on the number of threads.
 pub struct FusedEvaluator {
     network: FusedNetwork,
+    precision: Precision,
+    weights: usize,
     actions: usize,
     value_outputs: usize,
     /// Logits and raw values of batches that were not received yet.
@@ -26,15 +28,15 @@ impl FusedEvaluator {
         Self::with_options(network, Precision::F32, Level::default())
     }
 
-    /// The same, evaluating in numbers of this precision with these vectors.
+    /// The same with these vectors, evaluating in 16-bit integers if that is the precision, else in `f32`.
     pub fn with_options(network: &Frozen, precision: Precision, level: Level) -> Option<Self> {
         let weights = Weights::of(network)?;
-        let precision = match precision {
-            Precision::F32 => lockstep_fused::Precision::F32,
-            Precision::Int16 => lockstep_fused::Precision::Int16,
-        };
+        let integers = precision == Precision::Int16;
+        let numbers = if integers { lockstep_fused::Precision::Int16 } else { lockstep_fused::Precision::F32 };
         Some(Self {
-            network: FusedNetwork::with_options(&weights, Options { precision, level }),
+            network: FusedNetwork::with_options(&weights, Options { precision: numbers, level }),
+            precision: if integers { Precision::Int16 } else { Precision::F32 },
+            weights: 4 * network.description.parameter_count(),
             actions: weights.policy.outputs,
             value_outputs: weights.value_out.outputs,
             answers: VecDeque::new(),
@@ -63,7 +65,8 @@ impl Evaluator for FusedEvaluator {
         Ok(())
     }
 
-    fn rows_are_independent(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        let Self { precision, weights, .. } = *self;
+        Capabilities { precision, weights, rows_are_independent: true, ..Capabilities::default() }
     }
 }

@@ -6,8 +6,8 @@ mod fused;
 mod modules;
 mod weights;
 
-pub use describe::describe;
-pub use evaluator::BurnEvaluator;
+pub use describe::{describe, description_of};
+pub use evaluator::{BurnEvaluator, BurnOptions};
 pub use fused::FusedEvaluator;
 pub use modules::Network;
 pub use weights::NamedTensor;

@@ -6,11 +6,16 @@ use burn::{
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d, conv::Conv2d, conv::Conv2dConfig},
     optim::GradientsParams,
     tensor::{
-        Device, Tensor,
+        Device, FloatDType, Tensor,
         activation::{relu, sigmoid},
+        module::conv2d,
+        ops::ConvOptions,
     },
 };
-use lockstep_components::{Game, config::NetworkConfig};
+use lockstep_components::{
+    Game,
+    config::{LearnPrecision, NetworkConfig},
+};
 use lockstep_fused::{Description, Form, Op, Step};
 use std::sync::Arc;
 
@@ -112,20 +117,43 @@ pub(super) fn has_layer(op: Op) -> bool {
     matches!(op, Op::Conv { .. } | Op::Norm | Op::Dense { .. })
 }
 
-impl Layers for [Layer] {
-    fn conv(&self, layer: usize, _: usize, x: Tensor<4>) -> Tensor<4> {
-        let Layer::Conv(conv) = &self[layer] else { unreachable!("made from the description") };
-        conv.forward(x)
+/// Layers in training, with products in these numbers.
+struct Training<'a> {
+    layers: &'a [Layer],
+    precision: LearnPrecision,
+}
+
+impl Layers for Training<'_> {
+    fn conv(&self, layer: usize, kernel: usize, x: Tensor<4>) -> Tensor<4> {
+        let Layer::Conv(conv) = &self.layers[layer] else { unreachable!("made from the description") };
+        if self.precision == LearnPrecision::F32 {
+            return conv.forward(x);
+        }
+        let options = ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1);
+        let product = conv2d(x.cast(FloatDType::BF16), conv.weight.val().cast(FloatDType::BF16), None, options);
+        let product: Tensor<4> = product.cast(FloatDType::F32);
+        match &conv.bias {
+            None => product,
+            Some(bias) => product + bias.val().unsqueeze_dims(&[0, 2, 3]),
+        }
     }
 
     fn norm(&self, layer: usize, x: Tensor<4>) -> Tensor<4> {
-        let Layer::Norm(norm) = &self[layer] else { unreachable!("made from the description") };
+        let Layer::Norm(norm) = &self.layers[layer] else { unreachable!("made from the description") };
         norm.forward(x)
     }
 
     fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
-        let Layer::Dense(dense) = &self[layer] else { unreachable!("made from the description") };
-        dense.forward(x)
+        let Layer::Dense(dense) = &self.layers[layer] else { unreachable!("made from the description") };
+        if self.precision == LearnPrecision::F32 {
+            return dense.forward(x);
+        }
+        let product = x.cast(FloatDType::BF16).matmul(dense.weight.val().cast(FloatDType::BF16));
+        let product: Tensor<2> = product.cast(FloatDType::F32);
+        match &dense.bias {
+            None => product,
+            Some(bias) => product + bias.val().unsqueeze(),
+        }
     }
 }
 
@@ -167,12 +195,12 @@ impl Network {
         &self.description
     }
 
-    /// The raw output of each head, in the order of the description.
+    /// The raw output of each head, in the order of the description, with products in these numbers.
     ///
     /// # Shapes
     /// `planes`: `[batch, planes, height, width]`; each output: `[batch, features]`, without softmax or tanh.
-    pub fn forward(&self, planes: Tensor<4>) -> Vec<Tensor<2>> {
-        interpret(&self.description, &self.layers[..], planes)
+    pub fn forward(&self, planes: Tensor<4>, precision: LearnPrecision) -> Vec<Tensor<2>> {
+        interpret(&self.description, &Training { layers: &self.layers, precision }, planes)
     }
 
     /// Its layers with the steps that they belong to.

@@ -82,7 +82,7 @@ impl Network {
         self.map(&mut Untrack::default())
     }
 
-    /// The frozen network: batch norm folded into the convolutions.
+    /// The frozen network: batch norm folded into the convolutions, and without what neither policy nor value reads.
     ///
     /// # Panics
     /// If a norm does not follow a convolution that nothing else reads.
@@ -91,13 +91,20 @@ impl Network {
         let net = network.description();
         let mut layers = network.layers().peekable();
         let (mut description, mut parameters) = (Description::new(net.input), vec![]);
+        let heads = net.policy_and_value().map(|head| &net.heads[head]);
+        let read = net.read_by(heads);
         // Where each value is in the frozen network.
         let mut values = vec![0];
         while values.len() <= net.steps.len() {
             let step = values.len() - 1;
             let Step { name, mut op, from } = net.steps[step].clone();
             let from: Vec<usize> = from.iter().map(|&value| values[value]).collect();
-            let mut numbers = layers.next_if(|(of, _)| *of == step).map(|(_, layer)| layer.parameters());
+            let layer = layers.next_if(|(of, _)| *of == step);
+            if !read[step + 1] {
+                values.push(0);
+                continue;
+            }
+            let mut numbers = layer.map(|(_, layer)| layer.parameters());
             let normed = net.steps.get(step + 1).is_some_and(|next| next.op == Op::Norm);
             if normed {
                 let reads = net.steps.iter().flat_map(|step| &step.from).filter(|&&value| value == step + 1).count();
@@ -120,7 +127,7 @@ impl Network {
                 values.push(value);
             }
         }
-        description.heads = net.heads.iter().map(|head| Head { value: values[head.value], ..*head }).collect();
+        description.heads = heads.map(|head| Head { value: values[head.value], ..*head }).into();
         Frozen { description, parameters }
     }
 }

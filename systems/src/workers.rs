@@ -1,0 +1,192 @@
+//! Evaluators on threads of their own.
+
+use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+};
+
+/// Hands its batches to several evaluators in turn, each on a thread of its own, so that as many are in flight.
+///
+/// A GPU back end has a stream for each thread, and reading an answer waits for all that its stream was given. With one thread
+/// for all batches, an answer would wait for the batches that were submitted after it.
+pub struct Workers {
+    workers: Vec<Worker>,
+    /// Whose answers are due, oldest first.
+    order: VecDeque<usize>,
+    next: usize,
+    capabilities: Capabilities,
+}
+
+struct Worker {
+    /// None when it is to end.
+    jobs: Option<Sender<Job>>,
+    /// Of one thread at a time; the lock is only there for `Sync`.
+    answers: Mutex<Receiver<Result<Job, Error>>>,
+    thread: Option<JoinHandle<()>>,
+    /// Buffers to be used again.
+    spare: Vec<Job>,
+}
+
+/// A batch on its way there and back.
+struct Job {
+    batch: Batch,
+    out: Evaluations,
+}
+
+impl Workers {
+    /// So many evaluators, each made on its thread. They see planes and no keys.
+    ///
+    /// # Panics
+    /// Without any, or if a thread cannot be started.
+    pub fn new<E: Evaluator>(count: usize, actions: usize, make: impl Fn() -> E + Clone + Send + 'static) -> Self {
+        assert!(count > 0, "there is somebody to work");
+        let (told, tells) = channel();
+        let worker = |_| {
+            let ((jobs, inbox), (outbox, answers)) = (channel::<Job>(), channel());
+            let (make, told) = (make.clone(), told.clone());
+            let work = move || {
+                let mut evaluator = make();
+                // Whoever made this may not want to know.
+                told.send(evaluator.capabilities()).ok();
+                for mut job in inbox {
+                    let rows = job.batch.rows;
+                    if job.out.values.len() < rows {
+                        job.out = Evaluations::new(rows, actions);
+                    }
+                    let done = evaluator.submit(&job.batch).and_then(|()| evaluator.receive(&mut job.out));
+                    if outbox.send(done.map(|()| job)).is_err() {
+                        break;
+                    }
+                }
+            };
+            let thread = std::thread::Builder::new().name("evaluator".into()).spawn(work);
+            let thread = Some(thread.expect("a thread can be started"));
+            Worker { jobs: Some(jobs), answers: Mutex::new(answers), thread, spare: vec![] }
+        };
+        let workers: Vec<Worker> = (0..count).map(worker).collect();
+        drop(told);
+        let one = tells.recv().unwrap_or_default();
+        let capabilities = Capabilities { in_flight: count as u32, ..one };
+        Self { workers, order: VecDeque::new(), next: 0, capabilities }
+    }
+}
+
+impl Worker {
+    /// What became of a thread that answers no more.
+    fn ended(&mut self) -> Error {
+        let panic = self.thread.take().and_then(|thread| thread.join().err());
+        let text = |panic: Box<dyn std::any::Any + Send>| {
+            let text = panic.downcast_ref::<String>().cloned();
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
+        };
+        let message = panic.and_then(text).unwrap_or_else(|| "its thread has ended".into());
+        Error::Device { doing: "evaluating a batch", message }
+    }
+}
+
+impl Evaluator for Workers {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        let worker = &mut self.workers[self.next];
+        let new = || Job { batch: Batch::without_keys(), out: Evaluations::default() };
+        let mut job = worker.spare.pop().unwrap_or_else(new);
+        job.batch.copy_planes(batch);
+        if worker.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
+            return Err(worker.ended());
+        }
+        self.order.push_back(self.next);
+        self.next = (self.next + 1) % self.workers.len();
+        Ok(())
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+        let worker = &mut self.workers[self.order.pop_front().expect("a batch was submitted")];
+        let answers = worker.answers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Ok(answer) = answers.recv() else { return Err(worker.ended()) };
+        let job = answer?;
+        let (rows, actions) = (job.batch.rows, job.out.logits.len() / job.out.values.len().max(1));
+        out.logits[..rows * actions].copy_from_slice(&job.out.logits[..rows * actions]);
+        out.values[..rows].copy_from_slice(&job.out.values[..rows]);
+        out.computed = job.out.computed;
+        worker.spare.push(job);
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.workers.iter_mut().for_each(|worker| worker.jobs = None);
+        // What a thread has panicked with was told when it was asked for the answer.
+        self.workers.iter_mut().filter_map(|worker| worker.thread.take()).for_each(|thread| drop(thread.join()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_components::{Game, games::TicTacToe};
+    use std::sync::{Arc, Barrier};
+
+    /// Evaluates nothing before another one does too: planes' sum as the value.
+    struct Together(Arc<Barrier>, VecDeque<Vec<f32>>);
+
+    impl Evaluator for Together {
+        fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+            assert!(batch.rows < 9, "too many rows");
+            let sums = batch.planes().chunks(batch.input).map(|row| row.iter().sum()).collect();
+            self.1.push_back(sums);
+            Ok(())
+        }
+
+        fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
+            self.0.wait();
+            let sums = self.1.pop_front().unwrap();
+            out.values[..sums.len()].copy_from_slice(&sums);
+            out.computed = 10 + sums.len();
+            Ok(())
+        }
+    }
+
+    fn batch(rows: usize, plies: usize) -> Batch {
+        let mut position = TicTacToe::start();
+        (0..plies).for_each(|action| position.play(action as u16));
+        Batch::of::<TicTacToe>(&vec![position.key(); rows])
+    }
+
+    #[test]
+    fn batches_overlap_and_answers_come_in_order() {
+        let barrier = Arc::new(Barrier::new(2));
+        let mut workers = Workers::new(2, TicTacToe::ACTIONS, move || Together(barrier.clone(), VecDeque::new()));
+        assert_eq!(workers.capabilities().in_flight, 2);
+        let mut out = Evaluations::new(8, TicTacToe::ACTIONS);
+        for (rows, plies) in [(3, 1), (5, 2), (8, 3), (1, 4)] {
+            workers.submit(&batch(rows, plies)).unwrap();
+            workers.submit(&batch(rows, plies - 1)).unwrap();
+            for plies in [plies, plies - 1] {
+                workers.receive(&mut out).unwrap();
+                assert_eq!((out.values[rows - 1], out.computed), (plies as f32, 10 + rows));
+            }
+        }
+        // Dropped with a batch in flight on each thread.
+        workers.submit(&batch(1, 0)).unwrap();
+        workers.submit(&batch(1, 0)).unwrap();
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let barrier = Arc::new(Barrier::new(1));
+        let mut workers = Workers::new(1, TicTacToe::ACTIONS, move || Together(barrier.clone(), VecDeque::new()));
+        workers.submit(&batch(9, 0)).unwrap();
+        let error = workers.receive(&mut Evaluations::new(9, TicTacToe::ACTIONS)).unwrap_err().to_string();
+        assert!(error.contains("too many rows"), "{error}");
+        assert!(workers.submit(&batch(1, 0)).is_err());
+    }
+}
