@@ -14,9 +14,17 @@ const WAYS: usize = 4;
 /// another in a ring of which the oldest are overwritten, as bfloat16: that is what an edge keeps, so a node is the same
 /// whether its evaluation came from here or from the network.
 ///
+/// It has parts that know nothing of each other, so that several threads can fill them at once; a key belongs to one of them.
+///
 /// A component of an agent.
 #[derive(Component, Clone, Debug)]
 pub struct Cache<G: Game> {
+    parts: Vec<CachePart<G>>,
+}
+
+/// A part of a [`Cache`].
+#[derive(Clone, Debug)]
+pub struct CachePart<G: Game> {
     slots: Vec<Slot<G::Key>>,
     priors: Vec<u16>,
     /// Where the next priors go, counted without end; the ring is entered in its second round.
@@ -51,9 +59,90 @@ impl Evaluation<'_> {
     }
 }
 
+/// Parts of a cache that is not small.
+const PARTS: usize = 16;
+
+/// Bytes of a part at least, where there are several.
+const LEAST: usize = 1 << 16;
+
+/// A hash of a key that is strong in its upper bits.
+#[inline]
+fn hash_of(key: &impl Hash) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    key.hash(&mut hasher);
+    hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 impl<G: Game> Cache<G> {
     /// A cache of at most so many bytes; one that holds nothing if they do not suffice for one bucket and one position.
     pub fn new(bytes: usize) -> Self {
+        let parts = Self::count(bytes);
+        Self { parts: (0..parts).map(|_| CachePart::new(bytes / parts)).collect() }
+    }
+
+    fn count(bytes: usize) -> usize {
+        if bytes < PARTS * LEAST { 1 } else { PARTS }
+    }
+
+    /// Bytes that a cache of at most so many really occupies.
+    pub fn bytes(bytes: usize) -> usize {
+        let parts = Self::count(bytes);
+        parts * CachePart::<G>::bytes(bytes / parts)
+    }
+
+    /// Whether it can hold anything.
+    pub fn is_on(&self) -> bool {
+        !self.parts[0].slots.is_empty()
+    }
+
+    /// Keys in it.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(CachePart::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.parts.iter().all(CachePart::is_empty)
+    }
+
+    /// Forgets all keys, in no time.
+    pub fn clear(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.cleared = part.head);
+    }
+
+    /// The number of the part that a key belongs to.
+    #[inline]
+    pub fn part_of(&self, key: &G::Key) -> usize {
+        self.part(hash_of(key))
+    }
+
+    #[inline]
+    fn part(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.parts.len() as u128) >> 64) as usize
+    }
+
+    /// Its parts, each to be filled with the keys that belong to it.
+    pub fn parts(&mut self) -> &mut [CachePart<G>] {
+        &mut self.parts
+    }
+
+    /// What is known about a key.
+    #[inline]
+    pub fn get(&self, key: &G::Key) -> Option<Evaluation<'_>> {
+        let hash = hash_of(key);
+        self.parts[self.part(hash)].get(key, hash)
+    }
+
+    /// Keeps an evaluation; `priors` gives those of the key's moves in their order. Does nothing if the cache is off or has
+    /// it already.
+    pub fn insert(&mut self, key: &G::Key, value: f32, priors: impl ExactSizeIterator<Item = f32>) {
+        let part = self.part_of(key);
+        self.parts[part].insert(key, value, priors);
+    }
+}
+
+impl<G: Game> CachePart<G> {
+    fn new(bytes: usize) -> Self {
         let (slots, priors) = Self::sizes(bytes);
         let empty = Slot { key: G::start().key(), value: 0.0, moves: 0, at: 0 };
         let head = priors.max(1) as u64;
@@ -66,30 +155,17 @@ impl<G: Game> Cache<G> {
         if slots * G::ROOM < G::MAX_LEGAL { (0, 0) } else { (slots, slots * G::ROOM) }
     }
 
-    /// Bytes that a cache of at most so many really occupies.
-    pub fn bytes(bytes: usize) -> usize {
+    fn bytes(bytes: usize) -> usize {
         let (slots, priors) = Self::sizes(bytes);
         slots * size_of::<Slot<G::Key>>() + 2 * priors
     }
 
-    /// Whether it can hold anything.
-    pub fn is_on(&self) -> bool {
-        !self.slots.is_empty()
-    }
-
-    /// Keys in it.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.slots.iter().filter(|slot| self.holds(slot)).count()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.head == self.cleared
-    }
-
-    /// Forgets all keys, in no time.
-    pub fn clear(&mut self) {
-        self.cleared = self.head;
     }
 
     /// Whether a slot's priors are still there.
@@ -98,23 +174,18 @@ impl<G: Game> Cache<G> {
         slot.at >= self.cleared && slot.at + self.priors.len() as u64 >= self.head
     }
 
-    fn bucket(&self, key: &G::Key) -> usize {
-        let mut hasher = rustc_hash::FxHasher::default();
-        key.hash(&mut hasher);
-        // The upper bits of a product with the number of buckets: no division.
+    fn bucket(&self, hash: u64) -> usize {
+        // The upper bits of a product with the number of buckets: no division. The highest have named the part.
         let buckets = (self.slots.len() / WAYS) as u128;
-        // The hash is strong in its upper half only after another round.
-        let mixed = hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        ((u128::from(mixed) * buckets) >> 64) as usize * WAYS
+        ((u128::from(hash.rotate_left(PARTS.ilog2())) * buckets) >> 64) as usize * WAYS
     }
 
-    /// What is known about a key.
     #[inline]
-    pub fn get(&self, key: &G::Key) -> Option<Evaluation<'_>> {
+    fn get(&self, key: &G::Key, hash: u64) -> Option<Evaluation<'_>> {
         if self.is_empty() {
             return None;
         }
-        let slot = &self.slots[self.find(self.bucket(key), key)?];
+        let slot = &self.slots[self.find(self.bucket(hash), key)?];
         let first = (slot.at % self.priors.len() as u64) as usize;
         Some(Evaluation { value: slot.value, priors: &self.priors[first..first + slot.moves as usize] })
     }
@@ -124,13 +195,12 @@ impl<G: Game> Cache<G> {
         (first..first + WAYS).find(|&i| self.slots[i].key == *key && self.holds(&self.slots[i]))
     }
 
-    /// Keeps an evaluation; `priors` gives those of the key's moves in their order. Does nothing if the cache is off or has
-    /// it already.
+    /// Keeps the evaluation of a key that belongs here: see [`Cache::insert`].
     pub fn insert(&mut self, key: &G::Key, value: f32, priors: impl ExactSizeIterator<Item = f32>) {
-        if !self.is_on() {
+        if self.slots.is_empty() {
             return;
         }
-        let bucket = self.bucket(key);
+        let bucket = self.bucket(hash_of(key));
         if self.find(bucket, key).is_some() {
             return;
         }

@@ -1,6 +1,6 @@
 //! Players: entities with an evaluator, a policy, settings and a cache.
 
-use crate::{Batch, Error, Evaluations, Evaluator, SearchPolicy, expand::set_priors};
+use crate::{Batch, Error, Evaluations, Evaluator, SearchPolicy, expand::set_priors, rows::rows_per_task};
 use bevy_ecs::prelude::*;
 use lockstep_components::{Cache, Edge, Game, config::SearchConfig};
 use rayon::prelude::*;
@@ -66,8 +66,8 @@ pub struct Inference {
     in_flight: VecDeque<InFlight>,
     /// Lists of keys for the batches to come.
     spare: Vec<Box<dyn Any + Send + Sync>>,
-    /// The moves of a position on its way to the cache.
-    moves: Vec<Edge>,
+    /// The rows of a batch that go into each part of the cache.
+    rows_of_parts: Vec<Vec<usize>>,
 }
 
 struct InFlight {
@@ -87,7 +87,7 @@ impl Inference {
             evaluations: Evaluations::new(capacity, G::ACTIONS),
             in_flight: VecDeque::new(),
             spare: vec![],
-            moves: vec![],
+            rows_of_parts: vec![],
         }
     }
 
@@ -128,13 +128,24 @@ impl Inference {
         }
         let computed = *computed;
         if cache.is_on() {
-            let moves = &mut self.moves;
-            for ((key, logits), &value) in keys.iter().zip(logits.chunks(G::ACTIONS)).zip(values) {
-                moves.clear();
-                moves.extend(G::moves(*key).map(|action| Edge::new(action, 0.0)));
-                set_priors(moves, |action| logits[action as usize]);
-                cache.insert(key, value, moves.iter().map(Edge::prior));
-            }
+            // Each part in the order of the rows, whatever the threads.
+            let parts = cache.parts().len();
+            self.rows_of_parts.resize_with(parts, Vec::new);
+            self.rows_of_parts.iter_mut().for_each(Vec::clear);
+            keys.iter().enumerate().for_each(|(row, key)| self.rows_of_parts[cache.part_of(key)].push(row));
+            let few = rows_per_task(rows, 256).div_ceil(rows.div_ceil(parts).max(1));
+            cache.parts().par_iter_mut().zip(&self.rows_of_parts).with_min_len(few).for_each_init(
+                Vec::<Edge>::new,
+                |moves, (part, rows)| {
+                    for &row in rows {
+                        let logits = &logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
+                        moves.clear();
+                        moves.extend(G::moves(keys[row]).map(|action| Edge::new(action, 0.0)));
+                        set_priors(moves, |action| logits[action as usize]);
+                        part.insert(&keys[row], values[row], moves.iter().map(Edge::prior));
+                    }
+                },
+            );
         }
         self.spare.push(list);
         Ok(Some((rows, computed)))
