@@ -11,6 +11,7 @@ use lockstep_systems::{
     BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, network::description_of,
     setup::cohorts_of,
 };
+use std::path::Path;
 
 /// How the names of CUDA's devices begin.
 const CUDA: &str = "CUDA";
@@ -180,6 +181,23 @@ fn gpu(api: &str, devices: burn::tensor::DeviceType, number: usize) -> Option<Pl
     let (precision, level) = (Precision::F32, Level::default());
     Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision, board: false, level, in_flight: 2 })
 }
+
+/// Keeps the kernels that a GPU back end tunes and compiles, in this folder or where the system has such things for its user,
+/// and takes up those that are there: tuning takes a minute, and kernels that are chosen anew may compute other last bits.
+/// It must come before the first look at a device. Without such a back end it does nothing.
+#[cfg(feature = "cubecl")]
+pub fn keep_kernels(folder: Option<&Path>) {
+    use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
+    let mut config = CubeClRuntimeConfig::default().override_from_env();
+    config.environment.path = folder.map_or(CacheConfig::Global, |folder| CacheConfig::Directory(folder.into()));
+    config.compilation.cache = true;
+    // What a host of this library has set stays.
+    CubeClRuntimeConfig::try_set(config);
+}
+
+/// Nothing: this program has no back end that compiles kernels.
+#[cfg(not(feature = "cubecl"))]
+pub fn keep_kernels(_: Option<&Path>) {}
 
 /// Whether this is a card, and not a driver that computes on the CPU, which the kernels for the CPU do better.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]

@@ -204,7 +204,7 @@ fn in_use(config: &Config) -> Table {
 
 /// Keys that say where and how fast a run is computed, how long it goes on, and what is kept of it. Games and learning are
 /// the same whatever they are.
-const INCIDENTAL: [&str; 14] = [
+const INCIDENTAL: [&str; 15] = [
     "lanes.count",
     "lanes.cohort",
     "lanes.in_flight",
@@ -212,6 +212,7 @@ const INCIDENTAL: [&str; 14] = [
     "run.generations",
     "run.threads",
     "run.device",
+    "run.own_kernels",
     "run.tower",
     "run.vectors",
     "run.checkpoint_every",

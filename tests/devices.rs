@@ -10,6 +10,7 @@ use lockstep::{
     prelude::*,
     trainer,
 };
+use lockstep_components::config::Precision;
 use lockstep_systems::{Evaluations, FusedEvaluator};
 
 /// The devices of burn. The tests of the whole program cover the fused kernels.
@@ -26,19 +27,32 @@ fn devices_evaluate_alike() {
         let mut fused = FusedEvaluator::new(&network.frozen()).unwrap();
         let expected = batches.each_ref().map(|batch| evaluate(&mut fused, batch));
         for (kind, place) in devices() {
-            let mut evaluator = place.evaluators::<ConnectFour>(64).0(&network);
-            // Two batches in flight, and the first answers first.
-            for two in 0..2 {
-                evaluator.submit(&batches[two]).unwrap();
-                evaluator.submit(&batches[two + 1]).unwrap();
-                for i in [two, two + 1] {
-                    let rows = batches[i].rows;
-                    let mut out = Evaluations::new(64, 7);
-                    evaluator.receive(&mut out).unwrap();
-                    assert!(out.computed >= rows);
-                    let pairs = out.logits[..7 * rows].iter().zip(&expected[i].logits);
-                    for (a, b) in pairs.chain(out.values[..rows].iter().zip(&expected[i].values)) {
-                        assert!((a - b).abs() < 2e-3 * b.abs().max(1.0), "{kind:?}: {a} where it should be {b}");
+            for precision in place.precisions() {
+                // As shares of the largest number, from the bits of the mantissas.
+                let close = match precision {
+                    Precision::Bf16 => 0.1,
+                    Precision::F16 | Precision::Tf32 => 0.02,
+                    _ => 2e-3,
+                };
+                for board in [false, true] {
+                    let place = Place { precision, board, ..place.clone() };
+                    let mut evaluator = place.evaluators::<ConnectFour>(64).0(&network);
+                    // Two batches in flight, and the first answers first.
+                    for two in 0..2 {
+                        evaluator.submit(&batches[two]).unwrap();
+                        evaluator.submit(&batches[two + 1]).unwrap();
+                        for i in [two, two + 1] {
+                            let (rows, right) = (batches[i].rows, &expected[i]);
+                            let mut out = Evaluations::new(64, 7);
+                            evaluator.receive(&mut out).unwrap();
+                            assert!(out.computed >= rows);
+                            let largest = right.logits.iter().fold(1.0, |most: f32, x| most.max(x.abs()));
+                            let pairs = out.logits[..7 * rows].iter().zip(&right.logits);
+                            for (a, b) in pairs.chain(out.values[..rows].iter().zip(&right.values)) {
+                                let error = (a - b).abs() / largest;
+                                assert!(error < close, "{kind:?}, {precision:?}, {board}: {a} and not {b}");
+                            }
+                        }
                     }
                 }
             }
@@ -56,25 +70,52 @@ fn evaluate(evaluator: &mut dyn Evaluator, batch: &lockstep_systems::Batch) -> E
 #[test]
 fn devices_learn_and_resume() {
     for (kind, place) in devices() {
-        let config =
-            small(&["run.generations=3", "learn.steps={ batches = 40 }", "network.kind=resnet", "run.games=60"]);
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::at(dir.path());
-        let mut losses = vec![];
-        while losses.len() < 3 {
-            // Each generation in a process of its own, as it were, with a stop in the middle.
-            let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder, None).unwrap();
-            for _ in 0..400 {
-                if let trainer::Advance::Generation(generation, _) = run.advance().unwrap() {
-                    losses.push(generation.policy_loss - generation.policy_floor);
-                }
-                if run.is_finished() {
-                    break;
-                }
+        for precision in ["learn.precision=f32", "learn.precision=bf16"] {
+            if precision.ends_with("bf16") && !place.device.supports_dtype(burn::tensor::DType::BF16) {
+                continue;
             }
-            run.save(&folder, &place).unwrap();
+            let keys =
+                ["run.generations=3", "learn.steps={ batches = 40 }", "network.kind=resnet", "run.games=60", precision];
+            let config = small(&keys);
+            let dir = tempfile::tempdir().unwrap();
+            let folder = Folder::at(dir.path());
+            let mut losses = vec![];
+            while losses.len() < 3 {
+                // Each generation in a process of its own, as it were, with a stop in the middle.
+                let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder, None).unwrap();
+                for _ in 0..400 {
+                    if let trainer::Advance::Generation(generation, _) = run.advance().unwrap() {
+                        losses.push(generation.policy_loss - generation.policy_floor);
+                    }
+                    if run.is_finished() {
+                        break;
+                    }
+                }
+                run.save(&folder, &place).unwrap();
+            }
+            assert!(losses.iter().all(|loss| loss.is_finite()), "{kind:?}, {precision}: {losses:?}");
+            assert!(losses[2] < losses[0], "{kind:?}, {precision} does not learn: {losses:?}");
         }
-        assert!(losses.iter().all(|loss| loss.is_finite()), "{kind:?}: {losses:?}");
-        assert!(losses[2] < losses[0], "{kind:?} does not learn: {losses:?}");
     }
+}
+
+/// Kernels that were tuned are there for the next process.
+#[cfg(feature = "vulkan")]
+#[test]
+fn kernels_are_kept() {
+    use crate::{lockstep, text};
+    let dir = tempfile::tempdir().unwrap();
+    let train = |generations: &str| {
+        let keys = ["network.kind=resnet", "network.channels=16", "run.games=50", "run.device=vulkan", generations];
+        let set = keys.map(|key| ["--set", key]);
+        let own = ["--set", "run.own_kernels=true", "--run", "run"];
+        let start = std::time::Instant::now();
+        let output = lockstep(dir.path(), &[&["train"], set.as_flattened(), &own].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        start.elapsed()
+    };
+    let first = train("run.generations=1");
+    let kept = std::fs::read_dir(dir.path().join("run/kernels")).unwrap().count();
+    assert!(kept > 0);
+    println!("with tuning {first:?}, without {:?}", train("run.generations=2"));
 }

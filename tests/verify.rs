@@ -1,7 +1,8 @@
 //! What is stored says whether it is whole, to every reader, and can be made again.
 
 use crate::{lockstep, resume::copy, text};
-use lockstep_components::LaneRng;
+use ::lockstep::{folder::Folder, log::Log};
+use lockstep_components::{LaneRng, games::TicTacToe};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -169,11 +170,14 @@ fn kill_in_round_3(dir: &Path) {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let part = dir.join("run/log/000003.part");
-        while child.try_wait().unwrap().is_none() && !fs::metadata(&part).is_ok_and(|part| part.len() > 900) {}
+        let begun = || {
+            let read = Log::of(&Folder::at(&dir.join("run"))).read::<TicTacToe>(3);
+            read.is_ok_and(|segment| segment.is_some_and(|segment| !segment.whole && !segment.games.is_empty()))
+        };
+        while child.try_wait().unwrap().is_none() && !begun() {}
         child.kill().unwrap();
         child.wait().unwrap();
-        if fs::metadata(&part).is_ok_and(|part| part.len() > 900) {
+        if begun() {
             return fs::remove_dir_all(before).unwrap();
         }
     }

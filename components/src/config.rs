@@ -427,6 +427,9 @@ pub struct RunConfig {
     /// `"auto"`, `"avx512"`, `"avx2"`, `"neon"` or `"portable"`: the vectors of the fused kernels. Other ones than the best
     /// that the processor has are slower, and compute what a processor without the better ones would. Default `"auto"`.
     pub vectors: Vectors,
+    /// Whether the kernels that a GPU back end has tuned are kept in the run's folder, in `kernels/`, and not for all runs of this
+    /// user. Tuning then takes its minute once for each run, which goes on with the kernels that it began with. Default false.
+    pub own_kernels: bool,
     /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. Default 10.
     pub checkpoint_every: u64,
     /// Checkpoints kept, the newest ones, 1 to 1,000,000. Default 3.
@@ -686,6 +689,7 @@ impl Default for RunConfig {
             precision: Precision::Auto,
             tower: Tower::Auto,
             vectors: Vectors::Auto,
+            own_kernels: false,
             checkpoint_every: 10,
             checkpoints: 3,
             recorded_games: 10,

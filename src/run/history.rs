@@ -41,7 +41,7 @@ pub struct Resolved {
 }
 
 /// Keys that say where a run is computed: they may be changed at any time, and are no part of what it was made with.
-const OF_THE_MACHINE: [&str; 4] = ["run.threads", "run.device", "run.tower", "run.vectors"];
+const OF_THE_MACHINE: [&str; 5] = ["run.threads", "run.device", "run.own_kernels", "run.tower", "run.vectors"];
 
 /// Keys that cannot change within a run, and all of `[network]`.
 const FIXED: [&str; 8] = [

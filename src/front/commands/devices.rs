@@ -1,4 +1,11 @@
-use crate::{Error, cli::JsonArgs, device, memory, metrics::bytes, say};
+use crate::{
+    Error,
+    cli::JsonArgs,
+    device::{self, Place},
+    memory,
+    metrics::bytes,
+    say,
+};
 use lockstep_components::config::DeviceKind;
 use serde_json::json;
 
@@ -7,8 +14,13 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
     let taken = device::place(DeviceKind::Auto)?.name;
     let (memory, _) = memory::limit();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    for kind in [DeviceKind::Cpu, DeviceKind::Cuda(0), DeviceKind::Vulkan(0)] {
-        let name = json!(kind).as_str().expect("a kind has a name").to_string();
+    let numbered = |kind: fn(usize) -> DeviceKind| {
+        let more = (1..).map(kind).take_while(|&kind| device::place(kind).is_ok());
+        [kind(0)].into_iter().chain(more).collect::<Vec<_>>()
+    };
+    let kinds = [vec![DeviceKind::Cpu], numbered(DeviceKind::Cuda), numbered(DeviceKind::Vulkan)];
+    for kind in kinds.concat() {
+        let name = kind.to_string();
         let (found, why) = match device::place(kind) {
             Ok(place) => (Some(place), String::new()),
             Err(error) => (None, error.to_string()),
@@ -23,20 +35,28 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
                     "device": name, "name": found.as_ref().map(|place| &place.name), "auto": is_auto,
                     "cores": cpu.map(|_| cores), "memory": cpu.map(|_| memory),
                     "vectors": cpu.map(|place| place.level.name()),
+                    "precisions": found.as_ref().map(Place::precisions),
                     "int16": cpu.map(|place| place.level.has_fast_integers()),
                     "why_not": found.is_none().then_some(&why),
                 })
             );
             continue;
         }
-        let auto = if is_auto { ", which run.device = \"auto\" takes" } else { "" };
+        let auto = match (is_auto, cpu) {
+            (true, Some(_)) => ", which run.device = \"auto\" takes",
+            (true, None) => ", which run.device = \"auto\" takes for networks that are worth it",
+            (false, _) => "",
+        };
         match (&found, cpu) {
             (_, Some(place)) => {
                 let fast = if place.level.has_fast_integers() { "fast" } else { "no faster than f32" };
                 let (vectors, memory) = (place.level.name(), bytes(memory as usize));
                 say!("{name:<8}{} with {cores} cores, {memory}, {vectors} vectors, int16 {fast}{auto}", place.name);
             }
-            (Some(place), None) => say!("{name:<8}{}{auto}", place.name),
+            (Some(place), None) => {
+                let precisions: Vec<_> = place.precisions().iter().map(|precision| precision.name()).collect();
+                say!("{name:<8}{} in {}{auto}", place.name, precisions.join(", "));
+            }
             (None, None) => say!("{name:<8}not here: {why}"),
         }
     }

@@ -17,7 +17,7 @@ pub use train::interrupted;
 use crate::{
     Error,
     cli::{Cli, Command, TrainArgs},
-    out,
+    device, out,
 };
 use clap::CommandFactory;
 use lockstep_components::games::{GameVisitor, NAMES, visit};
@@ -27,7 +27,12 @@ use lockstep_components::games::{GameVisitor, NAMES, visit};
 /// # Errors
 /// What the user should be told.
 pub fn run(cli: Cli) -> Result<(), Error> {
-    match cli.command.unwrap_or_else(|| Command::Train(TrainArgs::default())) {
+    let command = cli.command.unwrap_or_else(|| Command::Train(TrainArgs::default()));
+    // A run may have its own.
+    if !matches!(command, Command::Train(_)) {
+        device::keep_kernels(None);
+    }
+    match command {
         Command::Train(args) => train::run(args),
         Command::Grade(args) => grade::run(args),
         Command::Match(args) => matches::run(args),

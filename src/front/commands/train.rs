@@ -109,6 +109,8 @@ impl GameVisitor for Train {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { resolved: Resolved { mut config, changes, ignored }, folder, from, until } = self;
+        let kernels = folder.path().join("kernels");
+        device::keep_kernels(config.run.own_kernels.then_some(&kernels));
         let place = device::place_of(&config)?;
         // A run keeps the numbers that it begins with, wherever it goes on.
         config.run.precision = place.precision;
