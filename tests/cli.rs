@@ -90,9 +90,11 @@ fn accuracy_is_graded_in_every_precision() {
     assert!(table.contains("f32") && table.contains("4520 positions"), "{table}");
 
     // What the kernels do not know burn computes, in f32.
-    let gated = ["--set", "network.kind=resnet", "--set", "network.squeeze=4"];
-    let squeezed = lockstep(dir.path(), &[&["train", "--run", "squeezed"], &QUICK[..], &gated].concat());
+    let gated = ["network.kind=resnet", "network.squeeze=4", "network.length_head=true"].map(|key| ["--set", key]);
+    let squeezed = lockstep(dir.path(), &[&["train", "--run", "squeezed"], &QUICK[..], gated.as_flattened()].concat());
     assert!(text(&squeezed.stderr).contains("fused kernels do not train this network"), "{}", text(&squeezed.stderr));
+    let metrics = fs::read_to_string(dir.path().join("squeezed/metrics.jsonl")).unwrap();
+    assert!(metrics.lines().all(|line| line.contains("\"other_losses\":{\"length\":0.")), "{metrics}");
     let lines = json(&["grade", "--run", "squeezed"]);
     assert!(lines.len() == 1 && lines[0]["logits"]["most"].as_f64().unwrap() < 1e-4, "{lines:?}");
 

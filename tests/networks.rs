@@ -31,6 +31,7 @@ fn frozen_networks_agree_with_trained_ones() {
     for (kind, fuses) in [
         (&["network.kind=resnet"][..], true),
         (&["network.kind=mlp"], true),
+        (&["network.kind=resnet", "network.length_head=true"], true),
         (&["network.kind=resnet", "network.squeeze=4"], false),
     ] {
         let network = trained(kind);

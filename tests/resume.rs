@@ -56,7 +56,8 @@ const TOWER: [&str; 4] = ["network.kind=resnet", "network.channels=4", "network.
 /// Batch norm has statistics that no optimiser knows, and the mean of the weights goes on between generations.
 #[test]
 fn stopped_anywhere_statistics_and_mean_end_the_same() {
-    for more in [["run.lag=2", "learn.average=0"], ["run.lag=1", "learn.average=0.9"]] {
+    let others = ["network.squeeze=2", "network.length_head=true"];
+    for more in [["run.lag=2", "learn.average=0"], ["run.lag=1", "learn.average=0.9"], others] {
         let keys = ["run.checkpoint_every=2", "run.generations=4"];
         ends_the_same(&small(&[&TOWER[..], &more, &keys].concat()));
     }

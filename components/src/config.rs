@@ -219,6 +219,9 @@ pub struct NetworkConfig {
     /// Width of the gate at the end of each block of a resnet (squeeze and excitation, Hu et al. 2018), 0 to 4,096. Default 0:
     /// there is none. A gate sees the whole board and weighs the channels by it; the fused kernels do not know it.
     pub squeeze: usize,
+    /// Whether it also learns to tell how long the game will last, which the search does not ask for: one more thing to know
+    /// about a position. The fused kernels evaluate such a network, and burn trains it. Default false.
+    pub length_head: bool,
     /// `"scalar"`: one number through tanh; `"wdl"`: chances to win, draw and lose. Default `"wdl"`.
     pub value_head: ValueHead,
 }
@@ -292,6 +295,8 @@ pub struct LearnConfig {
     pub gradient_clip: f64,
     /// Weight of the value loss beside the policy loss, 0 to 100. Default 1.
     pub value_weight: f32,
+    /// Weight of the loss of `network.length_head`, 0 to 100. Default 0.2.
+    pub length_weight: f32,
     /// Share of the search's own value in the value target, beside the game's outcome, 0 to 1. Default 0.
     /// Higher is less noisy and more biased.
     pub search_value_share: f32,
@@ -646,6 +651,7 @@ impl Default for NetworkConfig {
             blocks: 4,
             head_channels: 16,
             squeeze: 0,
+            length_head: false,
             value_head: ValueHead::Wdl,
         }
     }
@@ -669,6 +675,7 @@ impl Default for LearnConfig {
             weight_decay: 1e-4,
             gradient_clip: 5.0,
             value_weight: 1.0,
+            length_weight: 0.2,
             search_value_share: 0.0,
             precision: LearnPrecision::F32,
             symmetries: true,
@@ -774,6 +781,7 @@ impl Config {
         within("learn.weight_decay", learn.weight_decay, 0.0, 1.0)?;
         within("learn.gradient_clip", learn.gradient_clip, 0.0, 1e6)?;
         within("learn.value_weight", learn.value_weight, 0.0, 100.0)?;
+        within("learn.length_weight", learn.length_weight, 0.0, 100.0)?;
         within("learn.search_value_share", learn.search_value_share, 0.0, 1.0)?;
         within("learn.average", learn.average, 0.0, 0.99999)?;
         within("run.generations", run.generations, 1, 10_000_000)?;

@@ -75,6 +75,9 @@ pub enum HeadKind {
     Outcome,
     /// One number, of which tanh is the value for the player to move: squared error.
     Value,
+    /// One number, of which the sigmoid is the share of the longest game that is still to be played: cross-entropy. The search
+    /// does not ask for it.
+    Length,
 }
 
 impl HeadKind {
@@ -84,6 +87,7 @@ impl HeadKind {
         match self {
             Self::Policy => "policy",
             Self::Outcome | Self::Value => "value",
+            Self::Length => "length",
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) fn weight_of(kind: HeadKind, config: &LearnConfig) -> f32 {
     match kind {
         HeadKind::Policy => 1.0,
         HeadKind::Outcome | HeadKind::Value => config.value_weight,
+        HeadKind::Length => config.length_weight,
     }
 }
 
@@ -17,7 +18,8 @@ pub(super) fn weight_of(kind: HeadKind, config: &LearnConfig) -> f32 {
 /// head's raw outputs.
 ///
 /// The loss of the policy is the cross-entropy with the search's visits over the legal moves, a mean over the rows that have
-/// them; that of the value the squared error, or the cross-entropy over win, draw and loss, a mean over all rows.
+/// them; that of the value the squared error, or the cross-entropy over win, draw and loss, a mean over all rows; that of the
+/// length the cross-entropy with its share, a mean over all rows as well.
 pub(super) fn loss(kind: HeadKind, batch: &TrainingBatch, rows: Range<usize>, outputs: &mut [f32], weight: f32) -> f64 {
     let width = outputs.len() / rows.len();
     let rate = weight / batch.rows as f32;
@@ -39,6 +41,12 @@ pub(super) fn loss(kind: HeadKind, batch: &TrainingBatch, rows: Range<usize>, ou
                 let error = value - (outcome[0] - outcome[2]);
                 outputs[0] = rate * 2.0 * error * (1.0 - value * value);
                 f64::from(error * error)
+            }
+            HeadKind::Length => {
+                let (x, share) = (outputs[0], batch.lengths[row]);
+                outputs[0] = rate * (1.0 / (1.0 + (-x).exp()) - share);
+                // `-share * ln(sigmoid(x)) - (1 - share) * ln(1 - sigmoid(x))` without large numbers.
+                f64::from(x.max(0.0) - share * x + (-x.abs()).exp().ln_1p())
             }
         };
     }
@@ -77,9 +85,12 @@ mod tests {
             policies: vec![0.5, 0.25, 0.0, 0.25, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
             policy_weights: vec![1.0, 0.5, 0.0],
             outcomes: vec![1.0, 0.0, 0.0, 0.25, 0.5, 0.25, 0.0, 0.0, 1.0],
+            lengths: vec![0.9, 0.5, 0.1],
             ..TrainingBatch::default()
         };
-        for (kind, width) in [(HeadKind::Policy, 4), (HeadKind::Outcome, 3), (HeadKind::Value, 1)] {
+        for (kind, width) in
+            [(HeadKind::Policy, 4), (HeadKind::Outcome, 3), (HeadKind::Value, 1), (HeadKind::Length, 1)]
+        {
             let outputs: Vec<f32> = (0..2 * width).map(|i| (i as f32 * 1.7).sin()).collect();
             let of = |outputs: &[f32]| loss(kind, &batch, 1..3, &mut outputs.to_vec(), 0.7);
             let mut gradient = outputs.clone();

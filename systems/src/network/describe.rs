@@ -12,7 +12,7 @@ use lockstep_fused::{Description, Head, HeadKind, Op};
 /// `resnet` is that of AlphaGo Zero (Silver et al. 2017): a stem, residual blocks of two 3x3 convolutions with batch norm, and
 /// 1x1 convolutions before the heads. `mlp` is a chain of dense layers.
 pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
-    let NetworkConfig { kind, channels, blocks, head_channels, squeeze, value_head } = *config;
+    let NetworkConfig { kind, channels, blocks, head_channels, squeeze, value_head, length_head } = *config;
     let mut net = Description::new([G::PLANES, G::HEIGHT, G::WIDTH]);
     let (policy, value) = match kind {
         NetworkKind::Resnet => {
@@ -53,6 +53,10 @@ pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
     };
     let value = net.add("value_out", Op::Dense { outputs }, &[hidden]);
     net.heads.push(Head { kind, value });
+    if length_head {
+        let value = net.add("length_out", Op::Dense { outputs: 1 }, &[hidden]);
+        net.heads.push(Head { kind: HeadKind::Length, value });
+    }
     net
 }
 
