@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, cell_text, stone},
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Player},
 };
 
 /// Breakthrough. A pawn moves one row forward, straight or diagonally to an empty cell, and takes diagonally. Whoever reaches the
@@ -76,6 +76,11 @@ impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMN
         &[("breakthrough", include_str!("../../recipes/breakthrough.toml"))]
     } else {
         &[("breakthrough6", include_str!("../../recipes/breakthrough6.toml"))]
+    };
+    const ORACLE: Oracle = if ROWS == 8 {
+        Oracle::None
+    } else {
+        Oracle::Positions(include_bytes!("../../data/breakthrough6.csv.zst"))
     };
     const ROWS_UP: bool = true;
 
