@@ -70,8 +70,8 @@ impl GameVisitor for Bench {
             put("channels", config.network.channels.into());
             put("blocks", config.network.blocks.into());
             put("device", place.name.clone().into());
+            put("precision", json!(place.precision));
             if place.evaluation == Evaluation::Fused {
-                put("precision", json!(place.precision));
                 put("vectors", place.level.name().into());
             }
         }
