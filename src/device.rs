@@ -57,12 +57,12 @@ const WORTH_A_GPU: usize = 1_000_000;
 pub fn place_of(config: &Config) -> Result<Place, Error> {
     let run = &config.run;
     let for_cpu = run.precision == Precision::Int16 || run.vectors != Vectors::Auto;
-    let worth_it = || description_of(config).is_some_and(|network| network.operations() >= WORTH_A_GPU);
+    let network = description_of(config);
+    let worth_it = || network.as_ref().is_some_and(|network| network.operations() >= WORTH_A_GPU);
     let place = match run.device {
         DeviceKind::Auto if for_cpu || !worth_it() => place(DeviceKind::Cpu)?,
         kind => place(kind)?,
     };
-    let network = description_of(config);
     let is_tower = network.as_ref().is_some_and(Description::is_fused_tower);
     let level = level(run.vectors)?;
     let precision = match run.precision {

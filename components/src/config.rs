@@ -90,8 +90,8 @@ pub struct LanesConfig {
     /// More fill the batch when there are few lanes; the search then decides before the values of the others are known.
     pub leaves_per_tree: u32,
     /// Lanes that advance together before the next ones have their turn, 0 to 65,536. Default 0: as many as keep their
-    /// trees in the processor's cache, or all of them divided by the batches in flight when there are several. They share a batch, so fewer make
-    /// smaller batches.
+    /// trees in the processor's cache, or all of them divided by the batches in flight when there are several. They share a
+    /// batch, so fewer make smaller batches.
     pub cohort: u32,
     /// Batches on their way at the same time, 0 to 8. Default 0: 2 on a GPU, which works on one while the next is
     /// prepared; 1 on the CPU, which does both itself. More keep a GPU busy that is faster than the host, with smaller batches.

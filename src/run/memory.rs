@@ -44,11 +44,13 @@ impl Bound {
         let process = resident();
         let parameters = 4 * describe::<G>(&config.network).parameter_count() as u64;
         let moments = if config.learn.optimizer == OptimizerKind::AdamW { 2 } else { 1 };
+        // The mean of the weights now, before the generation that is learned, and while a step moves it.
+        let means = if config.learn.average > 0.0 { 3 } else { 0 };
         // Parameters as the optimiser holds them, as the kernels read them, their gradients three times on the way, the
         // moments, of which a step makes new ones, and both as they were before the generation that is learned.
         let network = Part {
             name: "the network",
-            bytes: parameters * (6 + 3 * moments),
+            bytes: parameters * (6 + 3 * moments + means),
             keys: "network.channels, network.blocks",
         };
         let at_least = Self { parts: vec![network.clone()], saving: 0 };
@@ -78,7 +80,7 @@ impl Bound {
             Part { name: "games of a round", bytes: records, keys: "run.games" },
         ];
         // Weights and optimiser as numbers and as files, and the serialised games of a round.
-        let saving = parameters * (3 + 3 * moments) + records;
+        let saving = parameters * (3 + 3 * moments + means) + records;
         Ok(Self { parts, saving })
     }
 

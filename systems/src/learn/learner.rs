@@ -384,16 +384,23 @@ mod tests {
         games::TicTacToe,
     };
 
+    /// This number for the gradient of every weight.
+    fn gradients_of(network: &Network, number: f32) -> GradientsParams {
+        struct All(GradientsParams, f32);
+        impl ModuleVisitor for All {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let tensor = param.val();
+                self.0.register(param.id, Tensor::<D>::full(tensor.dims(), self.1, &tensor.device().inner()));
+            }
+        }
+        let mut all = All(GradientsParams::new(), number);
+        network.visit(&mut all);
+        all.0
+    }
+
     /// With gradients of 0, all that changes is what decays.
     #[test]
     fn biases_and_norms_do_not_decay() {
-        struct Zero(GradientsParams);
-        impl ModuleVisitor for Zero {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let tensor = param.val();
-                self.0.register(param.id, Tensor::<D>::zeros(tensor.dims(), &tensor.device().inner()));
-            }
-        }
         for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
             let mut config = Config::default();
             config.network = NetworkConfig { channels: 4, blocks: 1, head_channels: 2, ..config.network };
@@ -403,9 +410,8 @@ mod tests {
             // Biases begin at 0.
             before.iter_mut().filter(|t| t.shape.len() == 1).for_each(|t| t.data.fill(0.25));
             learner.network = learner.network.with_tensors(before.clone()).unwrap();
-            let mut zero = Zero(GradientsParams::new());
-            learner.network.visit(&mut zero);
-            learner.network = learner.optimizer.step(0.1, learner.network.clone(), zero.0);
+            let zero = gradients_of(&learner.network, 0.0);
+            learner.network = learner.optimizer.step(0.1, learner.network.clone(), zero);
             for (old, new) in before.iter().zip(learner.network.tensors()) {
                 assert_eq!(old.data != new.data, old.shape.len() > 1, "{kind:?}: {}", old.name);
             }
@@ -416,20 +422,12 @@ mod tests {
     /// they will never change again.
     #[test]
     fn an_optimiser_that_has_overflowed_is_not_saved() {
-        struct Huge(GradientsParams);
-        impl ModuleVisitor for Huge {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let tensor = param.val();
-                self.0.register(param.id, Tensor::<D>::ones(tensor.dims(), &tensor.device().inner()) * 1e30);
-            }
-        }
         let mut config = Config::default();
         config.network.kind = NetworkKind::Mlp;
         let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
         learner.save().unwrap();
-        let mut huge = Huge(GradientsParams::new());
-        learner.network.visit(&mut huge);
-        learner.network = learner.optimizer.step(0.001, learner.network.clone(), huge.0);
+        let huge = gradients_of(&learner.network, 1e30);
+        learner.network = learner.optimizer.step(0.001, learner.network.clone(), huge);
         assert!(learner.network.tensors().iter().all(|tensor| tensor.data.iter().all(|x| x.is_finite())));
         let error = learner.save().unwrap_err().to_string();
         assert!(error.contains("optimiser") && error.contains("learn.gradient_clip"), "{error}");

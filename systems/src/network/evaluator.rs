@@ -1,14 +1,13 @@
 //! Evaluation by a frozen network on any device of burn.
 
 use super::{
-    modules::{Layers, interpret},
+    modules::{Layers, interpret, padded},
     weights::read,
 };
 use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
 use burn::tensor::{
     Device, FloatDType, Tensor, TensorData,
     module::{conv2d, linear},
-    ops::ConvOptions,
 };
 use lockstep_components::config::Precision;
 use lockstep_fused::{Description, Frozen, Op, Parameters};
@@ -55,10 +54,7 @@ enum FrozenLayer {
 impl Layers for [FrozenLayer] {
     fn conv(&self, layer: usize, kernel: usize, x: Tensor<4>) -> Tensor<4> {
         match &self[layer] {
-            FrozenLayer::Conv(weight, bias) => {
-                let options = ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1);
-                conv2d(x, weight.clone(), Some(bias.clone()), options)
-            }
+            FrozenLayer::Conv(weight, bias) => conv2d(x, weight.clone(), Some(bias.clone()), padded(kernel)),
             FrozenLayer::Board(weight, bias) => {
                 let [rows, _, height, width] = x.dims();
                 let outputs = weight.dims()[1] / (height * width);
@@ -153,7 +149,7 @@ fn over_the_board(
 }
 
 /// Which cell a convolution reads for which, with which tap of its kernel.
-pub(super) fn taps(kernel: usize, [height, width]: [usize; 2]) -> impl Iterator<Item = (usize, usize, usize)> {
+fn taps(kernel: usize, [height, width]: [usize; 2]) -> impl Iterator<Item = (usize, usize, usize)> {
     let half = kernel / 2;
     (0..height * width).flat_map(move |to| {
         (0..kernel * kernel).filter_map(move |tap| {

@@ -112,6 +112,11 @@ pub(super) fn name_of(net: &Description, path: &[String]) -> String {
     format!("{}.{field}", names.nth(layer).expect("a step for each layer"))
 }
 
+/// How [`Op::Conv`] goes over a board: each cell once, with as much padding as keeps its size.
+pub(super) fn padded(kernel: usize) -> ConvOptions<2> {
+    ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1)
+}
+
 /// Whether an operation has parameters.
 pub(super) fn has_layer(op: Op) -> bool {
     matches!(op, Op::Conv { .. } | Op::Norm | Op::Dense { .. })
@@ -129,8 +134,8 @@ impl Layers for Training<'_> {
         if self.precision == LearnPrecision::F32 {
             return conv.forward(x);
         }
-        let options = ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1);
-        let product = conv2d(x.cast(FloatDType::BF16), conv.weight.val().cast(FloatDType::BF16), None, options);
+        let weight = conv.weight.val().cast(FloatDType::BF16);
+        let product = conv2d(x.cast(FloatDType::BF16), weight, None, padded(kernel));
         let product: Tensor<4> = product.cast(FloatDType::F32);
         match &conv.bias {
             None => product,
