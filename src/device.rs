@@ -1,6 +1,6 @@
 //! Choosing where the network runs.
 
-use crate::Error;
+use crate::{Error, machine::cores};
 use burn::tensor::{DType, Device};
 use lockstep_components::{
     Game,
@@ -226,6 +226,11 @@ impl Place {
         [Precision::F32].into_iter().chain(half).collect()
     }
 
+    /// Bytes of its memory that burn has reserved, where it tells: not on the CPU.
+    pub fn reserved(&self) -> Option<u64> {
+        self.device.memory_pool_usage().map(|usage| usage.bytes_reserved)
+    }
+
     /// The same lanes with as many batches in flight as are best here, unless the configuration says how many.
     pub fn lanes(&self, lanes: &LanesConfig) -> LanesConfig {
         LanesConfig { in_flight: if lanes.in_flight == 0 { self.in_flight } else { lanes.in_flight }, ..lanes.clone() }
@@ -287,8 +292,7 @@ pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> Result<T, Er
         )));
     }
     // Counted here: rayon would take any number from the environment.
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let threads = if threads == 0 { cores() } else { threads };
+    let threads = if threads == 0 { cores().min(MAX_THREADS) } else { threads };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?.install(work)
 }

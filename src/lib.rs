@@ -13,7 +13,9 @@ pub mod settings;
 
 pub use front::{cli, commands, display, out};
 pub use grading::{accuracy, analyst, elo, matches, oracle, solver};
-pub use run::{checkpoint, folder, history, log, memory, metrics, stages, trainer};
+pub use run::{
+    advice, checkpoint, folder, history, log, machine, measure, memory, metrics, rehearsal, relief, stages, trainer,
+};
 
 pub use error::{Error, Fault};
 

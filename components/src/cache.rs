@@ -90,6 +90,12 @@ impl<G: Game> Cache<G> {
         parts * CachePart::<G>::bytes(bytes / parts)
     }
 
+    /// Positions that one of at most so many bytes has room for.
+    pub fn positions(bytes: usize) -> usize {
+        let parts = Self::count(bytes);
+        parts * CachePart::<G>::sizes(bytes / parts).0
+    }
+
     /// Whether it can hold anything.
     pub fn is_on(&self) -> bool {
         !self.parts[0].slots.is_empty()

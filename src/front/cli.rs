@@ -26,6 +26,8 @@ Examples:
   lockstep match runs/connect_four runs/connect_four@100   how much better has it become?
   lockstep play --run runs/connect_four                 play against it
   lockstep verify --run runs/connect_four --replay      is all of it there, and does it repeat?
+  lockstep doctor --run runs/connect_four               what could be better about it?
+  lockstep tune connect_four                            the fastest settings here, and how long it will take
   lockstep bench selfplay --game connect_four           how fast is this machine?";
 
 impl Cli {
@@ -65,6 +67,17 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure the speed of this machine.
     Bench(BenchArgs),
+    /// Find the fastest settings for a recipe on this machine, and tell how long it will take.
+    ///
+    /// Measures the network in batches of several sizes and in each precision, and self-play with other numbers of lanes,
+    /// cohorts, batches in flight, leaves and other sizes of the cache; prints what it measures, and writes the settings with
+    /// the reasons as comments. The network has random weights meanwhile, so rates of a trained one are a little different.
+    Tune(TuneArgs),
+    /// Tell what to change in a run: what looks broken, what could be faster, and what may run out.
+    ///
+    /// The advice is given while the run is made, once for each rule, and kept in metrics.jsonl; this lists it with the
+    /// evidence of the newest generation. docs/gpu.md explains the rules.
+    Doctor(DoctorArgs),
     /// List the games that can be played.
     ///
     /// With the size of the board, the planes of the network's input, the size of its policy, and the number of
@@ -323,6 +336,40 @@ pub struct PlayArgs {
     pub threads: usize,
 }
 
+/// `lockstep tune`
+#[derive(Args, Debug)]
+pub struct TuneArgs {
+    /// Recipe to tune: one of those that `lockstep recipes` lists [default: tictactoe]
+    #[arg(value_name = "RECIPE", conflicts_with = "config")]
+    pub recipe: Option<String>,
+    /// Recipe of your own, in a file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the network runs: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices`
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
+    /// Change a key of the recipe: section.key=value. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How long to measure
+    #[arg(long, value_name = "M", default_value_t = 2.0, value_parser = positive_minutes)]
+    pub minutes: f64,
+    /// File to write the settings to; it must not be there yet [default: RECIPE-tuned.toml]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `lockstep doctor`
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Print one JSON object for each rule that has something to say
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `lockstep bench`
 #[derive(Args, Debug)]
 pub struct BenchArgs {
@@ -394,6 +441,11 @@ pub enum BenchKind {
 fn minutes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|minutes| (0.0..=1e7).contains(minutes));
     number.ok_or_else(|| "it must be a number from 0 to 10000000".into())
+}
+
+fn positive_minutes(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|minutes| (0.01..=1e4).contains(minutes));
+    number.ok_or_else(|| "it must be a number from 0.01 to 10000".into())
 }
 
 fn device(text: &str) -> Result<DeviceKind, String> {

@@ -1,18 +1,26 @@
 //! What a person sees while a run goes on: a line for each generation, and on a terminal a live display below them.
 
 use crate::{
+    advice::Advice,
+    machine::Monitor,
     metrics::{Metrics, count},
     say,
     stages::StageTimes,
+    tell,
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockstep_components::{Config, Stats};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 /// Shows a run.
 pub struct Display {
     generations: u64,
     games: u64,
+    /// Rules whose advice was printed.
+    advised: BTreeSet<String>,
     live: Option<Live>,
 }
 
@@ -23,6 +31,7 @@ struct Live {
     now: ProgressBar,
     shared: ProgressBar,
     time: ProgressBar,
+    machine: ProgressBar,
     drawn: Instant,
     since: Instant,
     began_at: u64,
@@ -46,6 +55,7 @@ impl Display {
                 now: add(1, "  now   {msg}"),
                 shared: add(1, "  tree  {msg}"),
                 time: add(1, "  time  {msg}"),
+                machine: add(1, "  here  {msg}"),
                 run,
                 all,
                 drawn: Instant::now() - Duration::from_secs(1),
@@ -53,11 +63,11 @@ impl Display {
                 began_at: generation,
             }
         });
-        Self { generations: config.run.generations, games: config.run.games, live }
+        Self { generations: config.run.generations, games: config.run.games, advised: BTreeSet::new(), live }
     }
 
     /// After each tick, with the games of the round that have ended; redraws a few times a second.
-    pub fn playing(&mut self, played: u64, stats: &Stats, seconds: f64, stages: &StageTimes) {
+    pub fn playing(&mut self, played: u64, stats: &Stats, seconds: f64, stages: &StageTimes, monitor: &Monitor) {
         let games = self.games;
         let Some(live) = self.live.as_mut().filter(|l| l.drawn.elapsed() > Duration::from_millis(100)) else { return };
         live.drawn = Instant::now();
@@ -89,6 +99,7 @@ impl Display {
             },
         ));
         live.time.set_message(stages.shares());
+        live.machine.set_message(monitor.peek().to_string());
     }
 
     /// After each step of the optimiser.
@@ -102,10 +113,11 @@ impl Display {
 
     /// At the end of each generation.
     pub fn generation(&mut self, metrics: &Metrics) {
+        let new: Vec<_> = metrics.advice.iter().filter(|advice| self.advised.insert(advice.rule.clone())).collect();
         let print = || {
             say!("{}", metrics.line(self.generations));
-            for warning in &metrics.warnings {
-                say!("  warning: {warning}");
+            for Advice { rule, text } in new {
+                say!("  advice ({rule}): {text}");
             }
         };
         let Some(live) = &mut self.live else { return print() };
@@ -116,6 +128,15 @@ impl Display {
         let left = self.generations.saturating_sub(metrics.generation);
         let seconds = live.since.elapsed().as_secs_f64() / done as f64 * left as f64;
         live.run.set_message(format!("about {} left", duration(seconds)));
+    }
+
+    /// Something that happened to the run, on the standard error.
+    pub fn tell(&self, text: &str) {
+        let print = || tell!("{text}");
+        match &self.live {
+            None => print(),
+            Some(live) => live.all.suspend(print),
+        }
     }
 
     /// Takes the display down, so that other text can follow.

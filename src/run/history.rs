@@ -132,8 +132,8 @@ pub fn record(folder: &Folder, generation: u64, changes: &[Change]) -> Result<()
     };
     let lines: Vec<String> = changes
         .iter()
-        .map(|change| serde_json::to_string(&Change { generation, ..change.clone() }).expect("plain data"))
-        .filter(|line| !known.lines().any(|known| known == line))
+        .filter(|change| newest(&known, &change.key).is_none_or(|known| known.to != change.to))
+        .map(|change| serde_json::to_string(&Change { generation, ..(*change).clone() }).expect("plain data"))
         .collect();
     if lines.is_empty() {
         return Ok(());
@@ -144,6 +144,12 @@ pub fn record(folder: &Folder, generation: u64, changes: &[Change]) -> Result<()
         file.sync_all()
     };
     write().map_err(Error::io("write", &path))
+}
+
+/// The last change of a key.
+fn newest(known: &str, key: &str) -> Option<Change> {
+    let mut changes = known.lines().rev().filter_map(|line| serde_json::from_str::<Change>(line).ok());
+    changes.find(|change| change.key == key)
 }
 
 impl std::fmt::Display for Change {

@@ -212,6 +212,26 @@ impl Log {
         }
     }
 
+    /// Changes the settings of all rounds from this one on that have a finished game. No checkpoint may name them yet.
+    ///
+    /// # Errors
+    /// When a segment cannot be used or written.
+    pub fn amend<G: Game>(&mut self, first: u64, change: impl Fn(&mut Config)) -> Result<(), Error> {
+        for round in first..=self.last()?.unwrap_or(0) {
+            let Some(Segment { header, games, whole }) = self.read::<G>(round)? else { continue };
+            let mut config = settings::with_essence(&Config::default(), &header.settings)?;
+            change(&mut config);
+            let header = Header { settings: settings::essence(&config), ..header };
+            if whole {
+                self.finish(&header, &games)?;
+            } else {
+                let entries: Vec<u8> = games.iter().flat_map(framed).collect();
+                write_file(&self.path(round, "part"), &[framed(&header), entries].concat())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what a killed program has left of rounds that are whole.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use lockstep_components::{
 };
 use lockstep_systems::{Bounds, network::describe, setup::policy_moves};
 use std::fs;
-use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Bytes at most, by part.
 #[derive(Clone, Debug)]
@@ -161,12 +161,14 @@ fn address_space() -> Option<u64> {
 
 /// Bytes of this process that are in memory now; 0 where the system does not tell.
 pub fn resident() -> u64 {
-    let Ok(pid) = sysinfo::get_current_pid() else { return 0 };
+    this_process(Process::memory).unwrap_or(0)
+}
+
+/// What the system tells of this process, if it does.
+pub fn this_process<T>(of: impl FnOnce(&Process) -> T) -> Option<T> {
+    let pid = sysinfo::get_current_pid().ok()?;
     let mut system = System::new();
-    system.refresh_processes_specifics(
-        ProcessesToUpdate::Some(&[pid]),
-        false,
-        ProcessRefreshKind::nothing().with_memory(),
-    );
-    system.process(pid).map_or(0, |process| process.memory())
+    let what = ProcessRefreshKind::nothing().with_memory().with_cpu();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
+    system.process(pid).map(of)
 }

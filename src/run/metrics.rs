@@ -1,10 +1,10 @@
-//! What a run reports of each generation, and what it warns of.
+//! What a run reports of each generation.
 
 mod file;
 
-pub use file::{append, check, check_new, truncate};
+pub use file::{append, check, check_new, load, truncate};
 
-use crate::{checkpoint::Seconds, stages::StageSeconds};
+use crate::{advice::Advice, checkpoint::Seconds, machine::Machine, stages::StageSeconds};
 use lockstep_components::Stats;
 use lockstep_systems::learn::Losses;
 use serde::{Deserialize, Serialize};
@@ -64,9 +64,6 @@ pub struct Metrics {
     /// Of the steps, those that were left out because a loss or a gradient was not finite.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_steps: u64,
-    /// Warnings, if any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
     /// Positions evaluated by the network.
     pub evaluations: u64,
     /// Share of the simulations whose evaluation was in the cache.
@@ -95,6 +92,15 @@ pub struct Metrics {
     /// Bytes of memory that the program has in use at the end of the generation; 0 where the system does not tell.
     #[serde(default)]
     pub resident: u64,
+    /// Seconds of its play and after it that went into writing: games, metrics, and the checkpoint before this generation.
+    #[serde(default)]
+    pub write_seconds: f64,
+    /// What it was made on, and how that was used.
+    #[serde(default)]
+    pub machine: Machine,
+    /// What to change, if anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<Advice>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -129,7 +135,7 @@ impl Metrics {
         let games = stats.games.max(1) as f64;
         let per_second = |n: u64| n as f64 / seconds.this_play.max(1e-9);
         let other = learned.losses.heads.iter().filter(|(name, _)| !["policy", "value"].contains(*name));
-        let mut metrics = Self {
+        Self {
             generation,
             games: stats.games,
             positions: stats.moves,
@@ -153,7 +159,6 @@ impl Metrics {
             value_loss: learned.losses.of("value"),
             other_losses: other.map(|(name, loss)| ((*name).into(), *loss)).collect(),
             skipped_steps: learned.losses.skipped,
-            warnings: vec![],
             evaluations: ticks.evaluations,
             cache_hits: ticks.cache_hits as f64 / ticks.simulations.max(1) as f64,
             duplicates: ticks.duplicates as f64 / (ticks.evaluations + ticks.duplicates).max(1) as f64,
@@ -166,44 +171,10 @@ impl Metrics {
             evaluations_per_second: per_second(ticks.evaluations),
             stages,
             resident: 0,
-        };
-        metrics.warnings = metrics.warn(stats);
-        metrics
-    }
-
-    /// What looks broken, with its likely cause.
-    fn warn(&self, stats: &Stats) -> Vec<String> {
-        let mut warnings = vec![];
-        // A perfect player of a drawn game repeats itself: judge by games only where there are enough of them.
-        let enough = self.games >= 50;
-        if enough && self.distinct_games < 0.05 {
-            warnings.push(format!(
-                "nearly all games are equal ({} different ones of {}): raise search.temperature, \
-                 search.temperature_plies, search.opening_plies or search.noise_share",
-                stats.distinct_games, self.games
-            ));
+            write_seconds: 0.0,
+            machine: Machine::default(),
+            advice: vec![],
         }
-        if enough && self.draws > 0.98 && self.distinct_games < 0.5 {
-            warnings.push(format!(
-                "nearly all games are drawn ({:.0} %): a perfect player of a drawn game does so; \
-                 a new one needs more noise or random openings (search.opening_plies)",
-                100.0 * self.draws
-            ));
-        }
-        if self.skipped_steps > 0 {
-            warnings.push(format!(
-                "{} of {} steps were left out because a loss or a gradient was not finite: lower learn.learning_rate",
-                self.skipped_steps, self.steps
-            ));
-        }
-        if stats.recorded > 50 && self.policy_entropy < 0.02 {
-            warnings.push(format!(
-                "the search puts all its visits on one move (entropy {:.3} nats): raise search.c_puct or \
-                 search.noise_share, or lower learn.learning_rate if the policy loss jumped",
-                self.policy_entropy
-            ));
-        }
-        warnings
     }
 
     /// The line that is printed where there is no terminal to draw on.
@@ -245,31 +216,5 @@ pub fn bytes(n: usize) -> String {
         n if n >= 1e9 => format!("{:.1} GB", n / 1e9),
         n if n >= 1e6 => format!("{:.1} MB", n / 1e6),
         n => format!("{:.0} kB", n / 1e3),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn warnings_name_the_cause() {
-        let healthy = Stats {
-            games: 100,
-            distinct_games: 90,
-            results: [40, 20, 40],
-            recorded: 500,
-            entropy_sum: 400.0,
-            ..Stats::default()
-        };
-        let learned = Learned { steps: 1, learning_rate: 0.1, losses: Losses::default(), replay: 1, distinct: 1 };
-        let warnings = |stats: &Stats| {
-            Metrics::new(1, stats, stats, &learned, Seconds::default(), StageSeconds::default()).warnings
-        };
-        assert!(warnings(&healthy).is_empty());
-        let warned = |stats: Stats, word: &str| assert!(warnings(&stats)[0].contains(word), "{word}");
-        warned(Stats { distinct_games: 2, ..healthy.clone() }, "games are equal");
-        warned(Stats { distinct_games: 30, results: [0, 100, 0], ..healthy.clone() }, "are drawn");
-        warned(Stats { entropy_sum: 1.0, ..healthy.clone() }, "entropy");
     }
 }

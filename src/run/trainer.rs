@@ -31,7 +31,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// A world with the lanes and the learner of a run, advanced one tick or one optimiser step at a time.
@@ -60,6 +60,8 @@ pub struct Trainer<G: Game> {
     /// Whether the games of the log are played again and compared, instead of gone on with.
     replays: bool,
     seconds: Seconds,
+    /// Of the time of the generation under way, what went into writing.
+    writing: Duration,
     /// What every game begins with.
     start: G,
 }
@@ -134,6 +136,7 @@ impl<G: Game> Trainer<G> {
             own_before: BTreeMap::new(),
             replays: false,
             seconds: Seconds::default(),
+            writing: Duration::ZERO,
             start,
         }
     }
@@ -329,6 +332,7 @@ impl<G: Game> Trainer<G> {
         let stages = StageSeconds::take(&mut self.world.resource_mut::<StageTimes>());
         let mut metrics = Metrics::new(generation, &games, &ticks, &learned, self.seconds, stages);
         metrics.resident = memory::resident();
+        metrics.write_seconds = std::mem::take(&mut self.writing).as_secs_f64();
         (self.seconds.this_play, self.seconds.this_learn) = (0.0, 0.0);
         first.truncate(self.config.run.recorded_games);
         self.open_rounds(true)?;
@@ -348,7 +352,9 @@ impl<G: Game> Trainer<G> {
                 continue;
             }
             if let Some(log) = &mut self.log {
+                let began = Instant::now();
                 log.append(round, &of_round)?;
+                self.writing += began.elapsed();
             }
             self.rounds[index].played.extend(of_round);
             self.end_round_if_played(index)?;
@@ -368,7 +374,9 @@ impl<G: Game> Trainer<G> {
         let Some(log) = &mut self.log else { return Ok(()) };
         if !self.replays {
             if !log.whole(number).exists() {
+                let began = Instant::now();
                 log.finish(&Header::new::<G>(number, settings::essence(&round.config)), &round.played)?;
+                self.writing += began.elapsed();
             }
             return Ok(());
         }
@@ -447,7 +455,8 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// When the network, what it evaluates, its optimiser or its losses are not finite.
     pub fn saved(&mut self) -> Result<Saved, Error> {
-        let saved = self.world.resource_mut::<Learner>().save()?;
+        let mut learner = self.world.resource_mut::<Learner>();
+        let saved = lockstep_systems::Error::guard("reading the weights", || learner.save())?;
         self.evaluate_once(self.world.resource::<Learner>().playing())?;
         Ok(saved)
     }
@@ -474,6 +483,7 @@ impl<G: Game> Trainer<G> {
         if checkpoint::of_generation(folder, self.generation()).is_some() {
             return Ok(());
         }
+        let began = Instant::now();
         let saved = self.saved()?;
         // The newest one is what was saved.
         let earlier =
@@ -493,7 +503,9 @@ impl<G: Game> Trainer<G> {
         let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.write::<G>(folder, self.config.run.checkpoints)?;
         folder.mark_saved()?;
-        self.thin(folder)
+        self.thin(folder)?;
+        self.writing += began.elapsed();
+        Ok(())
     }
 
     /// Removes the games that no checkpoint needs, unless all are to be kept.

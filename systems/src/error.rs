@@ -99,6 +99,14 @@ pub enum Error {
         /// What it answered.
         message: String,
     },
+    /// The device has not enough memory. Less at once is the way out: see [`Error::of_device`].
+    #[error("the device ran out of memory while {doing}: {message}")]
+    OutOfMemory {
+        /// What it was asked for.
+        doing: &'static str,
+        /// What it answered.
+        message: String,
+    },
     /// There is nothing to learn from.
     #[error("the replay buffer is empty: let games finish before the first Learn")]
     NothingToLearn,
@@ -108,6 +116,38 @@ pub enum Error {
     /// An optimiser's record that cannot be used or made.
     #[error("the optimiser's record cannot be used: {0}")]
     Optimizer(String),
+}
+
+/// What a device does for the learner: what [`Error::OutOfMemory`] then says.
+pub const TRAINING: &str = "training";
+
+/// What a device does for the search.
+pub const EVALUATING: &str = "evaluating a batch";
+
+impl Error {
+    /// That a device failed. Back ends say by words alone when it was for want of memory.
+    pub fn of_device(doing: &'static str, message: String) -> Self {
+        const WORDS: [&str; 5] = ["out of device memory", "out of memory", "out-of-memory", "OutOfMemory", "too big"];
+        if WORDS.iter().any(|words| message.contains(words)) {
+            return Self::OutOfMemory { doing, message };
+        }
+        Self::Device { doing, message }
+    }
+
+    /// Does something with a device of burn, most of whose operations panic where they fail.
+    ///
+    /// # Errors
+    /// Those of `work`, and its panics.
+    pub fn guard<T>(doing: &'static str, work: impl FnOnce() -> Result<T, Self>) -> Result<T, Self> {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.unwrap_or_else(|panic| Err(Self::of_device(doing, text_of(&*panic))))
+    }
+}
+
+/// What a panic says.
+pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why").into()
 }
 
 /// The first error of a schedule. Later systems do not run while it is set.

@@ -1,6 +1,10 @@
 //! Evaluators on threads of their own.
 
-use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
+use crate::{
+    Batch, Error, Evaluations, Evaluator,
+    error::{EVALUATING, text_of},
+    evaluator::Capabilities,
+};
 use std::{
     collections::VecDeque,
     sync::{
@@ -80,12 +84,8 @@ impl Worker {
     /// What became of a thread that answers no more.
     fn ended(&mut self) -> Error {
         let panic = self.thread.take().and_then(|thread| thread.join().err());
-        let text = |panic: Box<dyn std::any::Any + Send>| {
-            let text = panic.downcast_ref::<String>().cloned();
-            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
-        };
-        let message = panic.and_then(text).unwrap_or_else(|| "its thread has ended".into());
-        Error::Device { doing: "evaluating a batch", message }
+        let message = panic.map_or("its thread has ended".into(), |panic| text_of(&*panic));
+        Error::of_device(EVALUATING, message)
     }
 }
 

@@ -74,6 +74,8 @@ impl Game for TicTacToe {
     const RECIPES: &'static [(&'static str, &'static str)] = &[
         ("tictactoe", include_str!("../../recipes/tictactoe.toml")),
         ("tictactoe_guide", include_str!("../../recipes/tictactoe_guide.toml")),
+        ("guide_balanced", include_str!("../../recipes/guide_balanced.toml")),
+        ("guide_max_speed", include_str!("../../recipes/guide_max_speed.toml")),
     ];
     const ORACLE: Oracle = Oracle::Everything;
 

@@ -3,19 +3,15 @@ use crate::{
     checkpoint::Seconds,
     cli::{BenchArgs, BenchKind},
     device::{self, Evaluation, Place},
-    memory::Bound,
+    measure,
     metrics::{Learned, Metrics, count},
     say, settings,
-    stages::{StageSeconds, StageTimes, Timing},
+    stages::{StageSeconds, Timing},
     tell,
 };
-use bevy_ecs::prelude::*;
-use lockstep_components::{Config, Game, LaneRng, Replay, Stats, Tree, games::GameVisitor};
-use lockstep_systems::{
-    Batch, Evaluations, Evaluator, Learning, Network, Player, Plugin, Setup, Uniform, play_games, run_learn, run_tick,
-};
+use lockstep_components::{Config, Game, games::GameVisitor};
+use lockstep_systems::{Evaluator, Network, Uniform};
 use serde_json::{Map, Value, json};
-use std::time::Instant;
 
 /// `lockstep bench`
 pub fn run(args: BenchArgs) -> Result<(), Error> {
@@ -83,7 +79,9 @@ impl GameVisitor for Bench {
             BenchKind::Search => ticks::<G>(&config, &place, Box::new(Uniform::default()), &args)?,
             BenchKind::Selfplay => ticks::<G>(&config, &place, evaluator::<G>(&config, &place), &args)?,
             BenchKind::Network => network::<G>(&config, &place, args.seconds)?,
-            BenchKind::Train => train::<G>(&config, &place, args.seconds)?,
+            BenchKind::Train => {
+                vec![("samples_per_second".into(), measure::samples::<G>(&config, &place, args.seconds)?)]
+            }
         };
         for (name, rate) in &rates {
             put(name, json!(if *rate < 100.0 { (rate * 1000.0).round() / 1000.0 } else { rate.round() }));
@@ -111,53 +109,19 @@ fn evaluator<G: Game>(config: &Config, place: &Place) -> Box<dyn Evaluator> {
     place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&network)
 }
 
-/// Rates of ticks after a warm-up in which every lane gets into the middle of a game. Each counter's rate is the
-/// median over ten stretches of time.
+/// Rates of ticks.
 fn ticks<G: Game>(
     config: &Config,
     place: &Place,
     evaluator: Box<dyn Evaluator>,
     args: &BenchArgs,
 ) -> Result<Rates, Error> {
-    let seconds = args.seconds;
-    let trees = config.lanes.count;
-    Bound::of_searches::<G>(&config.search, trees, config.search.simulations).check()?;
-    let mut world = Setup::<G>::self_play(Player::new(evaluator, config.search.clone()))
-        .lanes(place.lanes(&config.lanes))
-        .plugin(if args.stages { Timing::fine() } else { Timing::coarse() })
-        .build();
-    let run = |world: &mut World, time: f64| -> Result<f64, Error> {
-        let start = Instant::now();
-        // Once at least, however short the time.
-        loop {
-            run_tick(world)?;
-            if start.elapsed().as_secs_f64() >= time {
-                break;
-            }
-        }
-        Ok(start.elapsed().as_secs_f64())
-    };
-    run(&mut world, (seconds * 0.3).min(3.0))?;
-    *world.resource_mut::<Stats>() = Stats::default();
-    world.resource_mut::<StageTimes>().reset();
-    let (mut stretches, mut spent, mut before) = (vec![], 0.0, Stats::default());
-    for _ in 0..10 {
-        let time = run(&mut world, seconds / 10.0)?;
-        let mut now = world.resource::<Stats>().clone();
-        // Those of the searches under way as well.
-        let mut trees = world.query::<&Tree>();
-        now.simulations += trees.iter(&world).map(|tree| u64::from(tree.counts.simulations)).sum::<u64>();
-        stretches.push([
-            (now.simulations - before.simulations) as f64 / time,
-            (now.evaluations - before.evaluations) as f64 / time,
-        ]);
-        (spent, before) = (spent + time, now);
-    }
-    let all = before;
-    let rate = |i: usize| median(stretches.iter().map(|s| s[i]).collect());
-    let mut rates = vec![("simulations_per_second".to_string(), rate(0))];
+    let timing = if args.stages { Timing::fine() } else { Timing::coarse() };
+    let ticks = measure::ticks::<G>(config, place, evaluator, timing, args.seconds)?;
+    let (all, spent) = (ticks.stats, ticks.seconds);
+    let mut rates = vec![("simulations_per_second".to_string(), ticks.simulations_per_second)];
     if args.what == BenchKind::Selfplay {
-        rates.push(("evaluations_per_second".into(), rate(1)));
+        rates.push(("evaluations_per_second".into(), ticks.evaluations_per_second));
     }
     // Moves and games are counted when games end: too rarely for the stretches of a slow device.
     if all.games > 0 {
@@ -180,9 +144,8 @@ fn ticks<G: Game>(
         ]);
     }
     if args.stages {
-        let times = world.resource::<StageTimes>();
         let ns = |time: f64| time * 1e9 / all.simulations.max(1) as f64;
-        rates.extend(times.named().map(|(name, time)| (format!("ns_{name}"), ns(time))));
+        rates.extend(ticks.stages.into_iter().map(|(name, time)| (format!("ns_{name}"), ns(time))));
         rates.push(("ns_all".into(), ns(spent)));
     }
     Ok(rates)
@@ -192,59 +155,6 @@ fn network<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rate
     let rows = config.learn.batch_size;
     let network = Network::init::<G>(&config.network, 1, &place.device);
     let mut evaluator = place.evaluators::<G>(rows).0(&network);
-    let mut batch = Batch::new::<G>(rows);
-    batch.rows = rows;
-    let mut rng = LaneRng::new(1, 1);
-    batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
-    let mut out = Evaluations::new(rows, G::ACTIONS);
-    let rate = repeat(seconds, rows, || {
-        evaluator.submit(&batch)?;
-        Ok(evaluator.receive(&mut out)?)
-    })?;
+    let rate = measure::evaluations::<G>(&mut *evaluator, rows, seconds)?;
     Ok(vec![("evaluations_per_second".into(), rate)])
-}
-
-fn train<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
-    // Positions of games that were played with equal priors: as varied as those of a run.
-    let search = lockstep_components::config::SearchConfig { simulations: 8, ..config.search.clone() };
-    let lanes = lockstep_components::config::LanesConfig { count: 64, ..Default::default() };
-    let mut playing = Setup::<G>::self_play(Player::new(Uniform::default(), search)).lanes(lanes).build();
-    let mut replay = Replay::<G>::new(20_000);
-    play_games(&mut playing, 500)?.iter().for_each(|game| replay.push(&G::start(), game));
-    let mut learner = place.learner::<G>(config);
-    // One generation without an end.
-    learner.config.steps = lockstep_components::config::Steps::Batches(u64::MAX);
-    let mut world = World::new();
-    Learning::<G>::new(learner, place.evaluators::<G>(1), config.replay.clone()).build(&mut world);
-    world.insert_resource(replay);
-    let rate = repeat(seconds, config.learn.batch_size, || {
-        run_learn(&mut world)?;
-        Ok(place
-            .device
-            .sync()
-            .map_err(|e| lockstep_systems::Error::Device { doing: "training", message: format!("{e:?}") })?)
-    })?;
-    Ok(vec![("samples_per_second".into(), rate)])
-}
-
-/// Rows per second of a repeated piece of work: from its median time after a warm-up.
-fn repeat(seconds: f64, rows: usize, mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
-    work()?;
-    let warm = Instant::now();
-    while warm.elapsed().as_secs_f64() < (seconds * 0.2).min(2.0) {
-        work()?;
-    }
-    let mut times = vec![];
-    let start = Instant::now();
-    while times.len() < 5 || start.elapsed().as_secs_f64() < seconds {
-        let began = Instant::now();
-        work()?;
-        times.push(began.elapsed().as_secs_f64());
-    }
-    Ok(rows as f64 / median(times))
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }

@@ -2,6 +2,7 @@ use crate::{
     Error,
     cli::JsonArgs,
     device::{self, Place},
+    machine::{self, Card},
     memory,
     metrics::bytes,
     say,
@@ -13,7 +14,7 @@ use serde_json::json;
 pub fn run(args: JsonArgs) -> Result<(), Error> {
     let taken = device::place(DeviceKind::Auto)?.name;
     let (memory, _) = memory::limit();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = machine::cores();
     let numbered = |kind: fn(usize) -> DeviceKind| {
         let more = (1..).map(kind).take_while(|&kind| device::place(kind).is_ok());
         [kind(0)].into_iter().chain(more).collect::<Vec<_>>()
@@ -26,14 +27,16 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
             Err(error) => (None, error.to_string()),
         };
         let is_auto = found.as_ref().is_some_and(|place| place.name == taken);
-        // Only of the CPU's memory is it known how much there is.
         let cpu = found.as_ref().filter(|_| kind == DeviceKind::Cpu);
+        // Of GPUs it is known where the driver's management library tells.
+        let card = found.as_ref().filter(|_| cpu.is_none()).and_then(|place| Card::of(place, kind)?.usage());
+        let memory = card.map(|card| card.memory_total).or(cpu.map(|_| memory));
         if args.json {
             say!(
                 "{}",
                 json!({
                     "device": name, "name": found.as_ref().map(|place| &place.name), "auto": is_auto,
-                    "cores": cpu.map(|_| cores), "memory": cpu.map(|_| memory),
+                    "cores": cpu.map(|_| cores), "memory": memory,
                     "vectors": cpu.map(|place| place.level.name()),
                     "precisions": found.as_ref().map(Place::precisions),
                     "int16": cpu.map(|place| place.level.has_fast_integers()),
@@ -50,12 +53,13 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
         match (&found, cpu) {
             (_, Some(place)) => {
                 let fast = if place.level.has_fast_integers() { "fast" } else { "no faster than f32" };
-                let (vectors, memory) = (place.level.name(), bytes(memory as usize));
+                let (vectors, memory) = (place.level.name(), bytes(memory.unwrap_or(0) as usize));
                 say!("{name:<8}{} with {cores} cores, {memory}, {vectors} vectors, int16 {fast}{auto}", place.name);
             }
             (Some(place), None) => {
                 let precisions: Vec<_> = place.precisions().iter().map(|precision| precision.name()).collect();
-                say!("{name:<8}{} in {}{auto}", place.name, precisions.join(", "));
+                let memory = memory.map_or(String::new(), |memory| format!(", {}", bytes(memory as usize)));
+                say!("{name:<8}{}{memory}, in {}{auto}", place.name, precisions.join(", "));
             }
             (None, None) => say!("{name:<8}not here: {why}"),
         }

@@ -3,12 +3,14 @@
 mod bench;
 mod config;
 mod devices;
+mod doctor;
 mod games;
 mod grade;
 mod label;
 mod matches;
 mod play;
 mod train;
+mod tune;
 mod verify;
 
 pub use grade::{Basis, Graded, Grading, grade};
@@ -38,6 +40,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Match(args) => matches::run(args),
         Command::Play(args) => play::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Tune(args) => tune::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Games(args) => games::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),

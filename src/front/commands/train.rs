@@ -1,5 +1,5 @@
 use crate::{
-    Error,
+    Error, advice,
     analyst::Player,
     checkpoint,
     cli::TrainArgs,
@@ -8,16 +8,22 @@ use crate::{
     display::{Display, duration},
     folder::{Folder, write_file},
     history::{self, Change, Resolved},
-    memory::Bound,
-    metrics::{self, bytes},
+    machine::{self, Machine, Monitor},
+    memory::{self, Bound},
+    metrics::{self, Metrics, bytes},
+    rehearsal::Rehearsal,
+    relief::relieve,
     say,
     settings::{self, Source},
     stages::StageTimes,
     tell,
     trainer::{self, Advance, Trainer},
 };
-use lockstep_components::{Config, Game, Stats, games::GameVisitor};
-use lockstep_systems::{Learner, Network, network::NamedTensor};
+use lockstep_components::{Cache, Config, Game, Stats, games::GameVisitor};
+use lockstep_systems::{
+    Learner, Network,
+    network::{NamedTensor, description_of},
+};
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -128,6 +134,10 @@ impl GameVisitor for Train {
         folder.create()?;
         let _lock = folder.lock()?;
         say!("Memory at most {}: {bound}.", bytes(bound.total() as usize));
+        let reached = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
+        if reached < config.run.generations {
+            say!("Rehearsed: {}.", Rehearsal::of::<G>(&config, &place)?);
+        }
         let mut run = trainer::open::<G>(&config, &place, &folder, from)?;
         let shown = folder.path().display();
         if run.is_finished() {
@@ -171,17 +181,37 @@ impl GameVisitor for Train {
             rayon::current_num_threads(),
             config.run.seed,
         );
-        let mut display = Display::new(&config, run.generation());
+        let mut watch = Watch {
+            display: Display::new(&config, run.generation()),
+            monitor: Monitor::new(fixed::<G>(&config, &place, &bound), &place, config.run.device),
+            generations: metrics::load(&folder.metrics()).unwrap_or_default(),
+        };
         AT_WORK.store(true, Ordering::Relaxed);
-        let trained = train(&mut run, &config, &place, &folder, &mut display, until);
+        let trained = loop {
+            let error = match train(&mut run, &config, &place, &folder, &mut watch, until) {
+                Err(Error::Systems(error)) => error,
+                Ok(finished) => break Ok((run, finished)),
+                Err(error) => break Err(error),
+            };
+            let round = run.generation() + 1;
+            // Nobody writes to its folder, or holds memory of the device, while it is changed.
+            drop(run);
+            place.device.memory_cleanup();
+            let changes = relieve::<G>(&mut config, &place, &folder, round, &error)?;
+            if changes.is_empty() {
+                break Err(error.into());
+            }
+            watch.display.tell(&format!("generation {round}: {error}. The run goes on with {}.", list(&changes)));
+            run = trainer::open::<G>(&config, &place, &folder, None)?;
+        };
         // One that was stopped has only to say so: a second signal must not take that away.
-        if matches!(trained, Ok(true)) {
+        if matches!(trained, Ok((_, true))) {
             AT_WORK.store(false, Ordering::Relaxed);
         }
-        display.close();
-        match trained {
-            Ok(true) => {}
-            Ok(false) => {
+        watch.display.close();
+        let run = match trained {
+            Ok((run, true)) => run,
+            Ok((run, false)) => {
                 say!(
                     "Stopped and saved, with {} games of generation {} of {}. To go on: {}",
                     run.played(),
@@ -204,7 +234,7 @@ impl GameVisitor for Train {
                     message: format!("{error}. The last good checkpoint: {good}"),
                 });
             }
-        }
+        };
         say!("Trained {} generations in {}.", run.generation(), duration(run.seconds().play + run.seconds().learn));
         // Its memory is for the grading now.
         drop(run);
@@ -214,13 +244,39 @@ impl GameVisitor for Train {
     }
 }
 
+/// What looks at a run.
+struct Watch {
+    display: Display,
+    monitor: Monitor,
+    /// The last generations of the run, for the rules of the advice.
+    generations: Vec<Metrics>,
+}
+
+/// What the monitor cannot see.
+fn fixed<G: Game>(config: &Config, place: &Place, bound: &Bound) -> Machine {
+    let is_gpu = place.evaluation == Evaluation::BurnPadded;
+    let tower = description_of(config).is_some_and(|network| network.is_fused_tower());
+    Machine {
+        device: place.name.clone(),
+        is_gpu,
+        precision: place.precision,
+        could_be_int16: place.evaluation == Evaluation::Fused && tower && place.level.has_fast_integers(),
+        threads: rayon::current_num_threads(),
+        cores: machine::cores(),
+        bound: bound.total(),
+        memory: memory::limit().0,
+        cache_positions: Cache::<G>::positions(config.search.cache_mb as usize * 1_000_000) as u64,
+        ..Machine::default()
+    }
+}
+
 /// Advances the run to its end. False when it was interrupted and saved.
 fn train<G: Game>(
     run: &mut Trainer<G>,
     config: &Config,
     place: &Place,
     folder: &Folder,
-    display: &mut Display,
+    watch: &mut Watch,
     until: Option<Instant>,
 ) -> Result<bool, Error> {
     while !run.is_finished() {
@@ -228,14 +284,16 @@ fn train<G: Game>(
             Advance::Played => {
                 let world = &run.world;
                 let stats = world.resource::<Stats>();
-                display.playing(run.played() as u64, stats, run.seconds().this_play, world.resource::<StageTimes>());
+                let (seconds, stages) = (run.seconds().this_play, world.resource::<StageTimes>());
+                watch.display.playing(run.played() as u64, stats, seconds, stages, &watch.monitor);
             }
-            Advance::Learned => display.learning(run.world.resource::<Learner>().progress()),
+            Advance::Learned => watch.display.learning(run.world.resource::<Learner>().progress()),
             Advance::Generation(generation, games) => {
-                display.generation(&generation);
+                let generation = watch.generation(config, *generation);
                 trainer::write_games(folder, &config.start::<G>(), generation.generation, &games)?;
-                metrics::append(&folder.metrics(), &generation)?;
-                if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
+                metrics::append(&folder.metrics(), generation)?;
+                let last = generation.generation;
+                if last.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                     run.save(folder, place)?;
                 }
             }
@@ -250,6 +308,22 @@ fn train<G: Game>(
         }
     }
     Ok(true)
+}
+
+impl Watch {
+    /// Completes the metrics of a generation, and shows them.
+    fn generation(&mut self, config: &Config, mut metrics: Metrics) -> &Metrics {
+        metrics.machine = self.monitor.take();
+        if self.generations.len() >= advice::WINDOW {
+            self.generations.remove(0);
+        }
+        self.generations.push(metrics);
+        let advice = advice::advice(config, &self.generations);
+        let metrics = self.generations.last_mut().expect("it has just come");
+        metrics.advice = advice;
+        self.display.generation(metrics);
+        metrics
+    }
 }
 
 /// Prints how the finished player was graded, and grades it the first time.

@@ -29,6 +29,15 @@ pub fn append(path: &Path, metrics: &Metrics) -> Result<(), Error> {
     write().map_err(Error::io("write", path))
 }
 
+/// The generations of a file, as far as their lines are understood.
+///
+/// # Errors
+/// When the file cannot be read, or there is none.
+pub fn load(path: &Path) -> Result<Vec<Metrics>, Error> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
 /// Drops what a killed run has written after the checkpoint that it resumes from: the lines of later generations,
 /// which will be written again, and a last line that was cut off. If another line is not understood, the file as it was
 /// is set aside first. Returns what the user should know.

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Agent, Error, Failure, Inference, Network,
     agent::in_order,
+    error::{EVALUATING, TRAINING},
     network::{numbers, read},
 };
 use bevy_ecs::prelude::*;
@@ -19,25 +20,26 @@ use lockstep_components::{Cache, Game};
 
 /// Takes one step of the optimiser with the batch that was drawn.
 pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure: ResMut<Failure>) {
-    let learner = &mut *learner;
+    if let Err(error) = Error::guard(TRAINING, || take_step(&mut learner, &batch)) {
+        failure.set(error);
+    }
+}
+
+fn take_step(learner: &mut Learner, batch: &TrainingBatch) -> Result<(), Error> {
     let rate = learner.learning_rate();
     // What a forward pass does to the running statistics is undone with the rest of a step that is left out.
     let before = learner.network.snapshot();
-    let (grads, losses) = match gradients(learner, &batch) {
-        Ok(both) => both,
-        Err(error) => return failure.set(error),
-    };
+    let (grads, losses) = gradients(learner, batch)?;
     let clipped = clip(&learner.network, grads, learner.config.gradient_clip);
     match clipped.filter(|_| losses.iter().all(|loss| loss.is_finite())) {
         Some(grads) => {
             learner.network = learner.optimizer.step(rate, learner.network.clone(), grads);
             learner.took(&losses);
+            Ok(())
         }
         None => {
             learner.network = before;
-            if let Err(error) = learner.skip(&losses) {
-                failure.set(error);
-            }
+            learner.skip(&losses)
         }
     }
 }
@@ -49,6 +51,7 @@ pub fn publish<G: Game>(
     factory: Res<EvaluatorFactory>,
     mut agents: Query<(&Agent, (&mut Inference, &mut Cache<G>))>,
     mut published: ResMut<Messages<Published>>,
+    mut failure: ResMut<Failure>,
 ) {
     let (taken, planned) = learner.progress();
     if taken < planned {
@@ -60,7 +63,10 @@ pub fn publish<G: Game>(
     let generation = learner.generation();
     let agent = (generation % agents.len().max(1) as u64) as usize;
     if let Some((inference, cache)) = agents.get_mut(agent) {
-        inference.evaluator = factory.0(learner.playing());
+        match Error::guard(EVALUATING, || Ok(factory.0(learner.playing()))) {
+            Ok(evaluator) => inference.evaluator = evaluator,
+            Err(error) => return failure.set(error),
+        }
         cache.clear();
         published.write(Published { generation, agent });
     }
@@ -86,7 +92,7 @@ fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsP
         let outputs = network.forward(Tensor::from_data(planes, &device), config.precision);
         // What is differentiated is the outputs times their gradients, which has the gradients of the losses.
         let mut surrogate: Option<Tensor<1>> = None;
-        let numbers = read(outputs.iter().map(|output| output.clone().inner()), "reading the outputs of a batch")?;
+        let numbers = read(outputs.iter().map(|output| output.clone().inner()), TRAINING)?;
         for (((head, output), mut numbers), sum) in heads.iter().zip(outputs).zip(numbers).zip(&mut sums) {
             let shape = output.dims();
             *sum += loss(head.kind, batch, rows.clone(), &mut numbers, weight_of(head.kind, config));

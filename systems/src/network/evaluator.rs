@@ -4,7 +4,7 @@ use super::{
     modules::{Layers, interpret, padded},
     weights::read,
 };
-use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
+use crate::{Batch, Error, Evaluations, Evaluator, error::EVALUATING, evaluator::Capabilities};
 use burn::tensor::{
     Device, FloatDType, Tensor, TensorData,
     module::{conv2d, linear},
@@ -166,16 +166,18 @@ impl Evaluator for BurnEvaluator {
         let [planes, height, width] = batch.shape;
         let mut data = batch.planes().to_vec();
         data.resize(size * batch.input, 0.0);
-        let planes = floats(data, [size, planes, height, width], &self.options, &self.device);
-        let outputs = interpret(&self.description, &self.layers[..], planes);
-        let [logits, values] = self.heads.map(|head| outputs[head].clone());
+        let [logits, values] = Error::guard(EVALUATING, || {
+            let planes = floats(data, [size, planes, height, width], &self.options, &self.device);
+            let outputs = interpret(&self.description, &self.layers[..], planes);
+            Ok(self.heads.map(|head| outputs[head].clone()))
+        })?;
         self.pending.push_back((batch.rows, size, logits, values));
         Ok(())
     }
 
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
         let (rows, size, logits, values) = self.pending.pop_front().expect("a batch was submitted");
-        let numbers = read([logits, values], "evaluating a batch")?;
+        let numbers = Error::guard(EVALUATING, || read([logits, values], EVALUATING))?;
         let [logits, values] = &numbers[..] else { unreachable!("two tensors are read") };
         let actions = logits.len() / size;
         out.logits[..rows * actions].copy_from_slice(&logits[..rows * actions]);

@@ -167,7 +167,7 @@ pub(crate) fn is_statistics(field: &str) -> bool {
 /// # Errors
 /// When the device fails.
 pub(crate) fn read(tensors: impl IntoIterator<Item = Tensor<2>>, doing: &'static str) -> Result<Vec<Vec<f32>>, Error> {
-    let device = |message| Error::Device { doing, message };
+    let device = |message| Error::of_device(doing, message);
     let all = tensors.into_iter().fold(Transaction::default(), Transaction::register);
     let data = all.try_execute().map_err(|e| device(format!("{e:?}")))?;
     let numbers = |data: TensorData| data.convert::<f32>().try_into_vec().map_err(|e| device(format!("{e:?}")));

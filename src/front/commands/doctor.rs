@@ -1,0 +1,102 @@
+use crate::{
+    Error,
+    cli::DoctorArgs,
+    folder::Folder,
+    history::Change,
+    metrics::{self, Metrics, count},
+    say,
+};
+use serde_json::json;
+
+/// `lockstep doctor`
+pub fn run(args: DoctorArgs) -> Result<(), Error> {
+    let folder = Folder::at(&args.run);
+    if !folder.is_run() {
+        let message = "there is no run here (no config.toml); name the folder of a run with --run".into();
+        return Err(Error::Run { path: args.run, message });
+    }
+    let generations = metrics::load(&folder.metrics())?;
+    let Some(last) = generations.last() else {
+        let message = "no generation has ended yet: there is nothing to tell".into();
+        return Err(Error::Run { path: args.run, message });
+    };
+    let findings = findings(&generations);
+    if args.json {
+        for Finding { rule, text, count, newest } in findings {
+            say!("{}", json!({"rule": rule, "generations": count, "newest": newest, "text": text}));
+        }
+        return Ok(());
+    }
+    summary(last, generations.len());
+    for Change { generation, key, from, to } in changes(&folder) {
+        say!("changed from generation {generation} on: {key} {from} -> {to}");
+    }
+    if findings.is_empty() {
+        say!("No advice: nothing looks broken or slow.");
+    }
+    for Finding { rule, text, count, newest } in findings {
+        let when = if newest == last.generation { "now".into() } else { format!("last in generation {newest}") };
+        say!("{rule} ({when}; in {count} of {} generations): {text}", generations.len());
+    }
+    Ok(())
+}
+
+/// What a rule has said of a run.
+struct Finding<'a> {
+    rule: &'a str,
+    /// In the newest generation in which it had something to say.
+    text: &'a str,
+    newest: u64,
+    /// Generations of which it had.
+    count: usize,
+}
+
+/// By rule, those that apply now first, and then in the order in which they came up last.
+fn findings(generations: &[Metrics]) -> Vec<Finding<'_>> {
+    let mut findings: Vec<Finding> = vec![];
+    for metrics in generations {
+        for advice in &metrics.advice {
+            let (rule, text, newest) = (&*advice.rule, &*advice.text, metrics.generation);
+            match findings.iter_mut().find(|finding| finding.rule == rule) {
+                Some(finding) => *finding = Finding { text, newest, count: finding.count + 1, rule },
+                None => findings.push(Finding { rule, text, newest, count: 1 }),
+            }
+        }
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.newest));
+    findings
+}
+
+fn summary(last: &Metrics, generations: usize) {
+    let machine = &last.machine;
+    say!(
+        "{generations} generations on {} ({}), {} threads on {} cores: {}",
+        machine.device,
+        machine.precision.name(),
+        machine.threads,
+        machine.cores,
+        machine,
+    );
+    let stages = last.stages;
+    let all = (stages.collect + stages.evaluate + stages.search).max(1e-9);
+    say!(
+        "the last one: play {:.1} s (batches {:.0} %, network {:.0} %, trees {:.0} %), learning {:.1} s, writing {:.1} s; \
+         {} simulations/s, {} evaluations/s, batches of {:.0} rows, {:.0} % full",
+        last.play_seconds,
+        100.0 * stages.collect / all,
+        100.0 * stages.evaluate / all,
+        100.0 * stages.search / all,
+        last.learn_seconds,
+        last.write_seconds,
+        count(last.simulations_per_second),
+        count(last.evaluations_per_second),
+        last.mean_batch,
+        100.0 * last.batch_fill,
+    );
+}
+
+/// What was changed after the run had begun; lines that are not understood are none.
+fn changes(folder: &Folder) -> Vec<Change> {
+    let text = std::fs::read_to_string(folder.history()).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}

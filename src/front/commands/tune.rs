@@ -1,0 +1,310 @@
+use crate::{
+    Error,
+    cli::TuneArgs,
+    device::{self, Evaluation, Place},
+    display::duration,
+    measure::{self, Ticks, median},
+    memory::Bound,
+    metrics::count,
+    say,
+    settings::{self, Source},
+    stages::Timing,
+    tell,
+};
+use lockstep_components::{
+    Config, Game,
+    config::{Precision, Steps},
+    games::GameVisitor,
+};
+use lockstep_systems::Network;
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// What the built-in recipes take, counted in runs of them: numbers that are about the same on every machine.
+const WORK: &str = include_str!("work.csv");
+
+/// `lockstep tune`
+pub fn run(args: TuneArgs) -> Result<(), Error> {
+    let recipe = args.recipe.clone().unwrap_or("tictactoe".into());
+    let source = args.config.as_deref().map_or(Source::Recipe(&recipe), Source::File);
+    let mut overrides = args.set.clone();
+    overrides.extend(args.device.map(|device| format!("run.device={device}")));
+    let config = settings::load(source, &overrides)?;
+    let name =
+        args.config.as_deref().and_then(Path::file_stem).map_or(recipe.clone(), |name| name.to_string_lossy().into());
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}-tuned.toml")));
+    if out.exists() {
+        let message = "it is there already; name another file with --out, or remove it";
+        return Err(Error::Usage(format!("{}: {message}", out.display())));
+    }
+    let work = if args.config.is_none() { Work::of(&recipe, &config) } else { None };
+    let game = config.game.name.clone();
+    let tune = Tune { config, out, work, seconds: 60.0 * args.minutes, reasons: BTreeMap::new() };
+    device::with_threads(tune.config.run.threads, || super::with_game(&game, tune))
+}
+
+struct Tune {
+    /// The best settings so far.
+    config: Config,
+    out: PathBuf,
+    work: Option<Work>,
+    /// For all measurements together.
+    seconds: f64,
+    /// Why a key has another value.
+    reasons: BTreeMap<&'static str, String>,
+}
+
+/// What a run comes to, however fast it is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Work {
+    simulations: f64,
+    evaluations: f64,
+    samples: f64,
+}
+
+impl Work {
+    /// That of a recipe whose keys are unchanged, but for the number of generations.
+    fn of(recipe: &str, config: &Config) -> Option<Self> {
+        let own = settings::load(Source::Recipe(recipe), &[]).ok()?;
+        let line = WORK.lines().skip(1).find(|line| line.split(',').next() == Some(recipe))?;
+        let numbers: Vec<f64> = line.split(',').skip(1).filter_map(|number| number.parse().ok()).collect();
+        let &[generations, simulations, evaluations, samples] = &numbers[..] else { return None };
+        let share = config.run.generations as f64 / generations;
+        let work =
+            Self { simulations: simulations * share, evaluations: evaluations * share, samples: samples * share };
+        (settings::essence(&own) == settings::essence(config)).then_some(work)
+    }
+
+    /// What the games of a measurement let expect.
+    fn guess<G: Game>(config: &Config, ticks: &Ticks) -> Self {
+        let stats = &ticks.stats;
+        // Where no game has ended in the time, half of the longest one.
+        let length = if stats.games > 0 { stats.mean_length() } else { G::MAX_PLIES as f64 / 2.0 };
+        let moves = config.run.generations as f64 * config.run.games as f64 * length;
+        let simulations = moves * f64::from(config.search.simulations);
+        let batch = config.learn.batch_size as f64;
+        let samples = match config.learn.steps {
+            Steps::Reuse(times) => moves * times,
+            Steps::Batches(n) => config.run.generations as f64 * n as f64 * batch,
+        };
+        let evaluations = simulations * stats.evaluations as f64 / stats.simulations.max(1) as f64;
+        Self { simulations, evaluations, samples }
+    }
+
+    /// The seconds that it takes at the rates of a measurement.
+    fn seconds(self, ticks: &Ticks, samples_per_second: f64) -> f64 {
+        let stage = |name| ticks.stages.iter().find(|(stage, _)| *stage == name).map_or(0.0, |(_, seconds)| *seconds);
+        let trees = (ticks.seconds - stage("evaluate")) / ticks.stats.simulations.max(1) as f64;
+        let network = stage("evaluate") / ticks.stats.evaluations.max(1) as f64;
+        self.simulations * trees + self.evaluations * network + self.samples / samples_per_second
+    }
+}
+
+/// A key, and the values of it to try.
+type Trial = (&'static str, Vec<u32>, fn(&mut Config) -> &mut u32);
+
+impl GameVisitor for Tune {
+    type Output = Result<(), Error>;
+
+    fn visit<G: Game>(mut self) -> Result<(), Error> {
+        let recipe = self.config.clone();
+        let place = device::place_of(&recipe)?;
+        let threads = rayon::current_num_threads();
+        say!("Tuning {} on {} with {threads} threads, for about {}.", G::TITLE, place.name, duration(self.seconds));
+        self.precision::<G>(&place)?;
+        let trials = self.trials(&place);
+        let measurements = trials.iter().map(|(_, values, _)| values.len() + 1).sum::<usize>() + 6;
+        let each = 0.75 * self.seconds / measurements as f64;
+        for trial in trials {
+            self.key::<G>(trial, each)?;
+        }
+        // The whole against the recipe, in turn, because a machine's speed drifts.
+        let (mut before, mut after, mut last) = (vec![], vec![], None);
+        for _ in 0..3 {
+            before.push(rate::<G>(&recipe, each)?.simulations_per_second);
+            let ticks = rate::<G>(&self.config, each)?;
+            after.push(ticks.simulations_per_second);
+            last = Some(ticks);
+        }
+        let ratio = median(after) / median(before);
+        let mut ticks = last.expect("it was measured");
+        if ratio < 1.0 {
+            // What looked better was noise.
+            self.config.lanes = recipe.lanes.clone();
+            self.config.search.cache_mb = recipe.search.cache_mb;
+            self.reasons.retain(|key, _| key.starts_with("run."));
+            ticks = rate::<G>(&self.config, each)?;
+        }
+        say!(
+            "all of it: {} simulations/s, {:.2} times as many as before",
+            count(ticks.simulations_per_second),
+            ratio.max(1.0)
+        );
+        let place = device::place_of(&self.config)?;
+        let samples = measure::samples::<G>(&self.config, &place, (0.1 * self.seconds).max(1.0))?;
+        say!("training: {} samples/s", count(samples));
+        let work = self.work.unwrap_or_else(|| Work::guess::<G>(&self.config, &ticks));
+        let seconds = work.seconds(&ticks, samples);
+        let basis = match self.work {
+            Some(_) => "from what the recipe takes",
+            None => "a rough guess, from games with random weights",
+        };
+        let generations = self.config.run.generations;
+        let line = format!("{generations} generations will take about {} here ({basis})", duration(seconds));
+        say!("{line}.");
+        self.write(&line)?;
+        say!("To train with it: lockstep train --config {}", self.out.display());
+        Ok(())
+    }
+}
+
+impl Tune {
+    /// Batches of each size in each precision; the fastest precision is taken if the recipe leaves it open.
+    fn precision<G: Game>(&mut self, place: &Place) -> Result<(), Error> {
+        let capacity = device::batch_capacity::<G>(&self.config, place);
+        let sizes: Vec<usize> =
+            [64, 256, 1024, 4096].into_iter().filter(|&rows| rows <= 2 * capacity.max(32)).collect();
+        let precisions =
+            if self.config.run.precision == Precision::Auto { place.precisions() } else { vec![place.precision] };
+        let each = 0.1 * self.seconds / (sizes.len() * precisions.len()) as f64;
+        let mut best: BTreeMap<&str, f64> = BTreeMap::new();
+        for &precision in &precisions {
+            let place = Place { precision, ..place.clone() };
+            for &rows in &sizes {
+                let network = Network::init::<G>(&self.config.network, 1, &place.device);
+                let mut evaluator = place.evaluators::<G>(rows).0(&network);
+                // The kernels may not know the network in this precision.
+                if evaluator.capabilities().precision != precision && place.evaluation == Evaluation::Fused {
+                    continue;
+                }
+                let rate = measure::evaluations::<G>(&mut *evaluator, rows, each)?;
+                say!("network, {}, batches of {rows}: {} evaluations/s", precision.name(), count(rate));
+                let most = best.entry(precision.name()).or_default();
+                *most = most.max(rate);
+            }
+        }
+        let own = best.get(place.precision.name()).copied().unwrap_or(0.0);
+        let fastest = precisions.iter().copied().max_by(|a, b| {
+            let rate = |precision: &Precision| best.get(precision.name()).copied().unwrap_or(0.0);
+            rate(a).total_cmp(&rate(b))
+        });
+        let fastest = fastest.filter(|precision| best.get(precision.name()).is_some_and(|&rate| rate > 1.05 * own));
+        if let Some(fastest) = fastest {
+            let reason = format!(
+                "{:.2} times the evaluations of {}; `lockstep grade --accuracy` tells what it costs",
+                best[fastest.name()] / own.max(1e-9),
+                place.precision.name()
+            );
+            self.config.run.precision = fastest;
+            self.reasons.insert("run.precision", reason);
+        }
+        Ok(())
+    }
+
+    /// What to try, one key after another: none of these but the leaves changes what is played or learned.
+    fn trials(&self, place: &Place) -> Vec<Trial> {
+        let games = (self.config.run.games * self.config.run.lag).min(65_536) as u32;
+        let is_gpu = place.evaluation == Evaluation::BurnPadded;
+        let lanes = if is_gpu { vec![256, 1024, 4096, 16_384] } else { vec![32, 128, 256, 512, 1024] };
+        // More lanes than games stay empty.
+        let lanes = lanes.into_iter().map(|count: u32| count.min(games)).collect();
+        let mut trials: Vec<Trial> = vec![("lanes.count", lanes, |config| &mut config.lanes.count)];
+        if is_gpu {
+            trials.push(("lanes.in_flight", vec![1, 2, 3, 4], |config| &mut config.lanes.in_flight));
+        } else {
+            trials.push(("lanes.cohort", vec![0, 64, 128, 256], |config| &mut config.lanes.cohort));
+        }
+        trials.push(("search.cache_mb", vec![0, 64, 256], |config| &mut config.search.cache_mb));
+        trials.push(("lanes.leaves_per_tree", vec![1, 4, 8], |config| &mut config.lanes.leaves_per_tree));
+        trials
+    }
+
+    /// Tries the values of a key, and keeps the best one.
+    fn key<G: Game>(&mut self, (key, mut values, of): Trial, seconds: f64) -> Result<(), Error> {
+        let own = *of(&mut self.config);
+        values.sort_unstable();
+        values.dedup();
+        let base = rate::<G>(&self.config, seconds)?.simulations_per_second;
+        say!("{key} = {own}: {} simulations/s", count(base));
+        // Several leaves at once cost a little strength, so they must be worth it.
+        let worth = if key == "lanes.leaves_per_tree" { 1.15 } else { 1.03 };
+        let (mut best, mut value) = (worth * base, own);
+        for candidate in values.into_iter().filter(|candidate| *candidate != own) {
+            let mut config = self.config.clone();
+            *of(&mut config) = candidate;
+            // What cannot be is not tried: too little memory, more lanes in a cohort than there are.
+            let place = device::place_of(&config)?;
+            if Bound::of_run::<G>(&config, &place).and_then(|bound| bound.check()).is_err() {
+                tell!("{key} = {candidate}: not enough memory");
+                continue;
+            }
+            let rate = rate::<G>(&config, seconds)?.simulations_per_second;
+            say!("{key} = {candidate}: {} simulations/s, {:.2} times as many", count(rate), rate / base);
+            if rate > best {
+                (best, value) = (rate, candidate);
+            }
+        }
+        if value != own {
+            *of(&mut self.config) = value;
+            let mut reason = format!("{:.2} times the simulations of {own}", best / base);
+            if key == "lanes.leaves_per_tree" {
+                reason += "; it changes what is played, and costs a little strength";
+            }
+            self.reasons.insert(key, reason);
+        }
+        Ok(())
+    }
+
+    /// Writes the settings with the reasons as comments.
+    fn write(&self, estimate: &str) -> Result<(), Error> {
+        let mut text = format!(
+            "# Tuned by `lockstep tune` for the machine that it ran on, {} threads: {estimate}.\n\
+             # Keys that it changed have their reasons above them.\n",
+            rayon::current_num_threads()
+        );
+        let mut section = String::new();
+        for line in settings::to_text(&self.config).lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = name.into();
+            }
+            let key = line.split('=').next().unwrap_or_default().trim();
+            if let Some(reason) = self.reasons.get(&*format!("{section}.{key}")) {
+                text += &format!("# {reason}\n");
+            }
+            text += &format!("{line}\n");
+        }
+        let write = || OpenOptions::new().write(true).create_new(true).open(&self.out)?.write_all(text.as_bytes());
+        write().map_err(Error::io("write", &self.out))
+    }
+}
+
+/// What self-play with a new network comes to.
+fn rate<G: Game>(config: &Config, seconds: f64) -> Result<Ticks, Error> {
+    let place = device::place_of(config)?;
+    let network = Network::init::<G>(&config.network, 1, &place.device);
+    let evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, &place)).0(&network);
+    measure::ticks::<G>(config, &place, evaluator, Timing::coarse(), seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_work_of_recipes_is_that_of_their_keys() {
+        for line in WORK.lines().skip(1) {
+            let recipe = line.split(',').next().unwrap();
+            let config = settings::load(Source::Recipe(recipe), &[]).unwrap_or_else(|e| panic!("{recipe}: {e}"));
+            let work = Work::of(recipe, &config).unwrap_or_else(|| panic!("{line}"));
+            assert!(work.simulations >= work.evaluations && work.samples > 0.0, "{line}");
+            let half = |key: &str| settings::load(Source::Recipe(recipe), &[key.into()]).unwrap();
+            let longer = half(&format!("run.generations={}", 2 * config.run.generations));
+            assert_eq!(Work::of(recipe, &longer).unwrap().samples, 2.0 * work.samples);
+            assert_eq!(Work::of(recipe, &half("search.simulations=7")), None, "other keys, other work");
+        }
+    }
+}

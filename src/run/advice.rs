@@ -1,0 +1,353 @@
+//! What to change when a run does not go as it could: rules over its metrics, each with its evidence and the key to change.
+//! `docs/gpu.md` explains them one by one.
+
+use crate::metrics::{Metrics, bytes, count};
+use lockstep_components::config::{Config, Precision};
+use serde::{Deserialize, Serialize};
+
+/// A piece of advice, as it stands in the metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// The rule that gives it: one of [`RULES`].
+    pub rule: String,
+    /// The evidence, and what to change.
+    pub text: String,
+}
+
+/// A rule: what it sees in the last of some generations, whose predecessors come before it.
+type Rule = fn(&Config, &[Metrics]) -> Option<String>;
+
+/// All rules by name: first what looks broken, then what could be faster, then what may run out.
+pub const RULES: [(&str, Rule); 14] = [
+    ("equal_games", equal_games),
+    ("drawn_games", drawn_games),
+    ("skipped_steps", skipped_steps),
+    ("collapsed_policy", collapsed_policy),
+    ("slow_learning", slow_learning),
+    ("idle_device", idle_device),
+    ("full_device", full_device),
+    ("small_batch", small_batch),
+    ("padded_batch", padded_batch),
+    ("small_cache", small_cache),
+    ("too_many_threads", too_many_threads),
+    ("slow_disk", slow_disk),
+    ("memory_nearly_full", memory_nearly_full),
+    ("device_memory_nearly_full", device_memory_nearly_full),
+];
+
+/// What is to be said of the last of these generations. They are those of one run, in their order.
+pub fn advice(config: &Config, generations: &[Metrics]) -> Vec<Advice> {
+    let apply = |(name, rule): &(&str, Rule)| Some(Advice { rule: (*name).into(), text: rule(config, generations)? });
+    RULES.iter().filter_map(apply).collect()
+}
+
+/// Generations that a rule about learning looks back upon.
+pub const WINDOW: usize = 20;
+
+/// Seconds of a generation below which shares of its time say nothing.
+const LONG_ENOUGH: f64 = 0.5;
+
+/// The share of the ticks' time in which the network's answers were computed, or waited for.
+fn evaluating(metrics: &Metrics) -> Option<f64> {
+    let stages = metrics.stages;
+    let all = stages.collect + stages.evaluate + stages.search;
+    (all > LONG_ENOUGH).then_some(stages.evaluate / all)
+}
+
+fn equal_games(_: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    // A perfect player of a drawn game repeats itself: judge by games only where there are enough of them.
+    (last.games >= 50 && last.distinct_games < 0.05).then(|| {
+        format!(
+            "nearly all games are equal ({:.0} different ones of {}): raise search.temperature, \
+             search.temperature_plies, search.opening_plies or search.noise_share",
+            last.distinct_games * last.games as f64,
+            last.games
+        )
+    })
+}
+
+fn drawn_games(_: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    (last.games >= 50 && last.draws > 0.98 && last.distinct_games < 0.5).then(|| {
+        format!(
+            "nearly all games are drawn ({:.0} %): a perfect player of a drawn game does so; \
+             a new one needs more noise or random openings (search.opening_plies)",
+            100.0 * last.draws
+        )
+    })
+}
+
+fn skipped_steps(_: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    (last.skipped_steps > 0).then(|| {
+        format!(
+            "{} of {} steps were left out because a loss or a gradient was not finite: lower learn.learning_rate",
+            last.skipped_steps, last.steps
+        )
+    })
+}
+
+fn collapsed_policy(_: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    (last.recorded > 50 && last.policy_entropy < 0.02).then(|| {
+        format!(
+            "the search puts all its visits on one move (entropy {:.3} nats): raise search.c_puct or \
+             search.noise_share, or lower learn.learning_rate if the policy loss jumped",
+            last.policy_entropy
+        )
+    })
+}
+
+/// Neither loss has fallen over the second half of the window.
+fn slow_learning(_: &Config, all: &[Metrics]) -> Option<String> {
+    let window = &all[all.len().checked_sub(WINDOW)?..];
+    let (before, after) = window.split_at(WINDOW / 2);
+    let mean = |part: &[Metrics], of: fn(&Metrics) -> f64| part.iter().map(of).sum::<f64>() / part.len() as f64;
+    let gap: fn(&Metrics) -> f64 = |metrics| metrics.policy_loss - metrics.policy_floor;
+    let value: fn(&Metrics) -> f64 = |metrics| metrics.value_loss;
+    let fell = |of| mean(after, of) < 0.99 * mean(before, of);
+    let far = mean(after, gap);
+    (far > 0.05 && !fell(gap) && !fell(value)).then(|| {
+        format!(
+            "for {} generations neither loss has fallen: the policy's stays {far:.2} nats above its floor, the value's is \
+             {:.2}. If the player does not get stronger either (lockstep match --ladder tells), lower learn.learning_rate \
+             (now {}), or begin a new run with more search.simulations, for better targets, or a larger network",
+            WINDOW / 2,
+            mean(after, value),
+            window[WINDOW - 1].learning_rate,
+        )
+    })
+}
+
+fn idle_device(config: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    if !last.machine.is_gpu {
+        return None;
+    }
+    let share = evaluating(last)?;
+    let waits = match last.machine.gpu {
+        Some(gpu) if gpu.utilisation < 0.6 => 1.0 - gpu.utilisation,
+        // Where nobody tells how busy it is: a host that hardly ever waits for its answers is what it waits for.
+        None if share < 0.2 => 1.0 - share,
+        _ => return None,
+    };
+    Some(format!(
+        "the device waits about {:.0} % of the time for the trees: raise lanes.in_flight (now {}), lanes.count ({}) or \
+         run.threads ({})",
+        100.0 * waits,
+        match config.lanes.in_flight {
+            0 => "0, which takes 2".into(),
+            n => n.to_string(),
+        },
+        config.lanes.count,
+        last.machine.threads,
+    ))
+}
+
+fn full_device(config: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    let share = evaluating(last)?;
+    let full = last.machine.gpu.map_or(share, |gpu| gpu.utilisation);
+    // Fast enough is fast enough.
+    if full < 0.9 || share < 0.5 || last.play_seconds < 10.0 {
+        return None;
+    }
+    let precision = if last.machine.could_be_int16 && config.run.precision == Precision::F32 {
+        "run.precision = \"int16\" is faster here for a new run; "
+    } else if last.machine.is_gpu && matches!(last.machine.precision, Precision::F32 | Precision::Tf32) {
+        "run.precision = \"bf16\" may be faster for a new run, if the device has it; "
+    } else {
+        ""
+    };
+    Some(format!(
+        "the network takes {:.0} % of the time of play, and more lanes or threads beyond the cores cannot change that: {precision}\
+         a smaller network (network.channels {}, network.blocks {}) or playout caps (search.fast_simulations) can",
+        100.0 * full,
+        config.network.channels,
+        config.network.blocks,
+    ))
+}
+
+fn small_batch(config: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    let enough = if last.machine.is_gpu { 256.0 } else { 8.0 };
+    (evaluating(last)? > 0.3 && last.mean_batch > 0.0 && last.mean_batch < enough).then(|| {
+        format!(
+            "a batch has {:.0} rows on average, and this device wants {enough:.0} or more: raise lanes.count (now {}) and \
+             run.games ({}), or lanes.leaves_per_tree ({}) for a new run",
+            last.mean_batch, config.lanes.count, config.run.games, config.lanes.leaves_per_tree
+        )
+    })
+}
+
+fn padded_batch(config: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    (last.machine.is_gpu && evaluating(last)? > 0.5 && last.batch_fill < 0.5).then(|| {
+        format!(
+            "only {:.0} % of the computed rows carried a position: the lanes run dry at the end of each round; raise run.games \
+             (now {}) or run.lag ({}), or lower lanes.count ({})",
+            100.0 * last.batch_fill,
+            config.run.games,
+            config.run.lag,
+            config.lanes.count
+        )
+    })
+}
+
+fn small_cache(config: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    let room = last.machine.cache_positions as f64;
+    let wanted = last.evaluations as f64;
+    // What is never asked for again needs no room.
+    (room > 0.0 && wanted > 1.5 * room && last.cache_hits > 0.05 && evaluating(last)? > 0.3).then(|| {
+        format!(
+            "the cache has room for {} positions, and {} were evaluated in this generation: raise search.cache_mb (now {}) \
+             to {} if there is memory",
+            count(room),
+            count(wanted),
+            config.search.cache_mb,
+            (f64::from(config.search.cache_mb) * wanted / room).ceil()
+        )
+    })
+}
+
+fn too_many_threads(_: &Config, all: &[Metrics]) -> Option<String> {
+    let machine = &all.last()?.machine;
+    (machine.cores > 0 && machine.threads > machine.cores).then(|| {
+        format!(
+            "{} threads share {} cores, and wait for each other in every tick: set run.threads = 0, which takes as many as \
+             there are cores",
+            machine.threads, machine.cores
+        )
+    })
+}
+
+fn slow_disk(config: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    let spent = last.play_seconds + last.learn_seconds + last.write_seconds;
+    (last.write_seconds > 0.2 && last.write_seconds > 0.1 * spent).then(|| {
+        format!(
+            "{:.1} s of this generation's {spent:.1} s went into writing: put the run on a faster disk (--run), or raise \
+             run.checkpoint_every (now {}) and run.games ({}); set run.recorded_games = 0",
+            last.write_seconds, config.run.checkpoint_every, config.run.games
+        )
+    })
+}
+
+fn memory_nearly_full(_: &Config, all: &[Metrics]) -> Option<String> {
+    let machine = &all.last()?.machine;
+    let over = machine.bound > 0 && machine.resident > machine.bound;
+    let tight = machine.memory > 0 && machine.bound as f64 > 0.9 * machine.memory as f64;
+    let [resident, bound, memory] = [machine.resident, machine.bound, machine.memory].map(|n| bytes(n as usize));
+    (over || tight).then(|| {
+        format!(
+            "{resident} of memory are in use, the bound is {bound}, and there are {memory}: lower replay.window, \
+             search.cache_mb or lanes.count, so that nothing else on this machine pushes the run out"
+        )
+    })
+}
+
+fn device_memory_nearly_full(config: &Config, all: &[Metrics]) -> Option<String> {
+    let gpu = all.last()?.machine.gpu?;
+    (gpu.memory_total > 0 && gpu.memory as f64 > 0.92 * gpu.memory_total as f64).then(|| {
+        format!(
+            "{} of the device's {} are in use: raise learn.accumulation (now {}), or lower lanes.cohort; when it runs out, \
+             lockstep does so itself",
+            bytes(gpu.memory as usize),
+            bytes(gpu.memory_total as usize),
+            config.learn.accumulation
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        machine::{GpuUse, Machine},
+        stages::StageSeconds,
+    };
+
+    /// A generation of which there is nothing to say.
+    fn healthy() -> Metrics {
+        let machine = Machine {
+            threads: 2,
+            cores: 2,
+            bound: 1_000_000_000,
+            resident: 800_000_000,
+            memory: 8_000_000_000,
+            cache_positions: 500_000,
+            ..Machine::default()
+        };
+        Metrics {
+            games: 100,
+            distinct_games: 0.9,
+            draws: 0.2,
+            recorded: 500,
+            policy_entropy: 0.8,
+            policy_loss: 1.5,
+            policy_floor: 1.0,
+            value_loss: 0.5,
+            steps: 10,
+            evaluations: 400_000,
+            cache_hits: 0.3,
+            mean_batch: 600.0,
+            batch_fill: 0.9,
+            play_seconds: 100.0,
+            learn_seconds: 10.0,
+            stages: StageSeconds { collect: 5.0, evaluate: 60.0, search: 35.0 },
+            machine,
+            ..Metrics::default()
+        }
+    }
+
+    fn rules(all: &[Metrics]) -> Vec<String> {
+        advice(&Config::default(), all).into_iter().map(|advice| advice.rule).collect()
+    }
+
+    /// A change to a healthy generation, and the one rule that sees it.
+    #[test]
+    fn each_rule_sees_its_case_and_no_other() {
+        assert!(rules(&[healthy()]).is_empty());
+        let gpu = |gpu: GpuUse| move |m: &mut Metrics| (m.machine.is_gpu, m.machine.gpu) = (true, Some(gpu));
+        let busy = GpuUse { utilisation: 0.8, memory: 10, memory_total: 100, watts: 300.0, celsius: 60.0 };
+        let cases: Vec<(&str, Box<dyn Fn(&mut Metrics)>)> = vec![
+            ("equal_games", Box::new(|m| m.distinct_games = 0.02)),
+            ("drawn_games", Box::new(|m| (m.draws, m.distinct_games) = (1.0, 0.3))),
+            ("skipped_steps", Box::new(|m| m.skipped_steps = 1)),
+            ("collapsed_policy", Box::new(|m| m.policy_entropy = 0.001)),
+            ("idle_device", Box::new(gpu(GpuUse { utilisation: 0.38, ..busy }))),
+            ("idle_device", Box::new(|m| (m.machine.is_gpu, m.stages.search) = (true, 900.0))),
+            ("full_device", Box::new(|m| m.stages.evaluate = 900.0)),
+            ("full_device", Box::new(gpu(GpuUse { utilisation: 0.99, ..busy }))),
+            ("small_batch", Box::new(|m| m.mean_batch = 3.0)),
+            ("padded_batch", Box::new(move |m| (gpu(busy)(m), m.batch_fill = 0.3).0)),
+            ("small_cache", Box::new(|m| m.evaluations = 2_000_000)),
+            ("too_many_threads", Box::new(|m| m.machine.threads = 64)),
+            ("slow_disk", Box::new(|m| m.write_seconds = 40.0)),
+            ("memory_nearly_full", Box::new(|m| m.machine.memory = 1_050_000_000)),
+            ("memory_nearly_full", Box::new(|m| m.machine.resident = 1_050_000_000)),
+            ("device_memory_nearly_full", Box::new(gpu(GpuUse { memory: 95, ..busy }))),
+        ];
+        for (rule, change) in &cases {
+            let mut metrics = healthy();
+            change(&mut metrics);
+            assert_eq!(rules(&[metrics]), [*rule]);
+        }
+        for (rule, _) in RULES.iter().filter(|(rule, _)| *rule != "slow_learning") {
+            assert!(cases.iter().any(|(case, _)| case == rule), "{rule} has no case");
+        }
+    }
+
+    #[test]
+    fn learning_is_slow_when_no_loss_falls() {
+        let learned = |step: f64| -> Vec<Metrics> {
+            let of = |k: usize| Metrics { policy_loss: 1.5 - step * k as f64, ..healthy() };
+            (0..WINDOW).map(of).collect()
+        };
+        assert_eq!(rules(&learned(0.0)), ["slow_learning"]);
+        assert!(rules(&learned(0.01)).is_empty());
+        assert!(rules(&learned(0.0)[1..]).is_empty(), "too few generations to tell");
+    }
+}

@@ -1,0 +1,244 @@
+//! The machine that a run is made on, and how well it is used: watched by a thread of its own, because neither systems nor
+//! trainer read such things.
+
+use crate::{device::Place, memory};
+use lockstep_components::config::{DeviceKind, Precision};
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// What a generation was made on, and how that was used meanwhile: a part of its metrics.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// Where the network runs, for people.
+    pub device: String,
+    /// Whether that is a GPU, which works while the processor does something else.
+    pub is_gpu: bool,
+    /// The numbers of evaluation.
+    pub precision: Precision,
+    /// Whether the residual tower could be evaluated in integers, faster.
+    pub could_be_int16: bool,
+    /// Threads of the program.
+    pub threads: usize,
+    /// Cores that it may use.
+    pub cores: usize,
+    /// Cores that were busy with it on average; 0 where the system does not tell.
+    pub cores_busy: f64,
+    /// Bytes of memory in use at most, of samples each second.
+    pub resident: u64,
+    /// The bound that was printed before the run began.
+    pub bound: u64,
+    /// What the machine, or the control group, has.
+    pub memory: u64,
+    /// Positions that the cache has room for.
+    pub cache_positions: u64,
+    /// The GPU, where its driver tells of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuUse>,
+}
+
+/// How a GPU was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuUse {
+    /// Share of the time in which it computed anything, on average.
+    pub utilisation: f64,
+    /// Bytes in use on it at most, by all programs.
+    pub memory: u64,
+    /// Bytes that it has.
+    pub memory_total: u64,
+    /// Mean power.
+    pub watts: f64,
+    /// Highest temperature.
+    pub celsius: f64,
+}
+
+/// How often the machine is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Watches the machine while a run is made.
+pub struct Monitor {
+    fixed: Machine,
+    watched: Arc<Mutex<Watched>>,
+    since: (Instant, Duration),
+    stop: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// What was seen since it was last asked for.
+#[derive(Debug, Default)]
+struct Watched {
+    resident: u64,
+    gpu: Option<GpuUse>,
+    samples: u32,
+}
+
+impl Watched {
+    fn add(&mut self, resident: u64, gpu: Option<GpuUse>) {
+        self.resident = self.resident.max(resident);
+        let n = f64::from(self.samples);
+        self.samples += 1;
+        let Some(new) = gpu else { return };
+        let old = self.gpu.unwrap_or_default();
+        let mean = |old: f64, new: f64| (old * n + new) / (n + 1.0);
+        self.gpu = Some(GpuUse {
+            utilisation: mean(old.utilisation, new.utilisation),
+            memory: old.memory.max(new.memory),
+            memory_total: new.memory_total,
+            watts: mean(old.watts, new.watts),
+            celsius: old.celsius.max(new.celsius),
+        });
+    }
+}
+
+impl Monitor {
+    /// Begins to watch. `fixed` is what does not change.
+    pub fn new(fixed: Machine, place: &Place, device: DeviceKind) -> Self {
+        let watched = Arc::new(Mutex::new(Watched::default()));
+        let (stop, stopped) = channel();
+        let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place, device) } else { None });
+        let watch = move || {
+            loop {
+                let (resident, gpu) = (memory::resident(), card.as_ref().and_then(Card::usage));
+                seen.lock().unwrap_or_else(PoisonError::into_inner).add(resident, gpu);
+                if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+        };
+        // Without the thread the numbers are missing, and nothing else.
+        let thread = std::thread::Builder::new().name("monitor".into()).spawn(watch);
+        let stop = thread.ok().map(|thread| (stop, thread));
+        Self { fixed, watched, since: (Instant::now(), cpu_time()), stop }
+    }
+
+    /// What has been seen since this was last called.
+    pub fn take(&mut self) -> Machine {
+        let machine = self.peek();
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = Watched::default();
+        self.since = (Instant::now(), cpu_time());
+        machine
+    }
+
+    /// The same, to be seen again.
+    pub fn peek(&self) -> Machine {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, spent) = self.since;
+        let busy = cpu_time().saturating_sub(spent).as_secs_f64() / began.elapsed().as_secs_f64().max(1e-3);
+        let resident = watched.resident.max(memory::resident());
+        Machine { cores_busy: busy, resident, gpu: watched.gpu, ..self.fixed.clone() }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.stop.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = |n: u64| crate::metrics::bytes(n as usize);
+        write!(f, "memory {} of {}", bytes(self.resident), bytes(self.bound))?;
+        write!(f, "  cores busy {:.1} of {}", self.cores_busy, self.cores)?;
+        let Some(gpu) = &self.gpu else { return Ok(()) };
+        let GpuUse { utilisation, memory, memory_total, watts, celsius } = *gpu;
+        let (memory, total) = (bytes(memory), bytes(memory_total));
+        write!(f, "  GPU {:.0} %, {memory} of {total}, {watts:.0} W, {celsius:.0} °C", 100.0 * utilisation)
+    }
+}
+
+/// Time that the processor has worked for this process.
+fn cpu_time() -> Duration {
+    memory::this_process(|process| Duration::from_millis(process.accumulated_cpu_time())).unwrap_or_default()
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// An NVIDIA GPU, as its management library knows it.
+pub struct Card {
+    #[cfg(feature = "cubecl")]
+    nvml: nvml_wrapper::Nvml,
+    #[cfg(feature = "cubecl")]
+    index: u32,
+}
+
+#[cfg(feature = "cubecl")]
+impl Card {
+    /// The one of a place, if the library is there and knows it. It is loaded at run time.
+    pub fn of(place: &Place, device: DeviceKind) -> Option<Self> {
+        let library = if cfg!(windows) { "nvml.dll" } else { "libnvidia-ml.so.1" };
+        let nvml = nvml_wrapper::Nvml::builder().lib_path(library.as_ref()).init().ok()?;
+        let name = |index| nvml.device_by_index(index).and_then(|card| card.name()).ok();
+        let index = match device {
+            DeviceKind::Cuda(number) => {
+                // CUDA counts the devices that this variable leaves.
+                let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+                match visible.as_ref().and_then(|list| list.split(',').nth(number)) {
+                    Some(one) => one.trim().parse().ok()?,
+                    None => number as u32,
+                }
+            }
+            _ => (0..nvml.device_count().ok()?).find(|&i| name(i).is_some_and(|name| place.name.contains(&name)))?,
+        };
+        name(index)?;
+        Some(Self { nvml, index })
+    }
+
+    /// What it does now.
+    pub fn usage(&self) -> Option<GpuUse> {
+        let card = self.nvml.device_by_index(self.index).ok()?;
+        let memory = card.memory_info().ok()?;
+        let sensor = nvml_wrapper::enum_wrappers::device::TemperatureSensor::Gpu;
+        Some(GpuUse {
+            utilisation: f64::from(card.utilization_rates().ok()?.gpu) / 100.0,
+            memory: memory.used,
+            memory_total: memory.total,
+            // Not every card has the sensors.
+            watts: card.power_usage().map_or(0.0, |milliwatts| f64::from(milliwatts) / 1e3),
+            celsius: card.temperature(sensor).map_or(0.0, f64::from),
+        })
+    }
+}
+
+#[cfg(not(feature = "cubecl"))]
+impl Card {
+    /// None: this program has no back end for GPUs.
+    pub fn of(_: &Place, _: DeviceKind) -> Option<Self> {
+        None
+    }
+
+    /// Nothing.
+    pub fn usage(&self) -> Option<GpuUse> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_become_means_and_peaks() {
+        let mut watched = Watched::default();
+        for (k, utilisation) in [0.2, 0.4, 0.9].into_iter().enumerate() {
+            let gpu = GpuUse { utilisation, memory: 10 * k as u64, celsius: 50.0 - k as f64, ..GpuUse::default() };
+            watched.add(100 - k as u64, Some(gpu));
+        }
+        let gpu = watched.gpu.unwrap();
+        assert!((gpu.utilisation - 0.5).abs() < 1e-12);
+        assert_eq!((watched.resident, gpu.memory, gpu.celsius), (100, 20, 50.0));
+    }
+}

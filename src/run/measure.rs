@@ -1,0 +1,175 @@
+//! Rates of the parts of a run on this machine, for `lockstep bench`, `lockstep tune` and the rehearsal of a run.
+
+use crate::{
+    Error,
+    device::Place,
+    memory::Bound,
+    stages::{StageTimes, Timing},
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{
+    Config, Game, LaneRng, Replay, Stats, Tree,
+    config::{LanesConfig, SearchConfig, Steps},
+};
+use lockstep_systems::{
+    Batch, Evaluations, Evaluator, Learning, Player, Plugin, Setup, Uniform, play_games, run_learn, run_tick,
+};
+use std::time::Instant;
+
+/// What ticks came to in some time.
+#[derive(Clone, Debug)]
+pub struct Ticks {
+    /// Median over ten stretches of time.
+    pub simulations_per_second: f64,
+    /// Median over ten stretches of time.
+    pub evaluations_per_second: f64,
+    /// All counts, those of searches under way included.
+    pub stats: Stats,
+    /// Seconds of all of them.
+    pub seconds: f64,
+    /// Seconds of each stage.
+    pub stages: Vec<(&'static str, f64)>,
+}
+
+/// Plays with an evaluator for so many seconds, after a warm-up in which every lane gets into the middle of a game.
+///
+/// # Errors
+/// When there is not the memory, or the device fails.
+pub fn ticks<G: Game>(
+    config: &Config,
+    place: &Place,
+    evaluator: Box<dyn Evaluator>,
+    timing: Timing,
+    seconds: f64,
+) -> Result<Ticks, Error> {
+    Bound::of_searches::<G>(&config.search, config.lanes.count, config.search.simulations).check()?;
+    let mut world = Setup::<G>::self_play(Player::new(evaluator, config.search.clone()))
+        .lanes(place.lanes(&config.lanes))
+        .start(config.start())
+        .plugin(timing)
+        .build();
+    let run = |world: &mut World, time: f64| -> Result<f64, Error> {
+        let start = Instant::now();
+        // Once at least, however short the time.
+        loop {
+            run_tick(world)?;
+            if start.elapsed().as_secs_f64() >= time {
+                break;
+            }
+        }
+        Ok(start.elapsed().as_secs_f64())
+    };
+    run(&mut world, (seconds * 0.3).min(3.0))?;
+    *world.resource_mut::<Stats>() = Stats::default();
+    world.resource_mut::<StageTimes>().reset();
+    let (mut stretches, mut spent, mut before) = (vec![], 0.0, Stats::default());
+    for _ in 0..10 {
+        let time = run(&mut world, seconds / 10.0)?;
+        let mut now = world.resource::<Stats>().clone();
+        // Those of the searches under way as well.
+        let mut trees = world.query::<&Tree>();
+        now.simulations += trees.iter(&world).map(|tree| u64::from(tree.counts.simulations)).sum::<u64>();
+        stretches.push([
+            (now.simulations - before.simulations) as f64 / time,
+            (now.evaluations - before.evaluations) as f64 / time,
+        ]);
+        (spent, before) = (spent + time, now);
+    }
+    let rate = |i: usize| median(stretches.iter().map(|s| s[i]).collect());
+    Ok(Ticks {
+        simulations_per_second: rate(0),
+        evaluations_per_second: rate(1),
+        stats: before,
+        seconds: spent,
+        stages: world.resource::<StageTimes>().named().collect(),
+    })
+}
+
+/// Evaluations per second in batches of so many rows.
+///
+/// # Errors
+/// When the device fails.
+pub fn evaluations<G: Game>(evaluator: &mut dyn Evaluator, rows: usize, seconds: f64) -> Result<f64, Error> {
+    let (batch, mut out) = (any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
+    repeat(seconds, rows, || exchange(evaluator, &batch, &mut out))
+}
+
+/// A batch of no positions in particular.
+pub fn any_batch<G: Game>(rows: usize) -> Batch {
+    let mut batch = Batch::new::<G>(rows);
+    batch.rows = rows;
+    let mut rng = LaneRng::new(1, 1);
+    batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
+    batch
+}
+
+/// There and back.
+///
+/// # Errors
+/// When the device fails.
+pub fn exchange(evaluator: &mut dyn Evaluator, batch: &Batch, out: &mut Evaluations) -> Result<(), Error> {
+    evaluator.submit(batch)?;
+    Ok(evaluator.receive(out)?)
+}
+
+/// A learner with positions of so many games, in which it takes one step after another in a generation without an end.
+///
+/// # Errors
+/// When a game fails.
+pub fn learning<G: Game>(config: &Config, place: &Place, games: usize) -> Result<World, Error> {
+    // Played with equal priors: as varied as those of a run.
+    let search = SearchConfig { simulations: 8, fast_simulations: 0, ..config.search.clone() };
+    let lanes = LanesConfig { count: games.min(64) as u32, ..Default::default() };
+    let player = Player::new(Uniform::default(), search);
+    let mut playing = Setup::<G>::self_play(player).lanes(lanes).start(config.start()).build();
+    let mut replay = Replay::<G>::new(20_000);
+    play_games(&mut playing, games)?.iter().for_each(|game| replay.push(&config.start(), game));
+    let mut learner = place.learner::<G>(config);
+    learner.config.steps = Steps::Batches(u64::MAX);
+    let mut world = World::new();
+    Learning::<G>::new(learner, place.evaluators::<G>(1), config.replay.clone()).build(&mut world);
+    world.insert_resource(replay);
+    Ok(world)
+}
+
+/// One step of the optimiser, to its end.
+///
+/// # Errors
+/// When the device fails.
+pub fn step(world: &mut World, place: &Place) -> Result<(), Error> {
+    run_learn(world)?;
+    let synced = place.device.sync();
+    Ok(synced.map_err(|e| lockstep_systems::Error::of_device(lockstep_systems::TRAINING, format!("{e:?}")))?)
+}
+
+/// Samples per second of training.
+///
+/// # Errors
+/// When a game or the device fails.
+pub fn samples<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<f64, Error> {
+    let mut world = learning::<G>(config, place, 500)?;
+    repeat(seconds, config.learn.batch_size, || step(&mut world, place))
+}
+
+/// Rows per second of a repeated piece of work: from its median time after a warm-up.
+fn repeat(seconds: f64, rows: usize, mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+    work()?;
+    let warm = Instant::now();
+    while warm.elapsed().as_secs_f64() < (seconds * 0.2).min(2.0) {
+        work()?;
+    }
+    let mut times = vec![];
+    let start = Instant::now();
+    while times.len() < 5 || start.elapsed().as_secs_f64() < seconds {
+        let began = Instant::now();
+        work()?;
+        times.push(began.elapsed().as_secs_f64());
+    }
+    Ok(rows as f64 / median(times))
+}
+
+/// The middle one.
+pub fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}

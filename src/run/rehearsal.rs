@@ -1,0 +1,123 @@
+//! What a run will do, done once before it begins: a batch of each size, and a training step. Kernels are tuned by it, and
+//! what does not fit shows before anything is played.
+
+use crate::{
+    Error,
+    device::{self, Place},
+    display::duration,
+    measure,
+    metrics::bytes,
+};
+use lockstep_components::{Config, Game};
+use lockstep_systems::{Evaluations, TRAINING};
+use std::time::Instant;
+
+/// How long things took.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rehearsal {
+    /// Rows of a batch, and seconds of its evaluation.
+    pub evaluations: Vec<(usize, f64)>,
+    /// Seconds of a training step.
+    pub step: f64,
+    /// Seconds that the first time took longer: in which kernels are compiled and tuned.
+    pub tuning: f64,
+    /// Bytes of the device that evaluation and training have reserved, where it tells.
+    pub reserved: Option<[u64; 2]>,
+}
+
+/// Games whose positions the rehearsed step learns from.
+const GAMES: usize = 2;
+
+impl Rehearsal {
+    /// Evaluates and learns with a network that is then dropped.
+    ///
+    /// # Errors
+    /// When the device fails. Where its memory does not suffice, the error names the keys to change.
+    pub fn of<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
+        let mut done = Self::default();
+        let before = place.reserved();
+        done.evaluate::<G>(config, place).map_err(|error| name_keys(error, config))?;
+        let between = place.reserved();
+        done.learn::<G>(config, place).map_err(|error| name_keys(error, config))?;
+        let after = place.reserved();
+        if let (Some(before), Some(between), Some(after)) = (before, between, after) {
+            done.reserved = Some([between.saturating_sub(before), after.saturating_sub(between)]);
+        }
+        place.device.memory_cleanup();
+        Ok(done)
+    }
+
+    fn evaluate<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
+        let capacity = device::batch_capacity::<G>(config, place);
+        let learner = place.learner::<G>(config);
+        let mut evaluator = place.evaluators::<G>(capacity).0(&learner.network);
+        let sizes = evaluator.capabilities().batch_sizes;
+        for rows in if sizes.is_empty() { vec![capacity] } else { sizes } {
+            let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
+            let seconds = self.twice(|| measure::exchange(&mut *evaluator, &batch, &mut out))?;
+            self.evaluations.push((rows, seconds));
+        }
+        Ok(())
+    }
+
+    fn learn<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
+        let mut world = measure::learning::<G>(config, place, GAMES)?;
+        self.step = self.twice(|| measure::step(&mut world, place))?;
+        Ok(())
+    }
+
+    /// The seconds of the second time.
+    fn twice(&mut self, mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+        let mut time = || -> Result<f64, Error> {
+            let start = Instant::now();
+            work()?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        let (first, second) = (time()?, time()?);
+        self.tuning += (first - second).max(0.0);
+        Ok(second)
+    }
+}
+
+/// For the user, who can change what does not fit before the run begins.
+fn name_keys(error: Error, config: &Config) -> Error {
+    let Error::Systems(lockstep_systems::Error::OutOfMemory { doing, message }) = error else { return error };
+    let keys = if doing == TRAINING {
+        format!(
+            "raise learn.accumulation (now {}), which takes a batch in parts, or lower learn.batch_size ({})",
+            config.learn.accumulation, config.learn.batch_size
+        )
+    } else {
+        format!(
+            "lower lanes.cohort (now {}; 0 takes all lanes divided by the batches in flight), lanes.count ({}) or \
+             lanes.leaves_per_tree ({})",
+            config.lanes.cohort, config.lanes.count, config.lanes.leaves_per_tree
+        )
+    };
+    Error::Usage(format!(
+        "a rehearsal of the run did not fit into the memory of the device, while {doing} ({message}); {keys}, or take a \
+         smaller network (network.channels, network.blocks)"
+    ))
+}
+
+impl std::fmt::Display for Rehearsal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = |seconds: f64| match seconds {
+            s if s < 0.01 => format!("{:.1} ms", s * 1e3),
+            s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+            s => format!("{s:.1} s"),
+        };
+        for (rows, seconds) in &self.evaluations {
+            write!(f, "{rows} positions evaluated in {}, ", time(*seconds))?;
+        }
+        write!(f, "a training step in {}", time(self.step))?;
+        if self.tuning > 1.0 {
+            write!(f, ", after {} for choosing and compiling kernels", duration(self.tuning))?;
+        }
+        if let Some([evaluation, training]) = self.reserved {
+            let [evaluation, training] = [evaluation, training].map(|n| bytes(n as usize));
+            write!(f, "; memory of the device: {evaluation} for evaluation, {training} for training")?;
+        }
+        Ok(())
+    }
+}
