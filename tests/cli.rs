@@ -63,6 +63,41 @@ fn half_precision_learns_to_play_perfectly() {
     assert!(text(&changed.stderr).contains("learn.precision"), "{}", text(&changed.stderr));
 }
 
+/// Advice is printed once, kept, and listed; a run that is well used gets none.
+#[test]
+fn a_run_with_too_many_threads_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = text(&lockstep(dir.path(), &["doctor", "--run", "run"]).stderr);
+    assert!(none.contains("there is no run here"), "{none}");
+    let output = train(dir.path(), &["--threads", "64"]);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(shown.matches("advice (too_many_threads): 64 threads share").count(), 1, "{shown}");
+    assert!(shown.contains("Rehearsed: "), "{shown}");
+    let listed = text(&lockstep(dir.path(), &["doctor", "--run", "run"]).stdout);
+    assert!(listed.contains("too_many_threads (now; in 2 of 2 generations)"), "{listed}");
+    assert!(listed.contains("run.threads = 0"), "{listed}");
+    let json = text(&lockstep(dir.path(), &["doctor", "--run", "run", "--json"]).stdout);
+    let rules: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(rules.iter().any(|rule| rule["rule"] == "too_many_threads" && rule["generations"] == 2), "{json}");
+}
+
+/// What `tune` writes is a recipe, which gives the same run up to what it was told to change.
+#[test]
+fn tuned_settings_train() {
+    let dir = tempfile::tempdir().unwrap();
+    let tune = ["tune", "--minutes", "0.02", "--out", "mine.toml"];
+    let output = lockstep(dir.path(), &tune);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(shown.contains("will take about") && shown.contains("from what the recipe takes"), "{shown}");
+    let quick = ["train", "--config", "mine.toml", "--set", "run.generations=1", "--run", "run"];
+    assert!(lockstep(dir.path(), &quick).status.success());
+    refused(dir.path(), &tune, &["mine.toml", "--out"]);
+    let guess = ["tune", "--minutes", "0.02", "--out", "other.toml", "--set", "search.simulations=16"];
+    assert!(text(&lockstep(dir.path(), &guess).stdout).contains("rough guess"));
+}
+
 #[test]
 fn accuracy_is_graded_in_every_precision() {
     let dir = tempfile::tempdir().unwrap();

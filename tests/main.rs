@@ -17,6 +17,7 @@ mod metrics;
 mod networks;
 mod promises;
 mod readme;
+mod relief;
 mod resume;
 mod rows;
 mod search;

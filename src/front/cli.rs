@@ -403,9 +403,9 @@ pub struct BenchArgs {
     /// Where the network runs: auto, cpu, flex, cuda, cuda:1, vulkan, ..; see `lockstep devices`
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16
-    #[arg(long, default_value = "f32")]
-    pub precision: String,
+    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16 [default: f32 where the device has it]
+    #[arg(long)]
+    pub precision: Option<String>,
     /// The vectors of the fused kernels: auto, avx512, avx2, neon or portable
     #[arg(long, default_value = "auto")]
     pub vectors: String,

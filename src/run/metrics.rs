@@ -92,7 +92,7 @@ pub struct Metrics {
     /// Bytes of memory that the program has in use at the end of the generation; 0 where the system does not tell.
     #[serde(default)]
     pub resident: u64,
-    /// Seconds of its play and after it that went into writing: games, metrics, and the checkpoint before this generation.
+    /// Seconds that went into writing: its games, and the metrics and the checkpoint of the generation before.
     #[serde(default)]
     pub write_seconds: f64,
     /// What it was made on, and how that was used.

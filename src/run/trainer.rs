@@ -483,7 +483,6 @@ impl<G: Game> Trainer<G> {
         if checkpoint::of_generation(folder, self.generation()).is_some() {
             return Ok(());
         }
-        let began = Instant::now();
         let saved = self.saved()?;
         // The newest one is what was saved.
         let earlier =
@@ -503,9 +502,12 @@ impl<G: Game> Trainer<G> {
         let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.write::<G>(folder, self.config.run.checkpoints)?;
         folder.mark_saved()?;
-        self.thin(folder)?;
-        self.writing += began.elapsed();
-        Ok(())
+        self.thin(folder)
+    }
+
+    /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next generation.
+    pub fn wrote(&mut self, time: Duration) {
+        self.writing += time;
     }
 
     /// Removes the games that no checkpoint needs, unless all are to be kept.

@@ -9,7 +9,7 @@ use crate::{
     stages::{StageSeconds, Timing},
     tell,
 };
-use lockstep_components::{Config, Game, games::GameVisitor};
+use lockstep_components::{Config, Game, config::Precision, games::GameVisitor};
 use lockstep_systems::{Evaluator, Network, Uniform};
 use serde_json::{Map, Value, json};
 
@@ -41,18 +41,26 @@ impl GameVisitor for Bench {
             format!("network.blocks={}", args.blocks),
             format!("learn.batch_size={}", args.batch),
             format!("run.device={}", args.device),
-            format!("run.precision={}", args.precision),
+            format!("run.precision={}", args.precision.as_deref().unwrap_or("auto")),
             format!("run.vectors={}", args.vectors),
         ];
         if args.what == BenchKind::Search {
             overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
         }
         overrides.extend(args.set.iter().cloned());
-        let config = settings::parse("", "bench", &overrides)?;
+        let mut config = settings::parse("", "bench", &overrides)?;
         if config.game.name != G::NAME {
             return Err(Error::Usage(format!("name the game with --game {}, not with --set", config.game.name)));
         }
-        let place = device::place_of(&config)?;
+        let mut place = device::place_of(&config)?;
+        // The same numbers everywhere, so that devices can be compared.
+        if args.precision.is_none()
+            && config.run.precision == Precision::Auto
+            && place.precisions().contains(&Precision::F32)
+        {
+            config.run.precision = Precision::F32;
+            place = device::place_of(&config)?;
+        }
         let mut line = Map::new();
         let mut put = |key: &str, value: Value| line.insert(key.into(), value);
         put("bench", format!("{:?}", args.what).to_lowercase().into());

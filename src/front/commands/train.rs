@@ -290,12 +290,14 @@ fn train<G: Game>(
             Advance::Learned => watch.display.learning(run.world.resource::<Learner>().progress()),
             Advance::Generation(generation, games) => {
                 let generation = watch.generation(config, *generation);
+                let began = Instant::now();
                 trainer::write_games(folder, &config.start::<G>(), generation.generation, &games)?;
                 metrics::append(&folder.metrics(), generation)?;
                 let last = generation.generation;
                 if last.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                     run.save(folder, place)?;
                 }
+                run.wrote(began.elapsed());
             }
         }
         let late = until.is_some_and(|until| Instant::now() >= until);

@@ -16,7 +16,7 @@ use lockstep_components::{
     config::{Precision, Steps},
     games::GameVisitor,
 };
-use lockstep_systems::Network;
+use lockstep_systems::{Evaluations, Network};
 use std::{
     collections::BTreeMap,
     fs::OpenOptions,
@@ -286,7 +286,12 @@ impl Tune {
 fn rate<G: Game>(config: &Config, seconds: f64) -> Result<Ticks, Error> {
     let place = device::place_of(config)?;
     let network = Network::init::<G>(&config.network, 1, &place.device);
-    let evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, &place)).0(&network);
+    let mut evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, &place)).0(&network);
+    // A GPU back end tunes its kernels for each size of batch: before, and not while, it is measured.
+    for rows in evaluator.capabilities().batch_sizes {
+        let mut out = Evaluations::new(rows, G::ACTIONS);
+        measure::exchange(&mut *evaluator, &measure::any_batch::<G>(rows), &mut out)?;
+    }
     measure::ticks::<G>(config, &place, evaluator, Timing::coarse(), seconds)
 }
 

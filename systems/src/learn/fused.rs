@@ -256,6 +256,27 @@ mod tests {
         agrees_with_burn::<TicTacToe>(NetworkKind::Mlp, ValueHead::Wdl, 1, 0.01);
     }
 
+    /// Without batch norm the parts of a batch add up to the whole, on both paths.
+    #[test]
+    fn parts_of_a_batch_make_the_same_step() {
+        let mut config = Config::default();
+        config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 20, blocks: 2, ..config.network };
+        config.learn.optimizer = OptimizerKind::Sgd;
+        config.learn.learning_rate = 1.0;
+        for fused in [false, true] {
+            let (whole, losses) = change::<TicTacToe>(&config, fused);
+            let in_parts = LearnConfig { accumulation: 5, ..config.learn.clone() };
+            let (parts, sums) = change::<TicTacToe>(&Config { learn: in_parts, ..config.clone() }, fused);
+            let largest = whole.iter().flat_map(|t| &t.1).fold(0.0f32, |a, b| a.max(b.abs()));
+            assert!(largest > 0.01);
+            for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
+                let error = whole.iter().zip(parts).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+                assert!(error < 1e-5 * largest, "{name}: {error} of {largest}, fused: {fused}");
+            }
+            assert!(losses.iter().zip(sums).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
+    }
+
     /// A step that is not finite changes nothing, not even running statistics; many in a row end the run.
     #[test]
     fn steps_that_are_not_finite_are_left_out() {

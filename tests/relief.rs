@@ -1,0 +1,107 @@
+//! A device that runs out of memory in the middle of a run: the run goes on with less at once, and keeps that.
+
+use crate::{lockstep, small, text};
+use lockstep::{Error, device, folder::Folder, history::Change, metrics, prelude::*, relief::relieve, trainer};
+use lockstep_systems::{EVALUATING, Failure, TRAINING};
+
+fn out_of_memory(doing: &'static str) -> systems::Error {
+    let error = systems::Error::of_device(doing, "out of device memory allocating 1048576 bytes".into());
+    assert!(matches!(error, systems::Error::OutOfMemory { .. }));
+    error
+}
+
+/// Has the memory for batches of so many rows.
+struct Limited(Box<dyn Evaluator>, usize);
+
+impl Evaluator for Limited {
+    fn submit(&mut self, batch: &Batch) -> Result<(), systems::Error> {
+        if batch.rows > self.1 { Err(out_of_memory(EVALUATING)) } else { self.0.submit(batch) }
+    }
+
+    fn receive(&mut self, out: &mut Evaluations) -> Result<(), systems::Error> {
+        self.0.receive(out)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+}
+
+/// In the second generation the memory does not suffice for a whole batch.
+fn no_room_for_a_step(learner: Res<Learner>, mut failure: ResMut<Failure>) {
+    if learner.generation() == 1 && learner.progress().0 == 2 && learner.config.accumulation < 4 {
+        failure.set(out_of_memory(TRAINING));
+    }
+}
+
+fn limit(run: &mut Trainer<TicTacToe>) {
+    let made = run.world.remove_resource::<EvaluatorFactory>().unwrap();
+    let factory = EvaluatorFactory(Box::new(move |network| Box::new(Limited(made.0(network), 8))));
+    let evaluator = factory.0(run.world.resource::<Learner>().playing());
+    run.world.query::<&mut Inference>().single_mut(&mut run.world).unwrap().evaluator = evaluator;
+    run.world.insert_resource(factory);
+    let step = no_room_for_a_step.after(LearnSystems::Sample).before(LearnSystems::Step);
+    run.world.resource_mut::<Schedules>().add_systems(Learn, step);
+}
+
+#[test]
+fn a_run_goes_on_with_less_memory() {
+    let place = device::place(DeviceKind::Cpu).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::at(&dir.path().join("run"));
+    // Without a cache every lane has a row, so that batches are large.
+    let mut config = small(&["network.kind=resnet", "network.blocks=1", "search.cache_mb=0", "run.precision=f32"]);
+    let mut changes = vec![];
+    loop {
+        let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder, None).unwrap();
+        limit(&mut run);
+        let mut finish = || -> Result<(), Error> {
+            while !run.is_finished() {
+                if let trainer::Advance::Generation(generation, _) = run.advance()? {
+                    metrics::append(&folder.metrics(), &generation)?;
+                    run.save(&folder, &place)?;
+                }
+            }
+            Ok(())
+        };
+        let error = match finish() {
+            Ok(()) => break,
+            Err(Error::Systems(error)) => error,
+            Err(error) => panic!("{error}"),
+        };
+        let round = run.generation() + 1;
+        drop(run);
+        let change = relieve::<TicTacToe>(&mut config, &place, &folder, round, &error).unwrap();
+        assert!(!change.is_empty(), "{error}");
+        changes.extend(change.into_iter().map(|change| Change { generation: round, ..change }));
+    }
+    let change = |generation, key: &str, from: &str, to: &str| Change {
+        generation,
+        key: key.into(),
+        from: from.into(),
+        to: to.into(),
+    };
+    let expected = [
+        change(1, "lanes.cohort", "0", "8"),
+        change(2, "learn.accumulation", "1", "2"),
+        change(2, "learn.accumulation", "2", "4"),
+    ];
+    assert_eq!(changes, expected);
+    let recorded = std::fs::read_to_string(folder.history()).unwrap();
+    let recorded: Vec<Change> = recorded.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(recorded, expected);
+
+    // It repeats with what was changed, and going on keeps it.
+    let output = lockstep(dir.path(), &["verify", "--run", "run", "--replay", "1"]);
+    assert!(output.status.success(), "{}", text(&output.stdout));
+    let output = lockstep(dir.path(), &["train", "--run", "run", "--set", "run.generations=4"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let kept = std::fs::read_to_string(folder.config()).unwrap();
+    assert!(kept.contains("cohort = 8") && kept.contains("accumulation = 4"), "{kept}");
+
+    // Nothing is changed for want of anything else, or where nothing is left to lower.
+    let other = systems::Error::of_device(TRAINING, "the cable was pulled".into());
+    assert_eq!(relieve::<TicTacToe>(&mut config, &place, &folder, 5, &other).unwrap(), []);
+    config.lanes.cohort = 1;
+    assert_eq!(relieve::<TicTacToe>(&mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap(), []);
+}
