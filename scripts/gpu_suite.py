@@ -10,8 +10,23 @@ A binary with the feature `cuda-cpp` needs CUDA's headers as well: set CUDA_PATH
 """
 from __future__ import annotations
 
-import argparse, dataclasses, hashlib, json, os, platform, re, shutil, signal, statistics, subprocess, sys, tarfile
-import tempfile, threading, time, traceback
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import traceback
 from pathlib import Path
 
 EPILOG = """\
@@ -297,7 +312,7 @@ class Suite:
             shutil.unpack_archive(args.kernels, self.scratch, "xztar")
         self.binaries = dict(args.binary)
         self.precisions = {}  # of each binary that answers and has the device
-        self.has_torch = False
+        self.torch_device = None  # where PyTorch can compute, if it is here
         self.until, self.interrupted = float("inf"), False
         self.results = open(self.out / "results.jsonl", "w")
         self.log_file = open(self.out / "log.txt", "w")
@@ -433,7 +448,9 @@ def environment(suite):
     def pytorch():
         code = "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"
         version, cuda, has_card = suite.call([sys.executable, "-c", code], 120).out.split()
-        suite.has_torch = True
+        kind, _, number = suite.device.partition(":")
+        # What computes on the processor is compared with the processor.
+        suite.torch_device = "cpu" if kind == "cpu" or has_card != "True" else f"cuda:{number or 0}"
         return {"torch": version, "torch_cuda": cuda, "torch_has_card": has_card}
 
     def program(binary):
@@ -513,13 +530,12 @@ def network(suite):
 
 def torch(suite):
     """One program for all networks, which begins again behind one that it does not survive."""
-    if not suite.has_torch:
+    if not suite.torch_device:
         suite.attempt(named("torch"), fail, "PyTorch cannot be imported here")
         return
-    precisions = ["f32", "bf16"] if suite.device == "cpu" else ["bf16", "tf32", "f16"]
+    precisions = ["f32", "bf16"] if suite.torch_device == "cpu" else ["bf16", "tf32", "f16"]
     networks = [dataclasses.astuple(net) for net in suite.sizes.networks]
     jobs = by_rank(precisions, suite.sizes.rows, networks, ["compiled", "eager"])
-    device = "cuda" if suite.device.startswith("vulkan") else suite.device
     env = {"TORCHINDUCTOR_CACHE_DIR": str(suite.scratch / "inductor"), "TRITON_CACHE_DIR": str(suite.scratch / "triton")}
     # On a processor that others use its threads would wait for each other at full speed, for a hundred times as long.
     env["OMP_WAIT_POLICY"] = "passive"
@@ -529,7 +545,7 @@ def torch(suite):
         return named("torch", Network(*net), rows, precision, "torch", mode)
 
     while jobs:
-        worker = [sys.executable, Path(__file__).resolve(), "torch-worker", device, suite.sizes.seconds, json.dumps(jobs)]
+        worker = [sys.executable, Path(__file__).resolve(), "torch-worker", suite.torch_device, suite.sizes.seconds, json.dumps(jobs)]
         why = ("it ended early",)
         try:
             if suite.left() > 0:

@@ -7,16 +7,50 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Cache, Game, Leaf, LeafState, Slot, Stats};
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHasher;
+use std::hash::{Hash, Hasher};
 
-/// The row of each key of the batch that is being collected.
+/// The row of each key of the batch that is being collected: a hash table whose keys are those of the batch. It is emptied by
+/// counting on, because this is a serial part of every tick.
 #[derive(Resource, Debug)]
-pub struct SharedRows<G: Game>(FxHashMap<G::Key, u32>);
+pub struct SharedRows {
+    /// The batch that has filled a slot, and the row. A power of two of them, twice as many as rows at least.
+    slots: Vec<(u32, u32)>,
+    batch: u32,
+}
 
-impl<G: Game> SharedRows<G> {
+impl SharedRows {
     /// With room for batches of so many rows.
     pub fn new(capacity: usize) -> Self {
-        Self(FxHashMap::with_capacity_and_hasher(capacity, Default::default()))
+        Self { slots: vec![(0, 0); (2 * capacity.max(1)).next_power_of_two()], batch: 0 }
+    }
+
+    /// Forgets all rows.
+    fn begin(&mut self) {
+        self.batch = self.batch.wrapping_add(1);
+        if self.batch == 0 {
+            self.slots.fill((0, 0));
+            self.batch = 1;
+        }
+    }
+
+    /// The row of a key among those of the batch, or the next one, which is then its own.
+    fn row_of<K: Eq + Hash>(&mut self, key: &K, keys: &[K]) -> u32 {
+        let mut hasher = FxHasher::default();
+        key.hash(&mut hasher);
+        let last = self.slots.len() - 1;
+        let mut at = hasher.finish() as usize & last;
+        loop {
+            let (batch, row) = &mut self.slots[at];
+            if *batch != self.batch {
+                (*batch, *row) = (self.batch, keys.len() as u32);
+                return *row;
+            }
+            if keys[*row as usize] == *key {
+                return *row;
+            }
+            at = (at + 1) & last;
+        }
     }
 }
 
@@ -25,18 +59,18 @@ impl<G: Game> SharedRows<G> {
 pub fn collect<G: Game>(
     mut rows: Rows<&Slot, (), &mut Leaf<G>>,
     mut agents: Query<(&Agent, (&mut Inference, &Cache<G>))>,
-    mut shared: ResMut<SharedRows<G>>,
+    mut shared: ResMut<SharedRows>,
     mut stats: ResMut<Stats>,
 ) {
     for (i, (mut inference, cache)) in in_order(agents.iter_mut()).into_iter().enumerate() {
-        shared.0.clear();
+        shared.begin();
         inference.batch.fill::<G>(|keys| {
             for (slot, trees) in rows.collected() {
                 let Some(tree) = i.checked_sub(slot.0.into()) else { continue };
                 let Some(((), leaves)) = { trees }.nth(tree) else { continue };
                 for leaf in leaves.iter_mut().filter(|leaf| leaf.state == LeafState::Selected) {
                     let new = keys.len() as u32;
-                    let row = if cache.is_on() { *shared.0.entry(leaf.asked).or_insert(new) } else { new };
+                    let row = if cache.is_on() { shared.row_of(&leaf.asked, keys) } else { new };
                     leaf.state = LeafState::Pending { row };
                     if row == new {
                         keys.push(leaf.asked);
@@ -46,5 +80,31 @@ pub fn collect<G: Game>(
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_keys_share_rows_and_batches_do_not() {
+        // As full as it gets, and the count of batches runs over.
+        let mut shared = SharedRows { batch: u32::MAX - 2, ..SharedRows::new(64) };
+        let mut rng = lockstep_components::LaneRng::new(1, 1);
+        for _ in 0..6 {
+            shared.begin();
+            let mut keys: Vec<u64> = vec![];
+            while keys.len() < 64 {
+                // Keys that fall into few slots.
+                let key = (rng.below(70) as u64) << 40;
+                let known = keys.iter().position(|known| *known == key);
+                let row = shared.row_of(&key, &keys);
+                assert_eq!(row as usize, known.unwrap_or(keys.len()));
+                if known.is_none() {
+                    keys.push(key);
+                }
+            }
+        }
     }
 }

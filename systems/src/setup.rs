@@ -208,7 +208,7 @@ impl<G: Game> Setup<G> {
         world.insert_resource(Start(start));
         world.insert_resource(layout);
         world.insert_resource(cohorts);
-        world.insert_resource(SharedRows::<G>::new(capacity));
+        world.insert_resource(SharedRows::new(capacity));
         world.init_resource::<Messages<GameFinished>>();
         world.init_resource::<Failure>();
         world.init_resource::<Passes>();
