@@ -1,17 +1,20 @@
 //! Choosing where the network runs.
 
-use crate::{Error, machine::cores};
+use crate::{Error, accuracy::scalar, machine::cores, measure};
 use burn::tensor::{DType, Device};
 use lockstep_components::{
     Game,
     config::{Config, DeviceKind, LanesConfig, LearnPrecision, MAX_THREADS, Precision, Tower, Vectors},
 };
-use lockstep_fused::Description;
+use lockstep_fused::{Description, ExactNetwork, Frozen};
 use lockstep_systems::{
-    BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, network::description_of,
-    setup::cohorts_of,
+    Batch, BurnEvaluator, BurnOptions, Evaluations, Evaluator, EvaluatorFactory, FusedEvaluator, Learner, Level,
+    Workers, network::description_of, setup::cohorts_of,
 };
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// How the names of CUDA's devices begin.
 const CUDA: &str = "CUDA";
@@ -246,8 +249,12 @@ impl Place {
     }
 
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.
+    ///
+    /// The first one on a GPU has to compute what the network is, with each kernel that it will use; if it does not, it
+    /// evaluates nothing and says so.
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
+        let is_checked = AtomicBool::new(false);
         EvaluatorFactory(Box::new(move |network| {
             let frozen = network.frozen();
             if place.evaluation == Evaluation::Fused
@@ -258,10 +265,77 @@ impl Place {
             let gpu = place.evaluation == Evaluation::BurnPadded;
             let batch_sizes = if gpu { padded_sizes(capacity) } else { vec![] };
             let options = BurnOptions { batch_sizes, precision: place.precision, board: place.board && gpu };
-            // On one thread: two that evaluated at once on SwiftShader's Vulkan got wrong numbers from burn 0.22.
-            Box::new(BurnEvaluator::new(&frozen, &place.device, options))
+            if !gpu {
+                return Box::new(BurnEvaluator::new(&frozen, &place.device, options));
+            }
+            let (device, network) = (place.device.clone(), frozen.clone());
+            let make = move || BurnEvaluator::new(&network, &device, options.clone());
+            let mut workers = Workers::new(place.in_flight as usize, G::ACTIONS, make);
+            if !is_checked.load(Ordering::Relaxed) {
+                if let Err(error) = check::<G>(&mut workers, &frozen, &place) {
+                    return Box::new(Refused(error));
+                }
+                is_checked.store(true, Ordering::Relaxed);
+            }
+            Box::new(workers)
         }))
     }
+}
+
+/// Evaluates nothing, because its device does it wrong.
+struct Refused(lockstep_systems::Error);
+
+impl Evaluator for Refused {
+    fn submit(&mut self, _: &Batch) -> Result<(), lockstep_systems::Error> {
+        Err(self.0.clone())
+    }
+
+    fn receive(&mut self, _: &mut Evaluations) -> Result<(), lockstep_systems::Error> {
+        Err(self.0.clone())
+    }
+}
+
+/// Sets the first, the middle and the last row of a batch of each size beside the same network in `f64`. Tuning chooses kernels
+/// by their time alone, and not all of them are right: a product of matrices of burn 0.22 is wrong on SwiftShader.
+fn check<G: Game>(
+    evaluator: &mut dyn Evaluator,
+    network: &Frozen,
+    place: &Place,
+) -> Result<(), lockstep_systems::Error> {
+    // As a share of the largest number, from the bits of the mantissas.
+    let close = match place.precision {
+        Precision::Bf16 => 0.1,
+        Precision::F16 | Precision::Tf32 => 0.02,
+        _ => 2e-3,
+    };
+    let exact = ExactNetwork::new(network);
+    let heads = network.description.policy_and_value();
+    for rows in evaluator.capabilities().batch_sizes {
+        let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
+        evaluator.submit(&batch)?;
+        evaluator.receive(&mut out)?;
+        for row in [0, rows / 2, rows - 1] {
+            let outputs = exact.row(&batch.planes()[row * G::INPUT..(row + 1) * G::INPUT]);
+            let [logits, value] = heads.map(|head| &outputs[head]);
+            let largest = logits.iter().fold(0.0, |most: f64, x| most.max(x.abs())).max(1e-3);
+            let found = &out.logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
+            let off = logits.iter().zip(found).fold(0.0, |most: f64, (a, b)| most.max((a - f64::from(*b)).abs()));
+            let (off, value_off) = (off / largest, (scalar(value) - f64::from(out.values[row])).abs());
+            // Not a number is not close.
+            if !(off < close && value_off < close) {
+                let message = format!(
+                    "row {row} of {rows}: logits off by {:.2} % of the largest, value off by {value_off:.4}. A kernel that was \
+                     chosen by tuning is wrong on {}: remove the kept kernels (the folder `cubecl` of the user's cache, or \
+                     `kernels` of the run), so that others may be chosen, or set another run.precision, run.tower or \
+                     run.device",
+                    100.0 * off,
+                    place.name,
+                );
+                return Err(lockstep_systems::Error::Device { doing: "computing what is known", message });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A quarter, a half and the whole of the capacity.

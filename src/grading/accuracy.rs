@@ -117,7 +117,7 @@ fn preferred<G: Game>(key: G::Key, logits: &[f64]) -> Option<u16> {
 }
 
 /// The value that raw outputs of a value head stand for: tanh of one, or win minus loss of three logits.
-fn scalar(raw: &[f64]) -> f64 {
+pub(crate) fn scalar(raw: &[f64]) -> f64 {
     let &[win, draw, loss] = raw else { return raw[0].tanh() };
     let highest = win.max(draw).max(loss);
     let [win, draw, loss] = [win, draw, loss].map(|logit| (logit - highest).exp());
