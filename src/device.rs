@@ -11,10 +11,7 @@ use lockstep_systems::{
     Batch, BurnEvaluator, BurnOptions, Evaluations, Evaluator, EvaluatorFactory, FusedEvaluator, Learner, Level,
     Workers, network::description_of, setup::cohorts_of,
 };
-use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{path::Path, sync::OnceLock};
 
 /// How the names of CUDA's devices begin.
 const CUDA: &str = "CUDA";
@@ -250,11 +247,11 @@ impl Place {
 
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.
     ///
-    /// The first one on a GPU has to compute what the network is, with each kernel that it will use; if it does not, it
-    /// evaluates nothing and says so.
+    /// The first one on a GPU has to compute what the network is, with each kernel that it will use. If it does not, dense
+    /// layers are tried as convolutions, which have other kernels; if that is wrong too, it evaluates nothing and says so.
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
-        let is_checked = AtomicBool::new(false);
+        let known: OnceLock<bool> = OnceLock::new();
         EvaluatorFactory(Box::new(move |network| {
             let frozen = network.frozen();
             if place.evaluation == Evaluation::Fused
@@ -264,20 +261,32 @@ impl Place {
             }
             let gpu = place.evaluation == Evaluation::BurnPadded;
             let batch_sizes = if gpu { padded_sizes(capacity) } else { vec![] };
-            let options = BurnOptions { batch_sizes, precision: place.precision, board: place.board && gpu };
+            let board = place.board && gpu;
+            let options = BurnOptions { batch_sizes, precision: place.precision, board, pointwise: false };
             if !gpu {
                 return Box::new(BurnEvaluator::new(&frozen, &place.device, options));
             }
-            let (device, network) = (place.device.clone(), frozen.clone());
-            let make = move || BurnEvaluator::new(&network, &device, options.clone());
-            let mut workers = Workers::new(place.in_flight as usize, G::ACTIONS, make);
-            if !is_checked.load(Ordering::Relaxed) {
-                if let Err(error) = check::<G>(&mut workers, &frozen, &place) {
-                    return Box::new(Refused(error));
-                }
-                is_checked.store(true, Ordering::Relaxed);
+            let workers = |pointwise| {
+                let (device, network) = (place.device.clone(), frozen.clone());
+                let options = BurnOptions { pointwise, ..options.clone() };
+                let make = move || BurnEvaluator::new(&network, &device, options.clone());
+                Workers::new(place.in_flight as usize, G::ACTIONS, make)
+            };
+            if let Some(&pointwise) = known.get() {
+                return Box::new(workers(pointwise));
             }
-            Box::new(workers)
+            let mut wrong = vec![];
+            for pointwise in [false, true] {
+                let mut workers = workers(pointwise);
+                match check::<G>(&mut workers, &frozen, &place) {
+                    Ok(()) => {
+                        known.get_or_init(|| pointwise);
+                        return Box::new(workers);
+                    }
+                    Err(error) => wrong.push(error),
+                }
+            }
+            Box::new(Refused(wrong.swap_remove(0)))
         }))
     }
 }
@@ -369,4 +378,48 @@ pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> Result<T, Er
     let threads = if threads == 0 { cores().min(MAX_THREADS) } else { threads };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?.install(work)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use lockstep_components::games::TicTacToe;
+    use lockstep_systems::{Capabilities, Network};
+
+    /// Batches of 8 and 20, of which the last row's last logit is off in the larger ones.
+    struct Crooked(BurnEvaluator, f32);
+
+    impl Evaluator for Crooked {
+        fn submit(&mut self, batch: &Batch) -> Result<(), lockstep_systems::Error> {
+            self.0.submit(batch)
+        }
+
+        fn receive(&mut self, out: &mut Evaluations) -> Result<(), lockstep_systems::Error> {
+            self.0.receive(out)?;
+            if out.values.len() == 20 {
+                *out.logits.last_mut().expect("a row") += self.1;
+            }
+            Ok(())
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            self.0.capabilities()
+        }
+    }
+
+    #[test]
+    fn wrong_kernels_are_seen() {
+        let place = place(DeviceKind::Cpu).unwrap();
+        let network = Network::init::<TicTacToe>(&Config::default().network, 1, &place.device).frozen();
+        let options = BurnOptions { batch_sizes: vec![8, 20], ..BurnOptions::default() };
+        let mut check = |off| {
+            let burn = BurnEvaluator::new(&network, &place.device, options.clone());
+            check::<TicTacToe>(&mut Crooked(burn, off), &network, &place)
+        };
+        assert_eq!(check(0.0), Ok(()));
+        for off in [1.0, f32::NAN] {
+            let error = check(off).unwrap_err().to_string();
+            assert!(error.contains("row 19 of 20") && error.contains("run.tower"), "{error}");
+        }
+    }
 }

@@ -53,9 +53,9 @@ fn frozen_networks_agree_with_trained_ones() {
         // Bounds of the errors, as shares of the largest logit, from the bits of the mantissas.
         let mut evaluators: Vec<(Box<dyn Evaluator>, usize, f32)> = vec![];
         for (precision, close) in [(Precision::F32, 1e-4), (Precision::F16, 0.02), (Precision::Bf16, 0.1)] {
-            for board in [false, true] {
+            for (board, pointwise) in [(false, false), (true, false), (false, true)] {
                 for (batch_sizes, computed) in [(vec![], 33), (vec![16, 64], 64)] {
-                    let options = BurnOptions { batch_sizes, precision, board };
+                    let options = BurnOptions { batch_sizes, precision, board, pointwise };
                     let burn = BurnEvaluator::new(&weights, &place.device, options.clone());
                     assert_eq!(burn.capabilities().precision, precision);
                     evaluators.push((Box::new(burn), computed, close));

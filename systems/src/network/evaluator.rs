@@ -36,11 +36,13 @@ pub struct BurnOptions {
     /// Whether convolutions are products of matrices over the whole board. On boards of 3x3 that takes no more
     /// multiplications than their zero padding does.
     pub board: bool,
+    /// Whether dense layers are convolutions of boards with one cell: other kernels for the same products.
+    pub pointwise: bool,
 }
 
 impl Default for BurnOptions {
     fn default() -> Self {
-        Self { batch_sizes: vec![], precision: Precision::F32, board: false }
+        Self { batch_sizes: vec![], precision: Precision::F32, board: false, pointwise: false }
     }
 }
 
@@ -49,6 +51,7 @@ enum FrozenLayer {
     Conv(Tensor<4>, Tensor<1>),
     Board(Tensor<2>, Tensor<1>),
     Dense(Tensor<2>, Tensor<1>),
+    Pointwise(Tensor<4>, Tensor<1>),
 }
 
 impl Layers for [FrozenLayer] {
@@ -61,7 +64,7 @@ impl Layers for [FrozenLayer] {
                 let x: Tensor<2> = x.flatten(1, 3);
                 linear(x, weight.clone(), Some(bias.clone())).reshape([rows, outputs, height, width])
             }
-            FrozenLayer::Dense(..) => unreachable!("made from the description"),
+            FrozenLayer::Dense(..) | FrozenLayer::Pointwise(..) => unreachable!("made from the description"),
         }
     }
 
@@ -70,8 +73,15 @@ impl Layers for [FrozenLayer] {
     }
 
     fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
-        let FrozenLayer::Dense(weight, bias) = &self[layer] else { unreachable!("made from the description") };
-        linear(x, weight.clone(), Some(bias.clone()))
+        match &self[layer] {
+            FrozenLayer::Dense(weight, bias) => linear(x, weight.clone(), Some(bias.clone())),
+            FrozenLayer::Pointwise(weight, bias) => {
+                let [rows, inputs] = x.dims();
+                let x = x.reshape([rows, inputs, 1, 1]);
+                conv2d(x, weight.clone(), Some(bias.clone()), padded(1)).flatten(1, 3)
+            }
+            _ => unreachable!("made from the description"),
+        }
     }
 }
 
@@ -94,6 +104,13 @@ impl BurnEvaluator {
                 Op::Conv { .. } => {
                     let shape = [shape[0], shape[1], shape[2], shape[3]];
                     FrozenLayer::Conv(floats(weight, shape, &options, device), row(bias, &options, device))
+                }
+                _ if options.pointwise => {
+                    let [inputs, outputs] = [shape[0], shape[1]];
+                    let by_output = |at: usize| weight[at % inputs * outputs + at / inputs];
+                    let weight = (0..inputs * outputs).map(by_output).collect();
+                    let weight = floats(weight, [outputs, inputs, 1, 1], &options, device);
+                    FrozenLayer::Pointwise(weight, row(bias, &options, device))
                 }
                 _ => FrozenLayer::Dense(
                     floats(weight, [shape[0], shape[1]], &options, device),
@@ -190,7 +207,9 @@ impl Evaluator for BurnEvaluator {
         let BurnOptions { batch_sizes, precision, .. } = self.options.clone();
         let bytes = if matches!(precision, Precision::Bf16 | Precision::F16) { 2 } else { 4 };
         let of_layer = |layer: &FrozenLayer| match layer {
-            FrozenLayer::Conv(weight, bias) => weight.shape().num_elements() + bias.shape().num_elements(),
+            FrozenLayer::Conv(weight, bias) | FrozenLayer::Pointwise(weight, bias) => {
+                weight.shape().num_elements() + bias.shape().num_elements()
+            }
             FrozenLayer::Board(weight, bias) | FrozenLayer::Dense(weight, bias) => {
                 weight.shape().num_elements() + bias.shape().num_elements()
             }
