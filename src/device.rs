@@ -412,7 +412,7 @@ mod tests {
         let place = place(DeviceKind::Cpu).unwrap();
         let network = Network::init::<TicTacToe>(&Config::default().network, 1, &place.device).frozen();
         let options = BurnOptions { batch_sizes: vec![8, 20], ..BurnOptions::default() };
-        let mut check = |off| {
+        let check = |off| {
             let burn = BurnEvaluator::new(&network, &place.device, options.clone());
             check::<TicTacToe>(&mut Crooked(burn, off), &network, &place)
         };
