@@ -247,11 +247,11 @@ impl Place {
 
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.
     ///
-    /// The first one on a GPU has to compute what the network is, with each kernel that it will use. If it does not, dense
-    /// layers are tried as convolutions, which have other kernels; if that is wrong too, it evaluates nothing and says so.
+    /// The first one on a GPU has to compute what the network is, with each kernel that it will use. If it does not, products of
+    /// matrices are tried as convolutions, which have other kernels; if that is wrong too, it evaluates nothing and says so.
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
-        let known: OnceLock<bool> = OnceLock::new();
+        let known: OnceLock<(bool, bool)> = OnceLock::new();
         EvaluatorFactory(Box::new(move |network| {
             let frozen = network.frozen();
             if place.evaluation == Evaluation::Fused
@@ -266,21 +266,21 @@ impl Place {
             if !gpu {
                 return Box::new(BurnEvaluator::new(&frozen, &place.device, options));
             }
-            let workers = |pointwise| {
+            let workers = |(board, pointwise)| {
                 let (device, network) = (place.device.clone(), frozen.clone());
-                let options = BurnOptions { pointwise, ..options.clone() };
+                let options = BurnOptions { board, pointwise, ..options.clone() };
                 let make = move || BurnEvaluator::new(&network, &device, options.clone());
                 Workers::new(place.in_flight as usize, G::ACTIONS, make)
             };
-            if let Some(&pointwise) = known.get() {
-                return Box::new(workers(pointwise));
+            if let Some(&way) = known.get() {
+                return Box::new(workers(way));
             }
-            let mut wrong = vec![];
-            for pointwise in [false, true] {
-                let mut workers = workers(pointwise);
+            let (ways, mut wrong) = ([(board, false), (board, true), (false, false), (false, true)], vec![]);
+            for way in ways.into_iter().take(if board { 4 } else { 2 }) {
+                let mut workers = workers(way);
                 match check::<G>(&mut workers, &frozen, &place) {
                     Ok(()) => {
-                        known.get_or_init(|| pointwise);
+                        known.get_or_init(|| way);
                         return Box::new(workers);
                     }
                     Err(error) => wrong.push(error),
