@@ -328,7 +328,9 @@ fn check<G: Game>(
             let [logits, value] = heads.map(|head| &outputs[head]);
             let largest = logits.iter().fold(0.0, |most: f64, x| most.max(x.abs())).max(1e-3);
             let found = &out.logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
-            let off = logits.iter().zip(found).fold(0.0, |most: f64, (a, b)| most.max((a - f64::from(*b)).abs()));
+            // `max` would pass over what is not a number.
+            let worst = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
+            let off = logits.iter().zip(found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, worst);
             let (off, value_off) = (off / largest, (scalar(value) - f64::from(out.values[row])).abs());
             // Not a number is not close.
             if !(off < close && value_off < close) {

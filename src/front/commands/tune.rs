@@ -309,7 +309,7 @@ mod tests {
             let half = |key: &str| settings::load(Source::Recipe(recipe), &[key.into()]).unwrap();
             let longer = half(&format!("run.generations={}", 2 * config.run.generations));
             assert_eq!(Work::of(recipe, &longer).unwrap().samples, 2.0 * work.samples);
-            assert_eq!(Work::of(recipe, &half("search.simulations=7")), None, "other keys, other work");
+            assert_eq!(Work::of(recipe, &half("search.c_puct=0.7")), None, "other keys, other work");
         }
     }
 }
