@@ -43,7 +43,7 @@ pub fn run(args: TuneArgs) -> Result<(), Error> {
     }
     let work = if args.config.is_none() { Work::of(&recipe, &config) } else { None };
     let game = config.game.name.clone();
-    let tune = Tune { config, out, work, seconds: 60.0 * args.minutes, reasons: BTreeMap::new() };
+    let tune = Tune { config, out, work, seconds: 60.0 * args.minutes, evaluations: 1.0, reasons: BTreeMap::new() };
     device::with_threads(tune.config.run.threads, || super::with_game(&game, tune))
 }
 
@@ -54,6 +54,8 @@ struct Tune {
     work: Option<Work>,
     /// For all measurements together.
     seconds: f64,
+    /// Of the network alone, per second, in the precision that was chosen.
+    evaluations: f64,
     /// Why a key has another value.
     reasons: BTreeMap<&'static str, String>,
 }
@@ -95,11 +97,15 @@ impl Work {
         Self { simulations, evaluations, samples }
     }
 
-    /// The seconds that it takes at the rates of a measurement.
-    fn seconds(self, ticks: &Ticks, samples_per_second: f64) -> f64 {
+    /// The seconds that it takes at the rates of a measurement, and at those of the network and of training alone.
+    fn seconds(self, ticks: &Ticks, evaluations_per_second: f64, samples_per_second: f64) -> f64 {
         let stage = |name| ticks.stages.iter().find(|(stage, _)| *stage == name).map_or(0.0, |(_, seconds)| *seconds);
         let trees = (ticks.seconds - stage("evaluate")) / ticks.stats.simulations.max(1) as f64;
-        let network = stage("evaluate") / ticks.stats.evaluations.max(1) as f64;
+        // Where the cache answers nearly all, what is left of a batch tells nothing of the network.
+        let network = match ticks.stats.mean_batch() {
+            rows if rows >= 8.0 => stage("evaluate") / ticks.stats.evaluations.max(1) as f64,
+            _ => 1.0 / evaluations_per_second,
+        };
         self.simulations * trees + self.evaluations * network + self.samples / samples_per_second
     }
 }
@@ -148,7 +154,7 @@ impl GameVisitor for Tune {
         let samples = measure::samples::<G>(&self.config, &place, (0.1 * self.seconds).max(1.0))?;
         say!("training: {} samples/s", count(samples));
         let work = self.work.unwrap_or_else(|| Work::guess::<G>(&self.config, &ticks));
-        let seconds = work.seconds(&ticks, samples);
+        let seconds = work.seconds(&ticks, self.evaluations, samples);
         let basis = match self.work {
             Some(_) => "from what the recipe takes",
             None => "a rough guess, from games with random weights",
@@ -188,6 +194,7 @@ impl Tune {
             }
         }
         let own = best.get(place.precision.name()).copied().unwrap_or(0.0);
+        self.evaluations = own.max(1.0);
         let fastest = precisions.iter().copied().max_by(|a, b| {
             let rate = |precision: &Precision| best.get(precision.name()).copied().unwrap_or(0.0);
             rate(a).total_cmp(&rate(b))
@@ -200,6 +207,7 @@ impl Tune {
                 place.precision.name()
             );
             self.config.run.precision = fastest;
+            self.evaluations = best[fastest.name()];
             self.reasons.insert("run.precision", reason);
         }
         Ok(())
