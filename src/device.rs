@@ -11,7 +11,10 @@ use lockstep_systems::{
     Batch, BurnEvaluator, BurnOptions, Evaluations, Evaluator, EvaluatorFactory, FusedEvaluator, Learner, Level,
     Workers, network::description_of, setup::cohorts_of,
 };
-use std::{path::Path, sync::OnceLock};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 /// How the names of CUDA's devices begin.
 const CUDA: &str = "CUDA";
@@ -247,11 +250,10 @@ impl Place {
 
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.
     ///
-    /// The first one on a GPU has to compute what the network is, with each kernel that it will use. If it does not, products of
+    /// The first one of its kind in this process on a GPU has to compute what the network is, with each kernel that it will use. If it does not, products of
     /// matrices are tried as convolutions, which have other kernels; if that is wrong too, it evaluates nothing and says so.
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
-        let known: OnceLock<(bool, bool)> = OnceLock::new();
         EvaluatorFactory(Box::new(move |network| {
             let frozen = network.frozen();
             if place.evaluation == Evaluation::Fused
@@ -272,15 +274,17 @@ impl Place {
                 let make = move || BurnEvaluator::new(&network, &device, options.clone());
                 Workers::new(place.in_flight as usize, G::ACTIONS, make)
             };
-            if let Some(&way) = known.get() {
-                return Box::new(workers(way));
+            let asked = (place.name.clone(), options.clone(), frozen.description.clone());
+            let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, way)) = checked.iter().find(|(known, _)| *known == asked) {
+                return Box::new(workers(*way));
             }
             let (ways, mut wrong) = ([(board, false), (board, true), (false, false), (false, true)], vec![]);
             for way in ways.into_iter().take(if board { 4 } else { 2 }) {
                 let mut workers = workers(way);
                 match check::<G>(&mut workers, &frozen, &place) {
                     Ok(()) => {
-                        known.get_or_init(|| way);
+                        checked.push((asked, way));
                         return Box::new(workers);
                     }
                     Err(error) => wrong.push(error),
@@ -290,6 +294,10 @@ impl Place {
         }))
     }
 }
+
+/// What was checked in this process: the device, the options and the network, and whether convolutions are products over the
+/// whole board, and dense layers convolutions, for it to be right.
+static CHECKED: Mutex<Vec<((String, BurnOptions, Description), (bool, bool))>> = Mutex::new(vec![]);
 
 /// Evaluates nothing, because its device does it wrong.
 struct Refused(lockstep_systems::Error);

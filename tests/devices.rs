@@ -1,9 +1,6 @@
 //! Every device that this build has: it evaluates as the fused kernels do, and a run on it learns, stops and goes on.
 
-use crate::{
-    networks::{batch, trained},
-    small,
-};
+use crate::{networks::trained, small};
 use lockstep::{
     device::{self, Place},
     folder::Folder,
@@ -26,7 +23,7 @@ fn devices_evaluate_alike() {
     let odd = ["network.kind=resnet", "network.channels=96", "network.blocks=1", "network.head_channels=5"];
     for keys in [&["network.kind=resnet"][..], &["network.kind=mlp"], &odd] {
         let network = trained(keys);
-        let batches = [5, 33, 64].map(batch::<ConnectFour>);
+        let batches = [5, 33, 64].map(measure::any_batch::<ConnectFour>);
         let mut fused = FusedEvaluator::new(&network.frozen()).unwrap();
         let expected = batches.each_ref().map(|batch| evaluate(&mut fused, batch));
         for (kind, place) in devices() {

@@ -1,18 +1,10 @@
 //! Networks: frozen copies agree with what is trained, weights come back as they were, NaN stops a run.
 
 use crate::small;
-use lockstep::{device, prelude::*};
+use lockstep::{device, measure::any_batch, prelude::*};
 use lockstep_components::config::{LearnPrecision, Precision};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, BurnEvaluator, BurnOptions, Error, Evaluations, FusedEvaluator, Level, Workers};
-
-pub fn batch<G: Game>(rows: usize) -> Batch {
-    let mut batch = Batch::new::<G>(rows);
-    batch.rows = rows;
-    let mut rng = LaneRng::new(4, 4);
-    batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
-    batch
-}
 
 /// A network after some steps, so that its running statistics are not the initial ones.
 pub fn trained(network: &[&str]) -> Network {
@@ -36,7 +28,7 @@ fn frozen_networks_agree_with_trained_ones() {
     ] {
         let network = trained(kind);
         let rows = 33;
-        let batch = batch::<ConnectFour>(rows);
+        let batch = any_batch::<ConnectFour>(rows);
         let planes = TensorData::new(batch.planes.clone(), [rows, 2, 6, 7]);
         let outputs =
             network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device), LearnPrecision::F32);

@@ -17,6 +17,19 @@ impl Folder {
         Self(path.to_path_buf())
     }
 
+    /// The folder of a run that is there.
+    ///
+    /// # Errors
+    /// When no run was started in it.
+    pub fn of_run(path: &Path) -> Result<Self, Error> {
+        let folder = Self::at(path);
+        if folder.is_run() {
+            return Ok(folder);
+        }
+        let message = "there is no run here (no config.toml); name the folder of a run with --run".into();
+        Err(Error::Run { path: path.into(), message })
+    }
+
     /// Creates it where it is missing, and checks that it can be written to.
     ///
     /// # Errors

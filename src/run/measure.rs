@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    device::Place,
+    device::{self, Place},
     memory::Bound,
     stages::{StageTimes, Timing},
 };
@@ -12,7 +12,7 @@ use lockstep_components::{
     config::{LanesConfig, SearchConfig, Steps},
 };
 use lockstep_systems::{
-    Batch, Evaluations, Evaluator, Learning, Player, Plugin, Setup, Uniform, play_games, run_learn, run_tick,
+    Batch, Evaluations, Evaluator, Learning, Network, Player, Plugin, Setup, Uniform, play_games, run_learn, run_tick,
 };
 use std::time::Instant;
 
@@ -83,6 +83,12 @@ pub fn ticks<G: Game>(
         seconds: spent,
         stages: world.resource::<StageTimes>().named().collect(),
     })
+}
+
+/// A new network, for the batches of this configuration.
+pub fn evaluator<G: Game>(config: &Config, place: &Place) -> Box<dyn Evaluator> {
+    let network = Network::init::<G>(&config.network, 1, &place.device);
+    place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&network)
 }
 
 /// Evaluations per second in batches of so many rows.

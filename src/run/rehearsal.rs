@@ -49,8 +49,7 @@ impl Rehearsal {
 
     fn evaluate<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
         let capacity = device::batch_capacity::<G>(config, place);
-        let learner = place.learner::<G>(config);
-        let mut evaluator = place.evaluators::<G>(capacity).0(&learner.network);
+        let mut evaluator = measure::evaluator::<G>(config, place);
         let sizes = evaluator.capabilities().batch_sizes;
         for rows in if sizes.is_empty() { vec![capacity] } else { sizes } {
             let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));

@@ -34,9 +34,8 @@ pub fn relieve<G: Game>(
         Log::of(folder).amend::<G>(round, |settings| settings.learn.accumulation = parts)?;
     } else {
         let lanes = cohorts_of::<G>(&place.lanes(&config.lanes), &config.search).size();
-        config.lanes.cohort = (lanes / 2).max(1) as u32;
-        if lanes == 1 {
-            *config = before.clone();
+        if lanes > 1 {
+            config.lanes.cohort = (lanes / 2) as u32;
         }
     }
     let changes = history::differences(&before, config);

@@ -85,7 +85,7 @@ impl GameVisitor for Bench {
         put("threads", rayon::current_num_threads().into());
         let rates = match args.what {
             BenchKind::Search => ticks::<G>(&config, &place, Box::new(Uniform::default()), &args)?,
-            BenchKind::Selfplay => ticks::<G>(&config, &place, evaluator::<G>(&config, &place), &args)?,
+            BenchKind::Selfplay => ticks::<G>(&config, &place, measure::evaluator::<G>(&config, &place), &args)?,
             BenchKind::Network => network::<G>(&config, &place, args.seconds)?,
             BenchKind::Train => {
                 vec![("samples_per_second".into(), measure::samples::<G>(&config, &place, args.seconds)?)]
@@ -111,11 +111,6 @@ impl GameVisitor for Bench {
 }
 
 type Rates = Vec<(String, f64)>;
-
-fn evaluator<G: Game>(config: &Config, place: &Place) -> Box<dyn Evaluator> {
-    let network = Network::init::<G>(&config.network, 1, &place.device);
-    place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&network)
-}
 
 /// Rates of ticks.
 fn ticks<G: Game>(

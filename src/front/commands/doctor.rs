@@ -10,11 +10,7 @@ use serde_json::json;
 
 /// `lockstep doctor`
 pub fn run(args: DoctorArgs) -> Result<(), Error> {
-    let folder = Folder::at(&args.run);
-    if !folder.is_run() {
-        let message = "there is no run here (no config.toml); name the folder of a run with --run".into();
-        return Err(Error::Run { path: args.run, message });
-    }
+    let folder = Folder::of_run(&args.run)?;
     let generations = metrics::load(&folder.metrics())?;
     let Some(last) = generations.last() else {
         let message = "no generation has ended yet: there is nothing to tell".into();

@@ -184,7 +184,7 @@ impl GameVisitor for Train {
         let mut watch = Watch {
             display: Display::new(&config, run.generation()),
             monitor: Monitor::new(fixed::<G>(&config, &place, &bound), &place, config.run.device),
-            generations: metrics::load(&folder.metrics()).unwrap_or_default(),
+            generations: metrics::load(&folder.metrics())?,
         };
         AT_WORK.store(true, Ordering::Relaxed);
         let trained = loop {
@@ -316,9 +316,7 @@ impl Watch {
     /// Completes the metrics of a generation, and shows them.
     fn generation(&mut self, config: &Config, mut metrics: Metrics) -> &Metrics {
         metrics.machine = self.monitor.take();
-        if self.generations.len() >= advice::WINDOW {
-            self.generations.remove(0);
-        }
+        self.generations.drain(..self.generations.len().saturating_sub(advice::WINDOW - 1));
         self.generations.push(metrics);
         let advice = advice::advice(config, &self.generations);
         let metrics = self.generations.last_mut().expect("it has just come");

@@ -16,7 +16,7 @@ use lockstep_components::{
     config::{Precision, Steps},
     games::GameVisitor,
 };
-use lockstep_systems::{Evaluations, Network};
+use lockstep_systems::Network;
 use std::{
     collections::BTreeMap,
     fs::OpenOptions,
@@ -177,9 +177,11 @@ impl Tune {
         let precisions =
             if self.config.run.precision == Precision::Auto { place.precisions() } else { vec![place.precision] };
         let each = 0.1 * self.seconds / (sizes.len() * precisions.len()) as f64;
-        let mut best: BTreeMap<&str, f64> = BTreeMap::new();
-        for &precision in &precisions {
+        // The best rate of each precision.
+        let mut measured: Vec<(Precision, f64)> = vec![];
+        for precision in precisions {
             let place = Place { precision, ..place.clone() };
+            let mut best: f64 = 0.0;
             for &rows in &sizes {
                 let network = Network::init::<G>(&self.config.network, 1, &place.device);
                 let mut evaluator = place.evaluators::<G>(rows).0(&network);
@@ -189,25 +191,21 @@ impl Tune {
                 }
                 let rate = measure::evaluations::<G>(&mut *evaluator, rows, each)?;
                 say!("network, {}, batches of {rows}: {} evaluations/s", precision.name(), count(rate));
-                let most = best.entry(precision.name()).or_default();
-                *most = most.max(rate);
+                best = best.max(rate);
             }
+            measured.push((precision, best));
         }
-        let own = best.get(place.precision.name()).copied().unwrap_or(0.0);
+        let own = measured.iter().find(|(precision, _)| *precision == place.precision).map_or(0.0, |(_, rate)| *rate);
         self.evaluations = own.max(1.0);
-        let fastest = precisions.iter().copied().max_by(|a, b| {
-            let rate = |precision: &Precision| best.get(precision.name()).copied().unwrap_or(0.0);
-            rate(a).total_cmp(&rate(b))
-        });
-        let fastest = fastest.filter(|precision| best.get(precision.name()).is_some_and(|&rate| rate > 1.05 * own));
-        if let Some(fastest) = fastest {
+        let fastest = measured.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        if let Some((fastest, rate)) = fastest.filter(|(_, rate)| *rate > 1.05 * own) {
             let reason = format!(
                 "{:.2} times the evaluations of {}; `lockstep grade --accuracy` tells what it costs",
-                best[fastest.name()] / own.max(1e-9),
+                rate / own.max(1e-9),
                 place.precision.name()
             );
             self.config.run.precision = fastest;
-            self.evaluations = best[fastest.name()];
+            self.evaluations = rate;
             self.reasons.insert("run.precision", reason);
         }
         Ok(())
@@ -293,13 +291,8 @@ impl Tune {
 /// What self-play with a new network comes to.
 fn rate<G: Game>(config: &Config, seconds: f64) -> Result<Ticks, Error> {
     let place = device::place_of(config)?;
-    let network = Network::init::<G>(&config.network, 1, &place.device);
-    let mut evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, &place)).0(&network);
-    // A GPU back end tunes its kernels for each size of batch: before, and not while, it is measured.
-    for rows in evaluator.capabilities().batch_sizes {
-        let mut out = Evaluations::new(rows, G::ACTIONS);
-        measure::exchange(&mut *evaluator, &measure::any_batch::<G>(rows), &mut out)?;
-    }
+    // On a GPU it has evaluated a batch of each size by now, with which kernels are tuned: before, and not while, it is measured.
+    let evaluator = measure::evaluator::<G>(config, &place);
     measure::ticks::<G>(config, &place, evaluator, Timing::coarse(), seconds)
 }
 

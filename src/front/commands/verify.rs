@@ -16,11 +16,7 @@ use std::path::PathBuf;
 
 /// `lockstep verify`
 pub fn run(args: VerifyArgs) -> Result<(), Error> {
-    let folder = Folder::at(&args.run);
-    if !folder.is_run() {
-        let message = "there is no run here (no config.toml); name the folder of a run with --run".into();
-        return Err(Error::Run { path: args.run, message });
-    }
+    let folder = Folder::of_run(&args.run)?;
     let config = settings::load(settings::Source::File(&folder.config()), &[])?;
     let name = config.game.name.clone();
     device::with_threads(args.threads, || super::with_game(&name, Verify { folder, config, args }))

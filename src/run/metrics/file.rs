@@ -29,12 +29,12 @@ pub fn append(path: &Path, metrics: &Metrics) -> Result<(), Error> {
     write().map_err(Error::io("write", path))
 }
 
-/// The generations of a file, as far as their lines are understood.
+/// The generations of a file, as far as their lines are understood; none if it is not there.
 ///
 /// # Errors
-/// When the file cannot be read, or there is none.
+/// When the file cannot be read.
 pub fn load(path: &Path) -> Result<Vec<Metrics>, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = read(path)?.unwrap_or_default();
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
