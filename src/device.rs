@@ -1,15 +1,19 @@
 //! Choosing where the network runs.
 
-use crate::{Error, accuracy::scalar, machine::cores, measure};
+use crate::{
+    Error,
+    check::{self, Refused},
+    machine::cores,
+};
 use burn::tensor::{DType, Device};
 use lockstep_components::{
     Game,
     config::{Config, DeviceKind, LanesConfig, LearnPrecision, MAX_THREADS, Precision, Tower, Vectors},
 };
-use lockstep_fused::{Description, ExactNetwork, Frozen};
+use lockstep_fused::Description;
 use lockstep_systems::{
-    Batch, BurnEvaluator, BurnOptions, Evaluations, Evaluator, EvaluatorFactory, FusedEvaluator, Learner, Level,
-    Workers, network::description_of, setup::cohorts_of,
+    BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, network::description_of,
+    setup::cohorts_of,
 };
 use std::{
     path::Path,
@@ -250,8 +254,9 @@ impl Place {
 
     /// How evaluators are made from networks here, for batches of at most `capacity` rows.
     ///
-    /// The first one of its kind in this process on a GPU has to compute what the network is, with each kernel that it will use. If it does not, products of
-    /// matrices are tried as convolutions, which have other kernels; if that is wrong too, it evaluates nothing and says so.
+    /// The first one of its kind in this process on a GPU has to compute what the network is, with each kernel that it will
+    /// use. If it does not, products of matrices are tried as convolutions, which have other kernels; if that is wrong too, it
+    /// evaluates nothing and says so.
     pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
         EvaluatorFactory(Box::new(move |network| {
@@ -282,7 +287,7 @@ impl Place {
             let (ways, mut wrong) = ([(board, false), (board, true), (false, false), (false, true)], vec![]);
             for way in ways.into_iter().take(if board { 4 } else { 2 }) {
                 let mut workers = workers(way);
-                match check::<G>(&mut workers, &frozen, &place) {
+                match check::evaluation::<G>(&mut workers, &frozen, &place) {
                     Ok(()) => {
                         checked.push((asked, way));
                         return Box::new(workers);
@@ -298,64 +303,6 @@ impl Place {
 /// What was checked in this process: the device, the options and the network, and whether convolutions are products over the
 /// whole board, and dense layers convolutions, for it to be right.
 static CHECKED: Mutex<Vec<((String, BurnOptions, Description), (bool, bool))>> = Mutex::new(vec![]);
-
-/// Evaluates nothing, because its device does it wrong.
-struct Refused(lockstep_systems::Error);
-
-impl Evaluator for Refused {
-    fn submit(&mut self, _: &Batch) -> Result<(), lockstep_systems::Error> {
-        Err(self.0.clone())
-    }
-
-    fn receive(&mut self, _: &mut Evaluations) -> Result<(), lockstep_systems::Error> {
-        Err(self.0.clone())
-    }
-}
-
-/// Sets the first, the middle and the last row of a batch of each size beside the same network in `f64`. Tuning chooses kernels
-/// by their time alone, and not all of them are right: a product of matrices of burn 0.22 is wrong on SwiftShader.
-fn check<G: Game>(
-    evaluator: &mut dyn Evaluator,
-    network: &Frozen,
-    place: &Place,
-) -> Result<(), lockstep_systems::Error> {
-    // As a share of the largest number, from the bits of the mantissas.
-    let close = match place.precision {
-        Precision::Bf16 => 0.1,
-        Precision::F16 | Precision::Tf32 => 0.02,
-        _ => 2e-3,
-    };
-    let exact = ExactNetwork::new(network);
-    let heads = network.description.policy_and_value();
-    for rows in evaluator.capabilities().batch_sizes {
-        let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
-        evaluator.submit(&batch)?;
-        evaluator.receive(&mut out)?;
-        for row in [0, rows / 2, rows - 1] {
-            let outputs = exact.row(&batch.planes()[row * G::INPUT..(row + 1) * G::INPUT]);
-            let [logits, value] = heads.map(|head| &outputs[head]);
-            let largest = logits.iter().fold(0.0, |most: f64, x| most.max(x.abs())).max(1e-3);
-            let found = &out.logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
-            // `max` would pass over what is not a number.
-            let worst = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
-            let off = logits.iter().zip(found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, worst);
-            let (off, value_off) = (off / largest, (scalar(value) - f64::from(out.values[row])).abs());
-            // Not a number is not close.
-            if !(off < close && value_off < close) {
-                let message = format!(
-                    "row {row} of {rows}: logits off by {:.2} % of the largest, value off by {value_off:.4}. A kernel that was \
-                     chosen by tuning is wrong on {}: remove the kept kernels (the folder `cubecl` of the user's cache, or \
-                     `kernels` of the run), so that others may be chosen, or set another run.precision, run.tower or \
-                     run.device",
-                    100.0 * off,
-                    place.name,
-                );
-                return Err(lockstep_systems::Error::Device { doing: "computing what is known", message });
-            }
-        }
-    }
-    Ok(())
-}
 
 /// A quarter, a half and the whole of the capacity.
 fn padded_sizes(capacity: usize) -> Vec<usize> {
@@ -388,48 +335,4 @@ pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> Result<T, Er
     let threads = if threads == 0 { cores().min(MAX_THREADS) } else { threads };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?.install(work)
-}
-
-#[cfg(all(test, feature = "flex"))]
-mod tests {
-    use super::*;
-    use lockstep_components::games::TicTacToe;
-    use lockstep_systems::{Capabilities, Network};
-
-    /// Batches of 8 and 20, of which the last row's last logit is off in the larger ones.
-    struct Crooked(BurnEvaluator, f32);
-
-    impl Evaluator for Crooked {
-        fn submit(&mut self, batch: &Batch) -> Result<(), lockstep_systems::Error> {
-            self.0.submit(batch)
-        }
-
-        fn receive(&mut self, out: &mut Evaluations) -> Result<(), lockstep_systems::Error> {
-            self.0.receive(out)?;
-            if out.values.len() == 20 {
-                *out.logits.last_mut().expect("a row") += self.1;
-            }
-            Ok(())
-        }
-
-        fn capabilities(&self) -> Capabilities {
-            self.0.capabilities()
-        }
-    }
-
-    #[test]
-    fn wrong_kernels_are_seen() {
-        let place = place(DeviceKind::Cpu).unwrap();
-        let network = Network::init::<TicTacToe>(&Config::default().network, 1, &place.device).frozen();
-        let options = BurnOptions { batch_sizes: vec![8, 20], ..BurnOptions::default() };
-        let check = |off| {
-            let burn = BurnEvaluator::new(&network, &place.device, options.clone());
-            check::<TicTacToe>(&mut Crooked(burn, off), &network, &place)
-        };
-        assert_eq!(check(0.0), Ok(()));
-        for off in [1.0, f32::NAN] {
-            let error = check(off).unwrap_err().to_string();
-            assert!(error.contains("row 19 of 20") && error.contains("run.tower"), "{error}");
-        }
-    }
 }

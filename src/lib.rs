@@ -4,6 +4,7 @@ pub use lockstep_components as components;
 pub use lockstep_fused as fused;
 pub use lockstep_systems as systems;
 
+pub mod check;
 pub mod device;
 mod error;
 pub mod front;

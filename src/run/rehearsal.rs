@@ -2,14 +2,14 @@
 //! what does not fit shows before anything is played.
 
 use crate::{
-    Error,
-    device::{self, Place},
+    Error, check,
+    device::{self, Evaluation, Place},
     display::duration,
     measure,
     metrics::bytes,
 };
 use lockstep_components::{Config, Game};
-use lockstep_systems::{Evaluations, TRAINING};
+use lockstep_systems::{Evaluations, TRAINING, learn::TrainingBatch};
 use std::time::Instant;
 
 /// How long things took.
@@ -32,16 +32,19 @@ impl Rehearsal {
     /// Evaluates and learns with a network that is then dropped.
     ///
     /// # Errors
-    /// When the device fails. Where its memory does not suffice, the error names the keys to change.
+    /// When the device fails, or computes what is wrong. Where its memory does not suffice, the error names the keys to change.
     pub fn of<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
         let mut done = Self::default();
         let before = place.reserved();
         done.evaluate::<G>(config, place).map_err(|error| name_keys(error, config))?;
         let between = place.reserved();
-        done.learn::<G>(config, place).map_err(|error| name_keys(error, config))?;
+        let batch = done.learn::<G>(config, place).map_err(|error| name_keys(error, config))?;
         let after = place.reserved();
         if let (Some(before), Some(between), Some(after)) = (before, between, after) {
             done.reserved = Some([between.saturating_sub(before), after.saturating_sub(between)]);
+        }
+        if place.evaluation == Evaluation::BurnPadded {
+            check::gradient::<G>(config, place, &batch).map_err(|error| name_keys(error, config))?;
         }
         place.device.memory_cleanup();
         Ok(done)
@@ -59,10 +62,10 @@ impl Rehearsal {
         Ok(())
     }
 
-    fn learn<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
+    fn learn<G: Game>(&mut self, config: &Config, place: &Place) -> Result<TrainingBatch, Error> {
         let mut world = measure::learning::<G>(config, place, GAMES)?;
         self.step = self.twice(|| measure::step(&mut world, place))?;
-        Ok(())
+        Ok(world.remove_resource().expect("it learned"))
     }
 
     /// The seconds of the second time.

@@ -8,7 +8,7 @@ mod step;
 
 pub use learner::{Learner, Losses, Progress, Saved};
 pub use sample::{Sampling, TrainingBatch, sample};
-pub use step::{publish, step};
+pub use step::{gradients, publish, step};
 
 use crate::{Error, Evaluator, Failure, Network, Plugin, drain, error::healthy};
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};

@@ -31,6 +31,27 @@ pub struct TrainingBatch {
     pub policy_floor: f32,
 }
 
+impl TrainingBatch {
+    /// So many rows, which are the first `distinct` ones again and again.
+    #[must_use]
+    pub fn repeated(&self, distinct: usize, rows: usize) -> Self {
+        let again = |numbers: &[f32]| {
+            let size = numbers.len() / self.rows;
+            numbers[..distinct * size].iter().copied().cycle().take(rows * size).collect()
+        };
+        Self {
+            rows,
+            planes: again(&self.planes),
+            policies: again(&self.policies),
+            masks: again(&self.masks),
+            policy_weights: again(&self.policy_weights),
+            outcomes: again(&self.outcomes),
+            lengths: again(&self.lengths),
+            ..*self
+        }
+    }
+}
+
 /// Added to the logits of illegal moves: their probability becomes 0 without infinities in the gradient.
 const ILLEGAL: f32 = -1e9;
 

@@ -8,7 +8,7 @@ use crate::{
     Agent, Error, Failure, Inference, Network,
     agent::in_order,
     error::{EVALUATING, TRAINING},
-    network::{numbers, read},
+    network::{NamedTensor, numbers, read},
 };
 use bevy_ecs::prelude::*;
 use burn::{
@@ -29,7 +29,7 @@ fn take_step(learner: &mut Learner, batch: &TrainingBatch) -> Result<(), Error> 
     let rate = learner.learning_rate();
     // What a forward pass does to the running statistics is undone with the rest of a step that is left out.
     let before = learner.network.snapshot();
-    let (grads, losses) = gradients(learner, batch)?;
+    let (grads, losses) = backward(learner, batch)?;
     let clipped = clip(&learner.network, grads, learner.config.gradient_clip);
     match clipped.filter(|_| losses.iter().all(|loss| loss.is_finite())) {
         Some(grads) => {
@@ -72,8 +72,21 @@ pub fn publish<G: Game>(
     }
 }
 
+/// The gradient of the weighted losses of a batch, a tensor for each parameter. The learner takes no step.
+///
+/// # Errors
+/// When the device fails.
+pub fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<Vec<NamedTensor>, Error> {
+    Error::guard(TRAINING, || {
+        let before = learner.network.snapshot();
+        let grads = backward(learner, batch).map(|(grads, _)| learner.network.gradients(&grads));
+        learner.network = before;
+        grads
+    })
+}
+
 /// The gradient of the weighted losses of a batch, taken in `accumulation` parts, and the mean loss of each head.
-fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsParams, Vec<f64>), Error> {
+fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsParams, Vec<f64>), Error> {
     let Learner { network, config, fused, .. } = learner;
     let part = batch.rows.div_ceil(config.accumulation);
     let parts = (0..batch.rows).step_by(part).map(|start| start..(start + part).min(batch.rows));

@@ -5,6 +5,7 @@ use crate::Error;
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     nn::BatchNorm,
+    optim::GradientsParams,
     tensor::{Tensor, TensorData, Transaction},
 };
 use lockstep_components::LaneRng;
@@ -28,8 +29,17 @@ impl Network {
     pub fn tensors(&self) -> Vec<NamedTensor> {
         // `valid` also settles the running statistics, which lag one update behind while training.
         let network = self.valid();
-        let mut export = Export { description: &network.description().clone(), path: vec![], tensors: vec![] };
-        network.visit(&mut export);
+        network.export(None)
+    }
+
+    /// The gradients of all parameters by name.
+    pub(crate) fn gradients(&self, of: &GradientsParams) -> Vec<NamedTensor> {
+        self.export(Some(of))
+    }
+
+    fn export(&self, of: Option<&GradientsParams>) -> Vec<NamedTensor> {
+        let mut export = Export { description: self.description(), of, path: vec![], tensors: vec![] };
+        self.visit(&mut export);
         export.tensors
     }
 
@@ -181,6 +191,8 @@ pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 struct Export<'a> {
     description: &'a Description,
+    /// Of which parameters' gradients the numbers are, if not of all tensors themselves.
+    of: Option<&'a GradientsParams>,
     path: Vec<String>,
     tensors: Vec<NamedTensor>,
 }
@@ -195,7 +207,7 @@ impl ModuleVisitor for Export<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
+        let Some(tensor) = self.of.map_or_else(|| Some(param.val()), |grads| grads.get::<D>(param.id)) else { return };
         let shape = tensor.dims().to_vec();
         self.tensors.push(NamedTensor { name: name_of(self.description, &self.path), shape, data: numbers(tensor) });
     }

@@ -1,0 +1,196 @@
+//! Whether a device computes what the network is. Tuning chooses kernels by their time alone, and not all of them are right: a
+//! product of matrices of burn 0.22 is wrong on SwiftShader.
+
+use crate::{
+    Error,
+    accuracy::scalar,
+    device::{self, Place},
+    measure,
+};
+use lockstep_components::{
+    Config, Game,
+    config::{DeviceKind, LearnPrecision, Precision},
+};
+use lockstep_fused::{ExactNetwork, Frozen};
+use lockstep_systems::{
+    Batch, Evaluations, Evaluator,
+    learn::{TrainingBatch, gradients},
+    network::NamedTensor,
+};
+
+/// Evaluates nothing, because its device does it wrong.
+pub struct Refused(pub lockstep_systems::Error);
+
+impl Evaluator for Refused {
+    fn submit(&mut self, _: &Batch) -> Result<(), lockstep_systems::Error> {
+        Err(self.0.clone())
+    }
+
+    fn receive(&mut self, _: &mut Evaluations) -> Result<(), lockstep_systems::Error> {
+        Err(self.0.clone())
+    }
+}
+
+/// Sets the first, the middle and the last row of a batch of each size beside the same network in `f64`.
+///
+/// # Errors
+/// When one of them is off, or the device fails.
+pub fn evaluation<G: Game>(
+    evaluator: &mut dyn Evaluator,
+    network: &Frozen,
+    place: &Place,
+) -> Result<(), lockstep_systems::Error> {
+    // As a share of the largest number, from the bits of the mantissas.
+    let close = match place.precision {
+        Precision::Bf16 => 0.1,
+        Precision::F16 | Precision::Tf32 => 0.02,
+        _ => 2e-3,
+    };
+    let exact = ExactNetwork::new(network);
+    let heads = network.description.policy_and_value();
+    for rows in evaluator.capabilities().batch_sizes {
+        let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
+        evaluator.submit(&batch)?;
+        evaluator.receive(&mut out)?;
+        for row in [0, rows / 2, rows - 1] {
+            let outputs = exact.row(&batch.planes()[row * G::INPUT..(row + 1) * G::INPUT]);
+            let [logits, value] = heads.map(|head| &outputs[head]);
+            let largest = logits.iter().fold(0.0, |most: f64, x| most.max(x.abs())).max(1e-3);
+            let found = &out.logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
+            // `max` would pass over what is not a number.
+            let worst = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
+            let off = logits.iter().zip(found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, worst);
+            let (off, value_off) = (off / largest, (scalar(value) - f64::from(out.values[row])).abs());
+            // Not a number is not close.
+            if !(off < close && value_off < close) {
+                return Err(wrong(
+                    place,
+                    "run.precision, run.tower",
+                    format!(
+                        "row {row} of {rows}: logits off by {:.2} % of the largest, value off by {value_off:.4}",
+                        100.0 * off
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets the gradient of a batch beside that of the CPU, with a new network and as many rows as a part of a batch has: their
+/// shapes choose the kernels. Few of the rows differ, and the CPU sees each of these once: the mean over the batch, and the
+/// statistics of batch norm, are the same.
+///
+/// # Errors
+/// When that of a tensor is off, or the device fails.
+pub fn gradient<G: Game>(config: &Config, place: &Place, batch: &TrainingBatch) -> Result<(), Error> {
+    let Ok(cpu) = device::place(DeviceKind::Cpu) else { return Ok(()) };
+    let rows = batch.rows.div_ceil(config.learn.accumulation);
+    let distinct = (8..=64.min(rows)).rev().find(|distinct| rows.is_multiple_of(*distinct)).unwrap_or(rows);
+    let gradients = |place: &Place, precision, rows| {
+        let mut config = config.clone();
+        (config.learn.precision, config.learn.accumulation) = (precision, 1);
+        gradients(&mut place.learner::<G>(&config), &batch.repeated(distinct, rows))
+    };
+    let precision = config.learn.precision;
+    let found = gradients(place, precision, rows)?;
+    let right = gradients(&cpu, LearnPrecision::F32, distinct)?;
+    // As a share of its length, from the bits of the mantissas: what is wrong is off by all of it.
+    let close = match precision {
+        LearnPrecision::Bf16 => 0.5,
+        LearnPrecision::F32 => 0.05,
+    };
+    match far(&right, &found, close) {
+        Some(off) => Err(wrong(place, "learn.precision, learn.batch_size", off).into()),
+        None => Ok(()),
+    }
+}
+
+/// The first tensor that differs by such a share of its length, and by how much.
+fn far(right: &[NamedTensor], found: &[NamedTensor], share: f64) -> Option<String> {
+    let length = |tensor: &NamedTensor| tensor.data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let largest = right.iter().map(length).fold(0.0, f64::max);
+    right.iter().zip(found).find_map(|(right, found)| {
+        let squares = right.data.iter().zip(&found.data).map(|(a, b)| f64::from(a - b).powi(2));
+        // Of a short one as a share of the others: what is left of a sum of large numbers is not exact.
+        let off = squares.sum::<f64>().sqrt() / length(right).max(0.01 * largest);
+        // Not a number is not close.
+        let near = off < share;
+        (!near).then(|| format!("the gradient of {} is off by {:.1} % of its length", right.name, 100.0 * off))
+    })
+}
+
+fn wrong(place: &Place, keys: &str, off: String) -> lockstep_systems::Error {
+    let message = format!(
+        "{off}. A kernel that was chosen by tuning is wrong on {}: remove the kept kernels (the folder `cubecl` of the user's \
+         cache, or `kernels` of the run), so that others may be chosen, or set another {keys} or run.device",
+        place.name
+    );
+    lockstep_systems::Error::Device { doing: "computing what is known", message }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::device::place;
+    use lockstep_components::{config::DeviceKind, games::TicTacToe};
+    use lockstep_systems::{BurnEvaluator, BurnOptions, Capabilities, Network};
+
+    /// Batches of 8 and 20, of which the last row's last logit is off in the larger ones.
+    struct Crooked(BurnEvaluator, f32);
+
+    impl Evaluator for Crooked {
+        fn submit(&mut self, batch: &Batch) -> Result<(), lockstep_systems::Error> {
+            self.0.submit(batch)
+        }
+
+        fn receive(&mut self, out: &mut Evaluations) -> Result<(), lockstep_systems::Error> {
+            self.0.receive(out)?;
+            if out.values.len() == 20 {
+                *out.logits.last_mut().expect("a row") += self.1;
+            }
+            Ok(())
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            self.0.capabilities()
+        }
+    }
+
+    /// A batch of a few rows again and again has their gradient, and one wrong number in it is seen.
+    #[test]
+    fn wrong_gradients_are_seen() {
+        let burn = device::place(DeviceKind::Flex).unwrap();
+        let mut config = Config::default();
+        (config.learn.batch_size, config.learn.accumulation) = (320, 2);
+        (config.network.channels, config.network.blocks, config.network.squeeze) = (8, 1, 4);
+        let mut world = measure::learning::<TicTacToe>(&config, &burn, 20).unwrap();
+        measure::step(&mut world, &burn).unwrap();
+        gradient::<TicTacToe>(&config, &burn, world.resource()).unwrap();
+        let right = gradients(&mut burn.learner::<TicTacToe>(&config), world.resource()).unwrap();
+        assert_eq!(far(&right, &right, 0.01), None);
+        for (i, tensor) in right.iter().enumerate() {
+            for wrong in [f32::NAN, tensor.data[0] + 1.0] {
+                let mut found = right.clone();
+                found[i].data[0] = wrong;
+                assert!(far(&right, &found, 0.01).is_some_and(|off| off.contains(&tensor.name)));
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_kernels_are_seen() {
+        let place = place(DeviceKind::Cpu).unwrap();
+        let network = Network::init::<TicTacToe>(&Config::default().network, 1, &place.device).frozen();
+        let options = BurnOptions { batch_sizes: vec![8, 20], ..BurnOptions::default() };
+        let check = |off| {
+            let burn = BurnEvaluator::new(&network, &place.device, options.clone());
+            evaluation::<TicTacToe>(&mut Crooked(burn, off), &network, &place)
+        };
+        assert_eq!(check(0.0), Ok(()));
+        for off in [1.0, f32::NAN] {
+            let error = check(off).unwrap_err().to_string();
+            assert!(error.contains("row 19 of 20") && error.contains("run.tower"), "{error}");
+        }
+    }
+}
