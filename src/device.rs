@@ -244,11 +244,18 @@ impl Place {
     }
 
     /// A learner with a new network here.
+    ///
+    /// The gradient of the first one of its kind in this process on a GPU has to be that of the CPU. If it is not, products of
+    /// matrices are tried as convolutions; if that is wrong too, its first step fails and says so.
     pub fn learner<G: Game>(&self, config: &Config) -> Learner {
         let learner = Learner::new::<G>(config, &self.device);
         match self.evaluation {
             Evaluation::Fused => learner.with_fused_gradients(self.level),
-            Evaluation::Burn | Evaluation::BurnPadded => learner,
+            Evaluation::Burn => learner,
+            Evaluation::BurnPadded => match check::learning::<G>(config, self) {
+                Ok(pointwise) => learner.with_pointwise(pointwise),
+                Err(error) => learner.refused(error),
+            },
         }
     }
 

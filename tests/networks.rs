@@ -31,7 +31,7 @@ fn frozen_networks_agree_with_trained_ones() {
         let batch = any_batch::<ConnectFour>(rows);
         let planes = TensorData::new(batch.planes.clone(), [rows, 2, 6, 7]);
         let outputs =
-            network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device), LearnPrecision::F32);
+            network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device), LearnPrecision::F32, false);
         let logits: Vec<f32> = outputs[0].clone().into_data().try_into_vec().unwrap();
         let wdl: Vec<f32> =
             burn::tensor::activation::softmax(outputs[1].clone(), 1).into_data().try_into_vec().unwrap();

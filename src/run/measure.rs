@@ -122,7 +122,7 @@ pub fn exchange(evaluator: &mut dyn Evaluator, batch: &Batch, out: &mut Evaluati
 ///
 /// # Errors
 /// When a game fails.
-pub fn learning<G: Game>(config: &Config, place: &Place, games: usize) -> Result<World, Error> {
+pub fn learning<G: Game>(config: &Config, place: &Place, games: usize) -> Result<World, lockstep_systems::Error> {
     // Played with equal priors: as varied as those of a run.
     let search = SearchConfig { simulations: 8, fast_simulations: 0, ..config.search.clone() };
     let lanes = LanesConfig { count: games.min(64) as u32, ..Default::default() };

@@ -128,15 +128,23 @@ impl GameVisitor for Train {
                 ))
             })?;
         }
+        if place.evaluation == Evaluation::BurnPadded {
+            tell!("Choosing kernels for {}, which takes minutes the first time.", place.name);
+        }
         // First of all, and before anything is created or allocated.
+        let began = Instant::now();
         let bound = Bound::of_run::<G>(&config, &place)?;
         bound.check()?;
+        let looked = began.elapsed().as_secs_f64();
         folder.create()?;
         let _lock = folder.lock()?;
         say!("Memory at most {}: {bound}.", bytes(bound.total() as usize));
         let reached = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
         if reached < config.run.generations {
-            say!("Rehearsed: {}.", Rehearsal::of::<G>(&config, &place)?);
+            let mut rehearsal = Rehearsal::of::<G>(&config, &place)?;
+            // The first evaluator and the first learner chose their kernels there.
+            rehearsal.tuning += looked;
+            say!("Rehearsed: {rehearsal}.");
         }
         let mut run = trainer::open::<G>(&config, &place, &folder, from)?;
         let shown = folder.path().display();

@@ -57,6 +57,10 @@ pub struct Learner {
     pub(super) last: Losses,
     /// The kernels that compute the gradients, where burn's automatic differentiation does not.
     pub(super) fused: Option<FusedGradients>,
+    /// Whether dense layers are trained as convolutions: see [`Network::forward`].
+    pub(super) pointwise: bool,
+    /// Why it takes no step.
+    pub(super) refusal: Option<Error>,
 }
 
 /// How far the learning has come, between two generations: what a checkpoint keeps beside weights and optimiser.
@@ -115,7 +119,21 @@ impl Learner {
             generations: config.run.generations,
             last: Losses::default(),
             fused: None,
+            pointwise: false,
+            refusal: None,
         }
+    }
+
+    /// Trains dense layers as convolutions, if so: see [`Network::forward`].
+    #[must_use]
+    pub fn with_pointwise(self, pointwise: bool) -> Self {
+        Self { pointwise, ..self }
+    }
+
+    /// Fails at its first step, with this.
+    #[must_use]
+    pub fn refused(self, error: Error) -> Self {
+        Self { refusal: Some(error), ..self }
     }
 
     /// Lets the fused kernels compute the gradients on the CPU with these vectors, instead of burn's automatic

@@ -32,12 +32,12 @@ pub struct TrainingBatch {
 }
 
 impl TrainingBatch {
-    /// So many rows, which are the first `distinct` ones again and again.
+    /// So many rows, which are these again and again.
     #[must_use]
-    pub fn repeated(&self, distinct: usize, rows: usize) -> Self {
+    pub fn repeated(&self, rows: usize) -> Self {
         let again = |numbers: &[f32]| {
             let size = numbers.len() / self.rows;
-            numbers[..distinct * size].iter().copied().cycle().take(rows * size).collect()
+            numbers.iter().copied().cycle().take(rows * size).collect()
         };
         Self {
             rows,

@@ -26,6 +26,9 @@ pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure
 }
 
 fn take_step(learner: &mut Learner, batch: &TrainingBatch) -> Result<(), Error> {
+    if let Some(refusal) = &learner.refusal {
+        return Err(refusal.clone());
+    }
     let rate = learner.learning_rate();
     // What a forward pass does to the running statistics is undone with the rest of a step that is left out.
     let before = learner.network.snapshot();
@@ -87,7 +90,7 @@ pub fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<Vec<Nam
 
 /// The gradient of the weighted losses of a batch, taken in `accumulation` parts, and the mean loss of each head.
 fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsParams, Vec<f64>), Error> {
-    let Learner { network, config, fused, .. } = learner;
+    let Learner { network, config, fused, pointwise, .. } = learner;
     let part = batch.rows.div_ceil(config.accumulation);
     let parts = (0..batch.rows).step_by(part).map(|start| start..(start + part).min(batch.rows));
     if let Some(fused) = fused {
@@ -102,7 +105,7 @@ fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsPa
         let planes = batch.planes[rows.start * size..rows.end * size].to_vec();
         let [planes_of_row, height, width] = batch.shape;
         let planes = TensorData::new(planes, [rows.len(), planes_of_row, height, width]);
-        let outputs = network.forward(Tensor::from_data(planes, &device), config.precision);
+        let outputs = network.forward(Tensor::from_data(planes, &device), config.precision, *pointwise);
         // What is differentiated is the outputs times their gradients, which has the gradients of the losses.
         let mut surrogate: Option<Tensor<1>> = None;
         let numbers = read(outputs.iter().map(|output| output.clone().inner()), TRAINING)?;

@@ -126,6 +126,7 @@ pub(super) fn has_layer(op: Op) -> bool {
 struct Training<'a> {
     layers: &'a [Layer],
     precision: LearnPrecision,
+    pointwise: bool,
 }
 
 impl Layers for Training<'_> {
@@ -150,10 +151,19 @@ impl Layers for Training<'_> {
 
     fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
         let Layer::Dense(dense) = &self.layers[layer] else { unreachable!("made from the description") };
-        if self.precision == LearnPrecision::F32 {
+        let (mut x, mut weight) = (x, dense.weight.val());
+        if self.precision == LearnPrecision::Bf16 {
+            (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
+        } else if !self.pointwise {
             return dense.forward(x);
         }
-        let product = x.cast(FloatDType::BF16).matmul(dense.weight.val().cast(FloatDType::BF16));
+        let product = if self.pointwise {
+            let ([rows, inputs], [_, outputs]) = (x.dims(), weight.dims());
+            let weight = weight.transpose().reshape([outputs, inputs, 1, 1]);
+            conv2d(x.reshape([rows, inputs, 1, 1]), weight, None, padded(1)).flatten(1, 3)
+        } else {
+            x.matmul(weight)
+        };
         let product: Tensor<2> = product.cast(FloatDType::F32);
         match &dense.bias {
             None => product,
@@ -200,12 +210,13 @@ impl Network {
         &self.description
     }
 
-    /// The raw output of each head, in the order of the description, with products in these numbers.
+    /// The raw output of each head, in the order of the description, with products in these numbers. `pointwise` computes dense
+    /// layers as convolutions of boards with one cell: other kernels for the same products.
     ///
     /// # Shapes
     /// `planes`: `[batch, planes, height, width]`; each output: `[batch, features]`, without softmax or tanh.
-    pub fn forward(&self, planes: Tensor<4>, precision: LearnPrecision) -> Vec<Tensor<2>> {
-        interpret(&self.description, &Training { layers: &self.layers, precision }, planes)
+    pub fn forward(&self, planes: Tensor<4>, precision: LearnPrecision, pointwise: bool) -> Vec<Tensor<2>> {
+        interpret(&self.description, &Training { layers: &self.layers, precision, pointwise }, planes)
     }
 
     /// Its layers with the steps that they belong to.
