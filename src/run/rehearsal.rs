@@ -35,17 +35,11 @@ impl Rehearsal {
     /// When the device fails, or computes what is wrong. Where its memory does not suffice, the error names the keys to change.
     pub fn of<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
         let mut done = Self::default();
-        // What was reserved and is used no more would hide what this takes.
-        place.device.memory_cleanup();
-        let before = place.reserved();
-        done.evaluate::<G>(config, place).map_err(|error| name_keys(error, config))?;
-        let between = place.reserved();
-        done.learn::<G>(config, place).map_err(|error| name_keys(error, config))?;
-        let after = place.reserved();
-        if let (Some(before), Some(between), Some(after)) = (before, between, after) {
-            done.reserved = Some([between.saturating_sub(before), after.saturating_sub(between)]);
-        }
-        place.device.memory_cleanup();
+        let evaluation = reserved_by(place, || done.evaluate::<G>(config, place));
+        let evaluation = evaluation.map_err(|error| name_keys(error, config))?;
+        let training = reserved_by(place, || done.learn::<G>(config, place));
+        let training = training.map_err(|error| name_keys(error, config))?;
+        done.reserved = evaluation.zip(training).map(<[u64; 2]>::from);
         Ok(done)
     }
 
@@ -78,6 +72,17 @@ impl Rehearsal {
         self.tuning += (first - second).max(0.0);
         Ok(second)
     }
+}
+
+/// What some work reserves of the device's memory, and gives back when it has ended.
+fn reserved_by(place: &Place, work: impl FnOnce() -> Result<(), Error>) -> Result<Option<u64>, Error> {
+    // What was reserved and is used no more would be taken first.
+    place.device.memory_cleanup();
+    let before = place.reserved();
+    work()?;
+    let after = place.reserved();
+    place.device.memory_cleanup();
+    Ok(after.zip(before).map(|(after, before)| after.saturating_sub(before)))
 }
 
 /// For the user, who can change what does not fit before the run begins.

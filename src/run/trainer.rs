@@ -499,10 +499,13 @@ impl<G: Game> Trainer<G> {
             own.extend(read(&mut self.world).map_err(fail)?.map(|bytes| (name.clone(), bytes)));
         }
         let probe = probe::<G>(place)?;
+        let began = Instant::now();
         let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.write::<G>(folder, self.config.run.checkpoints)?;
         folder.mark_saved()?;
-        self.thin(folder)
+        self.thin(folder)?;
+        self.wrote(began.elapsed());
+        Ok(())
     }
 
     /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next generation.
@@ -527,8 +530,8 @@ fn does_not_fit(error: Error, path: PathBuf) -> Error {
     }
 }
 
-/// Starts a run in a folder, from these weights if there are any, or takes up the one that is there. What is wrong with its metrics goes to the standard
-/// error. Nothing is written for a run that is finished. Only for the holder of the folder's lock.
+/// Starts a run in a folder, from these weights if there are any, or takes up the one that is there. What is wrong with its
+/// metrics goes to the standard error. Nothing is written for a run that is finished. Only for the holder of the folder's lock.
 ///
 /// # Errors
 /// When the folder cannot be used, its newest checkpoint does not fit, or the checkpoints that it had are gone.

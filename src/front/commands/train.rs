@@ -302,10 +302,10 @@ fn train<G: Game>(
                 trainer::write_games(folder, &config.start::<G>(), generation.generation, &games)?;
                 metrics::append(&folder.metrics(), generation)?;
                 let last = generation.generation;
+                run.wrote(began.elapsed());
                 if last.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                     run.save(folder, place)?;
                 }
-                run.wrote(began.elapsed());
             }
         }
         let late = until.is_some_and(|until| Instant::now() >= until);
