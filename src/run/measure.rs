@@ -12,7 +12,8 @@ use lockstep_components::{
     config::{LanesConfig, SearchConfig, Steps},
 };
 use lockstep_systems::{
-    Batch, Evaluations, Evaluator, Learning, Network, Player, Plugin, Setup, Uniform, play_games, run_learn, run_tick,
+    Batch, Evaluations, Evaluator, Learner, Learning, Network, Player, Plugin, Setup, Uniform, play_games, run_learn,
+    run_tick,
 };
 use std::time::Instant;
 
@@ -144,6 +145,10 @@ pub fn learning<G: Game>(config: &Config, place: &Place, games: usize) -> Result
 /// When the device fails.
 pub fn step(world: &mut World, place: &Place) -> Result<(), Error> {
     run_learn(world)?;
+    step_ended(place)
+}
+
+fn step_ended(place: &Place) -> Result<(), Error> {
     let synced = place.device.sync();
     Ok(synced.map_err(|e| lockstep_systems::Error::of_device(lockstep_systems::TRAINING, format!("{e:?}")))?)
 }
@@ -155,6 +160,29 @@ pub fn step(world: &mut World, place: &Place) -> Result<(), Error> {
 pub fn samples<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<f64, Error> {
     let mut world = learning::<G>(config, place, 500)?;
     repeat(seconds, config.learn.batch_size, || step(&mut world, place))
+}
+
+/// Samples per second of whole generations of so many steps, with all that the learner begins and ends one with. Of one that
+/// takes longer, what the time suffices for.
+///
+/// # Errors
+/// When a game or the device fails.
+pub fn generations<G: Game>(config: &Config, place: &Place, steps: u64, seconds: f64) -> Result<f64, Error> {
+    let mut world = learning::<G>(config, place, 500)?;
+    world.resource_mut::<Learner>().config.steps = Steps::Batches(steps);
+    // The first steps are not like the others.
+    let warm = Instant::now();
+    while !(run_learn(&mut world)? || warm.elapsed().as_secs_f64() > 0.2 * seconds) {}
+    let (start, mut taken) = (Instant::now(), 0);
+    loop {
+        let ended = run_learn(&mut world)?;
+        taken += config.learn.batch_size;
+        let late = start.elapsed().as_secs_f64() >= seconds;
+        if late && (ended || start.elapsed().as_secs_f64() >= 2.0 * seconds) {
+            step_ended(place)?;
+            return Ok(taken as f64 / start.elapsed().as_secs_f64());
+        }
+    }
 }
 
 /// Rows per second of a repeated piece of work: from its median time after a warm-up.

@@ -151,9 +151,11 @@ impl GameVisitor for Tune {
             ratio.max(1.0)
         );
         let place = device::place_of(&self.config)?;
-        let samples = measure::samples::<G>(&self.config, &place, (0.1 * self.seconds).max(1.0))?;
-        say!("training: {} samples/s", count(samples));
         let work = self.work.unwrap_or_else(|| Work::guess::<G>(&self.config, &ticks));
+        let steps = work.samples / (self.config.run.generations * self.config.learn.batch_size as u64) as f64;
+        let seconds = (0.1 * self.seconds).max(1.0);
+        let samples = measure::generations::<G>(&self.config, &place, steps.ceil().max(1.0) as u64, seconds)?;
+        say!("training: {} samples/s", count(samples));
         let seconds = work.seconds(&ticks, self.evaluations, samples);
         let basis = match self.work {
             Some(_) => "from what the recipe takes",
