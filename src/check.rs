@@ -17,7 +17,39 @@ use lockstep_systems::{
     network::{NamedTensor, describe},
     run_learn,
 };
-use std::sync::{Mutex, PoisonError};
+use std::{
+    cell::LazyCell,
+    sync::{Mutex, PoisonError},
+};
+
+/// What was looked at in this process, and the way to compute it that is right.
+pub type Known<K, W> = Mutex<Vec<(K, W)>>;
+
+/// The first of some ways to compute that is right, which is looked for once.
+///
+/// # Errors
+/// That of the first way, if none is.
+pub fn first_right<K: PartialEq, W: Copy>(
+    known: &Known<K, W>,
+    asked: K,
+    ways: &[W],
+    mut right: impl FnMut(W) -> Result<(), lockstep_systems::Error>,
+) -> Result<W, lockstep_systems::Error> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, way)) = known.iter().find(|(known, _)| *known == asked) {
+        return Ok(*way);
+    }
+    let mut first = Ok(());
+    for &way in ways {
+        let found = right(way);
+        if found.is_ok() {
+            known.push((asked, way));
+            return Ok(way);
+        }
+        first = first.and(found);
+    }
+    first.map(|()| unreachable!("there is a way to try"))
+}
 
 /// Evaluates nothing, because its device does it wrong.
 pub struct Refused(pub lockstep_systems::Error);
@@ -51,8 +83,7 @@ pub fn evaluation<G: Game>(
     let heads = network.description.policy_and_value();
     for rows in evaluator.capabilities().batch_sizes {
         let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
-        evaluator.submit(&batch)?;
-        evaluator.receive(&mut out)?;
+        measure::exchange(evaluator, &batch, &mut out)?;
         for row in [0, rows / 2, rows - 1] {
             let outputs = exact.row(&batch.planes()[row * G::INPUT..(row + 1) * G::INPUT]);
             let [logits, value] = heads.map(|head| &outputs[head]);
@@ -89,50 +120,58 @@ pub fn evaluation<G: Game>(
 pub fn learning<G: Game>(config: &Config, place: &Place) -> Result<bool, lockstep_systems::Error> {
     let rows = config.learn.batch_size.div_ceil(config.learn.accumulation);
     let asked = (place.name.clone(), describe::<G>(&config.network), config.learn.precision, rows);
-    let mut known = LEARNING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, pointwise)) = known.iter().find(|(known, _)| *known == asked) {
-        return Ok(*pointwise);
-    }
-    let found = match gradient::<G>(config, place, rows, false) {
-        Ok(()) => Ok(false),
-        Err(error) => gradient::<G>(config, place, rows, true).map(|()| true).map_err(|_| error),
-    };
-    if let Ok(pointwise) = found {
-        known.push((asked, pointwise));
-    }
-    found
+    // Nothing to compare with.
+    let Ok(cpu) = device::place(DeviceKind::Cpu) else { return Ok(false) };
+    let right = LazyCell::new(|| Gradient::of::<G>(config, &cpu, rows));
+    first_right(&LEARNING, asked, &[false, true], |pointwise| {
+        right.as_ref().map_err(Clone::clone)?.compare::<G>(config, place, rows, pointwise)
+    })
 }
 
 /// Device, network, precision and rows, and whether dense layers are convolutions there.
-static LEARNING: Mutex<Vec<((String, Description, LearnPrecision, usize), bool)>> = Mutex::new(vec![]);
+static LEARNING: Known<(String, Description, LearnPrecision, usize), bool> = Known::new(vec![]);
 
-fn gradient<G: Game>(
-    config: &Config,
-    place: &Place,
-    rows: usize,
-    pointwise: bool,
-) -> Result<(), lockstep_systems::Error> {
-    // Nothing to compare with.
-    let Ok(cpu) = device::place(DeviceKind::Cpu) else { return Ok(()) };
-    let distinct = (8..=64.min(rows)).rev().find(|distinct| rows.is_multiple_of(*distinct)).unwrap_or(rows);
-    let mut config = config.clone();
-    let precision = std::mem::replace(&mut config.learn.precision, LearnPrecision::F32);
-    (config.learn.batch_size, config.learn.accumulation) = (distinct, 1);
-    let mut world = measure::learning::<G>(&config, &cpu, 2)?;
-    run_learn(&mut world)?;
-    let batch = world.resource::<TrainingBatch>();
-    let right = gradients(&mut cpu.learner::<G>(&config), batch)?;
-    config.learn.precision = precision;
-    let mut learner = Learner::new::<G>(&config, &place.device).with_pointwise(pointwise);
-    let found = gradients(&mut learner, &batch.repeated(rows))?;
-    // As a share of its length, from the bits of the mantissas: what is wrong is off by all of it.
-    let close = match precision {
-        LearnPrecision::Bf16 => 0.5,
-        LearnPrecision::F32 => 0.05,
-    };
-    match far(&right, &found, close) {
-        Some(off) => Err(wrong(place, "learn.precision, learn.batch_size", off)),
-        None => Ok(()),
+/// A batch with its gradient.
+struct Gradient {
+    batch: TrainingBatch,
+    tensors: Vec<NamedTensor>,
+}
+
+impl Gradient {
+    /// On the CPU, of so few rows that they make up so many again and again.
+    fn of<G: Game>(config: &Config, cpu: &Place, rows: usize) -> Result<Self, lockstep_systems::Error> {
+        let distinct = (8..=64.min(rows)).rev().find(|distinct| rows.is_multiple_of(*distinct)).unwrap_or(rows);
+        let mut config = config.clone();
+        config.learn.precision = LearnPrecision::F32;
+        (config.learn.batch_size, config.learn.accumulation) = (distinct, 1);
+        let mut world = measure::learning::<G>(&config, cpu, 2)?;
+        run_learn(&mut world)?;
+        let batch = world.remove_resource().expect("it learned from one");
+        let tensors = gradients(&mut cpu.learner::<G>(&config), &batch)?;
+        Ok(Self { batch, tensors })
+    }
+
+    /// Beside that of the batch made up to so many rows on another device.
+    fn compare<G: Game>(
+        &self,
+        config: &Config,
+        place: &Place,
+        rows: usize,
+        pointwise: bool,
+    ) -> Result<(), lockstep_systems::Error> {
+        let mut learner = Learner::new::<G>(config, &place.device).with_pointwise(pointwise);
+        // The rows are those of one part.
+        learner.config.accumulation = 1;
+        let found = gradients(&mut learner, &self.batch.repeated(rows))?;
+        // As a share of its length, from the bits of the mantissas: what is wrong is off by all of it.
+        let close = match config.learn.precision {
+            LearnPrecision::Bf16 => 0.5,
+            LearnPrecision::F32 => 0.05,
+        };
+        match far(&self.tensors, &found, close) {
+            Some(off) => Err(wrong(place, "learn.precision, learn.batch_size", off)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -163,7 +202,7 @@ fn wrong(place: &Place, keys: &str, off: String) -> lockstep_systems::Error {
 mod tests {
     use super::*;
     use crate::device::place;
-    use lockstep_components::{config::DeviceKind, games::TicTacToe};
+    use lockstep_components::games::TicTacToe;
     use lockstep_systems::{BurnEvaluator, BurnOptions, Capabilities, Network};
 
     /// Batches of 8 and 20, of which the last row's last logit is off in the larger ones.
@@ -190,11 +229,12 @@ mod tests {
     /// A batch of a few rows again and again has their gradient, and one wrong number in it is seen.
     #[test]
     fn wrong_gradients_are_seen() {
-        let burn = device::place(DeviceKind::Flex).unwrap();
+        let (cpu, burn) = (place(DeviceKind::Cpu).unwrap(), place(DeviceKind::Flex).unwrap());
         let mut config = Config::default();
         (config.network.channels, config.network.blocks, config.network.squeeze) = (8, 1, 4);
+        let gradient = Gradient::of::<TicTacToe>(&config, &cpu, 160).unwrap();
         for pointwise in [false, true] {
-            gradient::<TicTacToe>(&config, &burn, 160, pointwise).unwrap();
+            gradient.compare::<TicTacToe>(&config, &burn, 160, pointwise).unwrap();
         }
         let mut world = measure::learning::<TicTacToe>(&config, &burn, 20).unwrap();
         run_learn(&mut world).unwrap();

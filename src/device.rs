@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    check::{self, Refused},
+    check::{self, Known, Refused},
     machine::cores,
 };
 use burn::tensor::{DType, Device};
@@ -15,10 +15,7 @@ use lockstep_systems::{
     BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, network::description_of,
     setup::cohorts_of,
 };
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::path::Path;
 
 /// How the names of CUDA's devices begin.
 const CUDA: &str = "CUDA";
@@ -287,29 +284,20 @@ impl Place {
                 Workers::new(place.in_flight as usize, G::ACTIONS, make)
             };
             let asked = (place.name.clone(), options.clone(), frozen.description.clone());
-            let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, way)) = checked.iter().find(|(known, _)| *known == asked) {
-                return Box::new(workers(*way));
+            let ways = [(board, false), (board, true), (false, false), (false, true)];
+            let ways = &ways[..if board { 4 } else { 2 }];
+            let right = |way| check::evaluation::<G>(&mut workers(way), &frozen, &place);
+            match check::first_right(&CHECKED, asked, ways, right) {
+                Ok(way) => Box::new(workers(way)),
+                Err(error) => Box::new(Refused(error)),
             }
-            let (ways, mut wrong) = ([(board, false), (board, true), (false, false), (false, true)], vec![]);
-            for way in ways.into_iter().take(if board { 4 } else { 2 }) {
-                let mut workers = workers(way);
-                match check::evaluation::<G>(&mut workers, &frozen, &place) {
-                    Ok(()) => {
-                        checked.push((asked, way));
-                        return Box::new(workers);
-                    }
-                    Err(error) => wrong.push(error),
-                }
-            }
-            Box::new(Refused(wrong.swap_remove(0)))
         }))
     }
 }
 
 /// What was checked in this process: the device, the options and the network, and whether convolutions are products over the
 /// whole board, and dense layers convolutions, for it to be right.
-static CHECKED: Mutex<Vec<((String, BurnOptions, Description), (bool, bool))>> = Mutex::new(vec![]);
+static CHECKED: Known<(String, BurnOptions, Description), (bool, bool)> = Known::new(vec![]);
 
 /// A quarter, a half and the whole of the capacity.
 fn padded_sizes(capacity: usize) -> Vec<usize> {

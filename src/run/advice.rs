@@ -238,7 +238,8 @@ fn slow_disk(config: &Config, all: &[Metrics]) -> Option<String> {
 fn memory_nearly_full(_: &Config, all: &[Metrics]) -> Option<String> {
     let machine = &all.last()?.machine;
     // Drivers of GPUs take some memory that no bound knows of.
-    let over = machine.bound > 0 && machine.resident as f64 > 1.1 * machine.bound as f64;
+    let most = if machine.is_gpu { 1.1 } else { 1.0 } * machine.bound as f64;
+    let over = machine.bound > 0 && machine.resident as f64 > most;
     let tight = machine.memory > 0 && machine.bound as f64 > 0.9 * machine.memory as f64;
     let [resident, bound, memory] = [machine.resident, machine.bound, machine.memory].map(|n| bytes(n as usize));
     (over || tight).then(|| {
@@ -328,7 +329,7 @@ mod tests {
             ("too_many_threads", Box::new(|m| m.machine.threads = 64)),
             ("slow_disk", Box::new(|m| m.write_seconds = 40.0)),
             ("memory_nearly_full", Box::new(|m| m.machine.memory = 1_050_000_000)),
-            ("memory_nearly_full", Box::new(|m| m.machine.resident = 1_150_000_000)),
+            ("memory_nearly_full", Box::new(|m| m.machine.resident = 1_050_000_000)),
             ("device_memory_nearly_full", Box::new(gpu(GpuUse { memory: 95, ..busy }))),
         ];
         for (rule, change) in &cases {

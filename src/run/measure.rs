@@ -98,7 +98,7 @@ pub fn evaluator<G: Game>(config: &Config, place: &Place) -> Box<dyn Evaluator> 
 /// When the device fails.
 pub fn evaluations<G: Game>(evaluator: &mut dyn Evaluator, rows: usize, seconds: f64) -> Result<f64, Error> {
     let (batch, mut out) = (any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
-    repeat(seconds, rows, || exchange(evaluator, &batch, &mut out))
+    repeat(seconds, rows, || Ok(exchange(evaluator, &batch, &mut out)?))
 }
 
 /// A batch of no positions in particular.
@@ -114,9 +114,13 @@ pub fn any_batch<G: Game>(rows: usize) -> Batch {
 ///
 /// # Errors
 /// When the device fails.
-pub fn exchange(evaluator: &mut dyn Evaluator, batch: &Batch, out: &mut Evaluations) -> Result<(), Error> {
+pub fn exchange(
+    evaluator: &mut dyn Evaluator,
+    batch: &Batch,
+    out: &mut Evaluations,
+) -> Result<(), lockstep_systems::Error> {
     evaluator.submit(batch)?;
-    Ok(evaluator.receive(out)?)
+    evaluator.receive(out)
 }
 
 /// A learner with positions of so many games, in which it takes one step after another in a generation without an end.

@@ -4,7 +4,7 @@
 //! and a game that is played with it: other vectors, another precision or another library of the system's mathematics
 //! change its last bits.
 
-use crate::{Error, device::Place};
+use crate::{Error, device::Place, measure};
 use lockstep_components::{
     Config, Game,
     config::{LanesConfig, NetworkConfig, SearchConfig},
@@ -24,8 +24,7 @@ pub fn probe<G: Game>(place: &Place) -> Result<String, Error> {
     let mut out = Evaluations::new(1, G::ACTIONS);
     let mut position = G::start();
     for _ in 0..6 {
-        evaluator.submit(&Batch::of::<G>(&[position.key()]))?;
-        evaluator.receive(&mut out)?;
+        measure::exchange(&mut *evaluator, &Batch::of::<G>(&[position.key()]), &mut out)?;
         for number in out.logits.iter().chain(&out.values) {
             digest.update(&number.to_le_bytes());
         }

@@ -49,7 +49,7 @@ impl Rehearsal {
         let sizes = evaluator.capabilities().batch_sizes;
         for rows in if sizes.is_empty() { vec![capacity] } else { sizes } {
             let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
-            let seconds = self.twice(|| measure::exchange(&mut *evaluator, &batch, &mut out))?;
+            let seconds = self.twice(|| Ok(measure::exchange(&mut *evaluator, &batch, &mut out)?))?;
             self.evaluations.push((rows, seconds));
         }
         Ok(())

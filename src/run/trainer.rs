@@ -7,7 +7,7 @@ use crate::{
     error::Fault,
     folder::{Folder, write_file},
     log::{self, Header, Log},
-    memory,
+    measure, memory,
     metrics::{self, Learned, Metrics},
     run::probe::probe,
     settings,
@@ -465,8 +465,7 @@ impl<G: Game> Trainer<G> {
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
         let mut evaluator = self.world.resource::<EvaluatorFactory>().0(network);
         let mut out = Evaluations::new(1, G::ACTIONS);
-        evaluator.submit(&Batch::of::<G>(&[self.start.key()]))?;
-        evaluator.receive(&mut out)?;
+        measure::exchange(&mut *evaluator, &Batch::of::<G>(&[self.start.key()]), &mut out)?;
         if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
             return Ok(());
         }

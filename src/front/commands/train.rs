@@ -128,7 +128,8 @@ impl GameVisitor for Train {
                 ))
             })?;
         }
-        if place.evaluation == Evaluation::BurnPadded {
+        let is_gpu = place.evaluation == Evaluation::BurnPadded;
+        if is_gpu {
             tell!("Choosing kernels for {}, which takes minutes the first time.", place.name);
         }
         // First of all, and before anything is created or allocated.
@@ -143,7 +144,7 @@ impl GameVisitor for Train {
         if reached < config.run.generations {
             let mut rehearsal = Rehearsal::of::<G>(&config, &place)?;
             // The first evaluator and the first learner chose their kernels there.
-            rehearsal.tuning += looked;
+            rehearsal.tuning += if is_gpu { looked } else { 0.0 };
             say!("Rehearsed: {rehearsal}.");
         }
         let mut run = trainer::open::<G>(&config, &place, &folder, from)?;

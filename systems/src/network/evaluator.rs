@@ -1,7 +1,7 @@
 //! Evaluation by a frozen network on any device of burn.
 
 use super::{
-    modules::{Layers, interpret, padded},
+    modules::{Layers, interpret, padded, pointwise},
     weights::read,
 };
 use crate::{Batch, Error, Evaluations, Evaluator, error::EVALUATING, evaluator::Capabilities};
@@ -75,11 +75,7 @@ impl Layers for [FrozenLayer] {
     fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
         match &self[layer] {
             FrozenLayer::Dense(weight, bias) => linear(x, weight.clone(), Some(bias.clone())),
-            FrozenLayer::Pointwise(weight, bias) => {
-                let [rows, inputs] = x.dims();
-                let x = x.reshape([rows, inputs, 1, 1]);
-                conv2d(x, weight.clone(), Some(bias.clone()), padded(1)).flatten(1, 3)
-            }
+            FrozenLayer::Pointwise(weight, bias) => pointwise(x, weight.clone(), Some(bias.clone())),
             _ => unreachable!("made from the description"),
         }
     }

@@ -117,6 +117,12 @@ pub(super) fn padded(kernel: usize) -> ConvOptions<2> {
     ConvOptions::new([1, 1], [kernel / 2; 2], [1, 1], 1)
 }
 
+/// A dense layer as a convolution of boards with one cell, `[outputs, inputs, 1, 1]`: other kernels for the same product.
+pub(super) fn pointwise(x: Tensor<2>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let [rows, inputs] = x.dims();
+    conv2d(x.reshape([rows, inputs, 1, 1]), weight, bias, padded(1)).flatten(1, 3)
+}
+
 /// Whether an operation has parameters.
 pub(super) fn has_layer(op: Op) -> bool {
     matches!(op, Op::Conv { .. } | Op::Norm | Op::Dense { .. })
@@ -158,9 +164,8 @@ impl Layers for Training<'_> {
             return dense.forward(x);
         }
         let product = if self.pointwise {
-            let ([rows, inputs], [_, outputs]) = (x.dims(), weight.dims());
-            let weight = weight.transpose().reshape([outputs, inputs, 1, 1]);
-            conv2d(x.reshape([rows, inputs, 1, 1]), weight, None, padded(1)).flatten(1, 3)
+            let [inputs, outputs] = weight.dims();
+            pointwise(x, weight.transpose().reshape([outputs, inputs, 1, 1]), None)
         } else {
             x.matmul(weight)
         };

@@ -28,8 +28,7 @@ impl Network {
     /// All tensors by name, the running statistics of batch norm included.
     pub fn tensors(&self) -> Vec<NamedTensor> {
         // `valid` also settles the running statistics, which lag one update behind while training.
-        let network = self.valid();
-        network.export(None)
+        self.valid().export(None)
     }
 
     /// The gradients of all parameters by name.
