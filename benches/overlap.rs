@@ -1,4 +1,5 @@
-//! How busy the search keeps a device: `cargo bench --bench overlap`.
+//! How busy the search keeps a device: `cargo bench --bench overlap`, or `cargo bench --bench overlap -- "2048 lanes"` for
+//! the lines with these words alone.
 //!
 //! The device is made up. It computes one batch after another, never two at once, each in the same time, and takes nothing
 //! from the host meanwhile. What is printed is the share of the time in which it had a batch to compute, for 2 threads, and
@@ -92,16 +93,23 @@ fn busy(rows: u32, time: Duration, in_flight: u32, cache_mb: u32) -> (f64, f64, 
 }
 
 fn main() {
+    // Cargo adds `--bench`.
+    let words: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     device::with_threads(2, || {
         println!("Connect Four, 64 simulations, 2 threads");
         for (rows, milliseconds) in [(1024, 5), (2048, 1), (4096, 1)] {
             for cache_mb in [64, 0] {
                 for in_flight in [1, 2, 3, 4, 8] {
+                    let name = format!(
+                        "{rows} lanes a batch in {milliseconds} ms, cache {cache_mb} MB, {in_flight} in flight"
+                    );
+                    if !words.iter().all(|words| name.contains(words)) {
+                        continue;
+                    }
                     let time = Duration::from_millis(milliseconds);
                     let (busy, simulations, evaluations) = busy(rows, time, in_flight, cache_mb);
                     println!(
-                        "{rows} lanes a batch in {milliseconds} ms, cache {cache_mb} MB, {in_flight} in flight: busy {:.1} %, \
-                         {:.2} M simulations/s, {:.2} M evaluations/s",
+                        "{name}: busy {:.1} %, {:.2} M simulations/s, {:.2} M evaluations/s",
                         100.0 * busy,
                         simulations / 1e6,
                         evaluations / 1e6
