@@ -1,12 +1,22 @@
 //! A device that runs out of memory in the middle of a run: the run goes on with less at once, and keeps that.
 
 use crate::{lockstep, small, text};
-use lockstep::{Error, device, folder::Folder, history::Change, metrics, prelude::*, relief::relieve, trainer};
+use lockstep::{
+    Error, device,
+    folder::Folder,
+    history::Change,
+    metrics,
+    prelude::*,
+    relief::{relieve, with_fewer_lanes},
+    trainer,
+};
 use lockstep_systems::{EVALUATING, Failure, TRAINING};
 
 fn out_of_memory(doing: &'static str) -> systems::Error {
-    let error = systems::Error::of_device(doing, "out of device memory allocating 1048576 bytes".into());
-    assert!(matches!(error, systems::Error::OutOfMemory { .. }));
+    let why = "out of device memory allocating 1048576 bytes";
+    let report = format!("An error happened\nCaused by:\n  It failed\nCaused by:\n  {why}\n\nNo backtrace available\n");
+    let error = systems::Error::of_device(doing, report);
+    assert_eq!(error, systems::Error::OutOfMemory { doing, message: why.into() });
     error
 }
 
@@ -102,6 +112,17 @@ fn a_run_goes_on_with_less_memory() {
     // Nothing is changed for want of anything else, or where nothing is left to lower.
     let other = systems::Error::of_device(TRAINING, "the cable was pulled".into());
     assert_eq!(relieve::<TicTacToe>(&mut config, &place, &folder, 5, &other).unwrap(), []);
-    config.lanes.cohort = 1;
+    config.lanes.in_flight = 3;
+    let change = relieve::<TicTacToe>(&mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap();
+    assert_eq!((change.len(), config.lanes.in_flight, config.lanes.cohort), (1, 2, 8), "{change:?}");
+    (config.lanes.cohort, config.lanes.in_flight) = (1, 1);
     assert_eq!(relieve::<TicTacToe>(&mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap(), []);
+}
+
+#[test]
+fn grading_and_matches_go_on_with_fewer_lanes() {
+    let room = |most| move |lanes| if lanes > most { Err(out_of_memory(EVALUATING).into()) } else { Ok(lanes) };
+    assert_eq!(with_fewer_lanes(100, room(7)).unwrap(), 6);
+    let error = with_fewer_lanes(100, room(0)).unwrap_err().to_string();
+    assert!(error.contains("out of device memory") && error.contains("--device"), "{error}");
 }

@@ -121,11 +121,12 @@ impl Player {
         self
     }
 
-    /// Its evaluator at a place, for batches of at most `capacity` rows.
+    /// Its evaluator at a place, for batches of at most `capacity` rows. Memory that others have left there is free for it.
     ///
     /// # Errors
     /// When the weights do not fit.
     pub fn evaluator<G: Game>(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
+        place.device.memory_cleanup();
         Ok(place.evaluators::<G>(capacity).0(&self.network::<G>(place)?))
     }
 

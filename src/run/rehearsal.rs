@@ -95,9 +95,9 @@ fn name_keys(error: Error, config: &Config) -> Error {
         )
     } else {
         format!(
-            "lower lanes.cohort (now {}; 0 takes all lanes divided by the batches in flight), lanes.count ({}) or \
-             lanes.leaves_per_tree ({})",
-            config.lanes.cohort, config.lanes.count, config.lanes.leaves_per_tree
+            "lower lanes.cohort (now {}; 0 takes all lanes divided by the batches in flight), lanes.count ({}), \
+             lanes.leaves_per_tree ({}) or lanes.in_flight ({}; 0 takes 2)",
+            config.lanes.cohort, config.lanes.count, config.lanes.leaves_per_tree, config.lanes.in_flight
         )
     };
     Error::Usage(format!(

@@ -1,5 +1,5 @@
-//! What to change when a device runs out of memory in the middle of a run. The run is then taken up again with that, as if
-//! somebody had stopped it and changed the key.
+//! What to change when a device runs out of memory. A run is taken up again with that, as if somebody had stopped it and
+//! changed the key; what keeps nothing begins again.
 
 use crate::{
     Error,
@@ -11,10 +11,14 @@ use crate::{
 use lockstep_components::{Config, Game};
 use lockstep_systems::{TRAINING, setup::cohorts_of};
 
+/// Rows of a batch whose size decides how much memory a stream needs: below, it is the least that a stream takes.
+const FEW: usize = 256;
+
 /// Changes the settings so that the device is asked for less at once, from this round on, and records that. Returns what it
 /// has changed: nothing if the error is another one, or there is nothing left to lower.
 ///
-/// Training takes twice as many parts for a batch, evaluation half as many lanes at a time.
+/// Training takes twice as many parts for a batch, evaluation half as many lanes at a time, and where these are few already,
+/// less batches in flight. The place counts these: look for it again.
 ///
 /// # Errors
 /// When the folder cannot be written. Only for the holder of its lock, with nobody writing to its log.
@@ -33,12 +37,33 @@ pub fn relieve<G: Game>(
         // The games of the round may have ended: what decides how they are learned from is in their segment.
         Log::of(folder).amend::<G>(round, |settings| settings.learn.accumulation = parts)?;
     } else {
-        let lanes = cohorts_of::<G>(&place.lanes(&config.lanes), &config.search).size();
-        if lanes > 1 {
-            config.lanes.cohort = (lanes / 2) as u32;
+        let lanes = place.lanes(&config.lanes);
+        let size = cohorts_of::<G>(&lanes, &config.search).size();
+        if size <= FEW && lanes.in_flight > 1 {
+            (config.lanes.cohort, config.lanes.in_flight) = (size as u32, lanes.in_flight - 1);
+        } else if size > 1 {
+            config.lanes.cohort = (size / 2) as u32;
         }
     }
     let changes = history::differences(&before, config);
     history::record(folder, round, &changes)?;
     Ok(changes)
+}
+
+/// Does this with so many lanes, and with half as many whenever the device runs out of memory.
+///
+/// # Errors
+/// Those of `work`; and where one lane is too many, what to do.
+pub fn with_fewer_lanes<T>(mut lanes: u32, mut work: impl FnMut(u32) -> Result<T, Error>) -> Result<T, Error> {
+    loop {
+        match work(lanes) {
+            Err(Error::Systems(lockstep_systems::Error::OutOfMemory { .. })) if lanes > 1 => lanes /= 2,
+            Err(Error::Systems(error @ lockstep_systems::Error::OutOfMemory { .. })) => {
+                return Err(Error::Usage(format!(
+                    "{error}, for one game at a time; end what else uses the device, or take another (run.device, --device)"
+                )));
+            }
+            done => return done,
+        }
+    }
 }

@@ -125,13 +125,16 @@ pub const TRAINING: &str = "training";
 pub const EVALUATING: &str = "evaluating a batch";
 
 impl Error {
-    /// That a device failed. Back ends say by words alone when it was for want of memory.
+    /// That a device failed. Back ends say by words alone when it was for want of memory, somewhere in a report of many lines.
     pub fn of_device(doing: &'static str, message: String) -> Self {
         const WORDS: [&str; 5] = ["out of device memory", "out of memory", "out-of-memory", "OutOfMemory", "too big"];
-        if WORDS.iter().any(|words| message.contains(words)) {
-            return Self::OutOfMemory { doing, message };
+        let of_memory = |line: &&str| WORDS.iter().any(|words| line.contains(words));
+        const EMPTY: [&str; 4] = ["", "Caused by:", "Asked at:", "No backtrace available"];
+        let lines = || message.lines().map(str::trim).filter(|line| !EMPTY.contains(line));
+        match lines().find(of_memory) {
+            Some(line) => Self::OutOfMemory { doing, message: line.into() },
+            None => Self::Device { doing, message: lines().collect::<Vec<_>>().join("; ") },
         }
-        Self::Device { doing, message }
     }
 
     /// Does something with a device of burn, most of whose operations panic where they fail.

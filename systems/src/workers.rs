@@ -6,18 +6,23 @@ use crate::{
     evaluator::Capabilities,
 };
 use std::{
+    any::Any,
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex, PoisonError,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, SendError, Sender, channel},
     },
-    thread::JoinHandle,
+    thread,
 };
 
 /// Hands its batches to several evaluators in turn, each on a thread of its own, so that as many are in flight.
 ///
 /// A GPU back end has a stream for each thread, and reading an answer waits for all that its stream was given. With one thread
 /// for all batches, an answer would wait for the batches that were submitted after it.
+///
+/// It also keeps memory for each stream that it has ever seen, so threads are used again: a new network in each generation
+/// would else leave a generation's memory behind with its threads.
 pub struct Workers {
     workers: Vec<Worker>,
     /// Whose answers are due, oldest first.
@@ -29,9 +34,9 @@ pub struct Workers {
 struct Worker {
     /// None when it is to end.
     jobs: Option<Sender<Job>>,
-    /// Of one thread at a time; the lock is only there for `Sync`.
+    /// Of one thread at a time, as the next; the locks are only there for `Sync`.
     answers: Mutex<Receiver<Result<Job, Error>>>,
-    thread: Option<JoinHandle<()>>,
+    end: Mutex<Receiver<thread::Result<()>>>,
     /// Buffers to be used again.
     spare: Vec<Job>,
 }
@@ -68,9 +73,8 @@ impl Workers {
                     }
                 }
             };
-            let thread = std::thread::Builder::new().name("evaluator".into()).spawn(work);
-            let thread = Some(thread.expect("a thread can be started"));
-            Worker { jobs: Some(jobs), answers: Mutex::new(answers), thread, spare: vec![] }
+            let end = employ(Box::new(work));
+            Worker { jobs: Some(jobs), answers: Mutex::new(answers), end: Mutex::new(end), spare: vec![] }
         };
         let workers: Vec<Worker> = (0..count).map(worker).collect();
         drop(told);
@@ -80,10 +84,57 @@ impl Workers {
     }
 }
 
+type Task = Box<dyn FnOnce() + Send>;
+
+/// A task, and who wants to know when it has ended and how.
+type Order = (Task, Sender<thread::Result<()>>);
+
+/// Threads with nothing to do.
+static IDLE: Mutex<Vec<Sender<Order>>> = Mutex::new(vec![]);
+
+/// Does this on a thread that has nothing to do, or on a new one.
+///
+/// # Panics
+/// If a thread cannot be started.
+fn employ(task: Task) -> Receiver<thread::Result<()>> {
+    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (told, end) = channel();
+    let mut order = (task, told);
+    // Bound first, so that the lock is not held while it sends.
+    while let Some(thread) = { idle().pop() } {
+        match thread.send(order) {
+            Ok(()) => return end,
+            Err(SendError(back)) => order = back,
+        }
+    }
+    let (orders, inbox) = channel();
+    orders.send(order).expect("the inbox is there");
+    let run = move |(task, told): Order| {
+        let done = catch_unwind(AssertUnwindSafe(task));
+        let sound = done.is_ok();
+        if sound {
+            // Before it tells: whoever hears that it has ended finds it idle.
+            idle().push(orders.clone());
+        }
+        told.send(done).ok();
+        sound
+    };
+    // What has panicked may have left its stream in disorder: such a thread ends.
+    let work = move || inbox.into_iter().all(run);
+    thread::Builder::new().name("evaluator".into()).spawn(work).expect("a thread can be started");
+    end
+}
+
 impl Worker {
+    /// Waits until its thread is idle or has ended; the panic that ended it, if nobody has asked before.
+    fn end(&mut self) -> Option<Box<dyn Any + Send>> {
+        let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
+        end.recv().ok().and_then(Result::err)
+    }
+
     /// What became of a thread that answers no more.
     fn ended(&mut self) -> Error {
-        let panic = self.thread.take().and_then(|thread| thread.join().err());
+        let panic = self.end();
         let message = panic.map_or("its thread has ended".into(), |panic| text_of(&*panic));
         Error::of_device(EVALUATING, message)
     }
@@ -125,7 +176,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.workers.iter_mut().for_each(|worker| worker.jobs = None);
         // What a thread has panicked with was told when it was asked for the answer.
-        self.workers.iter_mut().filter_map(|worker| worker.thread.take()).for_each(|thread| drop(thread.join()));
+        self.workers.iter_mut().for_each(|worker| drop(worker.end()));
     }
 }
 
@@ -178,6 +229,34 @@ mod tests {
         // Dropped with a batch in flight on each thread.
         workers.submit(&batch(1, 0)).unwrap();
         workers.submit(&batch(1, 0)).unwrap();
+    }
+
+    /// Tells on which thread it was made.
+    struct Somewhere;
+
+    impl Evaluator for Somewhere {
+        fn submit(&mut self, _: &Batch) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn receive(&mut self, _: &mut Evaluations) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn threads_are_used_again() {
+        let seen = Arc::new(Mutex::new(std::collections::HashSet::new()));
+        for _ in 0..20 {
+            let seen = seen.clone();
+            Workers::new(2, TicTacToe::ACTIONS, move || {
+                seen.lock().unwrap().insert(thread::current().id());
+                Somewhere
+            });
+        }
+        // The other tests here have three at a time, which come and go.
+        let threads = seen.lock().unwrap().len();
+        assert!((2..=6).contains(&threads), "{threads} threads");
     }
 
     #[test]

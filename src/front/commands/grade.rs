@@ -6,6 +6,7 @@ use crate::{
     device, display,
     memory::{self, Bound},
     oracle::{self, Set},
+    relief::with_fewer_lanes,
     say,
 };
 use lockstep_components::{
@@ -289,16 +290,19 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
     let search = search_of(player, grading);
     Bound::of_searches::<G>(&search, count, simulations).check()?;
     let leaves_per_tree = grading.leaves.max(1);
-    let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
-    let evaluator: Box<dyn Evaluator> = match grading.instead {
-        None => player.evaluator::<G>(&player.place()?, (count * leaves_per_tree) as usize)?,
-        Some(Untrained::Uniform) => Box::new(Uniform::default()),
-        Some(Untrained::Rollout) => Box::new(Rollouts::<G>::new(1, 1)),
-    };
-    let mut analyst = Analyst::<G>::new(evaluator, &search, lanes, simulations);
-    let bar = display::bar(positions.len() as u64, "grading");
-    let answers = analyst.ask(positions.clone(), |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
+    let answers = with_fewer_lanes(count, |count| {
+        let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
+        let evaluator: Box<dyn Evaluator> = match grading.instead {
+            None => player.evaluator::<G>(&player.place()?, (count * leaves_per_tree) as usize)?,
+            Some(Untrained::Uniform) => Box::new(Uniform::default()),
+            Some(Untrained::Rollout) => Box::new(Rollouts::<G>::new(1, 1)),
+        };
+        let mut analyst = Analyst::<G>::new(evaluator, &search, lanes, simulations);
+        let bar = display::bar(positions.len() as u64, "grading");
+        let answers = analyst.ask(positions.clone(), |done| bar.set_position(done as u64));
+        bar.finish_and_clear();
+        answers
+    })?;
     let mut answers_left = answers.iter();
     let mut graded: Vec<Graded> = sets
         .iter()

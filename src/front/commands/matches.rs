@@ -7,11 +7,12 @@ use crate::{
     elo::{Duel, Elo, Hypothesis, Sprt, ladder},
     folder::Folder,
     matches::{Match, Score},
+    relief::with_fewer_lanes,
     say, settings,
 };
 use lockstep_components::{
     Config, Game,
-    config::{GameConfig, SearchConfig},
+    config::{GameConfig, LanesConfig, SearchConfig},
     games::GameVisitor,
 };
 use lockstep_systems::{Player as Searcher, Rollouts, Uniform};
@@ -141,12 +142,16 @@ impl GameVisitor for Play {
             for b in a + 1..sides.len() {
                 let settings = [&sides[a].search, &sides[b].search];
                 let lanes = game.lanes::<G>(settings);
-                let rows = (lanes.count * args.leaves) as usize;
-                let players =
-                    [(sides[a].searcher::<G>(rows)?, settings[0]), (sides[b].searcher::<G>(rows)?, settings[1])];
-                let bar = display::bar(args.pairs, "pairs");
-                let score = game.play(start.clone(), players, lanes, |pairs| bar.set_position(pairs))?;
-                bar.finish_and_clear();
+                let score = with_fewer_lanes(lanes.count, |count| {
+                    let rows = (count * args.leaves) as usize;
+                    let players =
+                        [(sides[a].searcher::<G>(rows)?, settings[0]), (sides[b].searcher::<G>(rows)?, settings[1])];
+                    let bar = display::bar(args.pairs, "pairs");
+                    let lanes = LanesConfig { count, ..lanes.clone() };
+                    let score = game.play(start.clone(), players, lanes, |pairs| bar.set_position(pairs));
+                    bar.finish_and_clear();
+                    score
+                })?;
                 if args.json {
                     say!("{}", line(&game, [&labels[a], &labels[b]], settings, &score));
                 } else {

@@ -117,7 +117,7 @@ impl GameVisitor for Train {
         let Self { resolved: Resolved { mut config, changes, ignored }, folder, from, until } = self;
         let kernels = folder.path().join("kernels");
         device::keep_kernels(config.run.own_kernels.then_some(&kernels));
-        let place = device::place_of(&config)?;
+        let mut place = device::place_of(&config)?;
         // A run keeps the numbers that it begins with, wherever it goes on.
         config.run.precision = place.precision;
         if let Some(tensors) = &from {
@@ -210,6 +210,7 @@ impl GameVisitor for Train {
             if changes.is_empty() {
                 break Err(error.into());
             }
+            place = device::place_of(&config)?;
             watch.display.tell(&format!("generation {round}: {error}. The run goes on with {}.", list(&changes)));
             run = trainer::open::<G>(&config, &place, &folder, None)?;
         };
