@@ -9,7 +9,7 @@ use crate::{
     metrics::bytes,
 };
 use lockstep_components::{Config, Game};
-use lockstep_systems::{Evaluations, TRAINING};
+use lockstep_systems::{Evaluations, Evaluator, TRAINING};
 use std::time::Instant;
 
 /// How long things took.
@@ -29,21 +29,21 @@ pub struct Rehearsal {
 const GAMES: usize = 2;
 
 impl Rehearsal {
-    /// Evaluates and learns with a network that is then dropped.
+    /// Evaluates and learns with networks that are then dropped: both have to fit at once, as in the run.
     ///
     /// # Errors
     /// When the device fails, or computes what is wrong. Where its memory does not suffice, the error names the keys to change.
     pub fn of<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
         let mut done = Self::default();
         let evaluation = reserved_by(place, || done.evaluate::<G>(config, place));
-        let evaluation = evaluation.map_err(|error| name_keys(error, config))?;
+        let (_evaluator, evaluation) = evaluation.map_err(|error| name_keys(error, config))?;
         let training = reserved_by(place, || done.learn::<G>(config, place));
-        let training = training.map_err(|error| name_keys(error, config))?;
+        let ((), training) = training.map_err(|error| name_keys(error, config))?;
         done.reserved = evaluation.zip(training).map(<[u64; 2]>::from);
         Ok(done)
     }
 
-    fn evaluate<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
+    fn evaluate<G: Game>(&mut self, config: &Config, place: &Place) -> Result<Box<dyn Evaluator>, Error> {
         let capacity = device::batch_capacity::<G>(config, place);
         let mut evaluator = measure::evaluator::<G>(config, place);
         let sizes = evaluator.capabilities().batch_sizes;
@@ -52,7 +52,7 @@ impl Rehearsal {
             let seconds = self.twice(|| Ok(measure::exchange(&mut *evaluator, &batch, &mut out)?))?;
             self.evaluations.push((rows, seconds));
         }
-        Ok(())
+        Ok(evaluator)
     }
 
     fn learn<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
@@ -74,15 +74,15 @@ impl Rehearsal {
     }
 }
 
-/// What some work reserves of the device's memory, and gives back when it has ended.
-fn reserved_by(place: &Place, work: impl FnOnce() -> Result<(), Error>) -> Result<Option<u64>, Error> {
+/// Does this, and tells how much it reserves of the device's memory. What it does not return it gives back.
+fn reserved_by<T>(place: &Place, work: impl FnOnce() -> Result<T, Error>) -> Result<(T, Option<u64>), Error> {
     // What was reserved and is used no more would be taken first.
     place.device.memory_cleanup();
     let before = place.reserved();
-    work()?;
+    let made = work()?;
     let after = place.reserved();
     place.device.memory_cleanup();
-    Ok(after.zip(before).map(|(after, before)| after.saturating_sub(before)))
+    Ok((made, after.zip(before).map(|(after, before)| after.saturating_sub(before))))
 }
 
 /// For the user, who can change what does not fit before the run begins.
