@@ -242,6 +242,7 @@ fn bad_input_is_refused_and_nothing_changes() {
     let flex = ["train", "--set", "run.device=flex", "--set", "run.precision=int16"];
     refused(path, &flex, &["run.precision", "int16", "run.device"]);
     refused(path, &["grade", "--run", "nowhere"], &["nowhere", "there is no run here"]);
+    refused(path, &["train", "--run", "nowhere", "--threads", "1"], &["nowhere", "there is no run here", "recipe"]);
     refused(path, &["grade", "--run", "run/config.toml"], &["run/config.toml", "it is no player"]);
     refused(path, &["play", "--run", "nowhere"], &["nowhere", "there is no run here"]);
     refused(path, &["grade", "--run", "run", "--positions", "none.csv"], &["none.csv"]);
@@ -273,10 +274,10 @@ fn an_unwritable_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     // A file where a folder is needed: no user may write there, not even root.
     fs::write(dir.path().join("file"), "").unwrap();
-    refused(dir.path(), &["train", "--run", "file/run"], &["file/run", "cannot create"]);
+    refused(dir.path(), &["train", "tictactoe", "--run", "file/run"], &["file/run", "cannot create"]);
     fs::create_dir(dir.path().join("run")).unwrap();
     fs::write(dir.path().join("run/games"), "").unwrap();
-    refused(dir.path(), &["train", "--run", "run"], &["run/games"]);
+    refused(dir.path(), &["train", "tictactoe", "--run", "run"], &["run/games"]);
 }
 
 #[cfg(unix)]

@@ -176,7 +176,7 @@ pub struct TrainArgs {
     /// Recipe of your own, in a file: `lockstep config show RECIPE` prints one to begin with
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder to keep the run in [default: runs/ and the recipe's name]
+    /// Folder to keep the run in [default: runs/ and the recipe's name]. Without a recipe the run that is there goes on
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
     /// Change a key of the recipe: section.key=value. May be given several times.
