@@ -57,7 +57,8 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     // Whoever says where and nothing about what to learn wants to go on.
     let silent = recipe.is_none() && args.set.is_empty() && args.seed.is_none() && args.from.is_none();
     if args.run.is_some() && silent && !folder.is_run() {
-        let message = "there is no run here to go on with; to begin one, name its recipe too (`lockstep recipes` lists them)";
+        let message =
+            "there is no run here to go on with; to begin one, name its recipe too (`lockstep recipes` lists them)";
         return Err(Error::Run { path, message: message.into() });
     }
     let mut overrides = args.set.clone();
