@@ -26,7 +26,7 @@ typedef struct {
 
 enum { OUT_OF_DEVICE_MEMORY = -2, MOST = 1 << 16 };
 
-static Lookup of_instance, of_device;
+static Lookup of_device;
 static int (*allocate)(void *, const Allocation *, const void *, uint64_t *);
 static void (*release)(void *, uint64_t, const void *);
 
@@ -100,8 +100,8 @@ static void *symbol(const char *name) {
 }
 
 Function vk_icdGetInstanceProcAddr(void *instance, const char *name) {
-    of_instance = (Lookup)symbol("vk_icdGetInstanceProcAddr");
-    return limited(name, of_instance(instance, name));
+    Lookup lookup = (Lookup)symbol("vk_icdGetInstanceProcAddr");
+    return limited(name, lookup(instance, name));
 }
 
 Function vk_icdGetPhysicalDeviceProcAddr(void *instance, const char *name) {

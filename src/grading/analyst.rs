@@ -75,14 +75,8 @@ impl Player {
         if path.is_file() {
             return Self::of_file(path);
         }
-        let folder = Folder::at(path);
+        let folder = Folder::of_run(path)?;
         let none = |message: &str| Error::Run { path: path.into(), message: message.into() };
-        if !folder.is_run() {
-            return Err(none(
-                "there is no run here (no config.toml); name the folder of a run with --run, \
-                 or make one with `lockstep train`",
-            ));
-        }
         let mut config = settings::load(settings::Source::File(&folder.config()), &[])?;
         let newest = checkpoint::newest(&folder)?.ok_or_else(|| {
             none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")

@@ -26,7 +26,9 @@ impl Folder {
         if folder.is_run() {
             return Ok(folder);
         }
-        let message = "there is no run here (no config.toml); name the folder of a run with --run".into();
+        let message = "there is no run here (no config.toml); name the folder of a run with --run, or begin one with \
+                       `lockstep train` and a recipe (`lockstep recipes` lists them)"
+            .into();
         Err(Error::Run { path: path.into(), message })
     }
 

@@ -148,7 +148,7 @@ impl Error {
 }
 
 /// What a panic says.
-pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why").into()
 }

@@ -1,17 +1,11 @@
 //! Evaluators on threads of their own.
 
-use crate::{
-    Batch, Error, Evaluations, Evaluator,
-    error::{EVALUATING, text_of},
-    evaluator::Capabilities,
-};
+use crate::{Batch, Error, Evaluations, Evaluator, error::EVALUATING, evaluator::Capabilities};
 use std::{
-    any::Any,
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, SendError, Sender, channel},
+        Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
 };
@@ -36,7 +30,7 @@ struct Worker {
     jobs: Option<Sender<Job>>,
     /// Of one thread at a time, as the next; the locks are only there for `Sync`.
     answers: Mutex<Receiver<Result<Job, Error>>>,
-    end: Mutex<Receiver<thread::Result<()>>>,
+    end: Mutex<Receiver<Result<(), Error>>>,
     /// Buffers to be used again.
     spare: Vec<Job>,
 }
@@ -87,34 +81,39 @@ impl Workers {
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A task, and who wants to know when it has ended and how.
-type Order = (Task, Sender<thread::Result<()>>);
+type Order = (Task, Sender<Result<(), Error>>);
 
 /// Threads with nothing to do.
 static IDLE: Mutex<Vec<Sender<Order>>> = Mutex::new(vec![]);
+
+fn idle() -> MutexGuard<'static, Vec<Sender<Order>>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Does this on a thread that has nothing to do, or on a new one.
 ///
 /// # Panics
 /// If a thread cannot be started.
-fn employ(task: Task) -> Receiver<thread::Result<()>> {
-    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+fn employ(task: Task) -> Receiver<Result<(), Error>> {
     let (told, end) = channel();
-    let mut order = (task, told);
-    // Bound first, so that the lock is not held while it sends.
-    while let Some(thread) = { idle().pop() } {
-        match thread.send(order) {
-            Ok(()) => return end,
-            Err(SendError(back)) => order = back,
-        }
-    }
-    let (orders, inbox) = channel();
-    orders.send(order).expect("the inbox is there");
+    let thread = idle().pop().unwrap_or_else(start);
+    thread.send((task, told)).expect("a thread ends with a task, and is not idle then");
+    end
+}
+
+/// A thread that does one task after another.
+fn start() -> Sender<Order> {
+    let (orders, inbox) = channel::<Order>();
+    let own = orders.clone();
     let run = move |(task, told): Order| {
-        let done = catch_unwind(AssertUnwindSafe(task));
+        let done = Error::guard(EVALUATING, || {
+            task();
+            Ok(())
+        });
         let sound = done.is_ok();
         if sound {
             // Before it tells: whoever hears that it has ended finds it idle.
-            idle().push(orders.clone());
+            idle().push(own.clone());
         }
         told.send(done).ok();
         sound
@@ -122,21 +121,19 @@ fn employ(task: Task) -> Receiver<thread::Result<()>> {
     // What has panicked may have left its stream in disorder: such a thread ends.
     let work = move || inbox.into_iter().all(run);
     thread::Builder::new().name("evaluator".into()).spawn(work).expect("a thread can be started");
-    end
+    orders
 }
 
 impl Worker {
-    /// Waits until its thread is idle or has ended; the panic that ended it, if nobody has asked before.
-    fn end(&mut self) -> Option<Box<dyn Any + Send>> {
+    /// Waits until its thread is idle or has ended; why it has ended, if nobody has asked before.
+    fn end(&mut self) -> Option<Error> {
         let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
         end.recv().ok().and_then(Result::err)
     }
 
     /// What became of a thread that answers no more.
     fn ended(&mut self) -> Error {
-        let panic = self.end();
-        let message = panic.map_or("its thread has ended".into(), |panic| text_of(&*panic));
-        Error::of_device(EVALUATING, message)
+        self.end().unwrap_or_else(|| Error::of_device(EVALUATING, "its thread has ended".into()))
     }
 }
 

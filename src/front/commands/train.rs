@@ -53,14 +53,9 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
         (_, Some(file)) => Some(Source::File(file)),
         (None, None) => None,
     };
-    let folder = Folder::at(&path);
     // Whoever says where and nothing about what to learn wants to go on.
     let silent = recipe.is_none() && args.set.is_empty() && args.seed.is_none() && args.from.is_none();
-    if args.run.is_some() && silent && !folder.is_run() {
-        let message =
-            "there is no run here to go on with; to begin one, name its recipe too (`lockstep recipes` lists them)";
-        return Err(Error::Run { path, message: message.into() });
-    }
+    let folder = if args.run.is_some() && silent { Folder::of_run(&path)? } else { Folder::at(&path) };
     let mut overrides = args.set.clone();
     overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
     overrides.extend(args.device.map(|device| format!("run.device={device}")));
