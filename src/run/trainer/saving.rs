@@ -1,0 +1,188 @@
+//! What a run keeps in its folder beside the games, and how it is taken up again.
+
+use super::Trainer;
+use crate::{
+    Error,
+    checkpoint::{self, Checkpoint, Manifest},
+    device::Place,
+    error::Fault,
+    folder::Folder,
+    log::{self, Log},
+    measure,
+    run::probe::probe,
+    settings,
+};
+use bevy_ecs::{component::Mutable, prelude::*};
+use lockstep_components::{Game, Replay};
+use lockstep_systems::{
+    Batch, Evaluations, EvaluatorFactory, Learner, Network,
+    learn::Saved,
+    rows::{column, set_column},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+impl<G: Game> Trainer<G> {
+    pub(super) fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
+        let Checkpoint { manifest, tensors, trained, earlier, optimizer, own, .. } = checkpoint;
+        self.own_before = own;
+        let Manifest { progress, seconds, segments, .. } = manifest;
+        self.fill_replay(log, progress.generation, &segments)?;
+        self.world.resource_mut::<Replay<G>>().added = progress.positions;
+        self.networks.clear();
+        let mut learner = self.world.resource_mut::<Learner>();
+        for (generation, tensors) in earlier {
+            self.networks.push_back((generation, learner.network.with_tensors(tensors)?));
+        }
+        learner.restore(Saved { tensors, trained, optimizer, progress })?;
+        self.networks.push_back((progress.generation, learner.playing().snapshot()));
+        self.seconds = seconds;
+        Ok(())
+    }
+
+    /// Puts the games of the last rounds into the replay buffer.
+    fn fill_replay(&mut self, log: &Log, round: u64, segments: &BTreeMap<u64, String>) -> Result<(), Error> {
+        // A round that has begun is learned with the window that it has begun with.
+        let window = match log.read::<G>(round + 1)? {
+            None => self.config.replay.window,
+            Some(begun) => settings::with_essence(&self.config, &begun.header.settings)?.replay.window,
+        };
+        let window = window.max(self.config.replay.window);
+        let rounds = log.window::<G>(round, window)?;
+        let mut replay = self.world.resource_mut::<Replay<G>>();
+        replay.set_window(window);
+        for round in rounds {
+            let segment = log.read::<G>(round)?.filter(|segment| segment.whole);
+            let path = log.whole(round);
+            let segment = segment.ok_or_else(|| Error::Log {
+                path: path.clone(),
+                fault: Fault::Missing,
+                message: "its games".into(),
+            })?;
+            let own = log.digest(round)?;
+            if segments.get(&round).is_some_and(|digest| *digest != own) {
+                let message = "they are not the games that the checkpoint has learned from".into();
+                return Err(Error::Log { path, fault: Fault::Damaged, message });
+            }
+            segment.games.iter().for_each(|game| replay.push(&self.start, game));
+        }
+        Ok(())
+    }
+
+    /// Keeps a resource of an experiment with every checkpoint, as JSON under this name and as it is at that moment. If the
+    /// run goes on from a checkpoint that has it, it is put into the world; returns whether that is so.
+    ///
+    /// # Errors
+    /// When the name is no name of a file, or what was kept under it is of another kind.
+    pub fn keep_resource<R: Resource + Serialize + DeserializeOwned>(&mut self, name: &str) -> Result<bool, Error> {
+        let kept = self.take_own::<R>(name)?;
+        self.own.push((name.into(), |world| world.get_resource::<R>().map(serde_json::to_vec).transpose()));
+        Ok(kept.map(|resource| self.world.insert_resource(resource)).is_some())
+    }
+
+    /// The same for a component of yours on lanes, trees or leaves, in the order of their rows.
+    ///
+    /// # Errors
+    /// As [`Trainer::keep_resource`].
+    pub fn keep_component<C>(&mut self, name: &str) -> Result<bool, Error>
+    where
+        C: Component<Mutability = Mutable> + Serialize + DeserializeOwned,
+    {
+        let kept = self.take_own::<Vec<C>>(name)?;
+        self.own.push((name.into(), |world| serde_json::to_vec(&column::<C>(world)).map(Some)));
+        Ok(kept.map(|values| set_column(&mut self.world, values)).is_some())
+    }
+
+    fn take_own<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Error> {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(Error::Usage(format!(
+                "'{name}' is no name to keep something under: take letters, digits and _"
+            )));
+        }
+        let Some(bytes) = self.own_before.remove(name) else { return Ok(None) };
+        let fail = |e| Error::Usage(format!("what the checkpoint keeps under '{name}' is of another kind: {e}"));
+        serde_json::from_slice(&bytes).map(Some).map_err(fail)
+    }
+
+    /// What has been learned by the end of the last generation, though the next one may be learned already.
+    ///
+    /// # Errors
+    /// When the network, what it evaluates, its optimiser or its losses are not finite.
+    pub fn saved(&mut self) -> Result<Saved, Error> {
+        let mut learner = self.world.resource_mut::<Learner>();
+        let saved = lockstep_systems::Error::guard("reading the weights", || learner.save())?;
+        self.evaluate_once(self.world.resource::<Learner>().playing())?;
+        Ok(saved)
+    }
+
+    /// Evaluates the start of the game with a network, as the games will: weights can be finite and what they compute not.
+    fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
+        let mut evaluator = self.world.resource::<EvaluatorFactory>().0(network);
+        let mut out = Evaluations::new(1, G::ACTIONS);
+        measure::exchange(&mut *evaluator, &Batch::of::<G>(&[self.start.key()]), &mut out)?;
+        if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
+            return Ok(());
+        }
+        let learner = self.world.resource::<Learner>();
+        Err(learner.diverged("the network's evaluation of the start").into())
+    }
+
+    /// Writes a checkpoint of the last generation that has ended into a run folder, unless it is there already, and removes
+    /// what is not needed any more.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn save(&mut self, folder: &Folder, place: &Place) -> Result<(), Error> {
+        if checkpoint::of_generation(folder, self.generation()).is_some() {
+            return Ok(());
+        }
+        let saved = self.saved()?;
+        // The newest one is what was saved.
+        let earlier =
+            self.networks.iter().rev().skip(1).rev().map(|(kept, network)| (*kept, network.tensors())).collect();
+        let segments = match &self.log {
+            None => BTreeMap::new(),
+            Some(log) => log::digests(log, &log.window::<G>(saved.progress.generation, self.config.replay.window)?)?,
+        };
+        let config = self.config.clone();
+        // What nobody has asked for is kept as it is.
+        let mut own = self.own_before.clone();
+        for (name, read) in &self.own {
+            let fail = |e| Error::Usage(format!("{name} cannot be kept with the checkpoint: {e}"));
+            own.extend(read(&mut self.world).map_err(fail)?.map(|bytes| (name.clone(), bytes)));
+        }
+        let probe = probe::<G>(place)?;
+        let began = Instant::now();
+        let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
+        checkpoint.write::<G>(folder, self.config.run.checkpoints)?;
+        folder.mark_saved()?;
+        self.thin(folder)?;
+        self.wrote(began.elapsed());
+        Ok(())
+    }
+
+    /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next generation.
+    pub fn wrote(&mut self, time: Duration) {
+        self.writing += time;
+    }
+
+    /// Removes the games that no checkpoint needs, unless all are to be kept.
+    fn thin(&self, folder: &Folder) -> Result<(), Error> {
+        let (Some(log), false) = (&self.log, self.config.run.keep_log) else { return Ok(()) };
+        let Some(&oldest) = checkpoint::generations(folder)?.first() else { return Ok(()) };
+        let needed = log.window::<G>(oldest, self.config.replay.window)?;
+        log.thin(needed.first().copied().unwrap_or(oldest + 1))
+    }
+}
+
+/// The error of a checkpoint whose parts are sound, and not of this network.
+pub(super) fn does_not_fit(error: Error, path: PathBuf) -> Error {
+    match error {
+        Error::Systems(e) => Error::Checkpoint { path, fault: Fault::Unfit, message: e.to_string() },
+        e => e,
+    }
+}
