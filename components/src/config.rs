@@ -411,8 +411,8 @@ pub struct RunConfig {
     /// the lanes run dry while the last of them end. With 2 the lanes go on with the next round meanwhile, with the weights
     /// before the newest: for devices that need large batches.
     pub lag: u64,
-    /// Seed of every random choice, 0 to 9,223,372,036,854,775,807, the largest whole number of TOML. The same seed and
-    /// configuration give the same run. Default 1.
+    /// Seed of every random choice, 0 to 9,223,372,036,854,775,807, the largest whole number of TOML. The same seed,
+    /// configuration and kind of machine give the same run. Default 1.
     pub seed: u64,
     /// Threads, 0 to 1,024; 0 takes as many as the machine has cores. Default 0.
     pub threads: usize,
@@ -423,8 +423,9 @@ pub struct RunConfig {
     /// The numbers in which positions are evaluated, in games, grading and play: `"auto"`, `"f32"`, `"tf32"`, `"bf16"`, `"f16"`
     /// or `"int16"`. Fewer bits are faster and a little less exact. The fused kernels on the CPU have `f32` and `int16`, CUDA
     /// `tf32` (`f32` rounded to 10 bits where it is multiplied), `bf16` and `f16`, the others `f32` and, if the device has them,
-    /// `bf16` and `f16`. Default `"auto"`: `int16` on the CPU, which keeps `f32` for perceptrons and for narrow networks on
-    /// large boards, `bf16` with CUDA, `f32` elsewhere. A run keeps what it begins with.
+    /// `bf16` and `f16`. Default `"auto"`: `int16` for a resnet without `network.squeeze` on a CPU with AVX2 or more (narrow
+    /// networks on large boards are computed in `f32` all the same), `bf16` with CUDA, `f32` elsewhere. A run keeps what it
+    /// begins with.
     pub precision: Precision,
     /// How a GPU computes a convolution when it evaluates: `"conv"`; `"board"`, as one product of matrices over the whole board,
     /// which costs no more on the smallest boards; or `"auto"`, which takes that on boards of up to 9 cells. Default `"auto"`.
@@ -433,7 +434,7 @@ pub struct RunConfig {
     /// that the processor has are slower, and compute what a processor without the better ones would. Default `"auto"`.
     pub vectors: Vectors,
     /// Whether the kernels that a GPU back end has tuned are kept in the run's folder, in `kernels/`, and not for all runs of this
-    /// user. Tuning then takes its minute once for each run, which goes on with the kernels that it began with. Default false.
+    /// user. Tuning then takes its minutes once for each run, which goes on with the kernels that it began with. Default false.
     pub own_kernels: bool,
     /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. Default 10.
     pub checkpoint_every: u64,

@@ -224,10 +224,11 @@ pub struct GradeArgs {
     /// Generation whose checkpoint is graded [default: the newest one]
     #[arg(long, value_name = "GENERATION")]
     pub checkpoint: Option<u64>,
-    /// Positions with exact scores, as CSV with the header set,moves,score,c1,c2,.. [default: those of the game]
+    /// Positions with exact scores, as CSV with the header set,moves,score,scores, such as `lockstep label`
+    /// makes [default: those of the game]
     #[arg(long, value_name = "FILE")]
     pub positions: Option<PathBuf>,
-    /// Simulations for each move [default: run.grade_simulations of the run]
+    /// Simulations for each move [default: run.grade_simulations of the run, 64 for a file of weights]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub simulations: Option<u32>,
     /// Take the network's most likely move, without any search
