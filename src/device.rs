@@ -3,6 +3,7 @@
 use crate::{
     Error,
     check::{self, Known, Refused},
+    folder::Folder,
     machine::cores,
 };
 use burn::tensor::{DType, Device};
@@ -186,8 +187,13 @@ fn gpu(api: &str, devices: burn::tensor::DeviceType, number: usize) -> Option<Pl
     Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision, board: false, level, in_flight: 2 })
 }
 
+/// The kernels of a run: its own, or its user's ([`keep_kernels`]).
+pub fn keep_kernels_of(run: &Folder, config: &Config) {
+    keep_kernels(config.run.own_kernels.then_some(&run.kernels()));
+}
+
 /// Keeps the kernels that a GPU back end tunes and compiles, in this folder or where the system has such things for its user,
-/// and takes up those that are there: tuning takes a minute, and kernels that are chosen anew may compute other last bits.
+/// and takes up those that are there: tuning takes minutes, and kernels that are chosen anew may compute other last bits.
 /// It must come before the first look at a device. Without such a back end it does nothing.
 #[cfg(feature = "cubecl")]
 pub fn keep_kernels(folder: Option<&Path>) {
@@ -228,6 +234,12 @@ impl Place {
             return half.chain([Precision::Tf32]).collect();
         }
         [Precision::F32].into_iter().chain(half).collect()
+    }
+
+    /// The same place with these numbers, if they are other ones that it has.
+    pub fn for_precision(&self, precision: Precision) -> Option<Self> {
+        let other = precision != self.precision && self.precisions().contains(&precision);
+        other.then(|| Self { precision, ..self.clone() })
     }
 
     /// Bytes of its memory that burn has reserved, where it tells: not on the CPU.

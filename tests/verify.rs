@@ -209,6 +209,75 @@ fn new_settings_wait_for_the_next_round() {
     assert_eq!(code, Some(0), "{printed}");
 }
 
+/// That is so for every key that may change, and what is learned then depends on the log and not on where the run was
+/// stopped: on a larger window, another decay of weights and other numbers as well.
+#[test]
+fn what_has_changed_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let own =
+        ["replay.window=200", "network.kind=resnet", "network.channels=32", "network.blocks=1", "run.checkpoints=9"];
+    let own: Vec<&str> = own.iter().flat_map(|set| ["--set", set]).collect();
+    train(dir.path(), "whole", &own);
+    train(dir.path(), "run", &[&own[..], &["--set", "run.generations=2"]].concat());
+    kill_in_round_3(dir.path());
+    let mut args = vec!["train", "--run", "run"];
+    let changed = ["replay.window=5000", "learn.weight_decay=0.9", "run.precision=f32", "search.fast_simulations=2"];
+    changed.iter().chain(&["run.generations=6"]).for_each(|set| args.extend(["--set", set]));
+    let (code, printed) = call(dir.path(), &args);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("Changed from generation 4 on"), "{printed}");
+    let int16 = cfg!(target_arch = "x86_64") && std::is_x86_feature_detected!("avx2");
+    assert!(!int16 || printed.contains("run.precision \"int16\" -> \"f32\""), "{printed}");
+    for file in ["log/000003.games", "checkpoints/3/weights.safetensors"] {
+        let read = |run: &str| fs::read(dir.path().join(run).join(file)).unwrap();
+        assert!(read("run") == read("whole"), "{file} is another one");
+    }
+    // From the checkpoint before each, and from the beginning.
+    for round in ["2", "3", "4", "5", "6"] {
+        let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay", round]);
+        assert!(code == Some(0) && printed.contains("and so are the weights"), "{round}: {printed}");
+    }
+    for generation in 1..6 {
+        fs::remove_dir_all(dir.path().join(format!("run/checkpoints/{generation}"))).unwrap();
+    }
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay"]);
+    assert!(code == Some(0) && printed.contains("rounds 1 to 6 are the same, and so are the weights"), "{printed}");
+}
+
+/// A run that keeps only the games that it has a use for may be asked for more of them later, and for less.
+#[test]
+fn a_window_changes_over_games_that_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &["--set", "replay.window=100", "--set", "run.keep_log=false", "--set", "run.lag=2"]);
+    let mut generations = 3;
+    for window in [5_000, 5_000, 60, 60, 400] {
+        generations += 2;
+        let (window, generations) = (format!("replay.window={window}"), format!("run.generations={generations}"));
+        let (code, printed) = call(dir.path(), &["train", "--run", "run", "--set", &window, "--set", &generations]);
+        assert_eq!(code, Some(0), "{window}: {printed}");
+        let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay"]);
+        assert_eq!(code, Some(0), "{window}: {printed}");
+    }
+    let kept = files(&dir.path().join("run/log")).len();
+    assert!((3..12).contains(&kept), "{kept} rounds are kept");
+}
+
+/// A key that is changed back before the next checkpoint is written was changed nevertheless.
+#[test]
+fn a_change_and_its_end_are_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &["--set", "run.generations=2", "--set", "learn.learning_rate=0.002"]);
+    for rate in ["0.1", "0.002"] {
+        let set = format!("learn.learning_rate={rate}");
+        let args = ["train", "--run", "run", "--minutes", "0", "--set", "run.generations=9", "--set", &set];
+        let (code, printed) = call(dir.path(), &args);
+        assert!(code == Some(0) && printed.contains(&format!("-> {rate}")), "{printed}");
+    }
+    let history = fs::read_to_string(dir.path().join("run/history.jsonl")).unwrap();
+    let rates = history.lines().filter(|line| line.contains("learn.learning_rate")).count();
+    assert_eq!(rates, 2, "{history}");
+}
+
 /// The end of a segment that was being written when the program was killed costs the game that it was part of, and
 /// damage in the middle those behind it; they are played again and are the same.
 #[test]

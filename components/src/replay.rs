@@ -96,6 +96,17 @@ impl<G: Game> Replay<G> {
         self.samples.is_empty()
     }
 
+    /// How many of them a buffer with this window would hold.
+    pub fn within(&self, window: usize) -> usize {
+        let mut moves = 0;
+        let newest = self.samples.iter().rev().take(window);
+        let fit = newest.take_while(|sample| {
+            moves += usize::from(sample.policy_len);
+            moves <= Self::moves(window)
+        });
+        fit.count()
+    }
+
     /// Each sample with its policy, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&Sample<G::Key>, impl Iterator<Item = (Action, u16)>)> {
         let mut start = 0;
@@ -166,7 +177,7 @@ struct Sorted {
 }
 
 impl<G: Game> Dataset<G> {
-    /// Prepares a buffer for drawing.
+    /// Prepares the positions of a buffer that are in the window for drawing.
     ///
     /// With [`Merge::None`] each sample is an entry of its own. Otherwise samples whose positions are equal up to
     /// symmetry become one, with outcomes, values and policies averaged, as in AlphaZero.jl; their weight follows
@@ -197,16 +208,19 @@ impl<G: Game> Dataset<G> {
         index.clear();
         sorted.clear();
         // Reserved for the whole window at once: memory that grows is twice there while it does.
-        entries.reserve_exact(replay.window);
-        policies.reserve_exact(Replay::<G>::moves(replay.window));
-        cumulative.reserve_exact(replay.window);
-        sorted.reserve_exact(replay.window);
+        let window = config.window.min(replay.window);
+        entries.reserve_exact(window);
+        policies.reserve_exact(Replay::<G>::moves(window));
+        cumulative.reserve_exact(window);
+        sorted.reserve_exact(window);
         let merge = config.merge != Merge::None;
         if merge {
-            index.reserve(replay.window);
+            index.reserve(window);
         }
-        let mut start = 0;
-        for sample in &replay.samples {
+        // The buffer may be kept larger, for rounds to come.
+        let older = replay.len() - replay.within(window);
+        let mut start = replay.samples.range(..older).map(|sample| u32::from(sample.policy_len)).sum();
+        for sample in replay.samples.range(older..) {
             let (key, symmetry) = if merge { G::canonical(sample.key) } else { (sample.key, 0) };
             let new = entries.len() as u32;
             let at = if merge { *index.entry(key).or_insert(new) } else { new };
@@ -324,6 +338,40 @@ mod tests {
         let (sample, policy) = replay.iter().nth(1).unwrap();
         let played = TicTacToe::parse("a1 a2 b1 b2").unwrap();
         assert_eq!((sample.key, policy.last()), (played, Some((2, 65_535))));
+    }
+
+    /// What is drawn from depends on the window that it is drawn with, and not on the size of the buffer.
+    #[test]
+    fn a_larger_buffer_is_drawn_from_alike() {
+        let mut rng = LaneRng::new(5, 1);
+        let sizes = [9, 20, 1_000];
+        let mut buffers = sizes.map(Replay::<TicTacToe>::new);
+        for _ in 0..40 {
+            let mut record = GameRecord { finished: Some(Outcome::Draw), ..Default::default() };
+            let mut board = TicTacToe::start();
+            while board.outcome().is_none() && record.plies.len() < 6 {
+                let legal: Vec<Action> = board.legal().collect();
+                let action = legal[rng.below(legal.len())];
+                // Long policies, so that not all of a window fit into its ring.
+                record.policies.extend(legal.iter().map(|&action| (action, 9_000)));
+                record.plies.push(Ply { action, root_value: 0.5, policy_len: legal.len() as u16 });
+                board.play(action);
+            }
+            buffers.iter_mut().for_each(|buffer| buffer.push(&TicTacToe::start(), &record));
+            for (i, &window) in sizes.iter().enumerate() {
+                let config = ReplayConfig { window, merge: Merge::Count };
+                let own = Dataset::new(&buffers[i], &config);
+                for larger in &buffers[i..] {
+                    assert_eq!(larger.within(window), buffers[i].len());
+                    let drawn = Dataset::new(larger, &config);
+                    assert_eq!((drawn.len(), &drawn.cumulative), (own.len(), &own.cumulative));
+                    assert_eq!(
+                        (&drawn.policies, drawn.entries.last().unwrap().key),
+                        (&own.policies, own.entries.last().unwrap().key)
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/` and `verdict.jsonl`.
+/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/`, `kernels/` and `verdict.jsonl`.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
@@ -80,6 +80,11 @@ impl Folder {
     /// All games, a segment for each round.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
+    }
+
+    /// Tuned kernels of its own.
+    pub fn kernels(&self) -> PathBuf {
+        self.0.join("kernels")
     }
 
     /// Records of some games of each generation.

@@ -68,7 +68,7 @@ pub fn resolve(folder: &Folder, recipe: Option<Source>, overrides: &[String]) ->
     let stored = settings::load(Source::File(&file), &[])?.settled();
     let config = settings::load(Source::File(&file), overrides)?.settled();
     let made_with = made_with(folder)?.unwrap_or(stored.clone());
-    let changes = differences(&made_with, &config);
+    let mut changes = differences(&made_with, &config);
     let ignored = match recipe {
         None => vec![],
         // What the command line says by itself is not ignored.
@@ -88,6 +88,10 @@ pub fn resolve(folder: &Folder, recipe: Option<Source>, overrides: &[String]) ->
             ),
         });
     }
+    // What was changed since the newest checkpoint and is what it was before again.
+    let back = differences(&stored, &config).into_iter();
+    let back: Vec<Change> = back.filter(|back| changes.iter().all(|change| change.key != back.key)).collect();
+    changes.extend(back);
     Ok(Resolved { config, changes, ignored })
 }
 

@@ -246,17 +246,44 @@ impl Log {
         Ok(())
     }
 
-    /// The rounds that fill a replay buffer of so many positions after this round, oldest first, and their positions.
+    /// What the rounds from this one on have begun with, as far as they are known and have a finished game.
     ///
     /// # Errors
-    /// When a segment is missing or cannot be used.
-    pub fn window<G: Game>(&self, round: u64, positions: usize) -> Result<Vec<u64>, Error> {
+    /// As [`Log::read`].
+    pub fn headers<G: Game>(&self, first: u64) -> Result<Vec<Header>, Error> {
+        let mut headers = vec![];
+        for round in first..=self.last()?.unwrap_or(0) {
+            let path = self.whole(round);
+            if path.exists() {
+                let file = File::open(&path).map_err(Error::io("read", &path))?;
+                headers.push(header_of::<G>(file, &path, round)?);
+            } else {
+                headers.extend(self.read::<G>(round)?.map(|segment| segment.header));
+            }
+        }
+        Ok(headers)
+    }
+
+    /// The rounds that fill a replay buffer of so many positions after this round, oldest first. They end before one that is
+    /// gone and not needed: a run that keeps no games that it has no use for may find one for them later.
+    ///
+    /// # Errors
+    /// When a segment is missing that is needed, or one cannot be used.
+    pub fn window<G: Game>(
+        &self,
+        round: u64,
+        positions: usize,
+        needed: impl Fn(u64) -> bool,
+    ) -> Result<Vec<u64>, Error> {
         let (mut rounds, mut left) = (vec![], positions as u64);
         for round in (1..=round).rev() {
             if left == 0 {
                 break;
             }
             let path = self.whole(round);
+            if !needed(round) && !path.exists() {
+                break;
+            }
             let file = File::open(&path).map_err(|e| missing(&path, e))?;
             let header = header_of::<G>(file, &path, round)?;
             left = left.saturating_sub(header.positions);

@@ -2,7 +2,7 @@
 //! trainer read such things.
 
 use crate::{device::Place, memory};
-use lockstep_components::config::{DeviceKind, Precision};
+use lockstep_components::config::Precision;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{
@@ -99,10 +99,10 @@ impl Watched {
 
 impl Monitor {
     /// Begins to watch. `fixed` is what does not change.
-    pub fn new(fixed: Machine, place: &Place, device: DeviceKind) -> Self {
+    pub fn new(fixed: Machine, place: &Place) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
         let (stop, stopped) = channel();
-        let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place, device) } else { None });
+        let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place) } else { None });
         let watch = move || {
             loop {
                 let (resident, gpu) = (memory::resident(), card.as_ref().and_then(Card::usage));
@@ -178,22 +178,12 @@ pub struct Card {
 #[cfg(feature = "cubecl")]
 impl Card {
     /// The one of a place, if the library is there and knows it. It is loaded at run time.
-    pub fn of(place: &Place, device: DeviceKind) -> Option<Self> {
+    pub fn of(place: &Place) -> Option<Self> {
         let library = if cfg!(windows) { "nvml.dll" } else { "libnvidia-ml.so.1" };
         let nvml = nvml_wrapper::Nvml::builder().lib_path(library.as_ref()).init().ok()?;
-        let name = |index| nvml.device_by_index(index).and_then(|card| card.name()).ok();
-        let index = match device {
-            DeviceKind::Cuda(number) => {
-                // CUDA counts the devices that this variable leaves.
-                let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-                match visible.as_ref().and_then(|list| list.split(',').nth(number)) {
-                    Some(one) => one.trim().parse().ok()?,
-                    None => number as u32,
-                }
-            }
-            _ => (0..nvml.device_count().ok()?).find(|&i| name(i).is_some_and(|name| place.name.contains(&name)))?,
-        };
-        name(index)?;
+        // Equal cards have equal names; where it sits is a card's own, however it is counted.
+        let address = place.device.identity()?.physical?.pci_address?.to_string();
+        let index = nvml.device_by_pci_bus_id(address).and_then(|card| card.index()).ok()?;
         Some(Self { nvml, index })
     }
 
@@ -216,7 +206,7 @@ impl Card {
 #[cfg(not(feature = "cubecl"))]
 impl Card {
     /// None: this program has no back end for GPUs.
-    pub fn of(_: &Place, _: DeviceKind) -> Option<Self> {
+    pub fn of(_: &Place) -> Option<Self> {
         None
     }
 

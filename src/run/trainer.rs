@@ -25,6 +25,7 @@ use lockstep_systems::{
     learn::Sampling, network::NamedTensor, run_learn, run_tick,
 };
 use saving::does_not_fit;
+pub use saving::widest_window;
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
@@ -50,6 +51,10 @@ pub struct Trainer<G: Game> {
     /// The networks of the last generations that have ended, oldest first: as many as rounds are behind.
     networks: VecDeque<(u64, Network)>,
     log: Option<Log>,
+    /// The first round that the replay buffer has games of.
+    oldest: u64,
+    /// Where it is computed.
+    place: Place,
     /// What an experiment keeps with the checkpoints.
     own: Vec<Own>,
     /// What was kept in the checkpoint that the run goes on from, until it is asked for.
@@ -129,6 +134,8 @@ impl<G: Game> Trainer<G> {
             rounds: VecDeque::new(),
             networks,
             log: None,
+            oldest: 1,
+            place: place.clone(),
             own: vec![],
             own_before: BTreeMap::new(),
             replays: false,
@@ -163,8 +170,9 @@ impl<G: Game> Trainer<G> {
         log: Log,
     ) -> Result<Self, Error> {
         let mut run = Self::without_round(config, place, SearchPolicy::of);
-        if let Some((path, checkpoint)) = checkpoint {
-            run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?;
+        match checkpoint {
+            None => run.fill_replay(&log, 0, &BTreeMap::new())?,
+            Some((path, checkpoint)) => run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?,
         }
         (run.log, run.replays) = (Some(log), true);
         run.open_rounds(false)?;
@@ -198,8 +206,15 @@ impl<G: Game> Trainer<G> {
             let network = network.ok_or_else(|| {
                 Error::Usage(format!("run.lag = {lag}: the weights of generation {generation} are missing"))
             })?;
-            let evaluator = (!(published && generation == self.generation()))
-                .then(|| self.world.resource::<EvaluatorFactory>().0(network));
+            let other = self.place.for_precision(config.run.precision);
+            let evaluator = match &other {
+                Some(place) => {
+                    let capacity = device::batch_capacity::<G>(&self.config, place);
+                    Some(place.evaluators::<G>(capacity).0(network))
+                }
+                None if published && generation == self.generation() => None,
+                None => Some(self.world.resource::<EvaluatorFactory>().0(network)),
+            };
             let mut agents =
                 self.world.query::<(&Agent, &mut SearchConfig, &mut SearchPolicy<G>, &mut Inference, &mut Cache<G>)>();
             let own = agents.iter_mut(&mut self.world).find(|(agent, ..)| agent.number() == slot);
@@ -224,13 +239,12 @@ impl<G: Game> Trainer<G> {
     }
 
     /// Hands the games of the first round in play to the learner, with the settings that they were played with.
-    fn begin_learning(&mut self) {
-        let Some(Round { config, played, .. }) = self.rounds.front() else { return };
+    fn begin_learning(&mut self) -> Result<(), Error> {
+        let Some(Round { config, played, .. }) = self.rounds.front() else { return Ok(()) };
         let mut replay = self.world.resource_mut::<Replay<G>>();
-        replay.set_window(config.replay.window);
         played.iter().for_each(|game| replay.push(&self.start, game));
         self.world.resource_mut::<Sampling>().0 = config.replay.clone();
-        self.world.resource_mut::<Learner>().config = config.learn.clone();
+        Ok(self.world.resource_mut::<Learner>().learn_with(config.learn.clone())?)
     }
 
     /// Plays one tick, or learns one step when all games of the round have ended.
@@ -251,7 +265,7 @@ impl<G: Game> Trainer<G> {
             return Ok(Advance::Played);
         }
         if self.world.resource::<Learner>().is_idle() {
-            self.begin_learning();
+            self.begin_learning()?;
         }
         let (steps, learning_rate) = {
             let learner = self.world.resource::<Learner>();
@@ -264,7 +278,7 @@ impl<G: Game> Trainer<G> {
         if !ended {
             return Ok(Advance::Learned);
         }
-        let Round { played: mut first, ended: games, .. } = self.rounds.pop_front().expect("it was learned from");
+        let Round { config, played: mut first, ended: games } = self.rounds.pop_front().expect("it was learned from");
         let games = games.expect("all of its games have ended");
         let ticks = std::mem::take(&mut *self.world.resource_mut::<Stats>());
         let learner = self.world.resource::<Learner>();
@@ -272,7 +286,7 @@ impl<G: Game> Trainer<G> {
             steps: steps.max(1),
             learning_rate,
             losses: learner.losses().clone(),
-            replay: self.world.resource::<Replay<G>>().len(),
+            replay: self.world.resource::<Replay<G>>().within(config.replay.window),
             distinct: self.world.get_resource::<Dataset<G>>().map_or(0, Dataset::len),
         };
         let generation = learner.generation();
@@ -386,6 +400,7 @@ pub fn open<G: Game>(
         None => {
             metrics::check_new(folder, config)?;
             let mut run = Trainer::without_round(config, place, SearchPolicy::of);
+            run.fill_replay(&log, 0, &BTreeMap::new())?;
             run.log = Some(log);
             if let Some(tensors) = from {
                 let mut learner = run.world.resource_mut::<Learner>();

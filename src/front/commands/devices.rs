@@ -29,7 +29,7 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
         let is_auto = found.as_ref().is_some_and(|place| place.name == taken);
         let cpu = found.as_ref().filter(|_| kind == DeviceKind::Cpu);
         // Of GPUs it is known where the driver's management library tells.
-        let card = found.as_ref().filter(|_| cpu.is_none()).and_then(|place| Card::of(place, kind)?.usage());
+        let card = found.as_ref().filter(|_| cpu.is_none()).and_then(|place| Card::of(place)?.usage());
         let memory = card.map(|card| card.memory_total).or(cpu.map(|_| memory));
         if args.json {
             say!(

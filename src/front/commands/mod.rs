@@ -30,8 +30,8 @@ use lockstep_components::games::{GameVisitor, NAMES, visit};
 /// What the user should be told.
 pub fn run(cli: Cli) -> Result<(), Error> {
     let command = cli.command.unwrap_or_else(|| Command::Train(TrainArgs::default()));
-    // A run may have its own.
-    if !matches!(command, Command::Train(_)) {
+    // A run may have its own: to make it, and to make it again.
+    if !matches!(command, Command::Train(_) | Command::Verify(_)) {
         device::keep_kernels(None);
     }
     match command {

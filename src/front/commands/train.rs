@@ -8,6 +8,7 @@ use crate::{
     display::{Display, duration},
     folder::{Folder, write_file},
     history::{self, Change, Resolved},
+    log::Log,
     machine::{self, Machine, Monitor},
     memory::{self, Bound},
     metrics::{self, Metrics, bytes},
@@ -19,12 +20,13 @@ use crate::{
     tell,
     trainer::{self, Advance, Trainer},
 };
-use lockstep_components::{Cache, Config, Game, Stats, games::GameVisitor};
+use lockstep_components::{Cache, Config, Game, Stats, config::ReplayConfig, games::GameVisitor};
 use lockstep_systems::{
     Learner, Network,
     network::{NamedTensor, description_of},
 };
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -44,10 +46,7 @@ pub fn interrupted() -> bool {
 
 /// `lockstep train`
 pub fn run(args: TrainArgs) -> Result<(), Error> {
-    let path = args.run.clone().unwrap_or_else(|| {
-        let recipe = args.config.as_deref().and_then(Path::file_stem).map(Path::new);
-        PathBuf::from("runs").join(recipe.unwrap_or(Path::new(args.recipe.as_deref().unwrap_or("tictactoe"))))
-    });
+    let path = args.run.clone().unwrap_or_else(|| PathBuf::from("runs").join(name_of(&args)));
     let recipe = match (&args.recipe, &args.config) {
         (Some(name), _) => Some(Source::Recipe(name)),
         (_, Some(file)) => Some(Source::File(file)),
@@ -87,6 +86,14 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     })
 }
 
+/// What the folder of a run is called unless the user says: as its recipe, or its game where there is none.
+fn name_of(args: &TrainArgs) -> &str {
+    let file = args.config.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
+    let game = || args.set.iter().rev().find_map(|set| set.strip_prefix("game.name="));
+    let name = args.recipe.as_deref().or(file).or_else(game).unwrap_or("tictactoe");
+    name.trim_matches(['"', '\'', ' '])
+}
+
 /// The weights that a new run is to begin with: those of a file, or of the newest checkpoint of a run.
 fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error> {
     if folder.is_run() {
@@ -117,8 +124,7 @@ impl GameVisitor for Train {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { resolved: Resolved { mut config, changes, ignored }, folder, from, until } = self;
-        let kernels = folder.path().join("kernels");
-        device::keep_kernels(config.run.own_kernels.then_some(&kernels));
+        device::keep_kernels_of(&folder, &config);
         let mut place = device::place_of(&config)?;
         // A run keeps the numbers that it begins with, wherever it goes on.
         config.run.precision = place.precision;
@@ -136,7 +142,7 @@ impl GameVisitor for Train {
         }
         // First of all, and before anything is created or allocated.
         let began = Instant::now();
-        let bound = Bound::of_run::<G>(&config, &place)?;
+        let bound = bound::<G>(&config, &place, &folder)?;
         bound.check()?;
         let looked = began.elapsed().as_secs_f64();
         folder.create()?;
@@ -194,7 +200,7 @@ impl GameVisitor for Train {
         );
         let mut watch = Watch {
             display: Display::new(&config, run.generation()),
-            monitor: Monitor::new(fixed::<G>(&config, &place, &bound), &place, config.run.device),
+            monitor: Monitor::new(fixed::<G>(&config, &place, &bound), &place),
             generations: metrics::load(&folder.metrics())?,
         };
         AT_WORK.store(true, Ordering::Relaxed);
@@ -215,6 +221,8 @@ impl GameVisitor for Train {
             place = device::place_of(&config)?;
             watch.display.tell(&format!("generation {round}: {error}. The run goes on with {}.", list(&changes)));
             run = trainer::open::<G>(&config, &place, &folder, None)?;
+            // Those after the checkpoint are made again.
+            watch.generations = metrics::load(&folder.metrics())?;
         };
         // One that was stopped has only to say so: a second signal must not take that away.
         if matches!(trained, Ok((_, true))) {
@@ -254,6 +262,14 @@ impl GameVisitor for Train {
         say!("To play against it: lockstep play --run{}", quoted(folder.path()));
         Ok(())
     }
+}
+
+/// The memory of a run, of which a round that has begun may have a wider window.
+fn bound<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Bound, Error> {
+    let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
+    let window = trainer::widest_window::<G>(config, &Log::of(folder), reached + 1)?;
+    let replay = ReplayConfig { window, ..config.replay.clone() };
+    Bound::of_run::<G>(&Config { replay, ..config.clone() }, place)
 }
 
 /// What looks at a run.

@@ -11,7 +11,7 @@ use crate::{
     say, settings,
     trainer::{Advance, Trainer},
 };
-use lockstep_components::{Config, Game, games::GameVisitor};
+use lockstep_components::{Config, Game, config::ReplayConfig, games::GameVisitor};
 use std::path::PathBuf;
 
 /// `lockstep verify`
@@ -54,18 +54,22 @@ impl GameVisitor for Verify {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { folder, config, args } = self;
+        device::keep_kernels_of(&folder, &config);
         let place = device::place_of(&config)?;
-        Bound::of_run::<G>(&config, &place)?.check()?;
         let mut findings = Findings::default();
         let log = Log::of(&folder);
         let rounds = log.rounds()?;
+        let mut window = config.replay.window;
         for &round in &rounds {
-            let read = log.read::<G>(round).map(|segment| {
-                let games = segment.map_or(0, |segment| segment.games.len());
-                ((), format!("{games} games, whole"))
+            let read = log.read::<G>(round).and_then(|segment| {
+                let Some(segment) = segment else { return Ok(((), "gone".into())) };
+                window = window.max(settings::with_essence(&config, &segment.header.settings)?.replay.window);
+                Ok(((), format!("{} games, whole", segment.games.len())))
             });
             findings.take(format!("log of round {round}"), read);
         }
+        let widest = ReplayConfig { window, ..config.replay.clone() };
+        Bound::of_run::<G>(&Config { replay: widest, ..config.clone() }, &place)?.check()?;
         if let Some(last) = log.last()?.filter(|last| !rounds.contains(last)) {
             let read = log.read::<G>(last).map(|segment| {
                 ((), format!("{} games that have ended", segment.map_or(0, |segment| segment.games.len())))

@@ -13,7 +13,7 @@ use crate::{
     settings,
 };
 use bevy_ecs::{component::Mutable, prelude::*};
-use lockstep_components::{Game, Replay};
+use lockstep_components::{Config, Game, Replay};
 use lockstep_systems::{
     Batch, Evaluations, EvaluatorFactory, Learner, Network,
     learn::Saved,
@@ -44,15 +44,11 @@ impl<G: Game> Trainer<G> {
         Ok(())
     }
 
-    /// Puts the games of the last rounds into the replay buffer.
-    fn fill_replay(&mut self, log: &Log, round: u64, segments: &BTreeMap<u64, String>) -> Result<(), Error> {
-        // A round that has begun is learned with the window that it has begun with.
-        let window = match log.read::<G>(round + 1)? {
-            None => self.config.replay.window,
-            Some(begun) => settings::with_essence(&self.config, &begun.header.settings)?.replay.window,
-        };
-        let window = window.max(self.config.replay.window);
-        let rounds = log.window::<G>(round, window)?;
+    /// Puts the games of the rounds up to this one into the replay buffer, of which a checkpoint names some.
+    pub(super) fn fill_replay(&mut self, log: &Log, round: u64, segments: &BTreeMap<u64, String>) -> Result<(), Error> {
+        let window = widest_window::<G>(&self.config, log, round + 1)?;
+        let rounds = log.window::<G>(round, window, |round| segments.contains_key(&round))?;
+        self.oldest = rounds.first().copied().unwrap_or(1);
         let mut replay = self.world.resource_mut::<Replay<G>>();
         replay.set_window(window);
         for round in rounds {
@@ -146,7 +142,11 @@ impl<G: Game> Trainer<G> {
             self.networks.iter().rev().skip(1).rev().map(|(kept, network)| (*kept, network.tensors())).collect();
         let segments = match &self.log {
             None => BTreeMap::new(),
-            Some(log) => log::digests(log, &log.window::<G>(saved.progress.generation, self.config.replay.window)?)?,
+            Some(log) => {
+                let needed = |round| round >= self.oldest;
+                let window = log.window::<G>(saved.progress.generation, self.config.replay.window, needed)?;
+                log::digests(log, &window)?
+            }
         };
         let config = self.config.clone();
         // What nobody has asked for is kept as it is.
@@ -173,10 +173,30 @@ impl<G: Game> Trainer<G> {
     /// Removes the games that no checkpoint needs, unless all are to be kept.
     fn thin(&self, folder: &Folder) -> Result<(), Error> {
         let (Some(log), false) = (&self.log, self.config.run.keep_log) else { return Ok(()) };
-        let Some(&oldest) = checkpoint::generations(folder)?.first() else { return Ok(()) };
-        let needed = log.window::<G>(oldest, self.config.replay.window)?;
-        log.thin(needed.first().copied().unwrap_or(oldest + 1))
+        let mut first = u64::MAX;
+        for generation in checkpoint::generations(folder)? {
+            let path = folder.checkpoints().join(generation.to_string());
+            // To go on from it, and to look at it with the settings of then.
+            let window = checkpoint::read_config(&path)?.replay.window;
+            let window = window.max(widest_window::<G>(&self.config, log, generation + 1)?);
+            let needed = log.window::<G>(generation, window, |round| round >= self.oldest)?;
+            first = first.min(needed.first().copied().unwrap_or(generation + 1));
+        }
+        log.thin(first)
     }
+}
+
+/// The widest window that a round from this one on is learned with: one that has begun keeps what it has begun with. What is
+/// learned then depends on the log alone, and not on where a run was stopped.
+///
+/// # Errors
+/// When a segment of the log cannot be used.
+pub fn widest_window<G: Game>(config: &Config, log: &Log, first: u64) -> Result<usize, Error> {
+    let mut widest = config.replay.window;
+    for header in log.headers::<G>(first)? {
+        widest = widest.max(settings::with_essence(config, &header.settings)?.replay.window);
+    }
+    Ok(widest)
 }
 
 /// The error of a checkpoint whose parts are sound, and not of this network.

@@ -192,6 +192,23 @@ impl Learner {
         self.config.learning_rate * self.config.schedule.factor(along, self.generations)
     }
 
+    /// Learns with these settings from the next generation on.
+    ///
+    /// # Errors
+    /// When the optimiser cannot be taken over.
+    pub fn learn_with(&mut self, config: LearnConfig) -> Result<(), Error> {
+        let same = config.weight_decay == self.config.weight_decay;
+        self.config = config;
+        if same {
+            return Ok(());
+        }
+        // The decay is the optimiser's own, and not one of the numbers that it keeps.
+        let fail = |e| Error::Optimizer(format!("{e:?}"));
+        let record = self.optimizer.into_bytes().map_err(fail)?;
+        self.optimizer = optimizer(&self.config, &self.network).from_bytes(record).map_err(fail)?;
+        Ok(())
+    }
+
     /// Begins to learn a generation from a replay buffer to which so many positions have been added since the start of the
     /// run. Whatever is drawn comes from the generator of this generation.
     pub(super) fn begin(&mut self, positions: u64) {
