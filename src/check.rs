@@ -81,7 +81,12 @@ pub fn evaluation<G: Game>(
     };
     let exact = ExactNetwork::new(network);
     let heads = network.description.policy_and_value();
-    for rows in evaluator.capabilities().batch_sizes {
+    let mut sizes = evaluator.capabilities().batch_sizes;
+    if sizes.is_empty() {
+        // It takes any, or could not be made and says nothing yet.
+        sizes.push(1);
+    }
+    for rows in sizes {
         let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
         measure::exchange(evaluator, &batch, &mut out)?;
         for row in [0, rows / 2, rows - 1] {

@@ -9,7 +9,7 @@ use crate::{
 use bevy_ecs::prelude::*;
 use lockstep_components::{
     Config, Game,
-    config::{DeviceKind, LanesConfig, Precision, SearchConfig},
+    config::{DeviceKind, LanesConfig, LearnPrecision, Precision, SearchConfig},
 };
 use lockstep_systems::{
     Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::description_of, run_tick,
@@ -142,8 +142,10 @@ impl Player {
     /// # Errors
     /// When this program was built without it, or the processor has not its vectors.
     pub fn place(&self) -> Result<Place, Error> {
-        device::place_of(&self.config).or_else(|_| {
-            let mut config = self.config.clone();
+        let mut config = self.config.clone();
+        // It learns no more.
+        config.learn.precision = LearnPrecision::F32;
+        device::place_of(&config).or_else(|_| {
             config.run.precision = Precision::Auto;
             device::place_of(&config)
         })

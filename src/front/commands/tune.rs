@@ -41,6 +41,11 @@ pub fn run(args: TuneArgs) -> Result<(), Error> {
         let message = "it is there already; name another file with --out, or remove it";
         return Err(Error::Usage(format!("{}: {message}", out.display())));
     }
+    // Before it takes its minutes.
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        let message = "there is no such folder to write the settings to; make it, or name another file with --out";
+        return Err(Error::Usage(format!("{}: {message}", folder.display())));
+    }
     let work = if args.config.is_none() { Work::of(&recipe, &config) } else { None };
     let game = config.game.name.clone();
     let tune = Tune { config, out, work, seconds: 60.0 * args.minutes, evaluations: 1.0, reasons: BTreeMap::new() };
@@ -154,7 +159,23 @@ impl GameVisitor for Tune {
         let work = self.work.unwrap_or_else(|| Work::guess::<G>(&self.config, &ticks));
         let steps = work.samples / (self.config.run.generations * self.config.learn.batch_size as u64) as f64;
         let seconds = (0.1 * self.seconds).max(1.0);
-        let samples = measure::generations::<G>(&self.config, &place, steps.ceil().max(1.0) as u64, seconds)?;
+        let samples = loop {
+            let steps = steps.ceil().max(1.0) as u64;
+            match measure::generations::<G>(&self.config, &place, steps, seconds) {
+                // As a run would go on.
+                Err(Error::Systems(error @ lockstep_systems::Error::OutOfMemory { .. }))
+                    if self.config.learn.accumulation < self.config.learn.batch_size.min(1_000) =>
+                {
+                    let learn = &mut self.config.learn;
+                    learn.accumulation = (2 * learn.accumulation).min(learn.batch_size).min(1_000);
+                    tell!("training: {error}; with learn.accumulation = {} instead", learn.accumulation);
+                    let reason = "a step in less parts does not fit into the memory of the device";
+                    self.reasons.insert("learn.accumulation", reason.into());
+                    place.device.memory_cleanup();
+                }
+                measured => break measured?,
+            }
+        };
         say!("training: {} samples/s", count(samples));
         let seconds = work.seconds(&ticks, self.evaluations, samples);
         let basis = match self.work {
@@ -191,8 +212,10 @@ impl Tune {
                 if evaluator.capabilities().precision != precision && place.evaluation == Evaluation::Fused {
                     continue;
                 }
-                let rate = measure::evaluations::<G>(&mut *evaluator, rows, each)?;
-                say!("network, {}, batches of {rows}: {} evaluations/s", precision.name(), count(rate));
+                let measured = measure::evaluations::<G>(&mut *evaluator, rows, each);
+                let what = format!("network, {}, batches of {rows}", precision.name());
+                let Some(rate) = unless_refused(&what, &place, measured)? else { continue };
+                say!("{what}: {} evaluations/s", count(rate));
                 best = best.max(rate);
             }
             measured.push((precision, best));
@@ -250,7 +273,9 @@ impl Tune {
                 tell!("{key} = {candidate}: not enough memory");
                 continue;
             }
-            let rate = rate::<G>(&config, seconds)?.simulations_per_second;
+            let measured = rate::<G>(&config, seconds);
+            let Some(ticks) = unless_refused(&format!("{key} = {candidate}"), &place, measured)? else { continue };
+            let rate = ticks.simulations_per_second;
             say!("{key} = {candidate}: {} simulations/s, {:.2} times as many", count(rate), rate / base);
             if rate > best {
                 (best, value) = (rate, candidate);
@@ -287,6 +312,18 @@ impl Tune {
         }
         let write = || OpenOptions::new().write(true).create_new(true).open(&self.out)?.write_all(text.as_bytes());
         write().map_err(Error::io("write", &self.out))
+    }
+}
+
+/// What was measured; `None`, and said, where the device has not enough memory for it or computes it wrongly.
+fn unless_refused<T>(what: &str, place: &Place, measured: Result<T, Error>) -> Result<Option<T>, Error> {
+    match measured {
+        Err(Error::Systems(error)) => {
+            tell!("{what}: {error}");
+            place.device.memory_cleanup();
+            Ok(None)
+        }
+        measured => measured.map(Some),
     }
 }
 

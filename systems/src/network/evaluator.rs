@@ -211,6 +211,8 @@ impl Evaluator for BurnEvaluator {
             }
         };
         let weights = bytes * self.layers.iter().map(of_layer).sum::<usize>();
+        // Integers are for the fused kernels.
+        let precision = if precision == Precision::Int16 { Precision::F32 } else { precision };
         Capabilities { batch_sizes, precision, weights, ..Capabilities::default() }
     }
 }

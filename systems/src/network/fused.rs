@@ -33,9 +33,12 @@ impl FusedEvaluator {
         let weights = Weights::of(network)?;
         let integers = precision == Precision::Int16;
         let numbers = if integers { lockstep_fused::Precision::Int16 } else { lockstep_fused::Precision::F32 };
+        let fused = FusedNetwork::with_options(&weights, Options { precision: numbers, level });
+        // Not every network is faster in integers.
+        let integers = fused.algorithm() == "fourier-int16";
         Some(Self {
-            network: FusedNetwork::with_options(&weights, Options { precision: numbers, level }),
             precision: if integers { Precision::Int16 } else { Precision::F32 },
+            network: fused,
             weights: 4 * network.description.parameter_count(),
             actions: weights.policy.outputs,
             value_outputs: weights.value_out.outputs,
