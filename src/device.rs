@@ -285,7 +285,8 @@ impl Place {
             let gpu = place.evaluation == Evaluation::BurnPadded;
             let batch_sizes = if gpu { padded_sizes(capacity) } else { vec![] };
             let board = place.board && gpu;
-            let options = BurnOptions { batch_sizes, precision: place.precision, board, pointwise: false };
+            let part = if gpu { 0 } else { BurnOptions::PART };
+            let options = BurnOptions { batch_sizes, precision: place.precision, board, pointwise: false, part };
             if !gpu {
                 return Box::new(BurnEvaluator::new(&frozen, &place.device, options));
             }

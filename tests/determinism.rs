@@ -68,6 +68,21 @@ fn connect_four_made_in_many_ways() {
     }
 }
 
+/// What burn computes on the CPU as well.
+#[test]
+fn connect_four_with_burn_made_in_many_ways() {
+    let overrides = ["game.name=connect_four", "network.kind=resnet", "network.blocks=1", "network.squeeze=4"];
+    same_however_it_is_made::<ConnectFour>(&[&overrides[..], &["run.games=24", "run.generations=2"]].concat());
+}
+
+/// A layer of four million weights, whose gradient is clipped.
+#[test]
+fn a_large_layer_on_any_number_of_threads() {
+    let overrides = ["network.channels=2048", "learn.gradient_clip=0.001", "run.generations=1", "run.games=8"];
+    let few = ["learn.steps={ batches = 3 }", "learn.batch_size=32", "search.simulations=4"];
+    same_on_any_number_of_threads::<TicTacToe>(&small(&[&overrides[..], &few].concat()));
+}
+
 #[test]
 fn tictactoe_with_fast_searches() {
     same_on_any_number_of_threads::<TicTacToe>(&small(&["search.fast_simulations=4"]));

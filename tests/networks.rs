@@ -47,7 +47,7 @@ fn frozen_networks_agree_with_trained_ones() {
         for (precision, close) in [(Precision::F32, 1e-4), (Precision::F16, 0.02), (Precision::Bf16, 0.1)] {
             for (board, pointwise) in [(false, false), (true, false), (false, true)] {
                 for (batch_sizes, computed) in [(vec![], 33), (vec![16, 64], 64)] {
-                    let options = BurnOptions { batch_sizes, precision, board, pointwise };
+                    let options = BurnOptions { batch_sizes, precision, board, pointwise, part: 0 };
                     let burn = BurnEvaluator::new(&weights, &place.device, options.clone());
                     assert_eq!(burn.capabilities().precision, precision);
                     evaluators.push((Box::new(burn), computed, close));
@@ -74,6 +74,36 @@ fn frozen_networks_agree_with_trained_ones() {
             for (value, wdl) in out.values.iter().zip(wdl.chunks(3)) {
                 assert!((value - (wdl[0] - wdl[2])).abs() < close, "{kind:?}: value {value} and {wdl:?}");
             }
+        }
+    }
+}
+
+/// On the CPU a row's answer does not depend on its batch, whoever computes it.
+#[test]
+fn rows_do_not_depend_on_their_batch() {
+    for overrides in [&["network.squeeze=4"][..], &["run.device=flex", "network.kind=mlp"], &["run.device=flex"], &[]] {
+        // Wide enough for sums that burn cuts where the batch is long.
+        let wide = ["game.name=connect_four", "network.kind=resnet", "network.channels=32", "network.head_channels=16"];
+        let config = small(&[&wide[..], overrides].concat());
+        let place = device::place_of(&config).unwrap();
+        let network = Network::init::<ConnectFour>(&config.network, 3, &place.device);
+        let batch = any_batch::<ConnectFour>(300);
+        let answers = |rows: std::ops::Range<usize>| {
+            let mut evaluator = place.evaluators::<ConnectFour>(300).0(&network);
+            assert!(evaluator.capabilities().rows_are_independent);
+            let mut some = any_batch::<ConnectFour>(rows.len());
+            some.planes.copy_from_slice(&batch.planes[rows.start * 84..rows.end * 84]);
+            let mut out = Evaluations::new(rows.len() + 1, 7);
+            evaluator.submit(&some).unwrap();
+            evaluator.receive(&mut out).unwrap();
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            (bits(&out.logits[..rows.len() * 7]), bits(&out.values[..rows.len()]))
+        };
+        let (logits, values) = answers(0..300);
+        for rows in [0..1, 5..7, 3..20, 0..64, 10..75, 100..229, 299..300] {
+            let (some, of_some) = answers(rows.clone());
+            assert!(some == logits[rows.start * 7..rows.end * 7], "{overrides:?}: rows {rows:?}");
+            assert!(of_some == values[rows.clone()], "{overrides:?}: rows {rows:?}");
         }
     }
 }

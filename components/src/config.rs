@@ -642,6 +642,12 @@ impl SearchConfig {
             ..self.clone()
         }
     }
+
+    /// Whether the same position is always answered by the same move.
+    pub fn is_deterministic(&self) -> bool {
+        [self.noise_share, self.temperature, self.final_temperature, self.gumbel_scale].iter().all(|&x| x == 0.0)
+            && self.fast_simulations == 0
+    }
 }
 
 impl Default for NetworkConfig {
@@ -814,6 +820,12 @@ impl Config {
     /// The first value that is not, with its key and its bound.
     pub fn check_for<G: Game>(&self) -> Result<(), OutOfRange> {
         G::start_with(&self.game)?;
+        // Policies are found by numbers of 32 bits.
+        let (window, most) = (self.replay.window, (u32::MAX as usize - G::MAX_PLIES * G::MAX_LEGAL) / G::ROOM);
+        if window > most {
+            let bound = format!("at most {most} in {}", G::TITLE);
+            return Err(OutOfRange { key: "replay.window", value: window.to_string(), bound });
+        }
         // An opening as long as the game leaves nothing to search.
         let (plies, most) = (self.search.opening_plies, G::MAX_PLIES.saturating_sub(1));
         if plies as usize <= most {

@@ -223,6 +223,9 @@ impl FusedNetwork {
         }
     }
 
+    /// Bytes that each thread works in, about: the least number of rows may need more.
+    pub const SCRATCH: usize = CHUNK_BYTES;
+
     /// How the body of this network is computed, for people to read.
     #[must_use]
     pub fn algorithm(&self) -> &'static str {

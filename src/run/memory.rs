@@ -3,14 +3,15 @@
 
 use crate::{
     Error,
-    device::{self, Place},
+    device::{self, Evaluation, Place},
     metrics::bytes,
 };
 use lockstep_components::{
-    Cache, Config, Game, GameRecord, Tree,
-    config::{OptimizerKind, SearchConfig},
+    Config, Game, GameRecord,
+    config::{LanesConfig, OptimizerKind, SearchConfig},
 };
-use lockstep_systems::{Bounds, network::describe, setup::policy_moves};
+use lockstep_fused::FusedNetwork;
+use lockstep_systems::{Bounds, BurnOptions, network::describe, setup::policy_moves};
 use std::fs;
 use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -58,12 +59,29 @@ impl Bound {
         let learner = place.learner::<G>(config);
         let learning = resident();
         let evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&learner.network);
-        // One for each generation in play, whose weights are kept too.
-        let evaluators = config.run.lag * resident().saturating_sub(learning) + (config.run.lag - 1) * parameters;
+        // One for each generation in play, whose weights are kept too, and the next one before it takes the place of another.
+        let evaluators = (config.run.lag + 1) * resident().saturating_sub(learning) + (config.run.lag - 1) * parameters;
         let measured = learning.saturating_sub(process) + evaluators;
-        let kernels = learner.bytes() as u64;
-        drop((evaluator, learner));
         let rows = config.learn.batch_size as u64;
+        let on_host = place.evaluation != Evaluation::BurnPadded;
+        // Of one row, after all steps of the network.
+        let activations = || {
+            let network = describe::<G>(&config.network);
+            4 * network.forms().into_iter().map(|form| network.size(form)).sum::<usize>() as u64
+        };
+        let kernels = match learner.is_fused() {
+            true => learner.bytes() as u64,
+            // Burn keeps them for the way back, has their gradients on it, and takes as much for what a step works with.
+            false if on_host => 3 * rows.div_ceil(config.learn.accumulation as u64) * activations(),
+            false => 0,
+        };
+        // What an evaluator works in.
+        let scratch = match learner.is_fused() {
+            true => (FusedNetwork::SCRATCH * rayon::current_num_threads()) as u64,
+            false if on_host => 2 * BurnOptions::PART as u64 * activations(),
+            false => 0,
+        };
+        drop((evaluator, learner));
         let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
         let bounds = Bounds::of::<G>(config);
         // All of a round are there until it is learned from, and as many rounds are in play as the run lags behind.
@@ -71,7 +89,7 @@ impl Bound {
             config.run.lag * config.run.games * GameRecord::bytes::<G>(policy_moves::<G>(&config.search)) as u64;
         let parts = vec![
             Part { name: "the program", bytes: process + SLACK, keys: "run.threads" },
-            Part { bytes: network.bytes + measured, ..network },
+            Part { bytes: network.bytes + measured + config.run.lag * scratch, ..network },
             Part { name: "training", bytes: kernels + batch, keys: "learn.batch_size; raise learn.accumulation" },
             Part { name: "trees", bytes: bounds.trees as u64, keys: "search.simulations, lanes.count" },
             Part { name: "lanes and batches", bytes: bounds.lanes as u64, keys: "lanes.count, lanes.leaves_per_tree" },
@@ -84,14 +102,14 @@ impl Bound {
         Ok(Self { parts, saving })
     }
 
-    /// Of searches alone: so many trees at once, beside an evaluator and a cache.
-    pub fn of_searches<G: Game>(search: &SearchConfig, trees: u32, simulations: u32) -> Self {
-        let cache = Cache::<G>::bytes(search.cache_mb as usize * 1_000_000) as u64;
-        let bytes = u64::from(trees) * Tree::bytes::<G>(simulations) as u64;
+    /// Of searches alone: a tree for each lane, beside an evaluator and a cache.
+    pub fn of_searches<G: Game>(search: &SearchConfig, lanes: &LanesConfig) -> Self {
+        let bounds = bounds_of::<G>(search, lanes);
         let parts = vec![
             Part { name: "the program", bytes: resident() + SLACK, keys: "the number of threads" },
-            Part { name: "trees", bytes, keys: "the number of simulations and of lanes" },
-            Part { name: "the cache", bytes: cache, keys: "search.cache_mb" },
+            Part { name: "trees", bytes: bounds.trees as u64, keys: "the number of simulations and of lanes" },
+            Part { name: "lanes and batches", bytes: bounds.lanes as u64, keys: "the number of lanes and of leaves" },
+            Part { name: "the cache", bytes: bounds.cache as u64, keys: "search.cache_mb" },
         ];
         Self { parts, saving: 0 }
     }
@@ -132,10 +150,15 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// As many trees as take half of the machine's memory, one at least and `most` at most.
-pub fn trees_that_fit<G: Game>(simulations: u32, most: u32) -> u32 {
-    let fit = limit().0 / 2 / Tree::bytes::<G>(simulations) as u64;
+/// As many lanes with so many leaves as take half of the machine's memory, one at least and `most` at most.
+pub fn lanes_that_fit<G: Game>(search: &SearchConfig, leaves: u32, most: u32) -> u32 {
+    let one = bounds_of::<G>(search, &LanesConfig { count: 1, leaves_per_tree: leaves, ..LanesConfig::default() });
+    let fit = limit().0 / 2 / (one.trees + one.lanes) as u64;
     (fit.min(u64::from(most)) as u32).max(1)
+}
+
+fn bounds_of<G: Game>(search: &SearchConfig, lanes: &LanesConfig) -> Bounds {
+    Bounds::of::<G>(&Config { search: search.clone(), lanes: lanes.clone(), ..Config::default() })
 }
 
 /// The memory of the machine, or what this process may have of it, and which of these it is.

@@ -97,9 +97,9 @@ impl Policy for Gumbel {
 
 /// A draw from the standard Gumbel distribution.
 fn gumbel(rng: &mut LaneRng) -> f32 {
-    // In the middle between two numbers that `unit` gives, so never 0.
+    // In the middle between two numbers that `unit` gives, so never 0; nor 1, which the last one is rounded to.
     let unit = rng.unit() + 0.5 / (1u32 << 24) as f32;
-    -(-unit.ln()).ln()
+    -(-unit.min(1.0f32.next_down()).ln()).ln()
 }
 
 /// Visits, those in flight included.

@@ -213,14 +213,16 @@ impl Learner {
     /// run. Whatever is drawn comes from the generator of this generation.
     pub(super) fn begin(&mut self, positions: u64) {
         let added = positions - self.at.positions;
+        // First of all: what plays until the generation has ended is what has played so far.
+        let average = self.average.as_ref().map(Network::snapshot);
+        let before = (self.network.snapshot(), self.optimizer.clone(), average);
         match (self.config.average > 0.0, &self.average) {
             (true, None) => self.average = Some(self.network.valid()),
             (false, Some(_)) => self.average = None,
             _ => {}
         }
-        let average = self.average.as_ref().map(Network::snapshot);
         self.course = Some(Course {
-            before: (self.network.snapshot(), self.optimizer.clone(), average),
+            before,
             taken: 0,
             planned: self.config.steps.count(added, self.config.batch_size),
             positions,
@@ -451,6 +453,28 @@ mod tests {
                 assert_eq!(old.data != new.data, old.shape.len() > 1, "{kind:?}: {}", old.name);
             }
         }
+    }
+
+    /// While the next generation is learned, what has played still plays and is what is saved.
+    #[test]
+    fn a_mean_that_is_given_up_plays_to_the_end() {
+        let mut config = Config::default();
+        config.network.kind = NetworkKind::Mlp;
+        config.learn.average = 0.9;
+        let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+        learner.begin(10);
+        let gradients = gradients_of(&learner.network, 1.0);
+        learner.network = learner.optimizer.step(0.1, learner.network.clone(), gradients);
+        learner.took(&[0.0, 0.0]);
+        learner.finish();
+        let before = learner.save().unwrap();
+        assert_ne!(Some(&before.tensors), before.trained.as_ref());
+        learner.learn_with(LearnConfig { average: 0.0, ..config.learn }).unwrap();
+        learner.begin(20);
+        let after = learner.save().unwrap();
+        assert!(after.tensors == before.tensors && after.trained == before.trained);
+        learner.finish();
+        assert_eq!(learner.save().unwrap().trained, None);
     }
 
     /// The square of such a gradient is beyond `f32`: the second moment becomes infinite and the weights stay finite, but

@@ -128,6 +128,9 @@ fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsPa
     Ok((accumulator.grads(), sums))
 }
 
+/// Numbers from which on burn's CPU back end sums in parallel.
+const LONG: usize = 4 << 20;
+
 /// Scales all gradients down together so that the norm of the whole is at most `limit`; 0 leaves them. None if the norm is
 /// not finite.
 fn clip(network: &Network, grads: GradientsParams, limit: f64) -> Option<GradientsParams> {
@@ -138,7 +141,10 @@ fn clip(network: &Network, grads: GradientsParams, limit: f64) -> Option<Gradien
     impl ModuleVisitor for Norm {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(grad) = self.grads.get::<D>(param.id) {
-                let square = grad.square().sum();
+                let square = grad.square();
+                // In two steps where it is long: burn's CPU back end adds the parts of a long sum in any order.
+                let square =
+                    if square.shape().num_elements() < LONG { square.sum() } else { square.sum_dim(D - 1).sum() };
                 self.squares = Some(match self.squares.take() {
                     None => square,
                     Some(sum) => sum + square,

@@ -38,11 +38,19 @@ pub struct BurnOptions {
     pub board: bool,
     /// Whether dense layers are convolutions of boards with one cell: other kernels for the same products.
     pub pointwise: bool,
+    /// Rows that go through the network at a time, 2 at least, or 0 for all of them. The CPU back end sums in another order in
+    /// long batches and for single rows; in parts of [`BurnOptions::PART`] rows, a row's answer depends on its position alone.
+    pub part: usize,
+}
+
+impl BurnOptions {
+    /// As many rows as the CPU back end computes alike.
+    pub const PART: usize = 64;
 }
 
 impl Default for BurnOptions {
     fn default() -> Self {
-        Self { batch_sizes: vec![], precision: Precision::F32, board: false, pointwise: false }
+        Self { batch_sizes: vec![], precision: Precision::F32, board: false, pointwise: false, part: 0 }
     }
 }
 
@@ -177,12 +185,24 @@ impl Evaluator for BurnEvaluator {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
         let size = self.options.batch_sizes.iter().copied().find(|&size| size >= batch.rows).unwrap_or(batch.rows);
         let [planes, height, width] = batch.shape;
+        let part = if self.options.part == 0 { size } else { self.options.part };
+        // No row is alone in its part.
+        let size = if self.options.part > 0 && size % part == 1 { size + 1 } else { size };
         let mut data = batch.planes().to_vec();
         data.resize(size * batch.input, 0.0);
-        let [logits, values] = Error::guard(EVALUATING, || {
-            let planes = floats(data, [size, planes, height, width], &self.options, &self.device);
+        let through = |data: &[f32]| {
+            let rows = data.len() / batch.input;
+            let planes = floats(data.to_vec(), [rows, planes, height, width], &self.options, &self.device);
             let outputs = interpret(&self.description, &self.layers[..], planes);
-            Ok(self.heads.map(|head| outputs[head].clone()))
+            self.heads.map(|head| outputs[head].clone())
+        };
+        let [logits, values] = Error::guard(EVALUATING, || {
+            let mut parts: Vec<_> = data.chunks(part * batch.input).map(through).collect();
+            if parts.len() == 1 {
+                return Ok(parts.remove(0));
+            }
+            let (logits, values) = parts.into_iter().map(|[logits, values]| (logits, values)).unzip();
+            Ok([Tensor::cat(logits, 0), Tensor::cat(values, 0)])
         })?;
         self.pending.push_back((batch.rows, size, logits, values));
         Ok(())
@@ -213,7 +233,8 @@ impl Evaluator for BurnEvaluator {
         let weights = bytes * self.layers.iter().map(of_layer).sum::<usize>();
         // Integers are for the fused kernels.
         let precision = if precision == Precision::Int16 { Precision::F32 } else { precision };
-        Capabilities { batch_sizes, precision, weights, ..Capabilities::default() }
+        let rows_are_independent = self.options.part > 0;
+        Capabilities { batch_sizes, precision, weights, rows_are_independent, ..Capabilities::default() }
     }
 }
 
