@@ -36,17 +36,17 @@ ROWS = [
      ["--lanes", "200"]),
     ("proven results", "no solver, solver", MOVES, ["--lanes", "200", "--set", "search.solver=false"],
      ["--lanes", "200"]),
-    ("mixed precision, play", "f32, int16", PLAY, ["--lanes", "200", *UNCACHED],
-     ["--lanes", "200", *UNCACHED, "--precision", "int16"]),
+    ("mixed precision, play", "f32, the fastest (int16 on a CPU)", PLAY, ["--lanes", "200", *UNCACHED],
+     ["--lanes", "200", *UNCACHED, "--precision", "auto"]),
     ("compilation, play", "burn, fused kernels", PLAY, ["--lanes", "200", *UNCACHED, "--device", "flex"],
      ["--lanes", "200", *UNCACHED]),
     ("compilation, training", "burn, fused kernels", TRAIN, ["--device", "flex"], []),
     ("large batches, training", "64, 512", BATCH, ["--batch", "64"], ["--batch", "512"]),
     ("", "512, 1,024", BATCH, ["--batch", "512"], ["--batch", "1024"]),
     ("accumulation", "1 part, 8 parts", TRAIN, [], ["--set", "learn.accumulation=8"]),
-    ("all of it, play", "1 lane, no cache, no solver, burn; 200 lanes, int16", PLAY,
+    ("all of it, play", "1 lane, no cache, no solver, burn; 200 lanes, the fastest precision", PLAY,
      ["--lanes", "1", "--device", "flex", "--set", "search.cache_mb=0", "--set", "search.solver=false"],
-     ["--lanes", "200", "--precision", "int16"]),
+     ["--lanes", "200", "--precision", "auto"]),
 ]
 
 

@@ -530,8 +530,9 @@ fn weights(rng: &mut LaneRng, sound: &Sound, change: fn(&mut LaneRng, &[u8]) -> 
     let good = fs::read(sound.run().join("checkpoints/2/weights.safetensors")).unwrap();
     fs::write(checkpoint.join("weights.safetensors"), change(rng, &good)).unwrap();
     sign(sound, &checkpoint);
-    let player = Player::open(&dir.path().join("run"), None).unwrap();
-    let mut evaluator = match player.place().and_then(|place| player.evaluator::<TicTacToe>(&place, 1)) {
+    let player = Player::open(&dir.path().join("run"), None);
+    let evaluator = player.and_then(|player| player.evaluator::<TicTacToe>(&player.place()?, 1));
+    let mut evaluator = match evaluator {
         Ok(evaluator) => evaluator,
         Err(error) => {
             let message = error.to_string();

@@ -26,14 +26,19 @@ fn a_match_depends_on_its_players_alone() {
     let game = Match { pairs: 60, opening_plies: 2, seed: 7, leaves: 1, sprt: None };
     let alone = played(&game, 1, 1, [60, 4]);
     assert_eq!(alone, played(&game, 33, 2, [60, 4]));
-    assert_eq!((alone.pairs.pairs(), alone.results.iter().sum::<u64>()), (60, 120));
+    assert_eq!((2 * alone.pairs.pairs() + alone.repeated, alone.results.iter().sum()), (120, 2 * alone.pairs.pairs()));
     assert!(alone.pairs.score() > 0.6 && alone.pairs.elo().low > 0.0, "{alone:?}");
     assert!(alone.repeated > 0, "60 pairs from 72 openings repeat some");
     // The other way round it is the same strength, seen from the other side.
     assert!(played(&game, 33, 2, [4, 60]).pairs.elo().high < 0.0);
     // Equal players score alike from both sides of every opening.
     let equal = played(&game, 16, 2, [30, 30]);
-    assert_eq!(equal.pairs.counts, [0, 0, 60, 0, 0], "games of a pair are the same but for who is who");
+    let pairs = equal.pairs.pairs();
+    assert_eq!(equal.pairs.counts, [0, 0, pairs, 0, 0], "games of a pair are the same but for who is who");
+    // The same pair again and again is one pair, and decides nothing.
+    let sprt = Some(Sprt { elo0: 0.0, elo1: 1.0, alpha: 0.05, beta: 0.05 });
+    let same = played(&Match { opening_plies: 0, pairs: 500, sprt, ..game }, 9, 2, [60, 4]);
+    assert_eq!((same.pairs.pairs(), same.repeated, same.verdict), (1, 998, None));
 
     let sprt = Some(Sprt { elo0: 0.0, elo1: 100.0, alpha: 0.05, beta: 0.05 });
     let stopped = Match { pairs: 1_000, sprt, ..game };
@@ -68,6 +73,16 @@ fn runs_and_their_generations_play_each_other() {
     assert!(ladder.contains("generation 2  ") && ladder.contains("generation 4  "), "{ladder}");
     refused(&["a@3", "a"], "there are those of 2, 4");
     refused(&["a@x", "a"], "number of a generation");
+    refused(&["a", "uniform", "--game", "othello"], "--game othello");
+    refused(&["--run", "nowhere", "--ladder"], "no run here");
+    // One file of weights has no generations, and a path may have an @ of its own.
+    let weights = "a/checkpoints/4/weights.safetensors";
+    fs::copy(dir.path().join(weights), dir.path().join("me@4")).unwrap();
+    refused(&["a/checkpoints/4/weights.safetensors@2", "uniform"], "has no generation 2");
+    assert!(run(&["match", "me@4", "uniform", "--pairs", "2"]).contains("me@4 (puct"));
+    // Searches of training have no part in it.
+    run(&["train", "--config", "small.toml", "--run", "fast", "--set", "search.fast_simulations=4"]);
+    run(&["match", "fast", "uniform", "--pairs", "2", "--a-set", "search.simulations=2"]);
     refused(&["a"], "name two players");
     refused(&["uniform", "rollout"], "--game");
     refused(&["a", "b"], "no run here");

@@ -205,7 +205,7 @@ fn what_does_not_fit_is_refused_first() {
         [&["train", "--run", "run"][..], &keys.iter().flat_map(|key| ["--set", *key]).collect::<Vec<_>>()].concat()
     };
     refused(&set(&["search.simulations=1000000", "lanes.count=65536"]), &["this needs up to", "search.simulations"]);
-    refused(&set(&["replay.window=1000000000"]), &["this needs up to", "lower replay.window"]);
+    refused(&set(&["replay.window=470000000"]), &["this needs up to", "lower replay.window"]);
     refused(&set(&["search.cache_mb=1000000"]), &["this needs up to", "lower search.cache_mb"]);
     refused(&set(&["network.channels=4096", "network.blocks=100", "network.kind=resnet"]), &["lower network.channels"]);
     refused(&["bench", "search", "--lanes", "65536", "--simulations", "1000000"], &["this needs up to", "simulations"]);
@@ -224,6 +224,22 @@ fn under_a_memory_limit_nothing_aborts() {
         (output.status.code(), text(&output.stderr))
     };
     assert_eq!(limited("grade --run run --simulations 100000 --threads 2").0, Some(0));
+    assert_eq!(limited("match uniform uniform --game gomoku --leaves 256 --pairs 1 --simulations 256").0, Some(0));
+    for (command, key) in [
+        ("bench train --batch 1000000", "learn.batch_size"),
+        ("bench network --batch 1000000", "learn.batch_size"),
+        ("bench search --lanes 65536 --simulations 2 --set lanes.leaves_per_tree=256", "of leaves"),
+        (
+            "train --run other --set network.kind=resnet --set network.squeeze=4 --set learn.batch_size=30000",
+            "learn.accumulation",
+        ),
+    ] {
+        let (code, message) = limited(command);
+        assert!(
+            code == Some(2) && message.contains("ulimit -v") && message.contains(key),
+            "{command}: {code:?} {message}"
+        );
+    }
     let (code, message) =
         limited("train --run other --threads 2 --set lanes.count=4096 --set search.simulations=10000");
     assert_eq!(code, Some(2), "{message}");

@@ -12,7 +12,9 @@ use lockstep_components::{
     config::{DeviceKind, LanesConfig, LearnPrecision, Precision, SearchConfig},
 };
 use lockstep_systems::{
-    Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::description_of, run_tick,
+    Answer, Evaluator, Network, Player as Searcher, Questions, Setup,
+    network::{NamedTensor, description_of},
+    run_tick,
 };
 use std::{
     marker::PhantomData,
@@ -62,8 +64,10 @@ impl<G: Game> Analyst<G> {
 pub struct Player {
     /// Its configuration.
     pub config: Config,
-    /// The folder of the checkpoint.
+    /// The folder of the checkpoint, or its file of weights.
     pub checkpoint: PathBuf,
+    /// Its weights, as they were when it was opened: a run in progress removes its older checkpoints.
+    pub weights: Vec<NamedTensor>,
 }
 
 impl Player {
@@ -73,7 +77,13 @@ impl Player {
     /// When there is none.
     pub fn open(path: &Path, generation: Option<u64>) -> Result<Self, Error> {
         if path.is_file() {
-            return Self::of_file(path);
+            return match generation {
+                None => Self::of_file(path),
+                Some(generation) => Err(Error::Usage(format!(
+                    "{}: it is one file of weights and has no generation {generation}; name the folder of its run",
+                    path.display()
+                ))),
+            };
         }
         let folder = Folder::of_run(path)?;
         let none = |message: &str| Error::Run { path: path.into(), message: message.into() };
@@ -94,7 +104,8 @@ impl Player {
         let made_with = checkpoint::read_config(&checkpoint)?;
         config.game = made_with.game;
         config.network = made_with.network;
-        Ok(Self { config, checkpoint })
+        let weights = checkpoint::read_weights(&checkpoint)?;
+        Ok(Self { config, checkpoint, weights })
     }
 
     /// `weights.safetensors` of a checkpoint, wherever it lies by now.
@@ -105,7 +116,7 @@ impl Player {
             let message = "its network is not the one that this version makes of its settings".into();
             return Err(Error::Run { path: path.into(), message });
         }
-        Ok(Self { config, checkpoint: path.into() })
+        Ok(Self { config, checkpoint: path.into(), weights: checkpoint::read_weights(path)? })
     }
 
     /// The same player where this device is, if one is named.
@@ -129,12 +140,10 @@ impl Player {
     /// # Errors
     /// When the weights do not fit.
     pub fn network<G: Game>(&self, place: &Place) -> Result<Network, Error> {
-        Network::init::<G>(&self.config.network, 0, &place.device)
-            .with_tensors(checkpoint::read_weights(&self.checkpoint)?)
-            .map_err(|e| {
-                let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);
-                Error::Checkpoint { path, fault, message: e.to_string() }
-            })
+        Network::init::<G>(&self.config.network, 0, &place.device).with_tensors(self.weights.clone()).map_err(|e| {
+            let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);
+            Error::Checkpoint { path, fault, message: e.to_string() }
+        })
     }
 
     /// The place where it runs. What a run has begun with on one device can be asked for on another, in that one's numbers.

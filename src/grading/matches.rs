@@ -35,7 +35,8 @@ pub struct Score {
     pub pairs: Pairs,
     /// Games that the first player won, drew and lost.
     pub results: [u64; 3],
-    /// Games with the same moves as an earlier one: they say nothing new.
+    /// Games of pairs that repeat an earlier one move by move, where neither player draws anything at random: they say nothing
+    /// new, and count nowhere else.
     pub repeated: u64,
     /// What the sequential test has decided.
     pub verdict: Option<Hypothesis>,
@@ -44,9 +45,9 @@ pub struct Score {
 impl Match {
     /// Games in play at once, for searches with these settings: as many as there are and as fit.
     pub fn lanes<G: Game>(&self, settings: [&SearchConfig; 2]) -> LanesConfig {
-        let simulations = settings.map(|settings| settings.simulations).into_iter().max().unwrap_or(1);
         let most = (2 * self.pairs).min(512) as u32;
-        let count = (memory::trees_that_fit::<G>(simulations, 2 * most) / 2).max(1);
+        let fit = settings.map(|settings| memory::lanes_that_fit::<G>(settings, self.leaves, 2 * most));
+        let count = (fit.into_iter().min().unwrap_or(1) / 2).max(1);
         LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
     }
 
@@ -62,17 +63,20 @@ impl Match {
         mut progress: impl FnMut(u64),
     ) -> Result<Score, Error> {
         let [(first, of_first), (second, of_second)] = players;
+        // Each of them has trees for all lanes.
         for settings in [of_first, of_second] {
-            Bound::of_searches::<G>(settings, 2 * lanes.count, settings.simulations).check()?;
+            Bound::of_searches::<G>(settings, &LanesConfig { count: 2 * lanes.count, ..lanes.clone() }).check()?;
         }
+        let same_again = of_first.is_deterministic() && of_second.is_deterministic();
         let mut rounds = Rounds::none(self.seed);
         let opening_plies = self.opening_plies;
         rounds.open(Round { games: 2 * self.pairs, opening_plies, ..Round::default() });
         let mut world = Setup::match_of(first, second).lanes(lanes).rounds(rounds).start(start).build();
-        let (mut score, mut seen) = (Score::default(), HashSet::<Vec<Action>>::new());
+        let (mut score, mut seen) = (Score::default(), HashSet::<[Vec<Action>; 2]>::new());
         let (mut waiting, mut ended) = (BTreeMap::<u64, GameRecord>::new(), 0);
+        let mut next = 0;
         // Pairs count in the order of their numbers, so that the end of a sequential test does not depend on who is fast.
-        while score.pairs.pairs() < self.pairs && score.verdict.is_none() {
+        while next < self.pairs && score.verdict.is_none() {
             run_tick(&mut world)?;
             for GameFinished(game) in world.resource_mut::<Messages<GameFinished>>().drain() {
                 waiting.insert(game.id.expect("a game of a round").number, game);
@@ -80,16 +84,21 @@ impl Match {
                 progress(ended / 2);
             }
             while score.verdict.is_none() {
-                let number = 2 * score.pairs.pairs();
-                let (Some(one), Some(other)) = (waiting.get(&number), waiting.get(&(number + 1))) else { break };
-                let half_points = [(one, 1.0), (other, -1.0)].map(|(game, side)| {
+                let numbers = [2 * next, 2 * next + 1];
+                if !numbers.iter().all(|number| waiting.contains_key(number)) {
+                    break;
+                }
+                let games = numbers.map(|number| waiting.remove(&number).expect("it is there"));
+                next += 1;
+                if !seen.insert([0, 1].map(|i| games[i].moves().collect())) && same_again {
+                    score.repeated += 2;
+                    continue;
+                }
+                let half_points = [(&games[0], 1.0), (&games[1], -1.0)].map(|(game, side)| {
                     let result = side * game.finished.expect("it has ended").value();
                     score.results[(1.0 - result) as usize] += 1;
                     (result + 1.0) as usize
                 });
-                for game in [number, number + 1].map(|number| waiting.remove(&number)).into_iter().flatten() {
-                    score.repeated += u64::from(!seen.insert(game.moves().collect()));
-                }
                 score.pairs.add(half_points[0] + half_points[1]);
                 score.verdict = self.sprt.and_then(|sprt| sprt.verdict(&score.pairs));
             }

@@ -43,7 +43,7 @@ pub fn ticks<G: Game>(
     timing: Timing,
     seconds: f64,
 ) -> Result<Ticks, Error> {
-    Bound::of_searches::<G>(&config.search, config.lanes.count, config.search.simulations).check()?;
+    Bound::of_searches::<G>(&config.search, &config.lanes).check()?;
     let mut world = Setup::<G>::self_play(Player::new(evaluator, config.search.clone()))
         .lanes(place.lanes(&config.lanes))
         .start(config.start())

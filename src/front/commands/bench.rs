@@ -4,6 +4,7 @@ use crate::{
     cli::{BenchArgs, BenchKind},
     device::{self, Evaluation, Place},
     measure,
+    memory::Bound,
     metrics::{Learned, Metrics, count},
     say, settings,
     stages::{StageSeconds, Timing},
@@ -83,6 +84,9 @@ impl GameVisitor for Bench {
             put("batch", config.learn.batch_size.into());
         }
         put("threads", rayon::current_num_threads().into());
+        if matches!(args.what, BenchKind::Network | BenchKind::Train) {
+            Bound::of_run::<G>(&config, &place)?.check()?;
+        }
         let rates = match args.what {
             BenchKind::Search => ticks::<G>(&config, &place, Box::new(Uniform::default()), &args)?,
             BenchKind::Selfplay => ticks::<G>(&config, &place, measure::evaluator::<G>(&config, &place), &args)?,

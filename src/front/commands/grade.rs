@@ -1,7 +1,6 @@
 use crate::{
     Error, accuracy,
     analyst::{Analyst, Player},
-    checkpoint,
     cli::{GradeArgs, Untrained},
     device, display,
     memory::{self, Bound},
@@ -65,7 +64,7 @@ impl Basis {
     /// When the positions, the weights or the place cannot be used.
     pub fn of<G: Game>(player: &Player, grading: &Grading) -> Result<Self, Error> {
         let mut weights = FxHasher::default();
-        let mut tensors = checkpoint::read_weights(&player.checkpoint)?;
+        let mut tensors = player.weights.clone();
         // They come in any order.
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         for tensor in tensors {
@@ -286,10 +285,10 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
     let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position.clone())).collect();
     // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
     let simulations = grading.simulations.max(1);
-    let count = memory::trees_that_fit::<G>(simulations, positions.len().min(1024) as u32);
-    let search = search_of(player, grading);
-    Bound::of_searches::<G>(&search, count, simulations).check()?;
     let leaves_per_tree = grading.leaves.max(1);
+    let search = SearchConfig { simulations, ..search_of(player, grading) };
+    let count = memory::lanes_that_fit::<G>(&search, leaves_per_tree, positions.len().min(1024) as u32);
+    Bound::of_searches::<G>(&search, &LanesConfig { count, leaves_per_tree, ..LanesConfig::default() }).check()?;
     let answers = with_fewer_lanes(count, |count| {
         let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
         let evaluator: Box<dyn Evaluator> = match grading.instead {

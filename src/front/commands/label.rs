@@ -19,6 +19,8 @@ impl GameVisitor for Label {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let LabelArgs { positions, before_end, nodes, set, seed, .. } = self.0;
+        // A name may have commas.
+        let cell = if set.contains([',', '"', '\n', '\r']) { format!("\"{}\"", set.replace('"', "\"\"")) } else { set };
         let bar = display::bar(positions.into(), "solving");
         say!("set,moves,score,scores");
         let (mut found, mut given_up) = (0, 0u64);
@@ -27,7 +29,7 @@ impl GameVisitor for Label {
             const GAMES: u64 = 16;
             let lines: Vec<Option<String>> = (batch * GAMES..(batch + 1) * GAMES)
                 .into_par_iter()
-                .map(|game| line::<G>(&mut LaneRng::new(seed, game), &before_end, nodes * 1_000_000, &set))
+                .map(|game| line::<G>(&mut LaneRng::new(seed, game), &before_end, nodes * 1_000_000, &cell))
                 .collect();
             for line in lines {
                 match line {

@@ -23,7 +23,7 @@ use std::path::Path;
 pub fn run(args: MatchArgs) -> Result<(), Error> {
     let (sides, labels) = match (&args.ladder, &args.run) {
         (true, Some(run)) => {
-            let generations = checkpoint::generations(&Folder::at(run))?;
+            let generations = checkpoint::generations(&Folder::of_run(run)?)?;
             if generations.len() < 2 {
                 let message = "a ladder needs two checkpoints; this run keeps run.checkpoints of them, \
                                one every run.checkpoint_every generations";
@@ -46,6 +46,9 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
     };
     let mut games = sides.iter().filter_map(|side| Some(side.player.as_ref()?.config.game.clone()));
     let game = match (games.next(), &args.game) {
+        (Some(game), Some(name)) if game.name != *name => {
+            return Err(Error::Usage(format!("--game {name}: a player of a run of {game} is named")));
+        }
         (Some(game), _) => game,
         (None, Some(name)) => GameConfig { name: name.clone(), ..GameConfig::default() },
         (None, None) => {
@@ -72,7 +75,8 @@ impl Side {
         let player = match name {
             "uniform" | "rollout" => None,
             run => {
-                let (path, generation) = match run.rsplit_once('@') {
+                // A path may have an @ of its own.
+                let (path, generation) = match run.rsplit_once('@').filter(|_| !Path::new(run).exists()) {
                     None => (run, None),
                     Some((path, number)) => match number.parse() {
                         Ok(generation) => (path, Some(generation)),
@@ -108,6 +112,9 @@ fn to_win(config: Config, simulations: Option<u32>, set: &[String]) -> Result<Se
     }
     let simulations = simulations.unwrap_or(config.run.grade_simulations);
     let with = |config: &Config| settings::parse(&settings::to_text(config), "the player's settings", set);
+    // Those of training have no part in it, and may not fit what is set.
+    let search = SearchConfig { fast_simulations: 0, ..config.search };
+    let config = Config { search, ..config };
     // What is set may name another policy, which comes with its own chance: that goes, and what is set counts once more.
     let chosen = with(&config)?;
     Ok(with(&Config { search: chosen.search.to_win(simulations), ..chosen })?.search)
@@ -190,7 +197,9 @@ fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], scor
     );
     say!("  Elo {value:+.0} (95 %: {low:+.0} to {high:+.0})");
     if *repeated > 0 {
-        say!("  {repeated} games repeat an earlier one move by move and say nothing new; raise --opening-plies");
+        say!(
+            "  {repeated} more games repeat earlier ones move by move, say nothing new and do not count; raise --opening-plies"
+        );
     }
     if let Some(sprt) = &game.sprt {
         let Sprt { elo0, elo1, .. } = sprt;

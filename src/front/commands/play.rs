@@ -6,7 +6,11 @@ use crate::{
     memory::Bound,
     out, say,
 };
-use lockstep_components::{Action, Game, Outcome, Player as Side, config::LanesConfig, games::GameVisitor};
+use lockstep_components::{
+    Action, Game, Outcome, Player as Side,
+    config::{LanesConfig, SearchConfig},
+    games::GameVisitor,
+};
 use lockstep_systems::Answer;
 use std::io::{BufRead, Read};
 
@@ -32,9 +36,10 @@ impl GameVisitor for Play {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let Self { player, args } = self;
-        let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
         let lanes = LanesConfig { count: 1, leaves_per_tree: LEAVES.min(args.simulations), ..LanesConfig::default() };
-        Bound::of_searches::<G>(&player.config.search, 1, args.simulations).check()?;
+        let search = SearchConfig { simulations: args.simulations, ..player.config.search.clone() };
+        Bound::of_searches::<G>(&search, &lanes).check()?;
+        let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
         let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
         let you = if args.second { Side::Second } else { Side::First };
         say!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);

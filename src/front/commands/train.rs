@@ -106,7 +106,7 @@ fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error>
         });
     }
     if from.is_dir() {
-        return checkpoint::read_weights(&Player::open(from, None)?.checkpoint);
+        return Ok(Player::open(from, None)?.weights);
     }
     checkpoint::read_weights_file(from)
 }
@@ -123,11 +123,15 @@ impl GameVisitor for Train {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { resolved: Resolved { mut config, changes, ignored }, folder, from, until } = self;
+        let Self { resolved: Resolved { mut config, mut changes, ignored }, folder, from, until } = self;
         device::keep_kernels_of(&folder, &config);
         let mut place = device::place_of(&config)?;
         // A run keeps the numbers that it begins with, wherever it goes on.
         config.run.precision = place.precision;
+        for change in changes.iter_mut().filter(|change| change.key == "run.precision") {
+            change.to = toml::Value::from(place.precision.name()).to_string();
+        }
+        changes.retain(|change| change.from != change.to);
         if let Some(tensors) = &from {
             let fits = Network::init::<G>(&config.network, 0, &place.device).with_tensors(tensors.clone());
             fits.map_err(|e| {
@@ -242,6 +246,11 @@ impl GameVisitor for Train {
                 // Whoever has set a time wants to know what has become of it.
                 if !interrupted() && run.generation() > 0 {
                     drop(run);
+                    // All of it is saved: a signal ends the program.
+                    AT_WORK.store(false, Ordering::Relaxed);
+                    if interrupted() {
+                        return Ok(());
+                    }
                     verdict::<G>(&folder, &config)?;
                 }
                 return Ok(());
@@ -266,6 +275,9 @@ impl GameVisitor for Train {
 
 /// The memory of a run, of which a round that has begun may have a wider window.
 fn bound<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Bound, Error> {
+    if !folder.is_run() {
+        return Bound::of_run::<G>(config, place);
+    }
     let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
     let window = trainer::widest_window::<G>(config, &Log::of(folder), reached + 1)?;
     let replay = ReplayConfig { window, ..config.replay.clone() };
