@@ -38,8 +38,8 @@ pub struct BurnOptions {
     pub board: bool,
     /// Whether dense layers are convolutions of boards with one cell: other kernels for the same products.
     pub pointwise: bool,
-    /// Rows that go through the network at a time, 2 at least, or 0 for all of them. The CPU back end sums in another order in
-    /// long batches and for single rows; in parts of [`BurnOptions::PART`] rows, a row's answer depends on its position alone.
+    /// Rows that go through the network at a time, or 0 for all of them. The CPU back end sums in another order in long batches;
+    /// in parts of [`BurnOptions::PART`] rows, a row's answer depends on its position alone.
     pub part: usize,
 }
 
@@ -82,7 +82,12 @@ impl Layers for [FrozenLayer] {
 
     fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
         match &self[layer] {
-            FrozenLayer::Dense(weight, bias) => linear(x, weight.clone(), Some(bias.clone())),
+            FrozenLayer::Dense(weight, bias) => {
+                let rows = x.dims()[0];
+                // One row alone is computed as one of two: the CPU back end adds in another order where there is one.
+                let x = if rows == 1 { x.repeat_dim(0, 2) } else { x };
+                linear(x, weight.clone(), Some(bias.clone())).narrow(0, 0, rows)
+            }
             FrozenLayer::Pointwise(weight, bias) => pointwise(x, weight.clone(), Some(bias.clone())),
             _ => unreachable!("made from the description"),
         }
@@ -186,8 +191,6 @@ impl Evaluator for BurnEvaluator {
         let size = self.options.batch_sizes.iter().copied().find(|&size| size >= batch.rows).unwrap_or(batch.rows);
         let [planes, height, width] = batch.shape;
         let part = if self.options.part == 0 { size } else { self.options.part };
-        // No row is alone in its part.
-        let size = if self.options.part > 0 && size % part == 1 { size + 1 } else { size };
         let mut data = batch.planes().to_vec();
         data.resize(size * batch.input, 0.0);
         let through = |data: &[f32]| {
