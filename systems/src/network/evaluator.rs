@@ -83,10 +83,9 @@ impl Layers for [FrozenLayer] {
     fn dense(&self, layer: usize, x: Tensor<2>) -> Tensor<2> {
         match &self[layer] {
             FrozenLayer::Dense(weight, bias) => {
-                let rows = x.dims()[0];
+                let through = |x| linear(x, weight.clone(), Some(bias.clone()));
                 // One row alone is computed as one of two: the CPU back end adds in another order where there is one.
-                let x = if rows == 1 { x.repeat_dim(0, 2) } else { x };
-                linear(x, weight.clone(), Some(bias.clone())).narrow(0, 0, rows)
+                if x.dims()[0] == 1 { through(x.repeat_dim(0, 2)).narrow(0, 0, 1) } else { through(x) }
             }
             FrozenLayer::Pointwise(weight, bias) => pointwise(x, weight.clone(), Some(bias.clone())),
             _ => unreachable!("made from the description"),
@@ -190,21 +189,21 @@ impl Evaluator for BurnEvaluator {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
         let size = self.options.batch_sizes.iter().copied().find(|&size| size >= batch.rows).unwrap_or(batch.rows);
         let [planes, height, width] = batch.shape;
-        let part = if self.options.part == 0 { size } else { self.options.part };
         let mut data = batch.planes().to_vec();
         data.resize(size * batch.input, 0.0);
-        let through = |data: &[f32]| {
+        let through = |data: Vec<f32>| {
             let rows = data.len() / batch.input;
-            let planes = floats(data.to_vec(), [rows, planes, height, width], &self.options, &self.device);
+            let planes = floats(data, [rows, planes, height, width], &self.options, &self.device);
             let outputs = interpret(&self.description, &self.layers[..], planes);
             self.heads.map(|head| outputs[head].clone())
         };
         let [logits, values] = Error::guard(EVALUATING, || {
-            let mut parts: Vec<_> = data.chunks(part * batch.input).map(through).collect();
-            if parts.len() == 1 {
-                return Ok(parts.remove(0));
+            let part = self.options.part;
+            if part == 0 || size <= part {
+                return Ok(through(data));
             }
-            let (logits, values) = parts.into_iter().map(|[logits, values]| (logits, values)).unzip();
+            let parts = data.chunks(part * batch.input).map(|part| through(part.to_vec()));
+            let (logits, values) = parts.map(|[logits, values]| (logits, values)).unzip();
             Ok([Tensor::cat(logits, 0), Tensor::cat(values, 0)])
         })?;
         self.pending.push_back((batch.rows, size, logits, values));
