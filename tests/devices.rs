@@ -93,7 +93,7 @@ fn devices_learn_and_resume() {
                         break;
                     }
                 }
-                run.save(&folder, &place).unwrap();
+                run.save(&folder).unwrap();
             }
             assert!(losses.iter().all(|loss| loss.is_finite()), "{kind:?}, {precision}: {losses:?}");
             assert!(losses[2] < losses[0], "{kind:?}, {precision} does not learn: {losses:?}");

@@ -164,7 +164,7 @@ fn a_diverged_network_is_never_saved() {
     let mut run = Trainer::<TicTacToe>::new(&config, &place);
     let finish = |run: &mut Trainer<TicTacToe>| while !matches!(run.advance().unwrap(), Advance::Generation(..)) {};
     finish(&mut run);
-    run.save(&folder, &place).unwrap();
+    run.save(&folder).unwrap();
     finish(&mut run);
     let sound = run.world.resource::<Learner>().network.tensors();
     for (name, value) in [
@@ -178,14 +178,14 @@ fn a_diverged_network_is_never_saved() {
         tensor.data.fill(value);
         let mut learner = run.world.resource_mut::<Learner>();
         learner.network = learner.network.with_tensors(tensors).unwrap();
-        let message = run.save(&folder, &place).unwrap_err().to_string();
+        let message = run.save(&folder).unwrap_err().to_string();
         assert!(message.contains("diverged") && message.contains("after generation 2"), "{name}: {message}");
         assert!(message.contains("learn.gradient_clip = 5"), "the advice does not fit: {message}");
         assert_eq!(checkpoint::generations(&folder).unwrap(), [1], "{name}");
     }
     let mut learner = run.world.resource_mut::<Learner>();
     learner.network = learner.network.with_tensors(sound).unwrap();
-    run.save(&folder, &place).unwrap();
+    run.save(&folder).unwrap();
     assert_eq!(checkpoint::generations(&folder).unwrap(), [2]);
 }
 

@@ -69,7 +69,7 @@ fn a_run_goes_on_with_less_memory() {
             while !run.is_finished() {
                 if let trainer::Advance::Generation(generation, _) = run.advance()? {
                     metrics::append(&folder.metrics(), &generation)?;
-                    run.save(&folder, &place)?;
+                    run.save(&folder)?;
                 }
             }
             Ok(())

@@ -26,12 +26,12 @@ fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<
             trainer::write_games(&folder, &TicTacToe::start(), generation.generation, &games).unwrap();
             metrics::append(&folder.metrics(), &generation).unwrap();
             if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
-                run.save(&folder, &place).unwrap();
+                run.save(&folder).unwrap();
             }
         }
     }
     if save && run.generation() > 0 {
-        run.save(&folder, &place).unwrap();
+        run.save(&folder).unwrap();
     }
     None
 }
@@ -182,14 +182,14 @@ fn what_an_experiment_keeps_comes_back() {
     while first.generation() < 1 {
         first.advance().unwrap();
     }
-    first.save(&folder, &place).unwrap();
+    first.save(&folder).unwrap();
     drop(first);
     // Somebody who does not ask for it leaves it where it is.
     let mut second = open(&config);
     while !second.is_finished() {
         second.advance().unwrap();
     }
-    second.save(&folder, &place).unwrap();
+    second.save(&folder).unwrap();
     drop(second);
     assert!(open(&config).keep_component::<Mark>("seen").is_err(), "it is of another kind");
     let mut third = open(&config);

@@ -8,7 +8,7 @@ use crate::{
 };
 use lockstep_components::{
     Config, Game, GameRecord,
-    config::{LanesConfig, OptimizerKind, SearchConfig},
+    config::{LanesConfig, OptimizerKind, ReplayConfig, SearchConfig},
 };
 use lockstep_fused::FusedNetwork;
 use lockstep_systems::{Bounds, BurnOptions, network::describe, setup::policy_moves};
@@ -69,17 +69,15 @@ impl Bound {
             let network = describe::<G>(&config.network);
             4 * network.forms().into_iter().map(|form| network.size(form)).sum::<usize>() as u64
         };
-        let kernels = match learner.is_fused() {
-            true => learner.bytes() as u64,
+        // What a step works with, and what an evaluator works in.
+        let (kernels, scratch) = match learner.is_fused() {
+            true => (learner.bytes() as u64, (FusedNetwork::SCRATCH * rayon::current_num_threads()) as u64),
             // Burn keeps them for the way back, has their gradients on it, and takes as much for what a step works with.
-            false if on_host => 3 * rows.div_ceil(config.learn.accumulation as u64) * activations(),
-            false => 0,
-        };
-        // What an evaluator works in.
-        let scratch = match learner.is_fused() {
-            true => (FusedNetwork::SCRATCH * rayon::current_num_threads()) as u64,
-            false if on_host => 2 * BurnOptions::PART as u64 * activations(),
-            false => 0,
+            false if on_host => {
+                let part = rows.div_ceil(config.learn.accumulation as u64);
+                (3 * part * activations(), 2 * BurnOptions::PART as u64 * activations())
+            }
+            false => (0, 0),
         };
         drop((evaluator, learner));
         let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
@@ -100,6 +98,15 @@ impl Bound {
         // Weights and optimiser as numbers and as files, and the serialised games of a round.
         let saving = parameters * (3 + 3 * moments + means) + records;
         Ok(Self { parts, saving })
+    }
+
+    /// Of a run in which rounds have begun with a window of so many positions.
+    ///
+    /// # Errors
+    /// As [`Bound::of_run`].
+    pub fn of_rounds<G: Game>(config: &Config, window: usize, place: &Place) -> Result<Self, Error> {
+        let replay = ReplayConfig { window, ..config.replay.clone() };
+        Self::of_run::<G>(&Config { replay, ..config.clone() }, place)
     }
 
     /// Of searches alone: a tree for each lane, beside an evaluator and a cache.

@@ -8,7 +8,7 @@ use crate::{
     history::{self, Change},
     log::Log,
 };
-use lockstep_components::{Config, Game};
+use lockstep_components::{Config, Game, config::LearnConfig};
 use lockstep_systems::{TRAINING, setup::cohorts_of};
 
 /// Rows of a batch whose size decides how much memory a stream needs: below, it is the least that a stream takes.
@@ -32,8 +32,8 @@ pub fn relieve<G: Game>(
     let lockstep_systems::Error::OutOfMemory { doing, .. } = error else { return Ok(vec![]) };
     let before = config.clone();
     if *doing == TRAINING {
-        config.learn.accumulation = (2 * config.learn.accumulation).min(config.learn.batch_size).min(1_000);
-        let parts = config.learn.accumulation;
+        let parts = more_parts(&config.learn);
+        config.learn.accumulation = parts;
         // The games of the round may have ended: what decides how they are learned from is in their segment.
         Log::of(folder).amend::<G>(round, |settings| settings.learn.accumulation = parts)?;
     } else {
@@ -48,6 +48,11 @@ pub fn relieve<G: Game>(
     let changes = history::differences(&before, config);
     history::record(folder, round, &changes)?;
     Ok(changes)
+}
+
+/// Twice as many parts of a batch, as far as there are positions for them.
+pub fn more_parts(learn: &LearnConfig) -> usize {
+    (2 * learn.accumulation).min(learn.batch_size).min(1_000)
 }
 
 /// Does this with so many lanes, and with half as many whenever the device runs out of memory.

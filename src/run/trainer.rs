@@ -407,7 +407,7 @@ pub fn open<G: Game>(
                 learner.network = learner.network.with_tensors(tensors)?;
                 run.networks = VecDeque::from([(0, learner.playing().snapshot())]);
                 // What it began with is its checkpoint 0.
-                run.save(folder, place)?;
+                run.save(folder)?;
             }
             run.open_rounds(false)?;
             run

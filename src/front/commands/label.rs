@@ -19,8 +19,6 @@ impl GameVisitor for Label {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let LabelArgs { positions, before_end, nodes, set, seed, .. } = self.0;
-        // A name may have commas.
-        let cell = if set.contains([',', '"', '\n', '\r']) { format!("\"{}\"", set.replace('"', "\"\"")) } else { set };
         let bar = display::bar(positions.into(), "solving");
         say!("set,moves,score,scores");
         let (mut found, mut given_up) = (0, 0u64);
@@ -29,7 +27,7 @@ impl GameVisitor for Label {
             const GAMES: u64 = 16;
             let lines: Vec<Option<String>> = (batch * GAMES..(batch + 1) * GAMES)
                 .into_par_iter()
-                .map(|game| line::<G>(&mut LaneRng::new(seed, game), &before_end, nodes * 1_000_000, &cell))
+                .map(|game| line::<G>(&mut LaneRng::new(seed, game), &before_end, nodes * 1_000_000, &set))
                 .collect();
             for line in lines {
                 match line {
@@ -75,5 +73,10 @@ fn line<G: Game>(rng: &mut LaneRng, before_end: &[usize], nodes: u64, set: &str)
     let best = scores.iter().map(|(_, score)| score).max()?;
     let texts: Vec<String> =
         scores.iter().map(|(action, score)| format!("{}={score}", state.action_text(*action))).collect();
-    Some(format!("{set},{},{best},{}", moves[..at].join(" "), texts.join(" ")))
+    // A name may have commas.
+    let mut line = csv::Writer::from_writer(vec![]);
+    line.write_record([set, &moves[..at].join(" "), &best.to_string(), &texts.join(" ")])
+        .expect("memory takes all there is");
+    let line = String::from_utf8(line.into_inner().expect("memory takes all there is")).expect("made of text");
+    Some(line.trim_end().into())
 }

@@ -20,7 +20,7 @@ use crate::{
     tell,
     trainer::{self, Advance, Trainer},
 };
-use lockstep_components::{Cache, Config, Game, Stats, config::ReplayConfig, games::GameVisitor};
+use lockstep_components::{Cache, Config, Game, Stats, games::GameVisitor};
 use lockstep_systems::{
     Learner, Network,
     network::{NamedTensor, description_of},
@@ -209,7 +209,7 @@ impl GameVisitor for Train {
         };
         AT_WORK.store(true, Ordering::Relaxed);
         let trained = loop {
-            let error = match train(&mut run, &config, &place, &folder, &mut watch, until) {
+            let error = match train(&mut run, &config, &folder, &mut watch, until) {
                 Err(Error::Systems(error)) => error,
                 Ok(finished) => break Ok((run, finished)),
                 Err(error) => break Err(error),
@@ -280,8 +280,7 @@ fn bound<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Bou
     }
     let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
     let window = trainer::widest_window::<G>(config, &Log::of(folder), reached + 1)?;
-    let replay = ReplayConfig { window, ..config.replay.clone() };
-    Bound::of_run::<G>(&Config { replay, ..config.clone() }, place)
+    Bound::of_rounds::<G>(config, window, place)
 }
 
 /// What looks at a run.
@@ -314,7 +313,6 @@ fn fixed<G: Game>(config: &Config, place: &Place, bound: &Bound) -> Machine {
 fn train<G: Game>(
     run: &mut Trainer<G>,
     config: &Config,
-    place: &Place,
     folder: &Folder,
     watch: &mut Watch,
     until: Option<Instant>,
@@ -336,7 +334,7 @@ fn train<G: Game>(
                 let last = generation.generation;
                 run.wrote(began.elapsed());
                 if last.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
-                    run.save(folder, place)?;
+                    run.save(folder)?;
                 }
             }
         }
@@ -344,7 +342,7 @@ fn train<G: Game>(
         if (interrupted() || late) && !run.is_finished() {
             // Before the first generation has ended there is nothing but games, which are in the log.
             if run.generation() > 0 {
-                run.save(folder, place)?;
+                run.save(folder)?;
             }
             return Ok(false);
         }

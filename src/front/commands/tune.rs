@@ -6,6 +6,7 @@ use crate::{
     measure::{self, Ticks, median},
     memory::Bound,
     metrics::count,
+    relief::more_parts,
     say,
     settings::{self, Source},
     stages::Timing,
@@ -164,11 +165,10 @@ impl GameVisitor for Tune {
             match measure::generations::<G>(&self.config, &place, steps, seconds) {
                 // As a run would go on.
                 Err(Error::Systems(error @ lockstep_systems::Error::OutOfMemory { .. }))
-                    if self.config.learn.accumulation < self.config.learn.batch_size.min(1_000) =>
+                    if more_parts(&self.config.learn) > self.config.learn.accumulation =>
                 {
-                    let learn = &mut self.config.learn;
-                    learn.accumulation = (2 * learn.accumulation).min(learn.batch_size).min(1_000);
-                    tell!("training: {error}; with learn.accumulation = {} instead", learn.accumulation);
+                    self.config.learn.accumulation = more_parts(&self.config.learn);
+                    tell!("training: {error}; with learn.accumulation = {} instead", self.config.learn.accumulation);
                     let reason = "a step in less parts does not fit into the memory of the device";
                     self.reasons.insert("learn.accumulation", reason.into());
                     place.device.memory_cleanup();

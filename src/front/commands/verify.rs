@@ -11,7 +11,7 @@ use crate::{
     say, settings,
     trainer::{Advance, Trainer},
 };
-use lockstep_components::{Config, Game, config::ReplayConfig, games::GameVisitor};
+use lockstep_components::{Config, Game, games::GameVisitor};
 use std::path::PathBuf;
 
 /// `lockstep verify`
@@ -68,8 +68,7 @@ impl GameVisitor for Verify {
             });
             findings.take(format!("log of round {round}"), read);
         }
-        let widest = ReplayConfig { window, ..config.replay.clone() };
-        Bound::of_run::<G>(&Config { replay: widest, ..config.clone() }, &place)?.check()?;
+        Bound::of_rounds::<G>(&config, window, &place)?.check()?;
         if let Some(last) = log.last()?.filter(|last| !rounds.contains(last)) {
             let read = log.read::<G>(last).map(|segment| {
                 ((), format!("{} games that have ended", segment.map_or(0, |segment| segment.games.len())))

@@ -4,7 +4,6 @@ use super::Trainer;
 use crate::{
     Error,
     checkpoint::{self, Checkpoint, Manifest},
-    device::Place,
     error::Fault,
     folder::Folder,
     log::{self, Log},
@@ -132,7 +131,7 @@ impl<G: Game> Trainer<G> {
     ///
     /// # Errors
     /// When that fails.
-    pub fn save(&mut self, folder: &Folder, place: &Place) -> Result<(), Error> {
+    pub fn save(&mut self, folder: &Folder) -> Result<(), Error> {
         if checkpoint::of_generation(folder, self.generation()).is_some() {
             return Ok(());
         }
@@ -155,7 +154,7 @@ impl<G: Game> Trainer<G> {
             let fail = |e| Error::Usage(format!("{name} cannot be kept with the checkpoint: {e}"));
             own.extend(read(&mut self.world).map_err(fail)?.map(|bytes| (name.clone(), bytes)));
         }
-        let probe = probe::<G>(place)?;
+        let probe = probe::<G>(&self.place)?;
         let began = Instant::now();
         let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.write::<G>(folder, self.config.run.checkpoints)?;
@@ -173,16 +172,16 @@ impl<G: Game> Trainer<G> {
     /// Removes the games that no checkpoint needs, unless all are to be kept.
     fn thin(&self, folder: &Folder) -> Result<(), Error> {
         let (Some(log), false) = (&self.log, self.config.run.keep_log) else { return Ok(()) };
-        let mut first = u64::MAX;
-        for generation in checkpoint::generations(folder)? {
+        let generations = checkpoint::generations(folder)?;
+        let Some(&oldest) = generations.first() else { return Ok(()) };
+        // To go on from each of them, and to look at each with the settings of then.
+        let mut window = widest_window::<G>(&self.config, log, oldest + 1)?;
+        for generation in generations {
             let path = folder.checkpoints().join(generation.to_string());
-            // To go on from it, and to look at it with the settings of then.
-            let window = checkpoint::read_config(&path)?.replay.window;
-            let window = window.max(widest_window::<G>(&self.config, log, generation + 1)?);
-            let needed = log.window::<G>(generation, window, |round| round >= self.oldest)?;
-            first = first.min(needed.first().copied().unwrap_or(generation + 1));
+            window = window.max(checkpoint::read_config(&path)?.replay.window);
         }
-        log.thin(first)
+        let needed = log.window::<G>(oldest, window, |round| round >= self.oldest)?;
+        log.thin(needed.first().copied().unwrap_or(oldest + 1))
     }
 }
 
