@@ -28,7 +28,7 @@ pub type Known<K, W> = Mutex<Vec<(K, W)>>;
 /// The first of some ways to compute that is right, which is looked for once.
 ///
 /// # Errors
-/// That of the first way, if none is.
+/// That of the first way, if none is; or that the memory did not suffice for one, which says nothing of the ways.
 pub fn first_right<K: PartialEq, W: Copy>(
     known: &Known<K, W>,
     asked: K,
@@ -41,12 +41,14 @@ pub fn first_right<K: PartialEq, W: Copy>(
     }
     let mut first = Ok(());
     for &way in ways {
-        let found = right(way);
-        if found.is_ok() {
-            known.push((asked, way));
-            return Ok(way);
+        match right(way) {
+            Ok(()) => {
+                known.push((asked, way));
+                return Ok(way);
+            }
+            Err(error @ lockstep_systems::Error::OutOfMemory { .. }) => return Err(error),
+            wrong => first = first.and(wrong),
         }
-        first = first.and(found);
     }
     first.map(|()| unreachable!("there is a way to try"))
 }
@@ -252,6 +254,20 @@ mod tests {
                 assert!(far(&right, &found, 0.01).is_some_and(|off| off.contains(&tensor.name)));
             }
         }
+    }
+
+    /// Where the memory does not suffice for a way, nothing is known yet, whatever was wrong with those before it.
+    #[test]
+    fn a_way_without_memory_is_not_a_wrong_one() {
+        let known: Known<(), u32> = Known::new(vec![]);
+        let wrong = |way: u32| lockstep_systems::Error::of_device("computing", format!("way {way} is wrong"));
+        let no_memory = lockstep_systems::Error::of_device("computing", "out of memory".into());
+        let found =
+            first_right(&known, (), &[1, 2, 3], |way| Err(if way == 2 { no_memory.clone() } else { wrong(way) }));
+        assert_eq!(found, Err(no_memory));
+        assert_eq!(first_right(&known, (), &[1, 2], |way| Err(wrong(way))), Err(wrong(1)));
+        assert_eq!(first_right(&known, (), &[1, 2], |way| if way == 2 { Ok(()) } else { Err(wrong(way)) }), Ok(2));
+        assert_eq!(first_right(&known, (), &[1, 2], |way| Err(wrong(way))), Ok(2), "it is known by now");
     }
 
     #[test]
