@@ -81,6 +81,24 @@ fn commands_of_the_readme_parse() {
     assert!(commands >= 6, "only {commands} commands found");
 }
 
+/// Examples, tests and benches find burn as the program has built it: they alone switch on no feature of a crate below it.
+#[test]
+fn what_is_built_once_is_found_again() {
+    let packages = |kinds: &str| -> Vec<String> {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(root()).args(["tree", "--offline", "--locked", "--prefix", "none", "--format", "{p} {f}"]);
+        let output = cargo.args(["--edges", kinds]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| line.trim_end_matches(" (*)").to_string()).collect()
+    };
+    let (program, tests) = (packages("normal,build"), packages("normal,build,dev"));
+    assert!(program.len() > 100 && tests.len() > program.len());
+    for package in program {
+        assert!(tests.contains(&package), "tests, examples and benches build it another time: {package}");
+    }
+}
+
 #[test]
 fn the_readme_s_first_command_is_that_of_the_program() {
     let output = Command::new(env!("CARGO_BIN_EXE_lockstep")).arg("--help").output().unwrap();
