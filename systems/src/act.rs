@@ -72,7 +72,7 @@ pub struct EndOfGames<'w, G: Game> {
     rounds: ResMut<'w, Rounds>,
     finished: MessageWriter<'w, GameFinished>,
     stats: ResMut<'w, Stats>,
-    failure: ResMut<'w, Failure>,
+    failure: Res<'w, Failure>,
 }
 
 impl<G: Game> EndOfGames<'_, G> {
