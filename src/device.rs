@@ -4,6 +4,7 @@ use crate::{
     Error,
     check::{self, Known, Refused},
     folder::Folder,
+    games::description_of,
     machine::cores,
 };
 use burn::tensor::{DType, Device};
@@ -13,8 +14,7 @@ use lockstep_components::{
 };
 use lockstep_fused::Description;
 use lockstep_systems::{
-    BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, network::description_of,
-    setup::cohorts_of,
+    BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, setup::cohorts_of,
 };
 use std::path::Path;
 

@@ -112,7 +112,7 @@ impl Error {
     }
 
     /// The process's exit code: 2 for what the user can mend.
-    pub fn exit_code(&self) -> i32 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Systems(_) => 1,
             _ => 2,

@@ -8,6 +8,7 @@ pub mod check;
 pub mod device;
 mod error;
 pub mod front;
+pub mod games;
 pub mod grading;
 pub mod run;
 pub mod settings;
@@ -19,10 +20,12 @@ pub use run::{
 };
 
 pub use error::{Error, Fault};
+pub use front::main_with;
+pub use games::AnyGame;
 
 /// What most experiments need, with bevy_ecs and burn at the versions that lockstep uses.
 pub mod prelude {
-    pub use crate::{device, trainer::Trainer};
+    pub use crate::{AnyGame, device, main_with, trainer::Trainer};
     pub use bevy_ecs;
     pub use bevy_ecs::prelude::*;
     pub use burn;

@@ -1,10 +1,9 @@
 //! Reading configurations: TOML files, `--set` overrides, and errors that name the key.
 
-use crate::Error;
+use crate::{Error, games};
 use lockstep_components::{
-    Config, Game,
+    Config,
     config::{Komi, OutOfRange, PolicyKind},
-    games::{self, GameVisitor},
 };
 use std::{fmt, path::Path};
 use toml::{Table, Value};
@@ -130,21 +129,14 @@ fn quoted(policy: PolicyKind) -> Value {
 
 /// Whether every value is one that its key and the game allow; else the key and what is wrong with it.
 fn check(config: &Config) -> Result<(), (&'static str, String)> {
-    struct Ranges<'a>(&'a Config);
-    impl GameVisitor for Ranges<'_> {
-        type Output = Result<(), OutOfRange>;
-        fn visit<G: Game>(self) -> Self::Output {
-            self.0.check_for::<G>()
-        }
-    }
     let out_of_range = |e: OutOfRange| (e.key, e.to_string());
     config.check().map_err(out_of_range)?;
     let name = &config.game.name;
     let unknown = || {
-        let hint = did_you_mean("", nearest(name, games::NAMES.iter().copied()));
-        ("game.name", format!("game.name = \"{name}\" is unknown{hint}; the games are {}", games::NAMES.join(", ")))
+        let hint = did_you_mean("", nearest(name, games::names()));
+        ("game.name", format!("game.name = \"{name}\" is unknown{hint}; the games are {}", games::list()))
     };
-    games::visit(name, Ranges(config)).map_err(|_| unknown())?.map_err(out_of_range)
+    games::find(name).ok_or_else(unknown)?.check(config).map_err(out_of_range)
 }
 
 /// The override to blame for a value that is not allowed: the last one of that very key, else the one that made it so
@@ -558,7 +550,7 @@ mod tests {
         for words in ["game.name = \"connect_four\"", "the recipe tictactoe", "lockstep train connect_four"] {
             assert!(warning.contains(words), "'{words}' is missing in: {warning}");
         }
-        for name in games::NAMES {
+        for name in games::names() {
             let own: Vec<_> = games::recipes().into_iter().filter(|(recipe, _)| recipe.starts_with(name)).collect();
             for (recipe, _) in own {
                 let config = load(Source::Recipe(recipe), &[]).unwrap();

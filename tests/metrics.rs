@@ -314,3 +314,12 @@ fn a_verdict_is_kept_only_for_what_it_was_made_of() {
     assert!(!is_kept(other.path(), &marked.replace(&version, "\"version\":\"0.0.1\"")), "another version's grade");
     assert!(is_kept(other.path(), &marked));
 }
+
+/// With so many simulations tic-tac-toe is proven from nearly any position, mostly in a search before.
+#[test]
+fn roots_that_arrive_proven_count_as_proven_and_no_share_is_above_one() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), 1, &["search.simulations=4000", "search.fast_simulations=0"]);
+    let metrics: Metrics = serde_json::from_str(&lines(dir.path())[0]).unwrap();
+    assert!((0.8..=1.0).contains(&metrics.proven), "{}", metrics.proven);
+}

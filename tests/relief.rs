@@ -38,7 +38,7 @@ impl Evaluator for Limited {
 }
 
 /// In the second generation the memory does not suffice for a whole batch.
-fn no_room_for_a_step(learner: Res<Learner>, mut failure: ResMut<Failure>) {
+fn no_room_for_a_step(learner: Res<Learner>, failure: Res<Failure>) {
     if learner.generation() == 1 && learner.progress().0 == 2 && learner.config.accumulation < 4 {
         failure.set(out_of_memory(TRAINING));
     }

@@ -1,17 +1,24 @@
 //! The rows of lanes, trees and leaves belong together, and whoever moves them is told.
 
-use lockstep::prelude::*;
+use lockstep::{
+    components::{LeafOf, TreeOf},
+    prelude::*,
+};
 use lockstep_systems::Error;
 
 #[derive(Component, Clone, Default)]
 struct Mark(u32);
 
-fn world(trees: u32) -> World {
+fn setup(trees: u32) -> Setup<ConnectFour> {
     let player =
         || Player::<ConnectFour>::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
     let setup = if trees == 1 { Setup::self_play(player()) } else { Setup::match_of(player(), player()) };
     let lanes = LanesConfig { count: 12, cohort: 5, leaves_per_tree: 2, ..Default::default() };
-    let mut world = setup.lanes(lanes).lane_component(Mark::default()).build();
+    setup.lanes(lanes).lane_component(Mark::default())
+}
+
+fn world(trees: u32) -> World {
+    let mut world = setup(trees).build();
     (0..9).for_each(|_| run_tick(&mut world).unwrap());
     world
 }
@@ -25,43 +32,109 @@ fn next_error(world: &mut World) -> Option<Error> {
     (0..40).find_map(|_| run_tick(world).err())
 }
 
+#[derive(Component)]
+struct Late;
+
+/// What moves rows, and of which kind.
+const ATTACKS: [(&str, fn(&mut World)); 7] = [
+    ("lanes", |world| {
+        let all = lanes(world);
+        world.entity_mut(all[3]).insert(Late);
+    }),
+    ("lanes", |world| lanes(world).into_iter().rev().for_each(|lane| _ = world.entity_mut(lane).insert(Late))),
+    // Removing from all in order keeps the order: nothing is wrong.
+    ("", |world| lanes(world).into_iter().for_each(|lane| _ = world.entity_mut(lane).remove::<Mark>())),
+    ("lanes", |world| {
+        let lane = lanes(world)[4];
+        world.despawn(lane);
+    }),
+    ("trees", |world| {
+        let all: Vec<_> = world.query_filtered::<Entity, With<Tree>>().iter(world).collect();
+        all.into_iter().rev().for_each(|tree| _ = world.entity_mut(tree).insert(Late));
+    }),
+    ("leaves", |world| {
+        let all: Vec<_> = world.query_filtered::<Entity, With<Leaf<ConnectFour>>>().iter(world).collect();
+        world.despawn(all[5]);
+    }),
+    ("leaves", |world| {
+        let all: Vec<_> = world.query_filtered::<Entity, With<Leaf<ConnectFour>>>().iter(world).collect();
+        world.entity_mut(all[0]).insert(Late);
+    }),
+];
+
 #[test]
 fn whoever_moves_rows_is_told_in_the_next_tick() {
-    #[derive(Component)]
-    struct Late;
-
     for trees in [1, 2] {
-        let attacks: [(&str, fn(&mut World)); 7] = [
-            ("lanes", |world| {
-                let all = lanes(world);
-                world.entity_mut(all[3]).insert(Late);
-            }),
-            ("lanes", |world| lanes(world).into_iter().rev().for_each(|lane| _ = world.entity_mut(lane).insert(Late))),
-            ("lanes", |world| lanes(world).into_iter().for_each(|lane| _ = world.entity_mut(lane).remove::<Mark>())),
-            ("lanes", |world| {
-                let lane = lanes(world)[4];
-                world.despawn(lane);
-            }),
-            ("trees", |world| {
-                let all: Vec<_> = world.query_filtered::<Entity, With<Tree>>().iter(world).collect();
-                all.into_iter().rev().for_each(|tree| _ = world.entity_mut(tree).insert(Late));
-            }),
-            ("leaves", |world| {
-                let all: Vec<_> = world.query_filtered::<Entity, With<Leaf<ConnectFour>>>().iter(world).collect();
-                world.despawn(all[5]);
-            }),
-            ("leaves", |world| {
-                let all: Vec<_> = world.query_filtered::<Entity, With<Leaf<ConnectFour>>>().iter(world).collect();
-                world.entity_mut(all[0]).insert(Late);
-            }),
-        ];
-        for (i, (what, attack)) in attacks.into_iter().enumerate() {
+        for (i, (what, attack)) in ATTACKS.into_iter().enumerate() {
             let mut world = world(trees);
             attack(&mut world);
-            // Removing from all in order keeps the order: nothing is wrong.
-            let expected = (i != 2).then_some(Error::RowsOutOfOrder { what });
+            let expected = (!what.is_empty()).then_some(Error::RowsOutOfOrder { what });
             assert_eq!(next_error(&mut world), expected, "attack {i} with {trees} trees");
         }
+    }
+}
+
+/// An experiment's own system: every lane that it gets must have its own trees and leaves.
+fn watch(mut rows: Rows<(Entity, &Lane, &mut Mark), (Entity, &TreeOf), &LeafOf>) {
+    for (i, ((entity, lane, mark), own)) in rows.all().enumerate() {
+        assert_eq!(lane.0 as usize, i);
+        for ((tree, of), leaves) in own {
+            assert!(of.0 == *entity && leaves.iter().all(|leaf| leaf.0 == *tree));
+        }
+        mark.0 += 1;
+    }
+}
+
+#[test]
+fn systems_of_experiments_never_see_rows_of_others() {
+    #[derive(Resource, Default)]
+    struct Ran(u32);
+    let ran = |mut ran: ResMut<Ran>| ran.0 += 1;
+
+    let places: [fn(Setup<ConnectFour>) -> Setup<ConnectFour>; 4] = [
+        |setup| setup.system(watch.before(TickSystems::Begin)),
+        |setup| setup.system(watch.after(TickSystems::Expand).before(TickSystems::Act)),
+        |setup| setup.system(watch.after(TickSystems::End)),
+        |setup| setup,
+    ];
+    for (place, put) in places.into_iter().enumerate() {
+        for (what, attack) in ATTACKS {
+            let mut world = put(setup(2)).plugin(|world: &mut World| _ = world.init_resource::<Ran>()).build();
+            run_tick(&mut world).unwrap();
+            // The host adds systems when it likes, and where it likes.
+            world.resource_mut::<Schedules>().add_systems(Tick, ran.after(TickSystems::End));
+            if place == 3 {
+                world.resource_mut::<Schedules>().add_systems(Tick, watch);
+            }
+            (0..9).for_each(|_| run_tick(&mut world).unwrap());
+            assert_eq!(world.resource::<Ran>().0, 9);
+            attack(&mut world);
+            let error = run_tick(&mut world).expect_err("told at once: all rows are asked for");
+            match what {
+                "" => assert!(matches!(error, Error::NotOnRows { what: "lanes", wanted } if wanted.contains("Mark"))),
+                what => assert_eq!(error, Error::RowsOutOfOrder { what }),
+            }
+            assert_eq!(run_tick(&mut world), Err(error), "it stays");
+            let left_out = world.resource::<Ran>().0;
+            assert!(left_out == 9 || place >= 2, "nothing runs after an error, place {place}: {left_out}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_move_in_the_middle_of_a_tick_are_not_handed_out() {
+    fn insert(mut commands: Commands, lanes: Query<Entity, With<Lane>>, mut ticks: Local<u32>) {
+        *ticks += 1;
+        if *ticks == 12 {
+            lanes.iter().take(7).for_each(|lane| _ = commands.entity(lane).insert(Late));
+        }
+    }
+
+    use TickSystems::*;
+    for (after, before) in [(Begin, Collect), (Collect, Evaluate), (Evaluate, Expand), (Expand, Act), (Root, Select)] {
+        let mut world = setup(1).system(insert.after(after).before(before)).system(watch.after(End)).build();
+        let error = (0..12).map(|_| run_tick(&mut world)).collect::<Vec<_>>().pop().unwrap();
+        assert_eq!(error, Err(Error::RowsOutOfOrder { what: "lanes" }), "{after:?}");
     }
 }
 
@@ -75,7 +148,7 @@ fn entities_of_the_host_with_the_same_components_do_no_harm() {
 
 #[test]
 fn rows_give_each_lane_its_own_trees_and_leaves() {
-    fn check(mut rows: Rows<(&Lane, &mut Mark), &Tree, &Leaf<ConnectFour>>, lanes: Query<&components::tree::TreeOf>) {
+    fn check(mut rows: Rows<(&Lane, &mut Mark), &Tree, &Leaf<ConnectFour>>, lanes: Query<&TreeOf>) {
         let (trees, mut seen) = (lanes.iter().count() / 12, 0);
         for ((lane, mark), own) in rows.all() {
             assert_eq!(lane.0, seen);

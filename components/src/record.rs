@@ -123,41 +123,41 @@ impl GameRecord {
         })
     }
 
-    /// Whether it is a whole game from this start: its moves are legal and end it, with the result that it names, and its policies are over
-    /// legal moves.
+    /// Whether it is a whole game from this start: its moves are legal and end it, with the result that it names, and its
+    /// policies are over legal moves.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn check<G: Game>(&self, start: G) -> Result<(), String> {
         let mut position = start;
         let mut policies = &self.policies[..];
-        let play = |position: &mut G, action: Action, ply: usize| {
+        // Looked for once in each position.
+        let mut legal: Vec<Action> = vec![];
+        for (ply, action) in self.moves().enumerate() {
             if position.outcome().is_some() {
                 return Err(format!("it goes on after its end, at ply {ply}"));
             }
-            if usize::from(action) >= G::ACTIONS || !position.is_legal(action) {
+            legal.clear();
+            legal.extend(position.legal());
+            if let Some(searched) = ply.checked_sub(self.opening.len()) {
+                let Ply { policy_len, root_value, .. } = self.plies[searched];
+                let Some((own, rest)) = policies.split_at_checked(policy_len.into()) else {
+                    return Err(format!("the policy of ply {ply} is cut off"));
+                };
+                policies = rest;
+                // Both ascend.
+                let mut others = legal.iter();
+                if !own.iter().all(|&(action, share)| share > 0 && others.any(|&other| other == action)) {
+                    return Err(format!("the policy of ply {ply} is none of its position"));
+                }
+                if !(-1.001..=1.001).contains(&root_value) {
+                    return Err(format!("the value of ply {ply} is {root_value}"));
+                }
+            }
+            if legal.binary_search(&action).is_err() {
                 return Err(format!("move {action} at ply {ply} is not legal"));
             }
             position.play(action);
-            Ok(())
-        };
-        for (ply, &action) in self.opening.iter().enumerate() {
-            play(&mut position, action, ply)?;
-        }
-        for (i, searched) in self.plies.iter().enumerate() {
-            let ply = self.opening.len() + i;
-            let Some((own, rest)) = policies.split_at_checked(usize::from(searched.policy_len)) else {
-                return Err(format!("the policy of ply {ply} is cut off"));
-            };
-            policies = rest;
-            let legal = |action: Action| usize::from(action) < G::ACTIONS && position.is_legal(action);
-            if !own.is_sorted_by(|a, b| a.0 < b.0) || own.iter().any(|&(action, share)| !legal(action) || share == 0) {
-                return Err(format!("the policy of ply {ply} is none of its position"));
-            }
-            if !(-1.001..=1.001).contains(&searched.root_value) {
-                return Err(format!("the value of ply {ply} is {}", searched.root_value));
-            }
-            play(&mut position, searched.action, ply)?;
         }
         if !policies.is_empty() {
             return Err("it has more policies than moves".into());
@@ -299,6 +299,14 @@ mod tests {
         bad(|game| game.plies[1].action = 0, "move 0 at ply 2 is not legal");
         bad(|game| game.plies[1].action = 600, "not legal");
         bad(|game| game.policies[2].0 = 1, "policy of ply 3");
+        bad(|game| game.policies[1].1 = 0, "policy of ply 2");
+        bad(
+            |game| {
+                game.plies[0].policy_len = 2;
+                game.policies.insert(0, (5, 1));
+            },
+            "policy of ply 1",
+        );
         bad(|game| game.policies.truncate(2), "cut off");
         bad(|game| game.plies[0].policy_len = 0, "policy of ply 2");
         bad(|game| game.plies[0].root_value = f32::NAN, "value of ply 1");

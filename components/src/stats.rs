@@ -20,9 +20,11 @@ pub struct Stats {
     pub cache_hits: u64,
     /// Leaves that shared the row of an equal one in the same batch.
     pub duplicates: u64,
-    /// Searches that ended because their root was proven.
+    /// Searches that are complete.
+    pub searches: u64,
+    /// Of these, the ones whose root was proven: in the search, or before it began.
     pub proven: u64,
-    /// Searches that ended because their tree was full.
+    /// Of these, the ones that ended because their tree was full.
     pub full: u64,
     /// Batches.
     pub batches: u64,
@@ -55,7 +57,7 @@ impl Stats {
         let mut seen = FxHashSet::default();
         for game in games {
             stats.add_game(game);
-            stats.add(game.counts);
+            stats.add(game.counts, game.plies.len() as u64);
             let mut hasher = FxHasher::default();
             game.moves().for_each(|action| action.hash(&mut hasher));
             seen.insert(hasher.finish());
@@ -64,8 +66,9 @@ impl Stats {
         stats
     }
 
-    /// Adds what trees have counted.
-    pub fn add(&mut self, counts: Counts) {
+    /// Adds what trees have counted in so many searches.
+    pub fn add(&mut self, counts: Counts, searches: u64) {
+        self.searches += searches;
         self.simulations += u64::from(counts.simulations);
         self.terminals += u64::from(counts.terminals);
         self.proven += u64::from(counts.proofs);
@@ -85,6 +88,16 @@ impl Stats {
         self.results[(1.0 - outcome.value()) as usize] += 1;
         self.entropy_sum += f64::from(game.entropy_sum);
         self.recorded += game.plies.iter().filter(|ply| ply.policy_len > 0).count() as u64;
+    }
+
+    /// Share of the searches whose root was proven.
+    pub fn proven_share(&self) -> f64 {
+        ratio(self.proven as f64, self.searches)
+    }
+
+    /// Share of the searches that ended because their tree was full.
+    pub fn full_share(&self) -> f64 {
+        ratio(self.full as f64, self.searches)
     }
 
     /// Rows that carried a position, of those that the devices computed; 1 is a full batch.

@@ -82,7 +82,7 @@ pub struct Counts {
     pub simulations: u32,
     /// Of these, the ones that ended in a known result.
     pub terminals: u32,
-    /// Roots that were proven.
+    /// Searches whose root was proven when they ended: in them, or before they began.
     pub proofs: u32,
     /// Depths of the simulations, summed.
     pub depth_sum: u64,

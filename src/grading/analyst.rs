@@ -4,6 +4,7 @@ use crate::{
     Error, Fault, checkpoint,
     device::{self, Place},
     folder::Folder,
+    games::description_of,
     settings,
 };
 use bevy_ecs::prelude::*;
@@ -12,9 +13,7 @@ use lockstep_components::{
     config::{DeviceKind, LanesConfig, LearnPrecision, Precision, SearchConfig},
 };
 use lockstep_systems::{
-    Answer, Evaluator, Network, Player as Searcher, Questions, Setup,
-    network::{NamedTensor, description_of},
-    run_tick,
+    Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::NamedTensor, run_tick,
 };
 use std::{
     marker::PhantomData,

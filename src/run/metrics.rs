@@ -38,7 +38,7 @@ pub struct Metrics {
     pub policy_entropy: f64,
     /// Simulations.
     pub simulations: u64,
-    /// Share of the searches whose root was proven.
+    /// Share of the searches whose root was proven: in the search, or before it began.
     #[serde(default)]
     pub proven: f64,
     /// Share of the searches that ended early because their tree was full.
@@ -148,8 +148,8 @@ impl Metrics {
             draws: stats.results[1] as f64 / games,
             policy_entropy: stats.mean_entropy(),
             simulations: stats.simulations,
-            proven: stats.proven as f64 / stats.moves.max(1) as f64,
-            full_trees: stats.full as f64 / stats.moves.max(1) as f64,
+            proven: stats.proven_share(),
+            full_trees: stats.full_share(),
             terminal_share: stats.terminals as f64 / stats.simulations.max(1) as f64,
             mean_depth: stats.mean_depth(),
             steps: learned.steps,

@@ -29,6 +29,7 @@ pub use saving::widest_window;
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -69,7 +70,7 @@ pub struct Trainer<G: Game> {
 }
 
 /// Makes the policy of an agent from its settings.
-pub type PolicyOf<G> = fn(&SearchConfig) -> SearchPolicy<G>;
+type PolicyOf<G> = Arc<dyn Fn(&SearchConfig) -> SearchPolicy<G> + Send + Sync>;
 
 /// Something of an experiment, by name, and how it is read from the world.
 type Own = (String, fn(&mut World) -> serde_json::Result<Option<Vec<u8>>>);
@@ -104,9 +105,13 @@ impl<G: Game> Trainer<G> {
         Self::with_policy(config, place, SearchPolicy::of)
     }
 
-    /// The same with a policy of your own.
-    pub fn with_policy(config: &Config, place: &Place, policy: PolicyOf<G>) -> Self {
-        let mut run = Self::without_round(config, place, policy);
+    /// The same with a policy of your own, which is made for each round from its settings.
+    pub fn with_policy(
+        config: &Config,
+        place: &Place,
+        policy: impl Fn(&SearchConfig) -> SearchPolicy<G> + Send + Sync + 'static,
+    ) -> Self {
+        let mut run = Self::without_round(config, place, Arc::new(policy));
         run.open_rounds(false).expect("nothing is read without a log");
         run
     }
@@ -151,7 +156,7 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// When the checkpoint or the log does not fit the configuration, or a part of them is damaged or missing.
     pub fn resume(config: &Config, place: &Place, checkpoint: Checkpoint, log: Log) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place, SearchPolicy::of);
+        let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
         run.restore(checkpoint, &log)?;
         run.log = Some(log);
         run.open_rounds(false)?;
@@ -169,7 +174,7 @@ impl<G: Game> Trainer<G> {
         checkpoint: Option<(PathBuf, Checkpoint)>,
         log: Log,
     ) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place, SearchPolicy::of);
+        let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
         match checkpoint {
             None => run.fill_replay(&log, 0, &BTreeMap::new())?,
             Some((path, checkpoint)) => run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?,
@@ -399,7 +404,7 @@ pub fn open<G: Game>(
     let run = match checkpoint::newest(folder)? {
         None => {
             metrics::check_new(folder, config)?;
-            let mut run = Trainer::without_round(config, place, SearchPolicy::of);
+            let mut run = Trainer::without_round(config, place, Arc::new(SearchPolicy::of));
             run.fill_replay(&log, 0, &BTreeMap::new())?;
             run.log = Some(log);
             if let Some(tensors) = from {

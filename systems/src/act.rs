@@ -45,7 +45,9 @@ pub fn act<G: Game>(
 pub(crate) struct Acted {
     /// Lanes whose game has ended, in their order, counted from the first one that was answered.
     finished: Vec<usize>,
-    /// Of the searches that are complete.
+    /// Searches that are complete.
+    searches: u64,
+    /// Of these.
     counts: Counts,
     cache_hits: u64,
     /// The first lane's error.
@@ -58,6 +60,7 @@ impl Acted {
         self.finished.extend(other.finished);
         Self {
             finished: self.finished,
+            searches: self.searches + other.searches,
             counts: self.counts + other.counts,
             cache_hits: self.cache_hits + other.cache_hits,
             error: self.error.or(other.error),
@@ -72,7 +75,7 @@ pub struct EndOfGames<'w, G: Game> {
     rounds: ResMut<'w, Rounds>,
     finished: MessageWriter<'w, GameFinished>,
     stats: ResMut<'w, Stats>,
-    failure: ResMut<'w, Failure>,
+    failure: Res<'w, Failure>,
 }
 
 impl<G: Game> EndOfGames<'_, G> {
@@ -92,7 +95,7 @@ impl<G: Game> EndOfGames<'_, G> {
             self.finished.write(GameFinished(row.2.take()));
             next_game(&self.start.0, &mut self.rounds, row, trees_of(trees));
         }
-        self.stats.add(acted.counts);
+        self.stats.add(acted.counts, acted.searches);
         self.stats.cache_hits += acted.cache_hits;
         self.failure.set_first(acted.error.into_iter().collect());
     }
@@ -200,6 +203,7 @@ pub(crate) fn act_in<G: Game>(
     acted: &mut Acted,
 ) -> bool {
     let Some(searched) = trees.iter_mut().find(|tree| tree.state == TreeState::Complete) else { return true };
+    acted.searches += 1;
     acted.counts = acted.counts + searched.counts;
     acted.cache_hits += u64::from(std::mem::take(&mut searched.cache_hits));
     match play_move(position, rng, game, trees, budgets, players) {

@@ -87,7 +87,7 @@ pub fn answer<G: Game>(
         let (tree, state) = (&mut trees.rows.0[0], &mut trees.rows.1[0]);
         if tree.state == TreeState::Complete {
             let asked = asked.0.take().expect("a complete search was asked for");
-            stats.add(std::mem::take(&mut tree.counts));
+            stats.add(std::mem::take(&mut tree.counts), 1);
             stats.cache_hits += u64::from(std::mem::take(&mut tree.cache_hits));
             let action = policy.0.decide(Search { settings, state, rng }, tree, 0, &mut vec![]);
             questions.answers[asked] = Some(report(tree, action));

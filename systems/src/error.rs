@@ -1,4 +1,8 @@
-use bevy_ecs::prelude::*;
+use bevy_ecs::{
+    prelude::*,
+    schedule::{BoxedCondition, ConditionWithAccess, SystemKey},
+};
+use std::sync::OnceLock;
 
 /// What can go wrong inside a schedule.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -50,6 +54,17 @@ pub enum Error {
         simulations: u32,
         /// What there is room for.
         room: u32,
+    },
+    /// Lanes, trees or leaves do not have what a system asks them for.
+    #[error(
+        "a system asks for {wanted} of the {what}, and none of them has it in a table; put the component on all of them before \
+         the first tick, as Setup::lane_component does, and do not store it as a sparse set"
+    )]
+    NotOnRows {
+        /// `"lanes"`, `"trees"` or `"leaves"`.
+        what: &'static str,
+        /// What the system asks for, as a query.
+        wanted: &'static str,
     },
     /// Lanes, trees or leaves are not where set-up has put them.
     #[error(
@@ -153,23 +168,52 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why").into()
 }
 
-/// The first error of a schedule. Later systems do not run while it is set.
+/// The first error of a schedule. While there is one, no system of [`crate::Tick`] and [`crate::Learn`] runs, whoever has added
+/// it. A system takes it as `Res<Failure>`.
 #[derive(Resource, Debug, Default)]
-pub struct Failure(pub Option<Error>);
+pub struct Failure(OnceLock<Error>);
 
 impl Failure {
     /// Keeps the error, unless there is an earlier one.
-    pub fn set(&mut self, error: Error) {
-        self.0.get_or_insert(error);
+    pub fn set(&self, error: Error) {
+        self.0.get_or_init(|| error);
     }
 
     /// Keeps the first of these errors, if there are any: that of the first lane, whatever the threads.
-    pub(crate) fn set_first(&mut self, errors: Vec<Error>) {
+    pub(crate) fn set_first(&self, errors: Vec<Error>) {
         errors.into_iter().take(1).for_each(|error| self.set(error));
+    }
+
+    /// The error, if there is one.
+    pub fn get(&self) -> Option<&Error> {
+        self.0.get()
+    }
+
+    /// The error, if there is one, as what a schedule has come to.
+    pub(crate) fn result(&self) -> Result<(), Error> {
+        self.get().cloned().map_or(Ok(()), Err)
     }
 }
 
 /// A run condition: nothing has failed.
-pub(crate) fn healthy(failure: Res<Failure>) -> bool {
-    failure.0.is_none()
+fn healthy(failure: Res<Failure>) -> bool {
+    failure.get().is_none()
+}
+
+/// Lets all systems of a schedule run only while nothing has failed: those that it had, and those that somebody has added since
+/// it was built.
+pub(crate) fn gate(schedule: &mut Schedule) {
+    if !schedule.is_changed() {
+        return;
+    }
+    let systems = &mut schedule.graph_mut().systems;
+    // Those that have been built are no longer in the graph, and have the condition.
+    let added: Vec<SystemKey> = systems.iter().map(|(key, ..)| key).collect();
+    for key in added {
+        let healthy: BoxedCondition = Box::new(IntoSystem::into_system(healthy));
+        let conditions = systems.get_conditions_mut(key).expect("a system has a list of conditions");
+        if conditions.iter().all(|condition| condition.system_type() != healthy.system_type()) {
+            conditions.push(ConditionWithAccess::new(healthy));
+        }
+    }
 }

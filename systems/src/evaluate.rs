@@ -12,7 +12,7 @@ use lockstep_components::{Cache, Game, Stats};
 pub fn evaluate<G: Game>(
     mut agents: Query<(&Agent, (&mut Inference, &mut Cache<G>))>,
     mut stats: ResMut<Stats>,
-    mut failure: ResMut<Failure>,
+    failure: Res<Failure>,
     cohorts: Res<Cohorts>,
 ) {
     let (collected, answered) = (cohorts.collected(), cohorts.answered());

@@ -45,6 +45,7 @@ pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut 
         return;
     }
     if tree.simulations_at_root() >= budget.simulations || tree.proven.is_some() {
+        tree.counts.proofs += u32::from(tree.proven.is_some());
         tree.state = TreeState::Complete;
     } else if tree.free_nodes(G::MAX_LEGAL) == 0 {
         tree.counts.full += 1;
@@ -210,7 +211,6 @@ pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome:
             Some(known) if parent_edge == ROOT => {
                 finish_at_root(tree, known.value());
                 tree.proven = Some(known);
-                tree.counts.proofs += 1;
                 return;
             }
             Some(known) => {

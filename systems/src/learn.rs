@@ -10,7 +10,7 @@ pub use learner::{Learner, Losses, Progress, Saved};
 pub use sample::{Sampling, TrainingBatch, sample};
 pub use step::{gradients, publish, step};
 
-use crate::{Error, Evaluator, Failure, Network, Plugin, drain, error::healthy};
+use crate::{Error, Evaluator, Failure, Network, Plugin, drain, error::gate};
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
 use lockstep_components::{Game, Replay, config::ReplayConfig};
 use std::marker::PhantomData;
@@ -74,10 +74,8 @@ impl<G: Game> Plugin for Learning<G> {
         schedule.set_executor(bevy_ecs::schedule::SingleThreadedExecutor::new());
         use LearnSystems::*;
         schedule.configure_sets((Sample, Step, Publish).chain());
-        for set in [Sample, Step, Publish] {
-            schedule.configure_sets(set.run_if(healthy));
-        }
         schedule.add_systems((sample::<G>.in_set(Sample), step.in_set(Step), publish::<G>.in_set(Publish)));
+        gate(&mut schedule);
         world.add_schedule(schedule);
     }
 }
@@ -91,9 +89,9 @@ pub fn run_learn(world: &mut World) -> Result<bool, Error> {
     if world.contains_resource::<crate::Cohorts>() {
         drain(world)?;
     }
-    world.run_schedule(Learn);
-    match &world.resource::<Failure>().0 {
-        Some(error) => Err(error.clone()),
-        None => Ok(world.resource::<Learner>().is_idle()),
-    }
+    world.schedule_scope(Learn, |world, schedule| {
+        gate(schedule);
+        schedule.run(world);
+    });
+    world.resource::<Failure>().result().map(|()| world.resource::<Learner>().is_idle())
 }

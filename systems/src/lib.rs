@@ -8,7 +8,7 @@
 //!
 //! | set | system | reads | writes |
 //! |---|---|---|---|
-//! | [`TickSystems::Begin`] | [`rows::check_rows`] | rows | whose turn it is |
+//! | [`TickSystems::Begin`] | | | whose turn it is |
 //! | [`TickSystems::Collect`] | [`collect::collect`] | leaves | leaves' rows, the agents' batches |
 //! | [`TickSystems::Evaluate`] | [`evaluate::evaluate`] | batches | evaluations, caches |
 //! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees |
@@ -29,8 +29,8 @@
 //! | [`LearnSystems::Publish`] | [`learn::publish`] | learner | an agent's evaluator and cache, [`Published`] |
 //!
 //! Schedules run on one thread; the parallelism is inside the systems, over lanes, on the current rayon pool.
-//! A system that can fail puts its first error into [`Failure`], later sets do not run, and [`run_tick`] and
-//! [`run_learn`] return it.
+//! A system that can fail puts its first error into [`Failure`], no system that comes later runs, whoever has added it, and
+//! [`run_tick`] and [`run_learn`] return it.
 
 pub mod act;
 mod advance;

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 pub fn root<G: Game>(
     mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &mut SearchBudget, &mut PolicyState)>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>))>,
-    mut failure: ResMut<Failure>,
+    failure: Res<Failure>,
 ) {
     let agents = in_order(agents.iter());
     let no_room = rows.answered().par_rows(LIGHT).filter_map(|((position, rng, slot), trees)| {

@@ -11,6 +11,7 @@ use std::ops::Range;
 /// The place of a lane, tree or leaf among its kind. Only what set-up has spawned has one, so other entities may have the
 /// same components.
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+#[component(immutable)]
 pub struct Row(pub(crate) u32);
 
 /// How many rows belong together.
@@ -26,6 +27,10 @@ type TreeRow = (With<Row>, With<TreeOf>, Without<LeafOf>);
 type LeafRow = (With<Row>, With<LeafOf>);
 
 /// The lanes with their trees and leaves, side by side: `L`, `T` and `F` are what is wanted of each, as in a query.
+///
+/// What it hands out lies where set-up has put it. Whatever is inserted on some lanes and not on others, or in another order,
+/// moves them to other rows of another table, and every tree would search the position of another lane: then no lane is handed
+/// out, and [`Failure`] tells why.
 ///
 /// ```
 /// # use bevy_ecs::prelude::*;
@@ -50,11 +55,12 @@ where
     T: RowData + 'static,
     F: RowData + 'static,
 {
-    lanes: Query<'w, 's, L, LaneRow>,
-    trees: Query<'w, 's, T, TreeRow>,
-    leaves: Query<'w, 's, F, LeafRow>,
+    lanes: Query<'w, 's, (L, &'static Row), LaneRow>,
+    trees: Query<'w, 's, (T, &'static Row), TreeRow>,
+    leaves: Query<'w, 's, (F, &'static Row), LeafRow>,
     layout: Res<'w, Layout>,
     cohorts: Res<'w, Cohorts>,
+    failure: Res<'w, Failure>,
 }
 
 /// What a query may ask of rows: references to components, and tuples of them.
@@ -104,25 +110,50 @@ where
     }
 
     fn view(&mut self, lanes: Range<usize>) -> ViewOf<'_, 's, L, T, F> {
-        let Layout { trees_per_lane, leaves_per_tree, .. } = *self.layout;
-        let (trees, leaves) = (times(&lanes, trees_per_lane), times(&lanes, trees_per_lane * leaves_per_tree));
-        View {
-            count: lanes.len(),
-            lanes: L::columns(only(self.lanes.contiguous_iter_mut())).range(lanes),
-            trees: T::columns(only(self.trees.contiguous_iter_mut())).range(trees),
-            leaves: F::columns(only(self.leaves.contiguous_iter_mut())).range(leaves),
-            trees_per_lane,
-            leaves_per_tree,
-        }
+        let Layout { lanes: count, trees_per_lane, leaves_per_tree } = *self.layout;
+        let place = |what, per_lane| Place { what, all: count * per_lane, wanted: times(&lanes, per_lane) };
+        let (leaves_per_lane, failure) = (trees_per_lane * leaves_per_tree, &self.failure);
+        let found = place("lanes", 1).find::<L, _, _>(self.lanes.contiguous_iter_mut()).and_then(|found| {
+            let trees = place("trees", trees_per_lane).find::<T, _, _>(self.trees.contiguous_iter_mut())?;
+            let leaves = place("leaves", leaves_per_lane).find::<F, _, _>(self.leaves.contiguous_iter_mut())?;
+            Ok(View { lanes: found, trees, leaves, count: lanes.len(), trees_per_lane, leaves_per_tree })
+        });
+        found.unwrap_or_else(|error| {
+            failure.set(error);
+            View::default()
+        })
     }
 }
 
-/// The one table that a query matches.
-fn only<C, E: std::fmt::Debug>(tables: Result<impl Iterator<Item = C>, E>) -> C {
-    let mut tables = tables.expect("the components of lanes, trees and leaves are stored in tables");
-    tables
-        .next()
-        .expect("a component that every lane, tree or leaf has: insert it on all of them before the first tick")
+/// Where rows of one kind lie.
+struct Place {
+    what: &'static str,
+    /// How many there are.
+    all: usize,
+    /// Those that are handed out.
+    wanted: Range<usize>,
+}
+
+impl Place {
+    /// Takes them from the tables that a query matches: they must lie in one, which has all rows of this kind, in their order.
+    fn find<'a, 's, D: RowData + 'static, E, I: Iterator<Item = (D::Contiguous<'a, 's>, &'a [Row])>>(
+        self,
+        tables: Result<I, E>,
+    ) -> Result<D::Columns<'a, 's>, Error> {
+        let Self { what, all, wanted } = self;
+        let mut tables = tables.ok().into_iter().flatten();
+        let none = || Error::NotOnRows { what, wanted: std::any::type_name::<D>() };
+        let (columns, rows) = tables.next().ok_or_else(none)?;
+        let first = wanted.start as u32;
+        // Without a branch, so that the compiler makes vectors of it.
+        let in_order =
+            |rows: &[Row]| rows.iter().zip(first..).fold(true, |order, (row, place)| order & (row.0 == place));
+        if tables.next().is_none() && rows.len() == all && in_order(&rows[wanted.clone()]) {
+            Ok(D::columns(columns).range(wanted))
+        } else {
+            Err(Error::RowsOutOfOrder { what })
+        }
+    }
 }
 
 fn times(lanes: &Range<usize>, n: usize) -> Range<usize> {
@@ -240,6 +271,7 @@ tuples!(A B C D E);
 tuples!(A B C D E F);
 
 /// Some lanes with their trees and leaves: an iterator over them, in their order.
+#[derive(Default)]
 pub struct View<L, T, F> {
     lanes: L,
     trees: T,
@@ -338,48 +370,6 @@ pub fn set_column<C: Component<Mutability = Mutable>>(world: &mut World, values:
     let mut rows: Vec<_> = query.iter_mut(world).collect();
     rows.sort_by_key(|(row, _)| row.0);
     rows.iter_mut().zip(values).for_each(|((_, component), value)| **component = value);
-}
-
-/// The first system of a tick: the rows that it works on must be where set-up has put them.
-///
-/// Whatever is inserted on some lanes and not on others, or in another order, moves them to other rows of another table, and
-/// every tree would search the position of another lane.
-pub fn check_rows(
-    lanes: Query<&Row, LaneRow>,
-    trees: Query<&Row, TreeRow>,
-    leaves: Query<&Row, LeafRow>,
-    layout: Res<Layout>,
-    cohorts: Res<Cohorts>,
-    mut failure: ResMut<Failure>,
-) {
-    let Layout { lanes: count, trees_per_lane, leaves_per_tree } = *layout;
-    let leaves_per_lane = trees_per_lane * leaves_per_tree;
-    let kinds = [
-        ("lanes", in_place(lanes.contiguous_iter(), count, 1, &cohorts)),
-        ("trees", in_place(trees.contiguous_iter(), count, trees_per_lane, &cohorts)),
-        ("leaves", in_place(leaves.contiguous_iter(), count, leaves_per_lane, &cohorts)),
-    ];
-    if let Some((what, _)) = kinds.into_iter().find(|(_, sound)| !sound) {
-        failure.set(Error::RowsOutOfOrder { what });
-    }
-}
-
-/// Whether the rows of one kind lie in one table, all of them, and those of this tick in their order.
-fn in_place<'a, E: std::fmt::Debug>(
-    tables: Result<impl Iterator<Item = &'a [Row]>, E>,
-    lanes: usize,
-    per_lane: usize,
-    cohorts: &Cohorts,
-) -> bool {
-    let mut tables = tables.expect("rows are stored in tables");
-    let (rows, more) = (tables.next().unwrap_or(&[]), tables.next().is_some());
-    let sound = |lanes: Range<usize>| {
-        let range = times(&lanes, per_lane);
-        let first = range.start as u32;
-        // Without a branch, so that the compiler makes vectors of it.
-        rows[range].iter().zip(first..).fold(true, |sound, (row, place)| sound & (row.0 == place))
-    };
-    !more && rows.len() == lanes * per_lane && sound(cohorts.collected()) && sound(cohorts.answered())
 }
 
 /// The least lanes of a task that descends or expands a tree for each.

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 pub fn select<G: Game>(
     mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &SearchBudget, &mut PolicyState), &mut Leaf<G>>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>))>,
-    mut failure: ResMut<Failure>,
+    failure: Res<Failure>,
 ) {
     let agents = in_order(agents.iter());
     let wrong = rows.answered().par_rows(HEAVY).filter_map(|((position, rng, slot), trees)| {

@@ -5,6 +5,7 @@ use crate::{
     act::begin_games,
     analyse::Asked,
     collect::SharedRows,
+    error::gate,
     policy::PolicyState,
     rows::{Layout, Row},
     tick::{Acts, Passes, Tick, tick_schedule},
@@ -219,6 +220,7 @@ impl<G: Game> Setup<G> {
         }
         world.add_schedule(tick_schedule::<G>(acts));
         plugins.into_iter().for_each(|plugin| plugin(world));
+        world.schedule_scope(Tick, |_, schedule| gate(schedule));
     }
 }
 

@@ -1,8 +1,8 @@
 //! The schedule that advances every lane by at least one simulation.
 
 use crate::{
-    Cohorts, Error, Failure, act::act, advance::advance, analyse::answer, collect::collect, error::healthy,
-    evaluate::evaluate, expand::expand, root::root, rows::check_rows, select::select,
+    Cohorts, Error, Failure, act::act, advance::advance, analyse::answer, collect::collect, error::gate,
+    evaluate::evaluate, expand::expand, root::root, select::select,
 };
 use bevy_ecs::{
     prelude::*,
@@ -25,7 +25,7 @@ pub struct Tick;
 /// submitted, and the others on those whose batch is received.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TickSystems {
-    /// The lanes get their turn, and their rows are checked.
+    /// The lanes get their turn.
     Begin,
     /// Selected leaves become batches.
     Collect,
@@ -84,11 +84,8 @@ pub(crate) fn tick_schedule<G: Game>(acts: Acts) -> Schedule {
     schedule.configure_sets((Begin, Collect, Evaluate, Expand, Act, Root, Select, End).chain());
     schedule.configure_sets((Evaluate, Advance, End).chain());
     schedule.configure_sets((Expand, Act, Root, Select).in_set(Advance));
-    for set in [Collect, Evaluate, Expand, Act, Root, Select] {
-        schedule.configure_sets(set.run_if(healthy));
-    }
     schedule.add_systems((
-        (begin, check_rows).chain().in_set(Begin),
+        begin.in_set(Begin),
         collect::<G>.in_set(Collect),
         evaluate::<G>.in_set(Evaluate),
         expand::<G>.in_set(Expand).in_set(Own::First).run_if(apart),
@@ -99,7 +96,7 @@ pub(crate) fn tick_schedule<G: Game>(acts: Acts) -> Schedule {
     match acts {
         Acts::Play => schedule.add_systems((
             act::<G>.in_set(Act).in_set(Own::Middle).run_if(apart),
-            advance::<G>.in_set(Advance).before(Expand).run_if(not(apart)).run_if(healthy),
+            advance::<G>.in_set(Advance).before(Expand).run_if(not(apart)),
         )),
         Acts::Answer => schedule.add_systems(answer::<G>.in_set(Act)),
         Acts::Not => &mut schedule,
@@ -131,12 +128,14 @@ fn end(mut cohorts: ResMut<Cohorts>, mut stats: ResMut<Stats>) {
 /// Runs [`Tick`] once, for the lanes whose turn it is.
 ///
 /// # Errors
-/// The first error of a system. The world then stays as it is, and every further tick returns the same error.
+/// The first error of a system, or of [`crate::Rows`]. No further system runs, so the world stays as it is, and every further
+/// tick returns the same error.
 ///
 /// # Panics
 /// If the schedule has systems whose order contradicts itself, or of which one panics.
 pub fn run_tick(world: &mut World) -> Result<(), Error> {
     world.schedule_scope(Tick, |world, schedule| {
+        gate(schedule);
         let built = schedule.initialize(world).unwrap_or_else(|e| panic!("the schedule Tick cannot be built: {e}"));
         if built.is_some() || world.resource::<Passes>().systems != schedule.systems_len() {
             let passes = Passes { fused: is_fused(schedule), systems: schedule.systems_len() };
@@ -144,10 +143,7 @@ pub fn run_tick(world: &mut World) -> Result<(), Error> {
         }
         all_awake(|| schedule.run(world));
     });
-    match &world.resource::<Failure>().0 {
-        None => Ok(()),
-        Some(error) => Err(error.clone()),
-    }
+    world.resource::<Failure>().result()
 }
 
 /// Plays the next so many games, and returns them in the order of their numbers: those from 0 on, then those that follow. Fewer
@@ -157,32 +153,38 @@ pub fn run_tick(world: &mut World) -> Result<(), Error> {
 /// call.
 ///
 /// # Errors
-/// As [`run_tick`].
+/// As [`run_tick`]. The games that had ended by then wait for the next call too, which returns them if they are as many as it
+/// asks for.
 pub fn play_games(world: &mut World, games: usize) -> Result<Vec<GameRecord>, Error> {
-    let mut waiting = world.remove_resource::<OutOfTurn>().unwrap_or_default();
-    let mut played = vec![];
     let all_free = |world: &mut World| {
         world.resource::<Rounds>().is_empty() && world.query::<&GameRecord>().iter(world).all(|game| game.id.is_none())
     };
-    while played.len() < games {
-        if let Some(game) = waiting.ended.remove(&waiting.next) {
-            waiting.next += 1;
-            played.push(game);
-        } else if all_free(world) {
-            break;
-        } else {
-            run_tick(world)?;
-            let ended = world.resource_mut::<Messages<GameFinished>>().drain().collect::<Vec<_>>();
-            waiting.ended.extend(ended.into_iter().filter_map(|GameFinished(game)| Some((game.id?.number, game))));
+    let first = world.get_resource_or_init::<OutOfTurn>().next;
+    let mut next = first;
+    loop {
+        let waiting = world.resource::<OutOfTurn>();
+        while next - first < games as u64 && waiting.ended.contains_key(&next) {
+            next += 1;
         }
+        if next - first == games as u64 || all_free(world) {
+            break;
+        }
+        let ticked = run_tick(world);
+        let ended = world.resource_mut::<Messages<GameFinished>>().drain().collect::<Vec<_>>();
+        let ended = ended.into_iter().filter_map(|GameFinished(game)| Some((game.id?.number, game)));
+        world.resource_mut::<OutOfTurn>().ended.extend(ended);
+        ticked?;
     }
-    world.insert_resource(waiting);
-    Ok(played)
+    let mut waiting = world.resource_mut::<OutOfTurn>();
+    waiting.next = next;
+    let later = waiting.ended.split_off(&next);
+    Ok(std::mem::replace(&mut waiting.ended, later).into_values().collect())
 }
 
-/// Games that have ended before one with a lower number.
+/// Games that have ended and were not returned yet.
 #[derive(Resource, Default)]
 struct OutOfTurn {
+    /// The number of the first that is to be returned.
     next: u64,
     ended: BTreeMap<u64, GameRecord>,
 }

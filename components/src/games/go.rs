@@ -7,7 +7,7 @@ use crate::{
 /// Go with area scoring: stones and the empty cells that only they reach count, and the second player gets komi. No move may
 /// repeat a former position of the board (positional superko); a pass may. Suicide is not allowed. Two passes end the game, and
 /// so does its longest length, whatever stands on the board.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Go<const SIZE: usize> {
     key: Board,
     to_move: Player,
@@ -15,6 +15,19 @@ pub struct Go<const SIZE: usize> {
     over: bool,
     /// Every board so far, the stones of the first player in front.
     history: Vec<[Cells<2>; 2]>,
+}
+
+impl<const SIZE: usize> Clone for Go<SIZE> {
+    fn clone(&self) -> Self {
+        Self { history: self.history.clone(), ..*self }
+    }
+
+    /// In the memory that there is: each descent begins with a copy of the root's state.
+    fn clone_from(&mut self, other: &Self) {
+        let mut history = std::mem::take(&mut self.history);
+        history.clone_from(&other.history);
+        *self = Self { history, ..*other };
+    }
 }
 
 /// The stones of the player to move and of the other one, and what else decides from here on but for the history.
@@ -161,7 +174,9 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     }
 
     fn of_key(key: Board) -> Self {
-        Self { key, to_move: Player::First, plies: 0, over: false, history: vec![[key.mine, key.theirs]] }
+        let mut history = Vec::with_capacity(Self::MAX_PLIES + 1);
+        history.push([key.mine, key.theirs]);
+        Self { key, to_move: Player::First, plies: 0, over: false, history }
     }
 
     fn key(&self) -> Board {
@@ -240,6 +255,11 @@ impl<const SIZE: usize> Game for Go<SIZE> {
 
 #[cfg(test)]
 impl<const SIZE: usize> Go<SIZE> {
+    /// Where the history lies, and how long it may become there.
+    pub(super) fn room(&self) -> (*const [Cells<2>; 2], usize) {
+        (self.history.as_ptr(), self.history.capacity())
+    }
+
     /// Boards on which every group has a liberty.
     pub(super) fn legal_boards() -> usize {
         let board = |mut number: usize| {

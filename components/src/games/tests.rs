@@ -14,10 +14,12 @@ fn check_playout<G: Game>(choices: &[u16]) -> Result<(usize, usize), TestCaseErr
     let mut game = G::start();
     let mut images: Vec<G> =
         (0..G::SYMMETRIES).map(|symmetry| G::of_key(G::transform(G::start().key(), symmetry))).collect();
-    let (mut text, mut keys_moves) = (String::new(), 0);
+    let (mut text, mut keys_moves, mut copy) = (String::new(), 0, G::start());
     prop_assert_eq!(game.to_move(), Player::First);
     for plies in 0.. {
         check_state(&game)?;
+        copy.clone_from(&game);
+        prop_assert_eq!((copy.key(), copy.to_move(), copy.outcome()), (game.key(), game.to_move(), game.outcome()));
         if let Some(outcome) = game.outcome() {
             if let Some(score) = game.score() {
                 let for_first = crate::record::for_first(&game, outcome).value();
@@ -29,6 +31,7 @@ fn check_playout<G: Game>(choices: &[u16]) -> Result<(usize, usize), TestCaseErr
         prop_assert!(plies < G::MAX_PLIES, "games end");
         let of_key: Vec<Action> = G::moves(game.key()).collect();
         let legal: Vec<Action> = game.legal().collect();
+        prop_assert!(copy.legal().eq(legal.iter().copied()), "a copy in the memory of another state has its history");
         keys_moves += of_key.len();
         prop_assert!(!legal.is_empty() && of_key.len() <= G::MAX_LEGAL, "{of_key:?} in {game:?}");
         prop_assert!(of_key.is_sorted_by(|a, b| a < b), "ascending and without repeats");
@@ -246,6 +249,20 @@ fn moves_are_as_many_as_they_should_be() {
     check::<Hex<5>>(&[25, 600, 13_800]);
     check::<Breakthrough<8, 8>>(&[22, 484, 11_132]);
     check::<Clobber>(&[49, 2_116, 80_063]);
+}
+
+/// A descent copies the root's state into that of a leaf, which has room for the longest history.
+#[test]
+fn copies_of_go_take_no_new_memory() {
+    let (mut game, mut leaf) = (Go::<5>::start(), Go::<5>::start());
+    let room = leaf.room();
+    while game.outcome().is_none() {
+        leaf.clone_from(&game);
+        let action = game.legal().next().unwrap();
+        game.play(action);
+        leaf.play(action);
+        assert_eq!((leaf.room(), &leaf), (room, &game));
+    }
 }
 
 /// John Tromp's numbers of legal positions: every group of stones has a liberty.

@@ -26,7 +26,7 @@ pub fn run(args: BenchArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || super::with_game(&name, Bench(args)))
 }
 
-struct Bench(BenchArgs);
+pub(crate) struct Bench(BenchArgs);
 
 impl GameVisitor for Bench {
     type Output = Result<(), Error>;

@@ -1,10 +1,10 @@
 use crate::{
     Error,
     cli::{ConfigArgs, ConfigCommand, JsonArgs},
-    out, say,
+    games, out, say,
     settings::{self, Source},
 };
-use lockstep_components::{Config, games};
+use lockstep_components::Config;
 use serde_json::json;
 
 /// `lockstep recipes`

@@ -1,8 +1,5 @@
-use crate::{Error, cli::JsonArgs, say};
-use lockstep_components::{
-    Game,
-    games::{GameVisitor, NAMES},
-};
+use crate::{Error, cli::JsonArgs, games, say};
+use lockstep_components::{Game, games::GameVisitor};
 use serde_json::json;
 
 /// `lockstep games`
@@ -10,10 +7,10 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
     if !args.json {
         say!("{:<14} {:<18} {:>7} {:>7} {:>8} {:>11}", "name", "title", "board", "planes", "actions", "symmetries");
     }
-    NAMES.iter().try_for_each(|name| super::with_game(name, Line(args.json)))
+    games::names().try_for_each(|name| super::with_game(name, Line(args.json)))
 }
 
-struct Line(bool);
+pub(crate) struct Line(bool);
 
 impl GameVisitor for Line {
     type Output = Result<(), Error>;

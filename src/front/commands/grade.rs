@@ -226,7 +226,7 @@ pub fn run(args: GradeArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || super::with_game(&name, Grade { player, args }))
 }
 
-struct Grade {
+pub(crate) struct Grade {
     player: Player,
     args: GradeArgs,
 }

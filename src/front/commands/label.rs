@@ -12,7 +12,7 @@ pub fn run(args: LabelArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || super::with_game(&name, Label(args)))
 }
 
-struct Label(LabelArgs);
+pub(crate) struct Label(LabelArgs);
 
 impl GameVisitor for Label {
     type Output = Result<(), Error>;

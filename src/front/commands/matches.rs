@@ -120,7 +120,7 @@ fn to_win(config: Config, simulations: Option<u32>, set: &[String]) -> Result<Se
     Ok(with(&Config { search: chosen.search.to_win(simulations), ..chosen })?.search)
 }
 
-struct Play {
+pub(crate) struct Play {
     sides: Vec<Side>,
     labels: Vec<String>,
     game: GameConfig,

@@ -24,7 +24,7 @@ pub fn run(args: PlayArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || super::with_game(&name, Play { player, args }))
 }
 
-struct Play {
+pub(crate) struct Play {
     player: Player,
     args: PlayArgs,
 }

@@ -23,7 +23,7 @@ use crate::{
 use lockstep_components::{Cache, Config, Game, Stats, games::GameVisitor};
 use lockstep_systems::{
     Learner, Network,
-    network::{NamedTensor, description_of},
+    network::{NamedTensor, describe},
 };
 use std::{
     ffi::OsStr,
@@ -111,7 +111,7 @@ fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error>
     checkpoint::read_weights_file(from)
 }
 
-struct Train {
+pub(crate) struct Train {
     resolved: Resolved,
     folder: Folder,
     from: Option<Vec<NamedTensor>>,
@@ -294,7 +294,7 @@ struct Watch {
 /// What the monitor cannot see.
 fn fixed<G: Game>(config: &Config, place: &Place, bound: &Bound) -> Machine {
     let is_gpu = place.evaluation == Evaluation::BurnPadded;
-    let tower = description_of(config).is_some_and(|network| network.is_fused_tower());
+    let tower = describe::<G>(&config.network).is_fused_tower();
     Machine {
         device: place.name.clone(),
         is_gpu,

@@ -53,7 +53,7 @@ pub fn run(args: TuneArgs) -> Result<(), Error> {
     device::with_threads(tune.config.run.threads, || super::with_game(&game, tune))
 }
 
-struct Tune {
+pub(crate) struct Tune {
     /// The best settings so far.
     config: Config,
     out: PathBuf,

@@ -22,7 +22,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || super::with_game(&name, Verify { folder, config, args }))
 }
 
-struct Verify {
+pub(crate) struct Verify {
     folder: Folder,
     config: Config,
     args: VerifyArgs,

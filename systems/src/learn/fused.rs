@@ -300,7 +300,7 @@ mod tests {
                 }
                 world.insert_resource(batch);
                 world.run_system_cached(step).unwrap();
-                world.resource::<Failure>().0.clone()
+                world.resource::<Failure>().get().cloned()
             };
             assert_eq!(step(&mut world, true), None);
             assert!(world.resource::<Learner>().network.tensors() == before, "fused: {fused}");

@@ -67,7 +67,7 @@ pub fn sample<G: Game>(
     dataset: Option<ResMut<Dataset<G>>>,
     mut learner: ResMut<Learner>,
     mut batch: ResMut<TrainingBatch>,
-    mut failure: ResMut<Failure>,
+    failure: Res<Failure>,
 ) {
     if replay.is_empty() {
         failure.set(Error::NothingToLearn);

@@ -19,7 +19,7 @@ use burn::{
 use lockstep_components::{Cache, Game};
 
 /// Takes one step of the optimiser with the batch that was drawn.
-pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, mut failure: ResMut<Failure>) {
+pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, failure: Res<Failure>) {
     if let Err(error) = Error::guard(TRAINING, || take_step(&mut learner, &batch)) {
         failure.set(error);
     }
@@ -54,7 +54,7 @@ pub fn publish<G: Game>(
     factory: Res<EvaluatorFactory>,
     mut agents: Query<(&Agent, (&mut Inference, &mut Cache<G>))>,
     mut published: ResMut<Messages<Published>>,
-    mut failure: ResMut<Failure>,
+    failure: Res<Failure>,
 ) {
     let (taken, planned) = learner.progress();
     if taken < planned {

@@ -1,9 +1,8 @@
 //! The networks that a configuration can name.
 
 use lockstep_components::{
-    Config, Game,
+    Game,
     config::{NetworkConfig, NetworkKind, ValueHead},
-    games::{self, GameVisitor},
 };
 use lockstep_fused::{Description, Head, HeadKind, Op};
 
@@ -58,18 +57,6 @@ pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
         net.heads.push(Head { kind: HeadKind::Length, value });
     }
     net
-}
-
-/// The network of a whole configuration, for the game that it names; none if there is no such game.
-pub fn description_of(config: &Config) -> Option<Description> {
-    struct Describe<'a>(&'a NetworkConfig);
-    impl GameVisitor for Describe<'_> {
-        type Output = Description;
-        fn visit<G: Game>(self) -> Description {
-            describe::<G>(self.0)
-        }
-    }
-    games::visit(&config.game.name, Describe(&config.network)).ok()
 }
 
 /// A convolution and its norm.

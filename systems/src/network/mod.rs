@@ -6,7 +6,7 @@ mod fused;
 mod modules;
 mod weights;
 
-pub use describe::{describe, description_of};
+pub use describe::describe;
 pub use evaluator::{BurnEvaluator, BurnOptions};
 pub use fused::FusedEvaluator;
 pub use modules::Network;

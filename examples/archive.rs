@@ -1,0 +1,44 @@
+//! An archive of openings: games begin with the first moves of drawn games of the generations before.
+
+use lockstep::{prelude::*, trainer::Advance};
+
+#[derive(Resource, Default)]
+struct Archive(Vec<Vec<Action>>);
+
+/// A lane whose game has just begun has an empty tree. Its own generator chooses, so that the game repeats.
+fn begin_from_archive(
+    mut rows: Rows<(&mut Position<ConnectFour>, &mut LaneRng, &mut GameRecord), &Tree>,
+    archive: Res<Archive>,
+) {
+    for ((position, rng, game), mut trees) in rows.answered() {
+        let begins = game.is_empty() && trees.all(|(tree, ())| tree.state == TreeState::Empty);
+        if begins && !archive.0.is_empty() {
+            game.opening.clone_from(&archive.0[rng.below(archive.0.len())]);
+            game.opening.iter().for_each(|&action| position.0.play(action));
+        }
+    }
+}
+
+/// Runs the experiment.
+pub fn main() -> Result<(), lockstep::Error> {
+    let mut config = Config::default();
+    config.game.name = ConnectFour::NAME.into();
+    (config.search.opening_plies, config.search.simulations) = (0, 16);
+    (config.run.generations, config.run.games, config.run.recorded_games) = (3, 100, 100);
+    let mut run = Trainer::<ConnectFour>::new(&config, &device::place_of(&config)?);
+    run.world.init_resource::<Archive>();
+    let system = begin_from_archive.after(TickSystems::Act).before(TickSystems::Root);
+    run.world.resource_mut::<Schedules>().add_systems(Tick, system);
+    while !run.is_finished() {
+        // The games of the next round have begun, but none of their searches.
+        if let Advance::Generation(metrics, games) = run.advance()? {
+            let from_archive = games.iter().filter(|game| !game.opening.is_empty()).count();
+            let drawn = games.iter().filter(|game| game.finished == Some(Outcome::Draw));
+            let mut archive = run.world.resource_mut::<Archive>();
+            archive.0.extend(drawn.map(|game| game.moves().take(8).collect()));
+            let (generation, kept) = (metrics.generation, archive.0.len());
+            println!("generation {generation}: {from_archive} games from the archive, which has {kept} openings now");
+        }
+    }
+    Ok(())
+}

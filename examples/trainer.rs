@@ -1,0 +1,69 @@
+//! A training run step by step, in memory: a policy with a parameter, a component on every lane, and a system that fills it.
+
+use lockstep::{prelude::*, trainer::Advance};
+
+/// PUCT, but now and then a descent begins with any move.
+struct Curious(f32);
+
+impl Policy for Curious {
+    type State = ();
+
+    fn root(&self, search: &mut Search<()>, root: Node) -> usize {
+        let edges = root.edges();
+        let any = search.rng.below(edges.len());
+        let follows = search.rng.unit() < self.0 && edges[any].known().is_none();
+        if follows { any } else { Puct.root(search, root) }
+    }
+
+    fn inner(&self, search: &mut Search<()>, node: Node) -> usize {
+        Puct.inner(search, node)
+    }
+}
+
+/// How often a search has come to another move than the network.
+#[derive(Component, Clone, Copy, Default)]
+struct Surprise {
+    searches: u32,
+    others: u32,
+}
+
+fn surprises(mut rows: Rows<&mut Surprise, &Tree>) {
+    for (surprise, trees) in rows.answered() {
+        for (tree, ()) in trees.filter(|(tree, ())| tree.state == TreeState::Complete) {
+            let best = |by: fn(&Edge) -> f32| {
+                let edges = tree.root_edges().iter();
+                edges.max_by(|a, b| by(a).total_cmp(&by(b))).map(Edge::action)
+            };
+            surprise.searches += 1;
+            surprise.others += u32::from(best(|edge| edge.prior()) != best(|edge| edge.visits() as f32));
+        }
+    }
+}
+
+/// Runs the experiment.
+pub fn main() -> Result<(), lockstep::Error> {
+    let mut config = Config::default();
+    (config.run.generations, config.run.games) = (3, 200);
+    let curiosity = 0.05;
+    let policy = move |_: &SearchConfig| SearchPolicy::new(Curious(curiosity));
+    let mut run = Trainer::<TicTacToe>::with_policy(&config, &device::place_of(&config)?, policy);
+    let lanes: Vec<Entity> = run.world.query_filtered::<Entity, With<Lane>>().iter(&run.world).collect();
+    run.world.insert_batch(lanes.into_iter().map(|lane| (lane, Surprise::default())));
+    let system = surprises.after(TickSystems::Expand).before(TickSystems::Act);
+    run.world.resource_mut::<Schedules>().add_systems(Tick, system);
+    while !run.is_finished() {
+        if let Advance::Generation(metrics, _) = run.advance()? {
+            let (mut searches, mut others) = (0, 0);
+            for mut lane in run.world.query::<&mut Surprise>().iter_mut(&mut run.world) {
+                searches += std::mem::take(&mut lane.searches);
+                others += std::mem::take(&mut lane.others);
+            }
+            let share = 100.0 * others as f32 / searches as f32;
+            println!(
+                "generation {}: policy loss {:.3}, {share:.0} % surprises",
+                metrics.generation, metrics.policy_loss
+            );
+        }
+    }
+    Ok(())
+}
