@@ -4,6 +4,7 @@ use crate::{
     Error, Fault, checkpoint,
     device::{self, Place},
     folder::Folder,
+    memory::Footprint,
     settings,
 };
 use bevy_ecs::prelude::*;
@@ -12,8 +13,8 @@ use lockstep_components::{
     config::{DeviceKind, LanesConfig, LearnPrecision, Precision, SearchConfig},
 };
 use lockstep_systems::{
-    Answer, Evaluator, Network, Player as Searcher, Questions, Setup,
-    network::{NamedTensor, description_of},
+    Answer, EVALUATING, Evaluator, Network, Player as Searcher, Questions, Setup,
+    network::{NamedTensor, check_tensors, description_of},
     run_tick,
 };
 use std::{
@@ -116,7 +117,11 @@ impl Player {
             let message = "its network is not the one that this version makes of its settings".into();
             return Err(Error::Run { path: path.into(), message });
         }
-        Ok(Self { config, checkpoint: path.into(), weights: checkpoint::read_weights(path)? })
+        let weights = checkpoint::read_weights(path)?;
+        // Before anything is made that is as large as the network says it is.
+        check_tensors(&about.network, &weights)
+            .map_err(|e| Error::Run { path: path.into(), message: format!("it is no player: {e}") })?;
+        Ok(Self { config, checkpoint: path.into(), weights })
     }
 
     /// The same player where this device is, if one is named.
@@ -132,7 +137,15 @@ impl Player {
     /// When the weights do not fit.
     pub fn evaluator<G: Game>(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
         place.device.memory_cleanup();
-        Ok(place.evaluators::<G>(capacity).0(&self.network::<G>(place)?))
+        Ok(place.evaluators::<G>(capacity).make(&self.network::<G>(place)?)?)
+    }
+
+    /// What its network takes where it runs, in batches of at most so many rows.
+    ///
+    /// # Errors
+    /// As [`Player::place`].
+    pub fn footprint<G: Game>(&self, rows: usize) -> Result<Footprint, Error> {
+        Ok(Footprint::of::<G>(&self.config.network, &self.place()?, rows))
     }
 
     /// Its network at a place.
@@ -140,9 +153,13 @@ impl Player {
     /// # Errors
     /// When the weights do not fit.
     pub fn network<G: Game>(&self, place: &Place) -> Result<Network, Error> {
-        Network::init::<G>(&self.config.network, 0, &place.device).with_tensors(self.weights.clone()).map_err(|e| {
-            let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);
-            Error::Checkpoint { path, fault, message: e.to_string() }
+        let make = || Network::init::<G>(&self.config.network, 0, &place.device).with_tensors(self.weights.clone());
+        lockstep_systems::Error::guard(EVALUATING, make).map_err(|e| match e {
+            lockstep_systems::Error::Weights(_) => {
+                let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);
+                Error::Checkpoint { path, fault, message: e.to_string() }
+            }
+            e => e.into(),
         })
     }
 
