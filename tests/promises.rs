@@ -1,11 +1,13 @@
 //! What a run promises whatever happens around it: bounded memory, settings that stay, no output that ends it, and no
 //! unusable checkpoint.
 
-use crate::{lockstep, small, text};
+use crate::{attacks, lockstep, small, text};
 use lockstep::{
     checkpoint, device,
     folder::Folder,
-    prelude::{DeviceKind, Learner, TicTacToe, Trainer},
+    prelude::{ConnectFour, DeviceKind, Learner, TicTacToe, Trainer},
+    settings,
+    systems::network::describe,
     trainer::Advance,
 };
 use std::{
@@ -209,6 +211,7 @@ fn what_does_not_fit_is_refused_first() {
     refused(&set(&["search.cache_mb=1000000"]), &["this needs up to", "lower search.cache_mb"]);
     refused(&set(&["network.channels=4096", "network.blocks=100", "network.kind=resnet"]), &["lower network.channels"]);
     refused(&["bench", "search", "--lanes", "65536", "--simulations", "1000000"], &["this needs up to", "simulations"]);
+    refused(&["label", "connect_four", "--table", "1000000", "--threads", "2"], &["solving positions", "--table"]);
     assert!(!dir.path().join("run").exists(), "a refused run leaves a folder");
 }
 
@@ -246,6 +249,90 @@ fn under_a_memory_limit_nothing_aborts() {
     assert!(message.contains("ulimit -v") && message.contains("search.simulations"), "{message}");
 }
 
+/// Whatever the limit, a command that takes a large network does its work or says what it needs.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_memory_limit_aborts_a_large_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = "network.kind=resnet network.channels=256 network.blocks=4 game.name=connect_four run.games=2 \
+               search.simulations=2 lanes.count=2 run.generations=1 learn.batch_size=8 search.cache_mb=1 replay.window=1000";
+    let set: Vec<&str> = set.split_whitespace().collect();
+    let config = small(&set);
+    // It has learned nothing, and is there at once.
+    let folder = Folder::at(&dir.path().join("run"));
+    folder.create().unwrap();
+    fs::write(folder.config(), settings::to_text(&config)).unwrap();
+    Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap()).save(&folder).unwrap();
+    let positions = "set,moves,score,scores\nend,4 4 4 4 4 4 3 3,1,2=1 5=-1\n";
+    fs::write(dir.path().join("positions.csv"), positions).unwrap();
+    let set: String = set.iter().map(|set| format!(" --set {set}")).collect();
+    let weights = "run/checkpoints/0/weights.safetensors";
+    let commands = [
+        "grade --run run --network-only --positions positions.csv".to_string(),
+        "grade --run run --accuracy --positions positions.csv".into(),
+        "play --run run --simulations 2".into(),
+        format!("match run {weights} --pairs 1 --simulations 1 --opening-plies 30"),
+        "verify --run run".into(),
+        "bench selfplay --game connect_four --channels 256 --blocks 4 --lanes 4 --simulations 2 --seconds 0.01".into(),
+        "bench train --game connect_four --channels 256 --blocks 4 --batch 8 --seconds 0.01".into(),
+        format!("train --run other --from {weights}{set}"),
+        "train --run run".into(),
+    ];
+    let (mut refused, mut done, limits) = (0, 0, 5 * attacks());
+    for (number, command) in commands.iter().enumerate() {
+        for limit in 0..limits {
+            // Other ones for each command, from 60 to 900 MB.
+            let kilobytes = 60_000 + 840_000 * (limit * 9 + number as u64) / (9 * limits);
+            let command = format!("ulimit -v {kilobytes}; exec '{}' {command}", env!("CARGO_BIN_EXE_lockstep"));
+            let output = Command::new("bash").current_dir(dir.path()).args(["-c", &command]).output().unwrap();
+            let (code, message) = (output.status.code(), text(&output.stderr));
+            match code {
+                Some(0) => done += 1,
+                Some(2) if message.contains("ulimit -v") || message.contains("threads") => refused += 1,
+                _ => panic!("{command}: {code:?} {message}"),
+            }
+        }
+    }
+    assert!(refused > done && done > 0, "{done} done, {refused} refused");
+}
+
+/// What a file of weights says of its network is held against its tensors before such a network is made.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_weights_is_no_larger_than_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small(&["network.kind=mlp", "network.channels=8"]);
+    let folder = Folder::at(&dir.path().join("run"));
+    folder.create().unwrap();
+    Trainer::<TicTacToe>::new(&config, &device::place(DeviceKind::Cpu).unwrap()).save(&folder).unwrap();
+    // A header with its length in front of it, and the numbers of the tensors.
+    let file = fs::read(dir.path().join("run/checkpoints/0/weights.safetensors")).unwrap();
+    let length = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&file[8..length]).unwrap();
+    let large = small(&["network.kind=resnet", "network.channels=4096", "network.blocks=100"]);
+    let about = header["__metadata__"]["lockstep"].as_str().unwrap();
+    let mut about: checkpoint::About = serde_json::from_str(about).unwrap();
+    (about.network, about.settings) = (describe::<TicTacToe>(&large.network), settings::of_network(&large));
+    header["__metadata__"]["lockstep"] = serde_json::to_string(&about).unwrap().into();
+    let header = header.to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &file[length..]].concat();
+    fs::write(dir.path().join("large.safetensors"), file).unwrap();
+    let positions = "set,moves,score,scores\nend,5 1,0,2=0 3=0\n";
+    fs::write(dir.path().join("positions.csv"), positions).unwrap();
+    for command in [
+        "grade --run large.safetensors --positions positions.csv",
+        "grade --run large.safetensors --positions positions.csv --accuracy",
+        "play --run large.safetensors",
+        "match large.safetensors uniform",
+    ] {
+        let command = format!("ulimit -v 1500000; exec '{}' {command}", env!("CARGO_BIN_EXE_lockstep"));
+        let output = Command::new("bash").current_dir(dir.path()).args(["-c", &command]).output().unwrap();
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {message}");
+        assert!(message.contains("it is no player") && message.contains("stem.conv.weight"), "{command}: {message}");
+    }
+}
+
 /// Thousands of steps take no more memory than the first ones, and no more than was printed.
 #[cfg(target_os = "linux")]
 #[test]
@@ -262,6 +349,14 @@ fn memory_stays_within_its_bound() {
     // 2,800 steps lie between them; a leak of one small tensor in each would take more.
     assert!(first > 5.0 && last - first < 3.0, "{resident:?}");
     assert!(resident.iter().all(|&now| now <= bound), "{resident:?}, at most {bound}");
+
+    // The least network on many threads: what each of these takes is counted.
+    let set = ["network.kind=mlp", "network.channels=1", "run.threads=16", "run.generations=3"];
+    assert!(quick(dir.path(), "threads", &set).status.success());
+    for line in metrics(&dir.path().join("threads")) {
+        let [most, bound] = ["resident", "bound"].map(|key| line["machine"][key].as_u64().unwrap());
+        assert!(0 < most && most <= bound, "{most} of {bound} bytes");
+    }
 }
 
 /// A measurement reports what it measured.

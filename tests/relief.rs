@@ -7,10 +7,10 @@ use lockstep::{
     history::Change,
     metrics,
     prelude::*,
-    relief::{relieve, with_fewer_lanes},
+    relief::{relieve, relieved, with_fewer_lanes},
     trainer,
 };
-use lockstep_systems::{EVALUATING, Failure, TRAINING};
+use lockstep_systems::{EVALUATING, Failure, SETTING_UP, TRAINING};
 
 fn out_of_memory(doing: &'static str) -> systems::Error {
     let why = "out of device memory allocating 1048576 bytes";
@@ -118,6 +118,50 @@ fn a_run_goes_on_with_less_memory() {
     assert_eq!((config.lanes.cohort, config.lanes.in_flight), (6, 2), "{change:?}");
     (config.lanes.cohort, config.lanes.in_flight) = (1, 1);
     assert_eq!(relieve::<TicTacToe>(&mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap(), []);
+}
+
+/// Where the memory does not suffice for what a run is rehearsed with, or opened with again, it takes less as well.
+#[test]
+fn a_run_is_taken_up_with_less_memory() {
+    let mut place = device::place(DeviceKind::Cpu).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::at(&dir.path().join("run"));
+    let mut config = small(&["lanes.in_flight=3", "run.precision=f32"]);
+    trainer::open::<TicTacToe>(&config, &place, &folder, None).unwrap();
+    // A back end panics where it cannot allocate, and whoever looks at what it does makes an error of it.
+    fn fails<T>(doing: &'static str) -> Result<T, systems::Error> {
+        systems::Error::guard(doing, || panic!("out of device memory allocating 7 bytes"))
+    }
+    let mut asked = vec![];
+    let run = relieved::<TicTacToe, Trainer<TicTacToe>>(
+        &mut config,
+        &mut place,
+        &folder,
+        |config, place| {
+            asked.push((config.lanes.in_flight, config.learn.accumulation, config.lanes.cohort));
+            match (config.lanes.in_flight, config.learn.accumulation) {
+                (2.., _) => Ok(fails(SETTING_UP)?),
+                (_, 1) => Ok(fails(TRAINING)?),
+                _ if config.lanes.cohort == 6 => Ok(fails(EVALUATING)?),
+                _ => trainer::open(config, place, &folder, None),
+            }
+        },
+        |told| assert!(told.contains("out of device memory") && told.contains(" -> "), "{told}"),
+    );
+    assert_eq!(run.unwrap().generation(), 0);
+    assert_eq!(asked, [(3, 1, 0), (2, 1, 6), (1, 1, 6), (1, 2, 6), (1, 2, 3)]);
+    let recorded = std::fs::read_to_string(folder.history()).unwrap();
+    assert!(recorded.contains("lanes.in_flight") && recorded.contains("learn.accumulation"), "{recorded}");
+    let kept = std::fs::read_to_string(folder.config()).unwrap();
+    assert!(kept.contains("in_flight = 1") && kept.contains("accumulation = 2"), "{kept}");
+
+    // It ends with the error where nothing is left to lower, and at once where it is another one.
+    let none = relieved::<TicTacToe, ()>(&mut config, &mut place, &folder, |_, _| Ok(fails(EVALUATING)?), |_| ());
+    assert!(none.unwrap_err().to_string().contains("out of device memory"));
+    assert_eq!(config.lanes.cohort, 1);
+    let other = || systems::Error::guard(SETTING_UP, || panic!("the cable was pulled"));
+    let other = relieved::<TicTacToe, ()>(&mut config, &mut place, &folder, |_, _| Ok(other()?), |_| ());
+    assert!(other.unwrap_err().to_string().contains("while setting up the run: the cable was pulled"));
 }
 
 #[test]

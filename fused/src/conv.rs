@@ -21,7 +21,7 @@ pub(super) enum Then {
     ResidualRelu,
 }
 
-/// A layer whose weights are packed for one level.
+/// A layer whose weights are packed for one level. One of a [`Conv`] or [`Dense`] without numbers has to be refilled first.
 #[derive(Debug)]
 pub(super) struct Layer {
     level: Level,
@@ -44,10 +44,12 @@ impl Layer {
     /// A convolution over a board, from cells `input_stride` numbers apart.
     pub(super) fn conv(level: Level, conv: &Conv, [height, width]: [usize; 2], input_stride: usize) -> Self {
         let kernel = conv.kernel;
-        let weights =
-            Panels::new(level, [kernel * kernel, conv.inputs, conv.outputs], &conv.bias, |tap, input, output| {
+        let mut weights = Panels::new(level, [kernel * kernel, conv.inputs, conv.outputs]);
+        if conv.has_numbers() {
+            weights.fill(&conv.bias, |tap, input, output| {
                 conv.weight[(output * conv.inputs + input) * kernel * kernel + tap]
             });
+        }
         let mut classes = Vec::<(Vec<usize>, Class)>::new();
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
             let cell = (y * width + x) as u32;
@@ -86,9 +88,12 @@ impl Layer {
         row_stride: usize,
     ) -> Self {
         let channels = dense.inputs / cells;
-        let weights = Panels::new(level, [cells, channels, dense.outputs], &dense.bias, |cell, channel, output| {
-            dense.weight[(channel * cells + cell) * dense.outputs + output]
-        });
+        let mut weights = Panels::new(level, [cells, channels, dense.outputs]);
+        if dense.has_numbers() {
+            weights.fill(&dense.bias, |cell, channel, output| {
+                dense.weight[(channel * cells + cell) * dense.outputs + output]
+            });
+        }
         let taps = (0..cells).map(|cell| Tap { offset: (cell * cell_stride) as isize, segment: cell }).collect();
         let classes = vec![Class { taps, pixels: vec![0] }];
         let output_stride = odd_lines(weights.padded());
@@ -106,7 +111,7 @@ impl Layer {
         self.weights.fill(bias, weight);
     }
 
-    /// Bytes of the packed weights.
+    /// Bytes of the packed weights, once they are there.
     pub(super) fn bytes(&self) -> usize {
         self.weights.bytes()
     }

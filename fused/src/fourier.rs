@@ -130,6 +130,11 @@ impl Tower {
         }
     }
 
+    /// Bytes of the packed matrices.
+    pub(super) fn bytes(&self) -> usize {
+        self.blocks.iter().flatten().flatten().map(Panels::bytes).sum()
+    }
+
     /// Numbers that the spectra take for `rows` rows, and those for the rest of the scratch.
     pub(super) fn scratch(&self, rows: usize) -> [usize; 2] {
         [rows * self.row_stride(), Spectral::scratch(rows, self.depth)]
@@ -180,12 +185,14 @@ impl Tower {
 fn matrices(level: Level, conv: &Conv, transform: Transform) -> Vec<Panels> {
     frequencies(conv, transform)
         .map(|matrix| {
-            let segments = if matrix.real { 1 } else { 3 };
-            Panels::new(level, [segments, conv.inputs, conv.outputs], &conv.bias, |segment, input, output| {
-                let [re, im] = matrix.at(input, output);
-                // See `Spectral` for the three matrices of a complex product.
-                [re, im - re, -(re + im)][segment] as f32
-            })
+            let mut panels = Panels::new(level, [segments(matrix.real), conv.inputs, conv.outputs]);
+            if conv.has_numbers() {
+                panels.fill(&conv.bias, |segment, input, output| {
+                    let [re, im] = matrix.at(input, output);
+                    [re, im - re, -(re + im)][segment] as f32
+                });
+            }
+            panels
         })
         .collect()
 }
@@ -211,6 +218,11 @@ impl Frequency<'_> {
         }
         [re, im]
     }
+}
+
+/// The real matrices that a frequency is packed as. See [`Spectral`] for those of a complex product.
+fn segments(real: bool) -> usize {
+    if real { 1 } else { 3 }
 }
 
 /// A convolution at each frequency of a transform, in the order of the slots.

@@ -111,6 +111,24 @@ pub struct Options {
     pub level: Level,
 }
 
+impl Options {
+    /// Integers only where they are faster.
+    fn precision(self) -> Precision {
+        if self.level.has_fast_integers() { self.precision } else { Precision::F32 }
+    }
+}
+
+/// What a network takes in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Its packed weights.
+    pub weights: usize,
+    /// What it takes besides while these are packed.
+    pub packing: usize,
+    /// What all threads work in.
+    pub scratch: usize,
+}
+
 /// How the tower of a residual network is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
@@ -136,6 +154,15 @@ struct Scratch {
     pixels: Vec<u32>,
 }
 
+#[cfg(test)]
+impl Scratch {
+    fn bytes(&self) -> usize {
+        let Self { cells, main, inner, spectra, bin, int16, head: [features, hidden, outputs], pixels } = self;
+        let floats = [cells, main, inner, spectra, bin, features, hidden, outputs];
+        floats.map(Aligned::bytes).iter().sum::<usize>() + int16.bytes() + pixels.capacity() * size_of::<u32>()
+    }
+}
+
 impl FusedNetwork {
     /// Packs the weights for the kernels, and chooses the algorithm by the shape of the network and the processor.
     ///
@@ -152,13 +179,30 @@ impl FusedNetwork {
     /// # Panics
     /// If a shape in `weights` doesn't fit its neighbours, or a convolution has more than 100 000 channels.
     #[must_use]
-    pub fn with_options(weights: &Weights, Options { precision, level }: Options) -> Self {
-        let precision = if level.has_fast_integers() { precision } else { Precision::F32 };
-        Self::with(weights, level, Algorithm::choose(weights), precision)
+    pub fn with_options(weights: &Weights, options: Options) -> Self {
+        Self::with(weights, options.level, Algorithm::choose(weights), options.precision())
+    }
+
+    /// Bytes that such a network takes on so many threads in batches of at most so many rows, before any of it is there; `None`
+    /// if the kernels do not know it.
+    #[must_use]
+    pub fn footprint(net: &Description, options: Options, rows: usize, threads: usize) -> Option<Footprint> {
+        let weights = Weights::shapes(net)?;
+        let network = Self::planned(&weights, options.level, Algorithm::choose(&weights), options.precision());
+        Some(Footprint {
+            weights: network.bytes(),
+            packing: network.packing(),
+            scratch: threads * network.scratch_bytes(rows.div_ceil(threads).min(network.chunk)),
+        })
     }
 
     fn with(weights: &Weights, level: Level, algorithm: Algorithm, precision: Precision) -> Self {
         weights.check();
+        Self::planned(weights, level, algorithm, precision)
+    }
+
+    /// Weights without numbers make a network that only tells what it takes.
+    fn planned(weights: &Weights, level: Level, algorithm: Algorithm, precision: Precision) -> Self {
         let board = [weights.height, weights.width];
         let cells = weights.height * weights.width;
         // `row`: numbers that one row keeps in the cache on its way through the body.
@@ -223,8 +267,53 @@ impl FusedNetwork {
         }
     }
 
-    /// Bytes that each thread works in, about: the least number of rows may need more.
-    pub const SCRATCH: usize = CHUNK_BYTES;
+    /// Bytes of the packed weights.
+    fn bytes(&self) -> usize {
+        let body = match &self.body {
+            Plan::Resnet { stem, tower, policy_conv, value_conv } => {
+                let tower = match tower {
+                    AnyTower::Direct(blocks) => blocks.iter().flatten().map(Layer::bytes).sum(),
+                    AnyTower::Fourier(tower) => tower.bytes(),
+                    AnyTower::Int16(tower) => tower.bytes(),
+                };
+                tower + stem.bytes() + policy_conv.bytes() + value_conv.bytes()
+            }
+            Plan::Mlp(layers) => layers.iter().map(Layer::bytes).sum(),
+        };
+        body + self.policy.bytes() + self.value_hidden.bytes() + self.value_out.bytes()
+    }
+
+    /// Bytes besides while the weights are packed.
+    fn packing(&self) -> usize {
+        match &self.body {
+            Plan::Resnet { tower: AnyTower::Int16(tower), .. } => tower.packing(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes that a thread works in with a chunk of so many rows.
+    fn scratch_bytes(&self, rows: usize) -> usize {
+        let bytes = |numbers: usize| Aligned::<f32>::bytes_of(rows * numbers);
+        // What the buffers of the body take, and a row of features for the heads.
+        let (body, features) = match &self.body {
+            Plan::Resnet { stem, tower, policy_conv, value_conv } => {
+                let tower = match tower {
+                    AnyTower::Direct(blocks) => {
+                        bytes(blocks.iter().map(|block| block[0].output_row()).max().unwrap_or(0))
+                    }
+                    AnyTower::Fourier(tower) => tower.scratch(rows).into_iter().map(Aligned::<f32>::bytes_of).sum(),
+                    AnyTower::Int16(tower) => tower.scratch(rows),
+                };
+                let cells = bytes(self.planes * self.cells);
+                (cells + bytes(stem.output_row()) + tower, policy_conv.output_row().max(value_conv.output_row()))
+            }
+            Plan::Mlp(layers) => (2 * bytes(layers.iter().map(Layer::output_row).max().unwrap_or(0)), 0),
+        };
+        let outputs = self.policy.output_row().max(self.value_out.output_row());
+        // The list of pixels may have grown by doubling.
+        let pixels = 2 * rows * self.cells * size_of::<u32>();
+        body + bytes(features) + bytes(self.value_hidden.output_row()) + bytes(outputs) + pixels
+    }
 
     /// How the body of this network is computed, for people to read.
     #[must_use]

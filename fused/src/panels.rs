@@ -15,10 +15,17 @@ pub(super) struct Aligned<T = f32> {
 
 impl<T: Copy + Default> Aligned<T> {
     pub(super) fn zeros(length: usize) -> Self {
-        let line = LINE * size_of::<f32>();
-        let data = vec![T::default(); length + line / size_of::<T>()];
-        let start = data.as_ptr().align_offset(line).min(line / size_of::<T>());
+        let data = vec![T::default(); length + Self::GAP];
+        let start = data.as_ptr().align_offset(LINE * size_of::<f32>()).min(Self::GAP);
         Self { data, start, length }
+    }
+
+    /// Numbers more than are asked for, so that the first one can start at a cache line.
+    const GAP: usize = LINE * size_of::<f32>() / size_of::<T>();
+
+    /// Bytes that so many numbers take.
+    pub(super) fn bytes_of(length: usize) -> usize {
+        (length + Self::GAP) * size_of::<T>()
     }
 
     pub(super) fn get(&self) -> &[T] {
@@ -37,6 +44,8 @@ impl<T: Copy + Default> Aligned<T> {
     /// The first `length` numbers, of any value; the buffer grows if it must and never shrinks.
     pub(super) fn at_least(&mut self, length: usize) -> &mut [T] {
         if self.length < length {
+            // Not both at once.
+            *self = Self::default();
             *self = Self::zeros(length);
         }
         &mut self.get_mut()[..length]
@@ -52,7 +61,8 @@ pub(super) fn odd_lines(length: usize) -> usize {
 
 /// Matrices `[segments][depth][outputs]` cut into panels as wide as a tile, each packed `[segments][depth][width]`.
 ///
-/// Columns are filled up with zeros to whole vectors; the last panel may be narrower than the others.
+/// Columns are filled up with zeros to whole vectors; the last panel may be narrower than the others. Without numbers they take
+/// no memory yet, and tell how much they will.
 #[derive(Debug)]
 pub(super) struct Panels {
     data: Aligned,
@@ -78,28 +88,16 @@ pub(super) struct Panel<'a> {
 }
 
 impl Panels {
-    /// Packs the numbers `weight(segment, row, column)` for the tiles of `level`.
-    pub(super) fn new(
-        level: Level,
-        [segments, depth, outputs]: [usize; 3],
-        bias: &[f32],
-        weight: impl Fn(usize, usize, usize) -> f32,
-    ) -> Self {
-        let mut panels = Self::zeros(level, [segments, depth, outputs]);
-        panels.fill(bias, weight);
-        panels
-    }
-
-    /// Matrices of zeros, to be filled later.
-    pub(super) fn zeros(level: Level, [segments, depth, outputs]: [usize; 3]) -> Self {
+    /// Matrices for the tiles of `level`, to be filled later.
+    pub(super) fn new(level: Level, [segments, depth, outputs]: [usize; 3]) -> Self {
         let (lanes, vectors) = level.shape();
         let padded = outputs.next_multiple_of(lanes);
-        let data = Aligned::zeros(segments * depth * padded);
-        Self { data, bias: Aligned::zeros(padded), segments, depth, outputs, padded, lanes, vectors }
+        Self { data: Aligned::default(), bias: Aligned::default(), segments, depth, outputs, padded, lanes, vectors }
     }
 
     /// Replaces all numbers by `weight(segment, row, column)`, and the first numbers of the bias by `bias`.
     pub(super) fn fill(&mut self, bias: &[f32], weight: impl Fn(usize, usize, usize) -> f32) {
+        self.packed_mut();
         let mut packed = self.data.get_mut();
         for start in (0..self.padded).step_by(self.lanes * self.vectors) {
             let width = (self.padded - start).min(self.lanes * self.vectors);
@@ -116,7 +114,8 @@ impl Panels {
 
     /// All packed numbers, to be written at the places that [`Panels::place`] names.
     pub(super) fn packed_mut(&mut self) -> &mut [f32] {
-        self.data.get_mut()
+        self.bias.at_least(self.padded);
+        self.data.at_least(self.segments * self.depth * self.padded)
     }
 
     /// Where a number lies in the packed ones. Numbers of one vector lie side by side.
@@ -128,9 +127,9 @@ impl Panels {
         (start * self.segments + segment * width) * self.depth + row * width + column - start
     }
 
-    /// Bytes that they take.
+    /// Bytes that they take once they are filled.
     pub(super) fn bytes(&self) -> usize {
-        self.data.bytes() + self.bias.bytes()
+        Aligned::<f32>::bytes_of(self.segments * self.depth * self.padded) + Aligned::<f32>::bytes_of(self.padded)
     }
 
     pub(super) fn segments(&self) -> usize {
@@ -164,5 +163,23 @@ impl Panels {
             let data = &self.data.get()[start * rows..(start + width) * rows];
             Panel { start, vectors: width / self.lanes, data, bias: &self.bias.get()[start..start + width] }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_tell_what_they_will_take() {
+        for level in Level::available() {
+            for shape in [[1, 1, 1], [9, 64, 64], [3, 5, 130]] {
+                let mut panels = Panels::new(level, shape);
+                let told = panels.bytes();
+                assert_eq!(panels.data.bytes() + panels.bias.bytes(), 0);
+                panels.fill(&[1.0], |_, _, _| 1.0);
+                assert_eq!(panels.data.bytes() + panels.bias.bytes(), told);
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Which networks the kernels know.
 
 use super::{
-    Frozen,
+    Frozen, Parameters,
     description::{Description, HeadKind, Op},
     training::{Shape, ShapeBody},
     weights::{Body, Conv, Dense, Weights},
@@ -83,9 +83,12 @@ impl Description {
     /// Whether the kernels evaluate it, and as a residual tower, which they can do in 16-bit integers.
     #[must_use]
     pub fn is_fused_tower(&self) -> bool {
-        let heads = self.policy_and_value().map(|head| self.heads[head].clone()).into();
-        let asked = Self { heads, ..self.clone() };
-        Pattern::of(&asked).is_some_and(|pattern| matches!(pattern.body, PatternBody::Resnet { .. }))
+        Pattern::of(&self.asked()).is_some_and(|pattern| matches!(pattern.body, PatternBody::Resnet { .. }))
+    }
+
+    /// With policy and value for its only heads.
+    fn asked(&self) -> Self {
+        Self { heads: self.policy_and_value().map(|head| self.heads[head].clone()).into(), ..self.clone() }
     }
 }
 
@@ -93,12 +96,21 @@ impl Weights {
     /// The weights of a network that the kernels know; `None` for others.
     #[must_use]
     pub fn of(frozen: &Frozen) -> Option<Self> {
-        let Frozen { description: net, parameters } = frozen;
+        let numbers = |step: usize| frozen.parameters[step].clone().expect("a layer has parameters");
+        Self::with_numbers(&frozen.description, numbers)
+    }
+
+    /// The same without any numbers: the shapes of the layers alone.
+    pub(super) fn shapes(net: &Description) -> Option<Self> {
+        Self::with_numbers(&net.asked(), |_| Parameters { weight: vec![], bias: vec![] })
+    }
+
+    fn with_numbers(net: &Description, numbers: impl Fn(usize) -> Parameters) -> Option<Self> {
         let pattern = Pattern::of(net)?;
         let forms = net.forms();
         let numbers = |step: usize| {
-            let numbers = parameters[step].clone().expect("a layer has parameters");
-            (numbers.weight, numbers.bias, net.parameters(step, &forms).swap_remove(0))
+            let Parameters { weight, bias } = numbers(step);
+            (weight, bias, net.parameters(step, &forms).swap_remove(0))
         };
         let conv = |step| {
             let (weight, bias, shape) = numbers(step);

@@ -6,7 +6,7 @@ use super::fourier::{SIZES, Transform};
 use super::kernels::Level;
 use super::{
     Algorithm, Body, Conv, Dense, Description, ExactNetwork, Frozen, FusedNetwork, Head, HeadKind, Op, Options,
-    Parameters, Precision, Weights,
+    Parameters, Precision, Scratch, Weights,
 };
 
 /// Uniform numbers between -1 and 1 from a seed: splitmix64.
@@ -352,6 +352,38 @@ fn nan_in_the_planes_reaches_the_outputs() {
                 logits[10..].iter().chain(&values[3..]).all(|x| x.is_nan()),
                 "{level:?} {algorithm:?} {precision:?}"
             );
+        }
+    }
+}
+
+/// What a network takes is known from its description, and no more than that.
+#[test]
+fn a_footprint_is_what_a_network_takes() {
+    let mut numbers = Numbers(31);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool");
+    let networks = [
+        numbers.resnet([3, 6, 7], &[64, 64, 3, 5], 2, 3),
+        numbers.resnet([2, 3, 3], &[17, 40, 2, 2], 1, 3),
+        numbers.resnet([2, 21, 20], &[24, 24, 4, 4], 1, 3),
+        numbers.mlp([3, 3, 3], &[100, 7]),
+        numbers.mlp([3, 3, 3], &[1]),
+    ];
+    for weights in networks {
+        for (level, precision) in
+            Level::available().into_iter().flat_map(|level| [(level, Precision::F32), (level, Precision::Int16)])
+        {
+            let options = Options { precision, level };
+            let told = FusedNetwork::footprint(&frozen(&weights).description, options, 300, 2).expect("it is known");
+            let mut network = FusedNetwork::with_options(&weights, options);
+            assert_eq!((told.weights, told.packing), (network.bytes(), network.packing()));
+            let row = weights.planes * weights.height * weights.width;
+            for rows in [300, 64, 1] {
+                pool.install(|| run(&mut network, rows, &numbers.list(rows * row, 1.0)));
+            }
+            let taken: usize = network.scratch.iter().map(Scratch::bytes).sum();
+            let algorithm = network.algorithm();
+            assert!(taken <= told.scratch, "{taken} of {} by {algorithm}", told.scratch);
+            assert!(told.scratch < taken + taken / 4 + (16 << 10), "{taken} of {} by {algorithm}", told.scratch);
         }
     }
 }

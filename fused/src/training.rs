@@ -29,6 +29,7 @@ mod sweeps;
 #[cfg(test)]
 mod tests;
 
+use super::description::Description;
 use super::fourier::Tower;
 use super::kernels::Level;
 use batch::{Cut, Scratch};
@@ -167,7 +168,7 @@ pub struct TrainingNetwork {
     shape: Shape,
     lengths: Vec<usize>,
     body: Body,
-    /// Bytes of the body before any batch: packed weights, for the most part.
+    /// Bytes of the body before any batch: packed weights, for the most part, which come with the first one.
     packed: usize,
     /// Most rows of a chunk.
     chunk: usize,
@@ -187,7 +188,7 @@ enum Body {
 }
 
 impl TrainingNetwork {
-    /// Plans the work, and chooses the algorithm by the shape of the network.
+    /// Plans the work, and chooses the algorithm by the shape of the network. Nothing large is allocated before the first batch.
     ///
     /// # Panics
     /// If a number of the shape is zero (but for blocks and layers), or the kernel's side even.
@@ -253,6 +254,14 @@ impl TrainingNetwork {
             values: Vec::new(),
             scratch: Vec::new(),
         }
+    }
+
+    /// Bytes that the training of a network takes with batches of so many rows on so many threads, before any of it is there;
+    /// `None` if the kernels do not know it.
+    #[must_use]
+    pub fn footprint(net: &Description, level: Level, rows: usize, threads: usize) -> Option<usize> {
+        let shape = Shape::of(net, 0.0)?;
+        Some(Self::with_level(&shape, level).bytes_for(rows, threads))
     }
 
     /// Bytes that this network has allocated after a step with so many rows on so many threads, but for larger ones before;
@@ -363,7 +372,7 @@ impl TrainingNetwork {
         }
     }
 
-    /// Bytes that this network has allocated. Buffers only grow, to what the largest batch has needed.
+    /// Bytes that this network has allocated after a batch. Buffers only grow, to what the largest one has needed.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let body = match &self.body {

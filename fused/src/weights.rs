@@ -112,6 +112,11 @@ impl Weights {
 }
 
 impl Conv {
+    /// Whether it has its weights, and is not only the shape of a layer.
+    pub(super) fn has_numbers(&self) -> bool {
+        !self.weight.is_empty()
+    }
+
     fn check(&self, name: &str, inputs: usize) {
         assert_eq!(self.inputs, inputs, "{name}: input channels");
         assert!(self.outputs > 0, "{name}: no output channels");
@@ -122,6 +127,11 @@ impl Conv {
 }
 
 impl Dense {
+    /// Whether it has its weights, and is not only the shape of a layer.
+    pub(super) fn has_numbers(&self) -> bool {
+        !self.weight.is_empty()
+    }
+
     fn check(&self, name: &str, inputs: usize) {
         assert_eq!(self.inputs, inputs, "{name}: inputs");
         assert!(self.outputs > 0, "{name}: no outputs");

@@ -148,6 +148,9 @@ pub struct LabelArgs {
     /// Give a position up that takes more nodes than this, in millions
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub nodes: u64,
+    /// Give a position up that needs a larger table than this, in MB for each thread
+    #[arg(long, value_name = "MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub table: u64,
     /// Name of the set
     #[arg(long, default_value = "end")]
     pub set: String,

@@ -1,6 +1,6 @@
 //! How far a network's evaluations are from exact ones, and whether that changes what it would play.
 
-use crate::{Error, analyst::Player, device::Place, display, oracle, say};
+use crate::{Error, analyst::Player, device::Place, display, memory::Bound, oracle, say};
 use lockstep_components::{Game, config::Precision};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, Evaluations};
@@ -58,6 +58,8 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
         return Ok(vec![]);
     }
     let place = player.place()?;
+    let footprint = player.footprint::<G>(ROWS)?.with_exact::<G>(&player.config.network);
+    Bound::of_networks(&[footprint]).check()?;
     let network = player.network::<G>(&place)?;
     let frozen = network.frozen();
     let exact = ExactNetwork::new(&frozen);

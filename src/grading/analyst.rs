@@ -5,6 +5,7 @@ use crate::{
     device::{self, Place},
     folder::Folder,
     games::description_of,
+    memory::Footprint,
     settings,
 };
 use bevy_ecs::prelude::*;
@@ -13,7 +14,9 @@ use lockstep_components::{
     config::{DeviceKind, LanesConfig, LearnPrecision, Precision, SearchConfig},
 };
 use lockstep_systems::{
-    Answer, Evaluator, Network, Player as Searcher, Questions, Setup, network::NamedTensor, run_tick,
+    Answer, EVALUATING, Evaluator, Network, Player as Searcher, Questions, Setup,
+    network::{NamedTensor, check_tensors},
+    run_tick,
 };
 use std::{
     marker::PhantomData,
@@ -115,7 +118,11 @@ impl Player {
             let message = "its network is not the one that this version makes of its settings".into();
             return Err(Error::Run { path: path.into(), message });
         }
-        Ok(Self { config, checkpoint: path.into(), weights: checkpoint::read_weights(path)? })
+        let weights = checkpoint::read_weights(path)?;
+        // Before anything is made that is as large as the network says it is.
+        check_tensors(&about.network, &weights)
+            .map_err(|e| Error::Run { path: path.into(), message: format!("it is no player: {e}") })?;
+        Ok(Self { config, checkpoint: path.into(), weights })
     }
 
     /// The same player where this device is, if one is named.
@@ -131,7 +138,15 @@ impl Player {
     /// When the weights do not fit.
     pub fn evaluator<G: Game>(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
         place.device.memory_cleanup();
-        Ok(place.evaluators::<G>(capacity).0(&self.network::<G>(place)?))
+        Ok(place.evaluators::<G>(capacity).make(&self.network::<G>(place)?)?)
+    }
+
+    /// What its network takes where it runs, in batches of at most so many rows.
+    ///
+    /// # Errors
+    /// As [`Player::place`].
+    pub fn footprint<G: Game>(&self, rows: usize) -> Result<Footprint, Error> {
+        Ok(Footprint::of::<G>(&self.config.network, &self.place()?, rows))
     }
 
     /// Its network at a place.
@@ -139,9 +154,13 @@ impl Player {
     /// # Errors
     /// When the weights do not fit.
     pub fn network<G: Game>(&self, place: &Place) -> Result<Network, Error> {
-        Network::init::<G>(&self.config.network, 0, &place.device).with_tensors(self.weights.clone()).map_err(|e| {
-            let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);
-            Error::Checkpoint { path, fault, message: e.to_string() }
+        let make = || Network::init::<G>(&self.config.network, 0, &place.device).with_tensors(self.weights.clone());
+        lockstep_systems::Error::guard(EVALUATING, make).map_err(|e| match e {
+            lockstep_systems::Error::Weights(_) => {
+                let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);
+                Error::Checkpoint { path, fault, message: e.to_string() }
+            }
+            e => e.into(),
         })
     }
 

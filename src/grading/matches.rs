@@ -3,7 +3,7 @@
 use crate::{
     Error,
     elo::{Hypothesis, Pairs, Sprt},
-    memory::{self, Bound},
+    memory::{self, Bound, Footprint},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
@@ -43,10 +43,15 @@ pub struct Score {
 }
 
 impl Match {
-    /// Games in play at once, for searches with these settings: as many as there are and as fit.
-    pub fn lanes<G: Game>(&self, settings: [&SearchConfig; 2]) -> LanesConfig {
-        let most = (2 * self.pairs).min(512) as u32;
-        let fit = settings.map(|settings| memory::lanes_that_fit::<G>(settings, self.leaves, 2 * most));
+    /// Games in play at once at most.
+    pub fn most_lanes(&self) -> u32 {
+        (2 * self.pairs).min(512) as u32
+    }
+
+    /// Games in play at once, for searches with these settings and networks: as many as there are and as fit.
+    pub fn lanes<G: Game>(&self, settings: [&SearchConfig; 2], networks: &[Footprint]) -> LanesConfig {
+        let most = 2 * self.most_lanes();
+        let fit = settings.map(|settings| memory::lanes_that_fit::<G>(settings, self.leaves, most, networks));
         let count = (fit.into_iter().min().unwrap_or(1) / 2).max(1);
         LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
     }
@@ -63,10 +68,7 @@ impl Match {
         mut progress: impl FnMut(u64),
     ) -> Result<Score, Error> {
         let [(first, of_first), (second, of_second)] = players;
-        // Each of them has trees for all lanes.
-        for settings in [of_first, of_second] {
-            Bound::of_searches::<G>(settings, &LanesConfig { count: 2 * lanes.count, ..lanes.clone() }).check()?;
-        }
+        Bound::of_searches::<G>(&[of_first, of_second], &lanes, &[]).check()?;
         let same_again = of_first.is_deterministic() && of_second.is_deterministic();
         let mut rounds = Rounds::none(self.seed);
         let opening_plies = self.opening_plies;

@@ -1,15 +1,18 @@
 //! Exact results by brute force.
 
 use lockstep_components::{Action, Game};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 /// The result of each legal move under best play, for the player to move: 1, 0 or -1. None if it takes more nodes than
-/// allowed.
+/// allowed, or a larger table than one of so many bytes.
 ///
 /// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry, so it is for games in
 /// which nothing decides that a key does not hold.
-pub fn scores<G: Game>(state: &G, nodes: u64) -> Option<Vec<(Action, i32)>> {
-    let mut solver = Solver::<G> { known: FxHashMap::default(), left: nodes };
+pub fn scores<G: Game>(state: &G, nodes: u64, table: usize) -> Option<Vec<(Action, i32)>> {
+    let room = room::<G>(table);
+    // Whole at once: one that grows has its old and its new numbers for a while.
+    let known = FxHashMap::with_capacity_and_hasher(room, FxBuildHasher);
+    let mut solver = Solver::<G> { known, room, left: nodes };
     let legal: Vec<Action> = state.legal().collect();
     let of_move = |action| {
         let next = played(state, action);
@@ -27,6 +30,14 @@ pub fn scores<G: Game>(state: &G, nodes: u64) -> Option<Vec<(Action, i32)>> {
         Some((action, score))
     };
     legal.into_iter().map(of_move).collect()
+}
+
+/// Positions that a table of so many bytes has room for: of each eight places seven are taken, and their number is a power of 2.
+fn room<G: Game>(bytes: usize) -> usize {
+    let place = size_of::<((G::Key, Goal), Effort)>() + 1;
+    // The last group of places is there twice.
+    let places = bytes.saturating_sub(64) / place;
+    if places < 8 { 0 } else { (1 << places.ilog2()) / 8 * 7 }
 }
 
 fn played<G: Game>(state: &G, action: Action) -> G {
@@ -60,6 +71,8 @@ const NEVER: u32 = 1 << 30;
 
 struct Solver<G: Game> {
     known: FxHashMap<(G::Key, Goal), Effort>,
+    /// Entries of `known` at most.
+    room: usize,
     left: u64,
 }
 
@@ -110,7 +123,11 @@ impl<G: Game> Solver<G> {
                 refute = (refute + own.1).min(NEVER);
             }
             if prove >= limits.0 || refute >= limits.1 {
-                self.known.insert((G::canonical(state.key()).0, goal), (prove, refute));
+                let of = (G::canonical(state.key()).0, goal);
+                if self.known.len() == self.room && !self.known.contains_key(&of) {
+                    return None;
+                }
+                self.known.insert(of, (prove, refute));
                 return Some(());
             }
             let (next, same) = &moves[best];
@@ -131,16 +148,30 @@ mod tests {
     use crate::oracle;
     use lockstep_components::games::{ConnectFour, TicTacToe};
 
+    const TABLE: usize = 16 << 20;
+
+    /// A position that needs more than the table has room for is given up, and the table is no larger than it was to be.
+    #[test]
+    fn a_table_keeps_its_size() {
+        let start = TicTacToe::start();
+        let room = room::<TicTacToe>(TABLE);
+        let known = FxHashMap::<(TicTacToe, Goal), Effort>::with_capacity_and_hasher(room, FxBuildHasher);
+        assert!(room > 0 && known.capacity() == room);
+        assert!(scores(&start, 1 << 20, TABLE).is_some());
+        assert_eq!(scores(&start, 1 << 20, 2048), None);
+        assert_eq!(scores(&start, 1 << 20, 0), None);
+    }
+
     #[test]
     fn it_agrees_with_what_is_known() {
         for labelled in oracle::decisions::<TicTacToe>() {
-            assert_eq!(scores(&labelled.position, 1 << 20), Some(labelled.scores));
+            assert_eq!(scores(&labelled.position, 1 << 20, TABLE), Some(labelled.scores));
         }
         let sets = oracle::built_in::<ConnectFour>();
         let late = sets.iter().find(|set| set.name == "end_easy").expect("a set of that name");
         let mut solved = 0;
         for labelled in &late.positions[..100] {
-            let Some(found) = scores(&labelled.position, 100_000) else { continue };
+            let Some(found) = scores(&labelled.position, 100_000, TABLE) else { continue };
             let signs: Vec<_> = labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
             assert_eq!(found, signs);
             solved += 1;

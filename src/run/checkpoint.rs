@@ -15,7 +15,7 @@ use crate::{
     Error,
     error::Fault,
     folder::{Folder, sync_dir},
-    settings,
+    memory, settings,
 };
 use lockstep_components::{Config, Game};
 use lockstep_fused::Description;
@@ -260,13 +260,24 @@ impl Manifest {
 
     /// A file of the checkpoint, whose digest is right.
     fn file(&self, path: &Path, name: &str) -> Result<Vec<u8>, Error> {
-        let bytes = fs::read(path.join(name)).map_err(|e| no_file(path, name, e))?;
+        let bytes = read(&path.join(name), |e| no_file(path, name, e))?;
         if self.files.get(name) != Some(&digest(&bytes)) {
             let message = format!("the digest of {name} is not the one in {MANIFEST}");
             return Err(fault(path, Fault::Damaged, message));
         }
         Ok(bytes)
     }
+}
+
+/// The bytes of a file that is as large as a network, if there is the memory for them and for what becomes of them.
+fn read(path: &Path, fail: impl FnOnce(std::io::Error) -> Error) -> Result<Vec<u8>, Error> {
+    let length = match fs::metadata(path) {
+        Ok(about) => about.len(),
+        Err(e) => return Err(fail(e)),
+    };
+    let what = format!("reading {}", path.display());
+    memory::room_for(3 * length, &what, "the size of the network, or take a machine with more")?;
+    fs::read(path).map_err(fail)
 }
 
 fn fault(path: &Path, fault: Fault, message: impl Into<String>) -> Error {
@@ -445,7 +456,7 @@ pub fn from_safetensors(bytes: &[u8]) -> Result<Vec<NamedTensor>, String> {
 /// # Errors
 /// When it cannot be read, or is none.
 pub fn read_weights_file(path: &Path) -> Result<Vec<NamedTensor>, Error> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = read(path, Error::io("read", path))?;
     let damaged = |message| Error::Run { path: path.into(), message: format!("it has no weights: {message}") };
     from_safetensors(&bytes).map_err(damaged)
 }
@@ -455,7 +466,7 @@ pub fn read_weights_file(path: &Path) -> Result<Vec<NamedTensor>, Error> {
 /// # Errors
 /// When it cannot be read, or tells nothing.
 pub fn read_about(path: &Path) -> Result<About, Error> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = read(path, Error::io("read", path))?;
     let about = || -> Result<About, String> {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
         let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(ABOUT));

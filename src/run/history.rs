@@ -156,6 +156,11 @@ fn newest(known: &str, key: &str) -> Option<Change> {
     changes.find(|change| change.key == key)
 }
 
+/// Changes for people, on one line.
+pub fn list(changes: &[Change]) -> String {
+    changes.iter().map(Change::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} -> {}", self.key, self.from, self.to)

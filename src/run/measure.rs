@@ -2,8 +2,8 @@
 
 use crate::{
     Error,
-    device::{self, Place},
-    memory::Bound,
+    device::Place,
+    memory::{Bound, Footprint},
     stages::{StageTimes, Timing},
 };
 use bevy_ecs::prelude::*;
@@ -12,8 +12,8 @@ use lockstep_components::{
     config::{LanesConfig, SearchConfig, Steps},
 };
 use lockstep_systems::{
-    Batch, Evaluations, Evaluator, Learner, Learning, Network, Player, Plugin, Setup, Uniform, play_games, run_learn,
-    run_tick,
+    Batch, EVALUATING, Evaluations, Evaluator, Learner, Learning, Network, Player, Plugin, Setup, Uniform, play_games,
+    run_learn, run_tick,
 };
 use std::time::Instant;
 
@@ -43,7 +43,7 @@ pub fn ticks<G: Game>(
     timing: Timing,
     seconds: f64,
 ) -> Result<Ticks, Error> {
-    Bound::of_searches::<G>(&config.search, &config.lanes).check()?;
+    Bound::of_searches::<G>(&[&config.search], &config.lanes, &[]).check()?;
     let mut world = Setup::<G>::self_play(Player::new(evaluator, config.search.clone()))
         .lanes(place.lanes(&config.lanes))
         .start(config.start())
@@ -86,10 +86,18 @@ pub fn ticks<G: Game>(
     })
 }
 
-/// A new network, for the batches of this configuration.
-pub fn evaluator<G: Game>(config: &Config, place: &Place) -> Box<dyn Evaluator> {
-    let network = Network::init::<G>(&config.network, 1, &place.device);
-    place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&network)
+/// A new network, for batches of so many rows of the searches of this configuration.
+///
+/// # Errors
+/// When there is not the memory, or the device fails.
+pub fn evaluator<G: Game>(config: &Config, place: &Place, rows: usize) -> Result<Box<dyn Evaluator>, Error> {
+    let network = Footprint::of::<G>(&config.network, place, rows);
+    Bound::of_searches::<G>(&[&config.search], &config.lanes, &[network]).check()?;
+    let make = || {
+        let network = Network::init::<G>(&config.network, 1, &place.device);
+        Ok(place.evaluators::<G>(rows).0(&network))
+    };
+    Ok(lockstep_systems::Error::guard(EVALUATING, make)?)
 }
 
 /// Evaluations per second in batches of so many rows.
@@ -133,7 +141,7 @@ pub fn learning<G: Game>(config: &Config, place: &Place, games: usize) -> Result
     let lanes = LanesConfig { count: games.min(64) as u32, ..Default::default() };
     let player = Player::new(Uniform::default(), search);
     let mut playing = Setup::<G>::self_play(player).lanes(lanes).start(config.start()).build();
-    let mut replay = Replay::<G>::new(20_000);
+    let mut replay = Replay::<G>::new(config.replay.window.min(20_000));
     play_games(&mut playing, games)?.iter().for_each(|game| replay.push(&config.start(), game));
     let mut learner = place.learner::<G>(config);
     learner.config.steps = Steps::Batches(u64::MAX);

@@ -8,11 +8,13 @@ use crate::{
 };
 use lockstep_components::{
     Config, Game, GameRecord,
-    config::{LanesConfig, OptimizerKind, ReplayConfig, SearchConfig},
+    config::{LanesConfig, NetworkConfig, OptimizerKind, ReplayConfig, SearchConfig},
 };
-use lockstep_fused::FusedNetwork;
-use lockstep_systems::{Bounds, BurnOptions, network::describe, setup::policy_moves};
-use std::fs;
+use lockstep_fused::{Description, Op};
+use lockstep_systems::{
+    Bounds, BurnOptions, FusedEvaluator, Learner, SETTING_UP, network::describe, setup::policy_moves,
+};
+use std::{fs, hint::black_box};
 use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Bytes at most, by part.
@@ -32,72 +34,159 @@ struct Part {
     keys: &'static str,
 }
 
-/// What the allocator keeps without using it, and the stacks of threads.
+/// What the allocator keeps without using it.
 const SLACK: u64 = 12_000_000;
 
+/// What a thread takes beside what it works in.
+const OF_THREAD: u64 = 300_000;
+
+/// What a network takes where it evaluates, in bytes of this process: from its description, before any of it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint {
+    /// Its parameters, once.
+    parameters: u64,
+    /// An evaluator, with its weights as the place reads them.
+    evaluator: u64,
+    /// What is there besides while an evaluator is made.
+    making: u64,
+    /// What the threads work in.
+    scratch: u64,
+}
+
+impl Footprint {
+    /// Of a configuration's network at a place, in batches of at most so many rows.
+    pub fn of<G: Game>(network: &NetworkConfig, place: &Place, rows: usize) -> Self {
+        Self::of_description(&describe::<G>(network), place, rows)
+    }
+
+    fn of_description(net: &Description, place: &Place, rows: usize) -> Self {
+        let parameters = 4 * net.parameter_count() as u64;
+        // Itself, its weights with the norms folded in, and these in the order of the layers.
+        let making = 3 * parameters;
+        let fused = place.evaluation == Evaluation::Fused;
+        let fused = fused.then(|| FusedEvaluator::footprint(net, place.precision, place.level, rows));
+        if let Some(fused) = fused.flatten() {
+            let [evaluator, packing, scratch] = [fused.weights, fused.packing, fused.scratch].map(|n| n as u64);
+            return Self { parameters, evaluator, making: making + packing, scratch };
+        }
+        if place.evaluation != Evaluation::BurnPadded {
+            let scratch = 2 * rows.min(BurnOptions::PART) as u64 * activations(net) + products(net);
+            return Self { parameters, evaluator: parameters, making, scratch };
+        }
+        // Each batch in flight has its own, and the first ones are held against the network in `f64`.
+        let workers = u64::from(place.in_flight);
+        let board = if place.board { over_the_board(net) } else { 0 };
+        let making = making + 4 * parameters + workers * (parameters + board);
+        Self { parameters, evaluator: workers * parameters, making, scratch: 0 }
+    }
+
+    /// With the same network in `f64` beside it, twice over, and what its threads work in.
+    #[must_use]
+    pub fn with_exact<G: Game>(self, network: &NetworkConfig) -> Self {
+        let threads = rayon::current_num_threads() as u64;
+        let scratch = self.scratch + 2 * threads * activations(&describe::<G>(network));
+        Self { evaluator: self.evaluator + 4 * self.parameters, scratch, ..self }
+    }
+
+    fn total(self) -> u64 {
+        self.evaluator + self.making + self.scratch
+    }
+}
+
+/// Bytes of all values of one row.
+fn activations(net: &Description) -> u64 {
+    4 * net.forms().into_iter().map(|form| net.size(form)).sum::<usize>() as u64
+}
+
+/// What burn's CPU back end makes of the weights and the rows of one layer for a product: a copy of the weights, and on each
+/// thread as many rows of the product's inputs as it takes at a time.
+fn products(net: &Description) -> u64 {
+    const ROWS: u64 = 512;
+    let forms = net.forms();
+    let of_step = |step: usize| {
+        let weight = net.parameters(step, &forms).swap_remove(0);
+        let (all, outputs) = (weight.iter().product::<usize>() as u64, net.size(forms[step + 1]) as u64);
+        let inputs = if weight.len() == 4 { weight[1..].iter().product() } else { weight[0] } as u64;
+        4 * (all + rayon::current_num_threads() as u64 * ROWS * (inputs + outputs.min(all / inputs)))
+    };
+    let layers = (0..net.steps.len()).filter(|&step| matches!(net.steps[step].op, Op::Conv { .. } | Op::Dense { .. }));
+    layers.map(of_step).max().unwrap_or(0)
+}
+
+/// The largest convolution as a product over the whole board.
+fn over_the_board(net: &Description) -> u64 {
+    let forms = net.forms();
+    let of_step = |(step, of): (usize, &lockstep_fused::Step)| match of.op {
+        Op::Conv { .. } => 4 * (net.size(forms[of.from[0]]) * net.size(forms[step + 1])) as u64,
+        _ => 0,
+    };
+    net.steps.iter().enumerate().map(of_step).max().unwrap_or(0)
+}
+
 impl Bound {
-    /// Of a whole run. A learner and an evaluator are made once for it, because only they know what they take, after a
-    /// look at the size of the network.
+    /// Of a whole run, computed from its configuration. On a GPU, of whose driver only what it has taken is known, a learner and
+    /// an evaluator are made for it once.
     ///
     /// # Errors
-    /// When the network alone does not fit.
+    /// When what is computed does not fit.
     pub fn of_run<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
-        let process = resident();
-        let parameters = 4 * describe::<G>(&config.network).parameter_count() as u64;
+        let process = program();
+        let capacity = device::batch_capacity::<G>(config, place);
+        let net = describe::<G>(&config.network);
+        let Footprint { parameters, evaluator, making, scratch } = Footprint::of_description(&net, place, capacity);
         let moments = if config.learn.optimizer == OptimizerKind::AdamW { 2 } else { 1 };
         // The mean of the weights now, before the generation that is learned, and while a step moves it.
         let means = if config.learn.average > 0.0 { 3 } else { 0 };
         // Parameters as the optimiser holds them, as the kernels read them, their gradients three times on the way, the
         // moments, of which a step makes new ones, and both as they were before the generation that is learned.
-        let network = Part {
-            name: "the network",
-            bytes: parameters * (6 + 3 * moments + means),
-            keys: "network.channels, network.blocks",
-        };
-        let at_least = Self { parts: vec![network.clone()], saving: 0 };
-        at_least.check()?;
-        let learner = place.learner::<G>(config);
-        let learning = resident();
-        let evaluator = place.evaluators::<G>(device::batch_capacity::<G>(config, place)).0(&learner.network);
+        let learner = parameters * (7 + 3 * moments + means);
         // One for each generation in play, whose weights are kept too, and the next one before it takes the place of another.
-        let evaluators = (config.run.lag + 1) * resident().saturating_sub(learning) + (config.run.lag - 1) * parameters;
-        let measured = learning.saturating_sub(process) + evaluators;
+        let lag = config.run.lag;
+        let evaluators = (lag + 1) * evaluator + (lag - 1) * parameters + making + lag * scratch;
         let rows = config.learn.batch_size as u64;
-        let on_host = place.evaluation != Evaluation::BurnPadded;
-        // Of one row, after all steps of the network.
-        let activations = || {
-            let network = describe::<G>(&config.network);
-            4 * network.forms().into_iter().map(|form| network.size(form)).sum::<usize>() as u64
-        };
-        // What a step works with, and what an evaluator works in.
-        let (kernels, scratch) = match learner.is_fused() {
-            true => (learner.bytes() as u64, (FusedNetwork::SCRATCH * rayon::current_num_threads()) as u64),
+        let part = rows.div_ceil(config.learn.accumulation as u64);
+        let fused = place.evaluation == Evaluation::Fused;
+        let fused = fused.then(|| Learner::footprint(&net, &config.learn, place.level)).flatten();
+        let kernels = match (fused, place.evaluation) {
+            (Some(bytes), _) => bytes as u64,
             // Burn keeps them for the way back, has their gradients on it, and takes as much for what a step works with.
-            false if on_host => {
-                let part = rows.div_ceil(config.learn.accumulation as u64);
-                (3 * part * activations(), 2 * BurnOptions::PART as u64 * activations())
-            }
-            false => (0, 0),
+            (None, Evaluation::Fused | Evaluation::Burn) => 3 * part * activations(&net) + products(&net),
+            (None, Evaluation::BurnPadded) => 0,
         };
-        drop((evaluator, learner));
         let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
         let bounds = Bounds::of::<G>(config);
         // All of a round are there until it is learned from, and as many rounds are in play as the run lags behind.
-        let records =
-            config.run.lag * config.run.games * GameRecord::bytes::<G>(policy_moves::<G>(&config.search)) as u64;
+        let records = lag * config.run.games * GameRecord::bytes::<G>(policy_moves::<G>(&config.search)) as u64;
+        let part = |name, bytes, keys| Part { name, bytes, keys };
         let parts = vec![
-            Part { name: "the program", bytes: process + SLACK, keys: "run.threads" },
-            Part { bytes: network.bytes + measured + config.run.lag * scratch, ..network },
-            Part { name: "training", bytes: kernels + batch, keys: "learn.batch_size; raise learn.accumulation" },
-            Part { name: "trees", bytes: bounds.trees as u64, keys: "search.simulations, lanes.count" },
-            Part { name: "lanes and batches", bytes: bounds.lanes as u64, keys: "lanes.count, lanes.leaves_per_tree" },
-            Part { name: "the cache", bytes: bounds.cache as u64, keys: "search.cache_mb" },
-            Part { name: "replay", bytes: bounds.replay as u64, keys: "replay.window" },
-            Part { name: "games of a round", bytes: records, keys: "run.games" },
+            part("the program", process, "run.threads"),
+            part("the network", learner + evaluators, "network.channels, network.blocks"),
+            part("training", kernels + batch, "learn.batch_size; raise learn.accumulation"),
+            part("trees", bounds.trees as u64, "search.simulations, lanes.count"),
+            part("lanes and batches", bounds.lanes as u64, "lanes.count, lanes.leaves_per_tree"),
+            part("the cache", bounds.cache as u64, "search.cache_mb"),
+            part("replay", bounds.replay as u64, "replay.window"),
+            part("games of a round", records, "run.games"),
         ];
         // Weights and optimiser as numbers and as files, and the serialised games of a round.
         let saving = parameters * (3 + 3 * moments + means) + records;
-        Ok(Self { parts, saving })
+        let mut bound = Self { parts, saving };
+        if place.evaluation == Evaluation::BurnPadded {
+            bound.check()?;
+            let make = || {
+                let learner = place.learner::<G>(config);
+                let evaluator = place.evaluators::<G>(capacity).make(&learner.network)?;
+                Ok((program(), learner, evaluator))
+            };
+            let taken = match lockstep_systems::Error::guard(SETTING_UP, make) {
+                Ok((taken, ..)) => taken,
+                // That of the device: the rehearsal tells what to do.
+                Err(lockstep_systems::Error::OutOfMemory { .. }) => program(),
+                Err(error) => return Err(error.into()),
+            };
+            bound.parts.push(part("the device's driver", taken.saturating_sub(process), "run.device"));
+        }
+        Ok(bound)
     }
 
     /// Of a run in which rounds have begun with a window of so many positions.
@@ -109,16 +198,34 @@ impl Bound {
         Self::of_run::<G>(&Config { replay, ..config.clone() }, place)
     }
 
-    /// Of searches alone: a tree for each lane, beside an evaluator and a cache.
-    pub fn of_searches<G: Game>(search: &SearchConfig, lanes: &LanesConfig) -> Self {
-        let bounds = bounds_of::<G>(search, lanes);
-        let parts = vec![
-            Part { name: "the program", bytes: resident() + SLACK, keys: "the number of threads" },
-            Part { name: "trees", bytes: bounds.trees as u64, keys: "the number of simulations and of lanes" },
-            Part { name: "lanes and batches", bytes: bounds.lanes as u64, keys: "the number of lanes and of leaves" },
-            Part { name: "the cache", bytes: bounds.cache as u64, keys: "search.cache_mb" },
-        ];
-        Self { parts, saving: 0 }
+    /// Of searches alone, those of each player: a tree for each lane and a cache, beside the networks that evaluate.
+    pub fn of_searches<G: Game>(players: &[&SearchConfig], lanes: &LanesConfig, networks: &[Footprint]) -> Self {
+        // All trees of a world have room for the largest search.
+        let simulations = players.iter().map(|search| search.simulations).max().unwrap_or(1);
+        let of = |search: &&SearchConfig| bounds_of::<G>(&SearchConfig { simulations, ..(*search).clone() }, lanes);
+        let bounds: Vec<Bounds> = players.iter().map(of).collect();
+        let part = |name, of: fn(&Bounds) -> usize, keys| {
+            let bytes = bounds.iter().map(|bounds| of(bounds) as u64).sum();
+            Part { name, bytes, keys }
+        };
+        let Self { mut parts, saving } = Self::of_networks(networks);
+        parts.extend([
+            part("trees", |bounds| bounds.trees, "the number of simulations and of lanes"),
+            part("lanes and batches", |bounds| bounds.lanes, "the number of lanes and of leaves"),
+            part("the cache", |bounds| bounds.cache, "search.cache_mb"),
+        ]);
+        Self { parts, saving }
+    }
+
+    /// Of networks that evaluate, and nothing else.
+    pub fn of_networks(networks: &[Footprint]) -> Self {
+        let network = |network: &Footprint| Part {
+            name: "the network",
+            bytes: network.total(),
+            keys: "network.channels, network.blocks (or take a player with a smaller network)",
+        };
+        let program = Part { name: "the program", bytes: program(), keys: "the number of threads" };
+        Self { parts: [program].into_iter().chain(networks.iter().map(network)).collect(), saving: 0 }
     }
 
     /// All parts together, but for what saving a checkpoint adds.
@@ -131,18 +238,11 @@ impl Bound {
     /// # Errors
     /// When it has not. The message names the largest part and the keys to lower.
     pub fn check(&self) -> Result<(), Error> {
-        let (limit, of) = limit();
         let needed = self.total() + self.saving;
-        if needed <= limit {
-            return Ok(());
-        }
-        let largest = self.parts.iter().max_by_key(|part| part.bytes).expect("a bound has parts");
-        Err(Error::Usage(format!(
-            "this needs up to {} of memory ({self}), and {of} has {}; lower {}",
-            bytes(needed as usize),
-            bytes(limit as usize),
-            largest.keys,
-        )))
+        // Nobody can lower what the program itself takes, but for its threads.
+        let largest = self.parts.iter().skip(1).max_by_key(|part| part.bytes);
+        let largest = largest.filter(|part| part.bytes > self.parts[0].bytes / 4).unwrap_or(&self.parts[0]);
+        fits(needed, || (format!("this needs up to {} of memory ({self})", bytes(needed as usize)), largest.keys))
     }
 }
 
@@ -157,15 +257,38 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// As many lanes with so many leaves as take half of the machine's memory, one at least and `most` at most.
-pub fn lanes_that_fit<G: Game>(search: &SearchConfig, leaves: u32, most: u32) -> u32 {
+/// As many lanes with so many leaves as take half of the memory that these networks leave, one at least and `most` at most.
+pub fn lanes_that_fit<G: Game>(search: &SearchConfig, leaves: u32, most: u32, networks: &[Footprint]) -> u32 {
     let one = bounds_of::<G>(search, &LanesConfig { count: 1, leaves_per_tree: leaves, ..LanesConfig::default() });
-    let fit = limit().0 / 2 / (one.trees + one.lanes) as u64;
+    let left = limit().0.saturating_sub(Bound::of_networks(networks).total());
+    let fit = left / 2 / (one.trees + one.lanes) as u64;
     (fit.min(u64::from(most)) as u32).max(1)
 }
 
 fn bounds_of<G: Game>(search: &SearchConfig, lanes: &LanesConfig) -> Bounds {
     Bounds::of::<G>(&Config { search: search.clone(), lanes: lanes.clone(), ..Config::default() })
+}
+
+/// Whether there is the memory for so many bytes more, beside what the program takes now.
+///
+/// # Errors
+/// When there is not. The message says what they are for, and what to lower.
+pub fn room_for(more: u64, what: &str, lower: &str) -> Result<(), Error> {
+    fits(resident() + SLACK + more, || (format!("{what} takes up to {} of memory", bytes(more as usize)), lower))
+}
+
+fn fits<'a>(needed: u64, say: impl FnOnce() -> (String, &'a str)) -> Result<(), Error> {
+    let (limit, of) = limit();
+    if needed <= limit {
+        return Ok(());
+    }
+    let (what, lower) = say();
+    Err(Error::Usage(format!("{what}, and {of} has {}; lower {lower}", bytes(limit as usize))))
+}
+
+/// What the program takes now, and what its threads and the allocator may take besides.
+fn program() -> u64 {
+    resident() + SLACK + OF_THREAD * rayon::current_num_threads() as u64
 }
 
 /// The memory of the machine, or what this process may have of it, and which of these it is.
@@ -178,15 +301,22 @@ pub fn limit() -> (u64, &'static str) {
     all.into_iter().flatten().filter(|(bytes, _)| *bytes > 0).min_by_key(|(bytes, _)| *bytes).unwrap_or((u64::MAX, ""))
 }
 
-/// What the limit on addresses leaves, where there is one: it counts memory that is reserved and not used as well.
+/// What the limit on addresses leaves, where there is one: it counts memory that is reserved and not used as well, such as what
+/// an allocator sets aside for each thread.
 fn address_space() -> Option<u64> {
+    /// What is set aside for the threads of the display and the monitor: stacks and, by glibc, 64 MiB for each.
+    const OTHERS: u64 = 2 * (66 << 20);
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
     let most: u64 = line.split_whitespace().nth(3)?.parse().ok()?;
+    if rayon::current_thread_index().is_some() {
+        // So that it is set aside for all threads of the pool by now.
+        rayon::broadcast(|_| black_box(vec![0u8; 64]));
+    }
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmSize"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(most.saturating_sub(kilobytes * 1024) + resident())
+    Some(most.saturating_sub(kilobytes * 1024 + OTHERS) + resident())
 }
 
 /// Bytes of this process that are in memory now; 0 where the system does not tell.

@@ -32,20 +32,20 @@ impl Rehearsal {
     /// Evaluates and learns with networks that are then dropped: both have to fit at once, as in the run.
     ///
     /// # Errors
-    /// When the device fails, or computes what is wrong. Where its memory does not suffice, the error names the keys to change.
+    /// When the device fails, or computes what is wrong.
     pub fn of<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
         let mut done = Self::default();
         let evaluation = reserved_by(place, || done.evaluate::<G>(config, place));
-        let (_evaluator, evaluation) = evaluation.map_err(|error| name_keys(error, config))?;
+        let (_evaluator, evaluation) = evaluation?;
         let training = reserved_by(place, || done.learn::<G>(config, place));
-        let ((), training) = training.map_err(|error| name_keys(error, config))?;
+        let ((), training) = training?;
         done.reserved = evaluation.zip(training).map(<[u64; 2]>::from);
         Ok(done)
     }
 
     fn evaluate<G: Game>(&mut self, config: &Config, place: &Place) -> Result<Box<dyn Evaluator>, Error> {
         let capacity = device::batch_capacity::<G>(config, place);
-        let mut evaluator = measure::evaluator::<G>(config, place);
+        let mut evaluator = measure::evaluator::<G>(config, place, capacity)?;
         let sizes = evaluator.capabilities().batch_sizes;
         for rows in if sizes.is_empty() { vec![capacity] } else { sizes } {
             let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
@@ -56,7 +56,7 @@ impl Rehearsal {
     }
 
     fn learn<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
-        let mut world = measure::learning::<G>(config, place, GAMES)?;
+        let mut world = lockstep_systems::Error::guard(TRAINING, || measure::learning::<G>(config, place, GAMES))?;
         self.step = self.twice(|| measure::step(&mut world, place))?;
         Ok(())
     }
@@ -85,8 +85,8 @@ fn reserved_by<T>(place: &Place, work: impl FnOnce() -> Result<T, Error>) -> Res
     Ok((made, after.zip(before).map(|(after, before)| after.saturating_sub(before))))
 }
 
-/// For the user, who can change what does not fit before the run begins.
-fn name_keys(error: Error, config: &Config) -> Error {
+/// The error of a rehearsal for the user, who can change what does not fit into the memory of the device before a run begins.
+pub fn name_keys(error: Error, config: &Config) -> Error {
     let Error::Systems(lockstep_systems::Error::OutOfMemory { doing, message }) = error else { return error };
     let keys = if doing == TRAINING {
         format!(

@@ -2,14 +2,14 @@
 //! changed the key; what keeps nothing begins again.
 
 use crate::{
-    Error,
-    device::Place,
+    Error, checkpoint,
+    device::{self, Place},
     folder::Folder,
     history::{self, Change},
     log::Log,
 };
 use lockstep_components::{Config, Game, config::LearnConfig};
-use lockstep_systems::{TRAINING, setup::cohorts_of};
+use lockstep_systems::{SETTING_UP, TRAINING, setup::cohorts_of};
 
 /// Rows of a batch whose size decides how much memory a stream needs: below, it is the least that a stream takes.
 const FEW: usize = 256;
@@ -18,7 +18,8 @@ const FEW: usize = 256;
 /// has changed: nothing if the error is another one, or there is nothing left to lower.
 ///
 /// Training takes twice as many parts for a batch, evaluation half as many lanes at a time, and where these are few already,
-/// less batches in flight. The place counts these: look for it again.
+/// less batches in flight; so does what is only set up, because each batch in flight has weights of its own. The place counts
+/// these: look for it again.
 ///
 /// # Errors
 /// When the folder cannot be written. Only for the holder of its lock, with nobody writing to its log.
@@ -39,7 +40,7 @@ pub fn relieve<G: Game>(
     } else {
         let lanes = place.lanes(&config.lanes);
         let size = cohorts_of::<G>(&lanes, &config.search).size();
-        if size <= FEW && lanes.in_flight > 1 {
+        if (size <= FEW || *doing == SETTING_UP) && lanes.in_flight > 1 {
             (config.lanes.cohort, config.lanes.in_flight) = (size as u32, lanes.in_flight - 1);
         } else if size > 1 {
             config.lanes.cohort = (size / 2) as u32;
@@ -48,6 +49,35 @@ pub fn relieve<G: Game>(
     let changes = history::differences(&before, config);
     history::record(folder, round, &changes)?;
     Ok(changes)
+}
+
+/// Does this for a run that is there, with less at once whenever the device runs out of memory: the place and the settings are
+/// then others, and `told` hears why.
+///
+/// # Errors
+/// Those of `work`, and that of the device where nothing is left to lower. Only for the holder of the folder's lock.
+pub fn relieved<G: Game, T>(
+    config: &mut Config,
+    place: &mut Place,
+    folder: &Folder,
+    mut work: impl FnMut(&Config, &Place) -> Result<T, Error>,
+    told: impl Fn(&str),
+) -> Result<T, Error> {
+    loop {
+        let error = match work(config, place) {
+            Err(Error::Systems(error)) => error,
+            done => return done,
+        };
+        // Nobody holds memory of the device, or writes to the folder, while it is changed.
+        place.device.memory_cleanup();
+        let round = checkpoint::generations(folder)?.last().map_or(1, |reached| reached + 1);
+        let changes = relieve::<G>(config, place, folder, round, &error)?;
+        if changes.is_empty() {
+            return Err(error.into());
+        }
+        *place = device::place_of(config)?;
+        told(&format!("generation {round}: {error}. The run goes on with {}.", history::list(&changes)));
+    }
 }
 
 /// Twice as many parts of a batch, as far as there are positions for them.

@@ -21,8 +21,8 @@ use lockstep_components::{
     config::SearchConfig,
 };
 use lockstep_systems::{
-    Agent, EvaluatorFactory, Inference, Learner, Learning, Network, Player, SearchPolicy, Setup, act::begin_games,
-    learn::Sampling, network::NamedTensor, run_learn, run_tick,
+    Agent, EVALUATING, EvaluatorFactory, Inference, Learner, Learning, Network, Player, SETTING_UP, SearchPolicy,
+    Setup, act::begin_games, learn::Sampling, network::NamedTensor, run_learn, run_tick,
 };
 use saving::does_not_fit;
 pub use saving::widest_window;
@@ -156,11 +156,13 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// When the checkpoint or the log does not fit the configuration, or a part of them is damaged or missing.
     pub fn resume(config: &Config, place: &Place, checkpoint: Checkpoint, log: Log) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
-        run.restore(checkpoint, &log)?;
-        run.log = Some(log);
-        run.open_rounds(false)?;
-        Ok(run)
+        set_up(|| {
+            let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
+            run.restore(checkpoint, &log)?;
+            run.log = Some(log);
+            run.open_rounds(false)?;
+            Ok(run)
+        })
     }
 
     /// The run that a checkpoint was made of, or the beginning of one, to play and learn again what is in the log: a round
@@ -174,14 +176,16 @@ impl<G: Game> Trainer<G> {
         checkpoint: Option<(PathBuf, Checkpoint)>,
         log: Log,
     ) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
-        match checkpoint {
-            None => run.fill_replay(&log, 0, &BTreeMap::new())?,
-            Some((path, checkpoint)) => run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?,
-        }
-        (run.log, run.replays) = (Some(log), true);
-        run.open_rounds(false)?;
-        Ok(run)
+        set_up(|| {
+            let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
+            match checkpoint {
+                None => run.fill_replay(&log, 0, &BTreeMap::new())?,
+                Some((path, checkpoint)) => run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?,
+            }
+            (run.log, run.replays) = (Some(log), true);
+            run.open_rounds(false)?;
+            Ok(run)
+        })
     }
 
     /// Begins the rounds that can be played with the weights that there are, or goes on with them where the log ends.
@@ -215,10 +219,10 @@ impl<G: Game> Trainer<G> {
             let evaluator = match &other {
                 Some(place) => {
                     let capacity = device::batch_capacity::<G>(&self.config, place);
-                    Some(place.evaluators::<G>(capacity).0(network))
+                    Some(place.evaluators::<G>(capacity).make(network)?)
                 }
                 None if published && generation == self.generation() => None,
-                None => Some(self.world.resource::<EvaluatorFactory>().0(network)),
+                None => Some(self.world.resource::<EvaluatorFactory>().make(network)?),
             };
             let mut agents =
                 self.world.query::<(&Agent, &mut SearchConfig, &mut SearchPolicy<G>, &mut Inference, &mut Cache<G>)>();
@@ -295,7 +299,8 @@ impl<G: Game> Trainer<G> {
             distinct: self.world.get_resource::<Dataset<G>>().map_or(0, Dataset::len),
         };
         let generation = learner.generation();
-        self.networks.push_back((generation, learner.playing().snapshot()));
+        let network = lockstep_systems::Error::guard(EVALUATING, || Ok(learner.playing().snapshot()))?;
+        self.networks.push_back((generation, network));
         while self.networks.len() as u64 > self.config.run.lag {
             self.networks.pop_front();
         }
@@ -386,6 +391,11 @@ impl<G: Game> Trainer<G> {
     }
 }
 
+/// Does this with a device of burn, most of whose operations panic where they fail.
+fn set_up<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    lockstep_systems::Error::guard(SETTING_UP, || Ok(work()))?
+}
+
 /// Starts a run in a folder, from these weights if there are any, or takes up the one that is there. What is wrong with its
 /// metrics goes to the standard error. Nothing is written for a run that is finished. Only for the holder of the folder's lock.
 ///
@@ -404,22 +414,24 @@ pub fn open<G: Game>(
     let run = match checkpoint::newest(folder)? {
         None => {
             metrics::check_new(folder, config)?;
-            let mut run = Trainer::without_round(config, place, Arc::new(SearchPolicy::of));
-            run.fill_replay(&log, 0, &BTreeMap::new())?;
-            run.log = Some(log);
-            if let Some(tensors) = from {
-                let mut learner = run.world.resource_mut::<Learner>();
-                learner.network = learner.network.with_tensors(tensors)?;
-                run.networks = VecDeque::from([(0, learner.playing().snapshot())]);
-                // What it began with is its checkpoint 0.
-                run.save(folder)?;
-            }
-            run.open_rounds(false)?;
-            run
+            set_up(|| {
+                let mut run = Trainer::without_round(config, place, Arc::new(SearchPolicy::of));
+                run.fill_replay(&log, 0, &BTreeMap::new())?;
+                run.log = Some(log);
+                if let Some(tensors) = from {
+                    let mut learner = run.world.resource_mut::<Learner>();
+                    learner.network = learner.network.with_tensors(tensors)?;
+                    run.networks = VecDeque::from([(0, learner.playing().snapshot())]);
+                    // What it began with is its checkpoint 0.
+                    run.save(folder)?;
+                }
+                run.open_rounds(false)?;
+                Ok(run)
+            })?
         }
         Some(path) => {
             let checkpoint = Checkpoint::read::<G>(&path)?;
-            if checkpoint.manifest.probe != probe::<G>(place)? {
+            if checkpoint.manifest.probe != set_up(|| probe::<G>(place))? {
                 tell!(
                     "{}: it was made on a machine, or with settings of it, that computes other last bits than this one: \
                      the run goes on, but not bit for bit as it would have there",

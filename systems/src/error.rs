@@ -139,6 +139,9 @@ pub const TRAINING: &str = "training";
 /// What a device does for the search.
 pub const EVALUATING: &str = "evaluating a batch";
 
+/// What a device does before either: it takes up the weights of what is to learn and to play.
+pub const SETTING_UP: &str = "setting up the run";
+
 impl Error {
     /// That a device failed. Back ends say by words alone when it was for want of memory, somewhere in a report of many lines.
     pub fn of_device(doing: &'static str, message: String) -> Self {

@@ -10,7 +10,10 @@ pub use learner::{Learner, Losses, Progress, Saved};
 pub use sample::{Sampling, TrainingBatch, sample};
 pub use step::{gradients, publish, step};
 
-use crate::{Error, Evaluator, Failure, Network, Plugin, drain, error::gate};
+use crate::{
+    Error, Evaluator, Failure, Network, Plugin, drain,
+    error::{EVALUATING, gate},
+};
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
 use lockstep_components::{Game, Replay, config::ReplayConfig};
 use std::marker::PhantomData;
@@ -33,6 +36,16 @@ pub enum LearnSystems {
 /// Makes an evaluator from a network: how it is frozen, and where it runs.
 #[derive(Resource)]
 pub struct EvaluatorFactory(pub Box<dyn Fn(&Network) -> Box<dyn Evaluator> + Send + Sync>);
+
+impl EvaluatorFactory {
+    /// The evaluator of a network.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn make(&self, network: &Network) -> Result<Box<dyn Evaluator>, Error> {
+        Error::guard(EVALUATING, || Ok(self.0(network)))
+    }
+}
 
 /// The agents have got a new network. A message of [`Learn`], which can be read until the generation after the next one ends.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ mod workers;
 pub use agent::{Agent, Inference, Player};
 pub use analyse::{Answer, Questions};
 pub use cohorts::Cohorts;
-pub use error::{EVALUATING, Error, Failure, TRAINING};
+pub use error::{EVALUATING, Error, Failure, SETTING_UP, TRAINING};
 pub use evaluator::{Batch, Capabilities, Evaluations, Evaluator, Rollouts, Uniform};
 pub use gumbel::Gumbel;
 pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, Learning, Published, run_learn};

@@ -11,7 +11,7 @@ use super::super::kernels::{
 use super::super::panels::{Aligned, odd_lines};
 use super::super::waves::Board;
 use super::super::weights::Conv;
-use super::{Cells, Frequency, Stage, Transform, by_size, frequencies, sweep, widest};
+use super::{Cells, Frequency, Stage, Transform, by_size, frequencies, segments, sweep, widest};
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +39,7 @@ pub(in super::super) struct Int16Tower {
 #[derive(Debug)]
 struct Int16Conv {
     inputs: usize,
+    outputs: usize,
     /// Columns of the packed matrices.
     padded: usize,
     /// Where each bin starts in `weights`.
@@ -65,6 +66,14 @@ pub(in super::super) struct Int16Scratch {
     spectrum: Aligned,
     /// The largest numbers of each slot of it, in vectors.
     peaks: Aligned,
+}
+
+#[cfg(test)]
+impl Int16Scratch {
+    pub(in super::super) fn bytes(&self) -> usize {
+        let Self { shorts, halves, scales, spectrum, peaks } = self;
+        shorts.bytes() + halves.bytes() + scales.bytes() + spectrum.bytes() + peaks.bytes()
+    }
 }
 
 impl Int16Tower {
@@ -105,6 +114,29 @@ impl Int16Tower {
                 + slots * layout.output(conv.output_stride()) * size_of::<u16>()
         };
         self.blocks.iter().flatten().map(bytes).max().unwrap_or(0) / ROWS
+    }
+
+    /// Bytes of the packed matrices.
+    pub(in super::super) fn bytes(&self) -> usize {
+        self.blocks.iter().flatten().map(Int16Conv::bytes).sum()
+    }
+
+    /// Bytes that they take besides while they are packed.
+    pub(in super::super) fn packing(&self) -> usize {
+        self.blocks.iter().flatten().map(Int16Conv::packing).max().unwrap_or(0)
+    }
+
+    /// Bytes that a thread works in with so many rows.
+    pub(in super::super) fn scratch(&self, rows: usize) -> usize {
+        let (layout, slots) = (self.layout(rows), self.transform.slots());
+        let most = |of: &dyn Fn(&Int16Conv) -> usize| self.blocks.iter().flatten().map(of).max().unwrap_or(0);
+        let shorts = most(&|conv| layout.plane(layout.bins) * layout.input(conv.inputs));
+        let halves = most(&|conv| layout.slot(layout.bins) * layout.output(conv.output_stride()));
+        Aligned::<i16>::bytes_of(shorts)
+            + Aligned::<u16>::bytes_of(halves)
+            + Aligned::<f32>::bytes_of(rows * slots)
+            + Aligned::<f32>::bytes_of(slots * self.slot_stride)
+            + Aligned::<f32>::bytes_of(slots * self.level.shape().0)
     }
 
     fn layout(&self, rows: usize) -> Layout {
@@ -249,16 +281,24 @@ impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kern
 
 impl Int16Conv {
     fn new(integers: IntegerLevel, conv: &Conv, transform: Transform) -> Self {
-        let (lanes, vectors) = integers.shape();
-        let padded = conv.outputs.next_multiple_of(lanes);
+        let padded = conv.outputs.next_multiple_of(integers.shape().0);
         let pairs = conv.inputs.next_multiple_of(CHANNELS) / 2;
-        let quantised: Vec<Matrix> = frequencies(conv, transform).map(|frequency| Matrix::new(&frequency)).collect();
         let mut starts = vec![0];
-        for matrix in &quantised {
-            starts.push(starts[starts.len() - 1] + matrix.segments() * pairs * padded);
+        for frequency in frequencies(conv, transform) {
+            starts.push(starts[starts.len() - 1] + segments(frequency.real) * pairs * padded);
         }
-        let mut weights = Aligned::zeros(starts[quantised.len()]);
-        for (matrix, start) in quantised.iter().zip(&starts) {
+        let (inputs, outputs) = (conv.inputs, conv.outputs);
+        let (factors, bias) = (Aligned::default(), Aligned::default());
+        let empty = Self { inputs, outputs, padded, starts, weights: Aligned::default(), factors, factor: 0.0, bias };
+        if conv.has_numbers() { empty.filled(integers, conv, transform) } else { empty }
+    }
+
+    fn filled(self, integers: IntegerLevel, conv: &Conv, transform: Transform) -> Self {
+        let (lanes, vectors) = integers.shape();
+        let (padded, pairs) = (self.padded, self.pairs());
+        let quantised: Vec<Matrix> = frequencies(conv, transform).map(|frequency| Matrix::new(&frequency)).collect();
+        let mut weights = Aligned::zeros(self.starts[quantised.len()]);
+        for (matrix, start) in quantised.iter().zip(&self.starts) {
             let mut packed = &mut weights.get_mut()[*start..];
             for first in (0..padded).step_by(lanes * vectors) {
                 let width = (padded - first).min(lanes * vectors);
@@ -286,7 +326,21 @@ impl Int16Conv {
         let factor = if broken { f32::NAN } else { (1.0 / (f64::from(PEAK) * range * coarsest)) as f32 };
         let mut bias = Aligned::zeros(conv.outputs.next_multiple_of(CHANNELS));
         bias.get_mut()[..conv.outputs].copy_from_slice(&conv.bias);
-        Self { inputs: conv.inputs, padded, starts, weights, factors, factor, bias }
+        Self { weights, factors, factor, bias, ..self }
+    }
+
+    /// Bytes of the packed matrices, once they are there.
+    fn bytes(&self) -> usize {
+        let bins = self.starts.len() - 1;
+        Aligned::<[i16; 2]>::bytes_of(self.starts[bins])
+            + Aligned::<f32>::bytes_of(bins * self.padded)
+            + Aligned::<f32>::bytes_of(self.outputs.next_multiple_of(CHANNELS))
+    }
+
+    /// Bytes that it takes besides while it is packed: the matrices of all frequencies, one of them not rounded yet.
+    fn packing(&self) -> usize {
+        let numbers = self.inputs * self.outputs;
+        ((self.starts.len() - 1) * size_of::<[i16; 2]>() + size_of::<[f64; 2]>()) * numbers
     }
 
     /// Pairs of inputs, with those of the padding.
@@ -323,7 +377,7 @@ impl Matrix {
     }
 
     fn segments(&self) -> usize {
-        if self.real { 1 } else { 3 }
+        segments(self.real)
     }
 
     /// What the product multiplies by: see [`Spectral`](super::Spectral) for the three matrices of a complex one.

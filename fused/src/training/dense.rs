@@ -78,10 +78,7 @@ fn mask(gradient: &mut [f32], output: &[f32]) {
 
 impl DenseLayer {
     fn new(level: Level, [inputs, outputs]: [usize; 2], input_stride: usize, relu: bool, back: bool) -> Self {
-        let dense = |inputs, outputs| {
-            let (weight, bias) = (vec![0.0; inputs * outputs], vec![0.0; outputs]);
-            Dense { inputs, outputs, weight, bias }
-        };
+        let dense = |inputs, outputs| Dense { inputs, outputs, weight: vec![], bias: vec![] };
         let forward = Layer::dense(level, &dense(inputs, outputs), input_stride);
         let output_stride = forward.output_stride();
         let back =

@@ -36,10 +36,7 @@ impl DirectConv {
         [input_stride, output_stride]: [usize; 2],
         back: bool,
     ) -> Self {
-        let conv = |inputs, outputs| {
-            let weight = vec![0.0; inputs * outputs * kernel * kernel];
-            Conv { inputs, outputs, kernel, weight, bias: vec![0.0; outputs] }
-        };
+        let conv = |inputs, outputs| Conv { inputs, outputs, kernel, weight: vec![], bias: vec![] };
         let forward = Layer::conv(level, &conv(inputs, outputs), board, input_stride);
         let back = back
             .then(|| Layer::conv(level, &conv(outputs, inputs), board, output_stride).with_output_stride(input_stride));

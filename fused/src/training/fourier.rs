@@ -76,7 +76,7 @@ impl Geometry {
     /// Empty matrices for all frequencies.
     pub(super) fn panels(&self) -> Vec<Panels> {
         let segments = |bin| if bin < self.reals() { 1 } else { 3 };
-        let panels = |bin| Panels::zeros(self.level, [segments(bin), self.channels, self.channels]);
+        let panels = |bin| Panels::new(self.level, [segments(bin), self.channels, self.channels]);
         (0..self.waves.len()).map(panels).collect()
     }
 

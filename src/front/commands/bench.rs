@@ -11,7 +11,7 @@ use crate::{
     tell,
 };
 use lockstep_components::{Config, Game, config::Precision, games::GameVisitor};
-use lockstep_systems::{Evaluator, Network, Uniform};
+use lockstep_systems::{Evaluator, Uniform};
 use serde_json::{Map, Value, json};
 
 /// `lockstep bench`
@@ -89,7 +89,10 @@ impl GameVisitor for Bench {
         }
         let rates = match args.what {
             BenchKind::Search => ticks::<G>(&config, &place, Box::new(Uniform::default()), &args)?,
-            BenchKind::Selfplay => ticks::<G>(&config, &place, measure::evaluator::<G>(&config, &place), &args)?,
+            BenchKind::Selfplay => {
+                let rows = device::batch_capacity::<G>(&config, &place);
+                ticks::<G>(&config, &place, measure::evaluator::<G>(&config, &place, rows)?, &args)?
+            }
             BenchKind::Network => network::<G>(&config, &place, args.seconds)?,
             BenchKind::Train => {
                 vec![("samples_per_second".into(), measure::samples::<G>(&config, &place, args.seconds)?)]
@@ -160,8 +163,7 @@ fn ticks<G: Game>(
 
 fn network<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
     let rows = config.learn.batch_size;
-    let network = Network::init::<G>(&config.network, 1, &place.device);
-    let mut evaluator = place.evaluators::<G>(rows).0(&network);
+    let mut evaluator = measure::evaluator::<G>(config, place, rows)?;
     let rate = measure::evaluations::<G>(&mut *evaluator, rows, seconds)?;
     Ok(vec![("evaluations_per_second".into(), rate)])
 }

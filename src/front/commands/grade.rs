@@ -287,8 +287,14 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
     let simulations = grading.simulations.max(1);
     let leaves_per_tree = grading.leaves.max(1);
     let search = SearchConfig { simulations, ..search_of(player, grading) };
-    let count = memory::lanes_that_fit::<G>(&search, leaves_per_tree, positions.len().min(1024) as u32);
-    Bound::of_searches::<G>(&search, &LanesConfig { count, leaves_per_tree, ..LanesConfig::default() }).check()?;
+    let most = positions.len().min(1024) as u32;
+    let networks = match grading.instead {
+        None => vec![player.footprint::<G>((most * leaves_per_tree) as usize)?],
+        Some(_) => vec![],
+    };
+    let count = memory::lanes_that_fit::<G>(&search, leaves_per_tree, most, &networks);
+    let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
+    Bound::of_searches::<G>(&[&search], &lanes, &networks).check()?;
     let answers = with_fewer_lanes(count, |count| {
         let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
         let evaluator: Box<dyn Evaluator> = match grading.instead {

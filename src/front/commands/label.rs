@@ -1,4 +1,4 @@
-use crate::{Error, cli::LabelArgs, device, display, out, say, solver};
+use crate::{Error, cli::LabelArgs, device, display, memory, out, say, solver};
 use lockstep_components::{Game, LaneRng, games::GameVisitor};
 use rayon::prelude::*;
 
@@ -18,7 +18,10 @@ impl GameVisitor for Label {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let LabelArgs { positions, before_end, nodes, set, seed, .. } = self.0;
+        let LabelArgs { positions, before_end, nodes, table, set, seed, .. } = self.0;
+        let table = table as usize * 1_000_000;
+        let threads = rayon::current_num_threads() as u64;
+        memory::room_for(threads * table as u64, "solving positions", "--table or --threads")?;
         let bar = display::bar(positions.into(), "solving");
         say!("set,moves,score,scores");
         let (mut found, mut given_up) = (0, 0u64);
@@ -27,7 +30,7 @@ impl GameVisitor for Label {
             const GAMES: u64 = 16;
             let lines: Vec<Option<String>> = (batch * GAMES..(batch + 1) * GAMES)
                 .into_par_iter()
-                .map(|game| line::<G>(&mut LaneRng::new(seed, game), &before_end, nodes * 1_000_000, &set))
+                .map(|game| line::<G>(&mut LaneRng::new(seed, game), &before_end, nodes * 1_000_000, table, &set))
                 .collect();
             for line in lines {
                 match line {
@@ -47,7 +50,7 @@ impl GameVisitor for Label {
             if given_up > 1_000 && given_up > 100 * u64::from(found) {
                 bar.finish_and_clear();
                 return Err(Error::Usage(format!(
-                    "only {found} of {} positions were solved; go back fewer plies with --before-end, or allow more --nodes",
+                    "only {found} of {} positions were solved; go back fewer plies with --before-end, or allow more --nodes or a larger --table",
                     given_up + u64::from(found)
                 )));
             }
@@ -57,8 +60,8 @@ impl GameVisitor for Label {
     }
 }
 
-/// A labelled position from a random game, or none if its game is too short or it takes too many nodes.
-fn line<G: Game>(rng: &mut LaneRng, before_end: &[usize], nodes: u64, set: &str) -> Option<String> {
+/// A labelled position from a random game, or none if its game is too short, or it takes too many nodes or too large a table.
+fn line<G: Game>(rng: &mut LaneRng, before_end: &[usize], nodes: u64, table: usize, set: &str) -> Option<String> {
     let (mut game, mut states, mut moves) = (G::start(), vec![], vec![]);
     while game.outcome().is_none() {
         let action = rng.legal_move(&game);
@@ -69,7 +72,7 @@ fn line<G: Game>(rng: &mut LaneRng, before_end: &[usize], nodes: u64, set: &str)
     let back = before_end[0] + rng.below(before_end[1] - before_end[0] + 1);
     let at = states.len().checked_sub(back)?;
     let state = &states[at];
-    let scores = solver::scores(state, nodes)?;
+    let scores = solver::scores(state, nodes, table)?;
     let best = scores.iter().map(|(_, score)| score).max()?;
     let texts: Vec<String> =
         scores.iter().map(|(action, score)| format!("{}={score}", state.action_text(*action))).collect();

@@ -7,6 +7,7 @@ use crate::{
     elo::{Duel, Elo, Hypothesis, Sprt, ladder},
     folder::Folder,
     matches::{Match, Score},
+    memory::Bound,
     relief::with_fewer_lanes,
     say, settings,
 };
@@ -148,7 +149,11 @@ impl GameVisitor for Play {
         for a in 0..sides.len() {
             for b in a + 1..sides.len() {
                 let settings = [&sides[a].search, &sides[b].search];
-                let lanes = game.lanes::<G>(settings);
+                let networks = [&sides[a], &sides[b]].into_iter().filter_map(|side| side.player.as_ref());
+                let rows = (game.most_lanes() * args.leaves) as usize;
+                let networks = networks.map(|player| player.footprint::<G>(rows)).collect::<Result<Vec<_>, _>>()?;
+                let lanes = game.lanes::<G>(settings, &networks);
+                Bound::of_searches::<G>(&settings, &lanes, &networks).check()?;
                 let score = with_fewer_lanes(lanes.count, |count| {
                     let rows = (count * args.leaves) as usize;
                     let players =

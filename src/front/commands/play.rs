@@ -38,7 +38,7 @@ impl GameVisitor for Play {
         let Self { player, args } = self;
         let lanes = LanesConfig { count: 1, leaves_per_tree: LEAVES.min(args.simulations), ..LanesConfig::default() };
         let search = SearchConfig { simulations: args.simulations, ..player.config.search.clone() };
-        Bound::of_searches::<G>(&search, &lanes).check()?;
+        Bound::of_searches::<G>(&[&search], &lanes, &[player.footprint::<G>(LEAVES as usize)?]).check()?;
         let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
         let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
         let you = if args.second { Side::Second } else { Side::First };

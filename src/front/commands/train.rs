@@ -7,13 +7,13 @@ use crate::{
     device::{self, Evaluation, Place},
     display::{Display, duration},
     folder::{Folder, write_file},
-    history::{self, Change, Resolved},
+    history::{self, Resolved, list},
     log::Log,
     machine::{self, Machine, Monitor},
     memory::{self, Bound},
     metrics::{self, Metrics, bytes},
-    rehearsal::Rehearsal,
-    relief::relieve,
+    rehearsal::{Rehearsal, name_keys},
+    relief::{relieve, relieved},
     say,
     settings::{self, Source},
     stages::StageTimes,
@@ -22,8 +22,8 @@ use crate::{
 };
 use lockstep_components::{Cache, Config, Game, Stats, games::GameVisitor};
 use lockstep_systems::{
-    Learner, Network,
-    network::{NamedTensor, describe},
+    Learner,
+    network::{NamedTensor, check_tensors, describe},
 };
 use std::{
     ffi::OsStr,
@@ -133,8 +133,7 @@ impl GameVisitor for Train {
         }
         changes.retain(|change| change.from != change.to);
         if let Some(tensors) = &from {
-            let fits = Network::init::<G>(&config.network, 0, &place.device).with_tensors(tensors.clone());
-            fits.map_err(|e| {
+            check_tensors(&describe::<G>(&config.network), tensors).map_err(|e| {
                 Error::Usage(format!(
                     "--from: {e}; game.name and the keys of [network] must be those that the weights were made with"
                 ))
@@ -149,17 +148,24 @@ impl GameVisitor for Train {
         let bound = bound::<G>(&config, &place, &folder)?;
         bound.check()?;
         let looked = began.elapsed().as_secs_f64();
+        let resumed = folder.is_run();
         folder.create()?;
         let _lock = folder.lock()?;
         say!("Memory at most {}: {bound}.", bytes(bound.total() as usize));
         let reached = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
+        let told = |message: &str| tell!("{message}");
         if reached < config.run.generations {
-            let mut rehearsal = Rehearsal::of::<G>(&config, &place)?;
+            // A run that is there goes on with less at once; before it begins the user may choose.
+            let mut rehearsal = match resumed {
+                true => relieved::<G, _>(&mut config, &mut place, &folder, Rehearsal::of::<G>, told)?,
+                false => Rehearsal::of::<G>(&config, &place).map_err(|error| name_keys(error, &config))?,
+            };
             // The first evaluator and the first learner chose their kernels there.
             rehearsal.tuning += if is_gpu { looked } else { 0.0 };
             say!("Rehearsed: {rehearsal}.");
         }
-        let mut run = trainer::open::<G>(&config, &place, &folder, from)?;
+        let open = |config: &Config, place: &Place| trainer::open::<G>(config, place, &folder, from.clone());
+        let mut run = relieved::<G, _>(&mut config, &mut place, &folder, open, told)?;
         let shown = folder.path().display();
         if run.is_finished() {
             say!("{shown} is finished: {} generations of {}.", run.generation(), G::TITLE);
@@ -224,7 +230,11 @@ impl GameVisitor for Train {
             }
             place = device::place_of(&config)?;
             watch.display.tell(&format!("generation {round}: {error}. The run goes on with {}.", list(&changes)));
-            run = trainer::open::<G>(&config, &place, &folder, None)?;
+            let open = |config: &Config, place: &Place| trainer::open::<G>(config, place, &folder, None);
+            run = match relieved::<G, _>(&mut config, &mut place, &folder, open, |told| watch.display.tell(told)) {
+                Ok(run) => run,
+                Err(error) => break Err(error),
+            };
             // Those after the checkpoint are made again.
             watch.generations = metrics::load(&folder.metrics())?;
         };
@@ -387,10 +397,6 @@ fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
     };
     Graded::print_table(&graded);
     Ok(())
-}
-
-fn list(changes: &[Change]) -> String {
-    changes.iter().map(Change::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// How to call for this run again, for a shell. The run keeps its settings, so that its folder is all it takes.

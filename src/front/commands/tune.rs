@@ -17,7 +17,6 @@ use lockstep_components::{
     config::{Precision, Steps},
     games::GameVisitor,
 };
-use lockstep_systems::Network;
 use std::{
     collections::BTreeMap,
     fs::OpenOptions,
@@ -206,8 +205,7 @@ impl Tune {
             let place = Place { precision, ..place.clone() };
             let mut best: f64 = 0.0;
             for &rows in &sizes {
-                let network = Network::init::<G>(&self.config.network, 1, &place.device);
-                let mut evaluator = place.evaluators::<G>(rows).0(&network);
+                let mut evaluator = measure::evaluator::<G>(&self.config, &place, rows)?;
                 // The kernels may not know the network in this precision.
                 if evaluator.capabilities().precision != precision && place.evaluation == Evaluation::Fused {
                     continue;
@@ -331,7 +329,8 @@ fn unless_refused<T>(what: &str, place: &Place, measured: Result<T, Error>) -> R
 fn rate<G: Game>(config: &Config, seconds: f64) -> Result<Ticks, Error> {
     let place = device::place_of(config)?;
     // On a GPU it has evaluated a batch of each size by now, with which kernels are tuned: before, and not while, it is measured.
-    let evaluator = measure::evaluator::<G>(config, &place);
+    let rows = device::batch_capacity::<G>(config, &place);
+    let evaluator = measure::evaluator::<G>(config, &place, rows)?;
     measure::ticks::<G>(config, &place, evaluator, Timing::coarse(), seconds)
 }
 

@@ -56,6 +56,7 @@ impl GameVisitor for Verify {
         let Self { folder, config, args } = self;
         device::keep_kernels_of(&folder, &config);
         let place = device::place_of(&config)?;
+        Bound::of_run::<G>(&config, &place)?.check()?;
         let mut findings = Findings::default();
         let log = Log::of(&folder);
         let rounds = log.rounds()?;

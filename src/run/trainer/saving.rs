@@ -116,7 +116,7 @@ impl<G: Game> Trainer<G> {
 
     /// Evaluates the start of the game with a network, as the games will: weights can be finite and what they compute not.
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
-        let mut evaluator = self.world.resource::<EvaluatorFactory>().0(network);
+        let mut evaluator = self.world.resource::<EvaluatorFactory>().make(network)?;
         let mut out = Evaluations::new(1, G::ACTIONS);
         measure::exchange(&mut *evaluator, &Batch::of::<G>(&[self.start.key()]), &mut out)?;
         if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
@@ -137,8 +137,8 @@ impl<G: Game> Trainer<G> {
         }
         let saved = self.saved()?;
         // The newest one is what was saved.
-        let earlier =
-            self.networks.iter().rev().skip(1).rev().map(|(kept, network)| (*kept, network.tensors())).collect();
+        let earlier = self.networks.iter().rev().skip(1).rev().map(|(kept, network)| (*kept, network.tensors()));
+        let earlier = lockstep_systems::Error::guard("reading the weights", || Ok(earlier.collect()))?;
         let segments = match &self.log {
             None => BTreeMap::new(),
             Some(log) => {
@@ -200,8 +200,11 @@ pub fn widest_window<G: Game>(config: &Config, log: &Log, first: u64) -> Result<
 
 /// The error of a checkpoint whose parts are sound, and not of this network.
 pub(super) fn does_not_fit(error: Error, path: PathBuf) -> Error {
+    use lockstep_systems::Error::{Optimizer, Weights};
     match error {
-        Error::Systems(e) => Error::Checkpoint { path, fault: Fault::Unfit, message: e.to_string() },
+        Error::Systems(e @ (Weights(_) | Optimizer(_))) => {
+            Error::Checkpoint { path, fault: Fault::Unfit, message: e.to_string() }
+        }
         e => e,
     }
 }

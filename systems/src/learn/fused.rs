@@ -47,11 +47,6 @@ impl FusedGradients {
         })
     }
 
-    /// Bytes that batches of so many rows need.
-    pub(super) fn bytes(&self, rows: usize) -> usize {
-        self.kernels.bytes_for(rows, rayon::current_num_threads())
-    }
-
     /// The gradient of the weighted losses of a batch, and the mean loss of each head. `parts` are the rows that go through the
     /// network together; batch norm sees each by itself, and its running statistics follow.
     pub(super) fn gradients(

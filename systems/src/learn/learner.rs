@@ -12,7 +12,7 @@ use lockstep_components::{
     Game, LaneRng,
     config::{Config, LearnConfig, LearnPrecision, OptimizerKind},
 };
-use lockstep_fused::Level;
+use lockstep_fused::{Description, Level, TrainingNetwork};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -149,10 +149,12 @@ impl Learner {
         self
     }
 
-    /// Bytes that the fused kernels take for a step; 0 without them, because burn doesn't tell.
-    pub fn bytes(&self) -> usize {
-        let rows = self.config.batch_size.div_ceil(self.config.accumulation);
-        self.fused.as_ref().map_or(0, |fused| fused.bytes(rows))
+    /// Bytes that the fused kernels take for a step with this configuration, from the network's description alone; `None`
+    /// where they do not compute the gradients.
+    pub fn footprint(net: &Description, config: &LearnConfig, level: Level) -> Option<usize> {
+        let rows = config.batch_size.div_ceil(config.accumulation);
+        let fused = config.precision == LearnPrecision::F32;
+        fused.then(|| TrainingNetwork::footprint(net, level, rows, rayon::current_num_threads()))?
     }
 
     /// Whether the fused kernels compute the gradients.

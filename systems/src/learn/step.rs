@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Agent, Error, Failure, Inference, Network,
     agent::in_order,
-    error::{EVALUATING, TRAINING},
+    error::TRAINING,
     network::{NamedTensor, numbers, read},
 };
 use bevy_ecs::prelude::*;
@@ -66,7 +66,7 @@ pub fn publish<G: Game>(
     let generation = learner.generation();
     let agent = (generation % agents.len().max(1) as u64) as usize;
     if let Some((inference, cache)) = agents.get_mut(agent) {
-        match Error::guard(EVALUATING, || Ok(factory.0(learner.playing()))) {
+        match factory.make(learner.playing()) {
             Ok(evaluator) => inference.evaluator = evaluator,
             Err(error) => return failure.set(error),
         }

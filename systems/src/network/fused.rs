@@ -3,7 +3,7 @@
 use super::evaluator::scalar_values;
 use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
 use lockstep_components::config::Precision;
-use lockstep_fused::{Frozen, FusedNetwork, Level, Options, Weights};
+use lockstep_fused::{Description, Footprint, Frozen, FusedNetwork, Level, Options, Weights};
 use std::collections::VecDeque;
 
 /// A frozen network on the CPU as fused kernels, on the current rayon pool: several times as fast as the general
@@ -31,9 +31,7 @@ impl FusedEvaluator {
     /// The same with these vectors, evaluating in 16-bit integers if that is the precision, else in `f32`.
     pub fn with_options(network: &Frozen, precision: Precision, level: Level) -> Option<Self> {
         let weights = Weights::of(network)?;
-        let integers = precision == Precision::Int16;
-        let numbers = if integers { lockstep_fused::Precision::Int16 } else { lockstep_fused::Precision::F32 };
-        let fused = FusedNetwork::with_options(&weights, Options { precision: numbers, level });
+        let fused = FusedNetwork::with_options(&weights, options(precision, level));
         // Not every network is faster in integers.
         let integers = fused.algorithm() == "fourier-int16";
         Some(Self {
@@ -46,6 +44,18 @@ impl FusedEvaluator {
             spare: vec![],
         })
     }
+
+    /// Bytes that it takes with batches of at most so many rows, from its description alone; `None` for a network that the
+    /// kernels do not know.
+    pub fn footprint(net: &Description, precision: Precision, level: Level, rows: usize) -> Option<Footprint> {
+        FusedNetwork::footprint(net, options(precision, level), rows, rayon::current_num_threads())
+    }
+}
+
+fn options(precision: Precision, level: Level) -> Options {
+    let integers = precision == Precision::Int16;
+    let precision = if integers { lockstep_fused::Precision::Int16 } else { lockstep_fused::Precision::F32 };
+    Options { precision, level }
 }
 
 impl Evaluator for FusedEvaluator {

@@ -10,5 +10,5 @@ pub use describe::describe;
 pub use evaluator::{BurnEvaluator, BurnOptions};
 pub use fused::FusedEvaluator;
 pub use modules::Network;
-pub use weights::NamedTensor;
+pub use weights::{NamedTensor, check_tensors};
 pub(crate) use weights::{is_statistics, numbers, read};

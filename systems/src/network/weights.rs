@@ -47,17 +47,10 @@ impl Network {
     /// # Errors
     /// When a tensor is missing, left over, or of another shape.
     pub fn with_tensors(&self, tensors: Vec<NamedTensor>) -> Result<Self, Error> {
-        let tensors = tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
+        check_tensors(self.description(), &tensors)?;
+        let source = Source::Stored(tensors.into_iter().map(|t| (t.name, t.data)).collect());
         let description = self.description().clone();
-        let mut import =
-            Import { description, path: vec![], next_id: 0, source: Source::Stored { tensors, error: None } };
-        let network = self.snapshot().map(&mut import);
-        let Source::Stored { tensors, error } = import.source else { unreachable!("the source does not change") };
-        match (error, tensors.keys().next()) {
-            (Some(error), _) => Err(error),
-            (None, Some(name)) => Err(Error::Weights(format!("this network has no tensor '{name}'"))),
-            (None, None) => Ok(network),
-        }
+        Ok(self.snapshot().map(&mut Import { description, path: vec![], next_id: 0, source }))
     }
 
     pub(super) fn with_random_weights(self, seed: u64) -> Self {
@@ -188,6 +181,42 @@ pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
 
+/// The tensors of a network by name, with their shapes and in the order of its steps.
+fn tensors_of(net: &Description) -> Vec<(String, Vec<usize>)> {
+    let forms = net.forms();
+    let of_step = |(step, of): (usize, &Step)| {
+        let shapes = net.parameters(step, &forms);
+        let fields: &[&str] = match of.op {
+            Op::Norm => &["gamma", "beta", "running_mean", "running_var"],
+            _ => &["weight", "bias"],
+        };
+        // The running statistics of a norm are as long as its scales.
+        let shapes = if of.op == Op::Norm { [shapes.clone(), shapes].concat() } else { shapes };
+        fields.iter().zip(shapes).map(|(field, shape)| (format!("{}.{field}", of.name), shape)).collect::<Vec<_>>()
+    };
+    net.steps.iter().enumerate().flat_map(of_step).collect()
+}
+
+/// Whether these are the tensors of a network, which is not made for it.
+///
+/// # Errors
+/// When one is missing, left over, or of another shape.
+pub fn check_tensors(net: &Description, tensors: &[NamedTensor]) -> Result<(), Error> {
+    let mut left: HashMap<&str, &NamedTensor> = tensors.iter().map(|tensor| (&*tensor.name, tensor)).collect();
+    for (name, shape) in tensors_of(net) {
+        let found = match left.remove(&*name) {
+            Some(stored) if stored.shape == shape && stored.data.len() == shape.iter().product::<usize>() => continue,
+            Some(stored) => format!("of shape {:?}", stored.shape),
+            None => "missing".into(),
+        };
+        return Err(Error::Weights(format!("tensor '{name}' is {found}, and {shape:?} is needed")));
+    }
+    match left.keys().next() {
+        Some(name) => Err(Error::Weights(format!("this network has no tensor '{name}'"))),
+        None => Ok(()),
+    }
+}
+
 struct Export<'a> {
     description: &'a Description,
     /// Of which parameters' gradients the numbers are, if not of all tensors themselves.
@@ -214,7 +243,7 @@ impl ModuleVisitor for Export<'_> {
 
 enum Source {
     Random(LaneRng),
-    Stored { tensors: HashMap<String, NamedTensor>, error: Option<Error> },
+    Stored(HashMap<String, Vec<f32>>),
 }
 
 /// Gives every tensor its numbers, and every parameter an id by its place, so that the optimiser's state finds its
@@ -241,17 +270,7 @@ impl ModuleMapper for Import {
         let shape = tensor.dims();
         let data = match &mut self.source {
             Source::Random(rng) => random(&self.description, &name, &shape, rng),
-            Source::Stored { tensors, error } => match tensors.remove(&name) {
-                Some(stored) if stored.shape == shape && stored.data.len() == shape.iter().product::<usize>() => {
-                    stored.data
-                }
-                other => {
-                    let found = other.map_or("missing".into(), |t| format!("of shape {:?}", t.shape));
-                    let message = format!("tensor '{name}' is {found}, and {shape:?} is needed");
-                    error.get_or_insert(Error::Weights(message));
-                    vec![0.0; shape.iter().product()]
-                }
-            },
+            Source::Stored(tensors) => tensors.remove(&name).expect("the tensors are those of the description"),
         };
         let (device, tracked) = (tensor.device(), tensor.is_require_grad());
         let mut tensor = Tensor::from_data(TensorData::new(data, shape), &device);

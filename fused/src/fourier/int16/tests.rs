@@ -26,6 +26,9 @@ fn check(conv: &Conv, transform: Transform, rows: usize, numbers: &mut Numbers) 
     let matrices: Vec<Matrix> = frequencies(conv, transform).map(|frequency| Matrix::new(&frequency)).collect();
     for level in IntegerLevel::available() {
         let packed = Int16Conv::new(level, conv, transform);
+        let shape = Conv { weight: vec![], bias: vec![], ..conv.clone() };
+        let taken = packed.weights.bytes() + packed.factors.bytes() + packed.bias.bytes();
+        assert_eq!(Int16Conv::new(level, &shape, transform).bytes(), taken);
         let stride = packed.output_stride();
         for (bin, matrix) in matrices.iter().enumerate() {
             let mut inputs = vec![[0i16; 2]; rows * conv.inputs];
