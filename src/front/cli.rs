@@ -242,7 +242,7 @@ pub struct GradeArgs {
     #[arg(long, value_enum, value_name = "KIND", conflicts_with = "network_only")]
     pub instead: Option<Untrained>,
     /// Set the network's evaluations beside exact ones instead: how far they are off in each precision that its device
-    /// has, and how often another move comes first
+    /// has, and how often another move comes first. In JSON an error without end is "inf"
     #[arg(long, conflicts_with_all = ["simulations", "network_only", "instead", "leaves"])]
     pub accuracy: bool,
     /// Threads; 0 takes as many as there are cores
