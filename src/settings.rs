@@ -231,10 +231,19 @@ pub fn essence(config: &Config) -> String {
     toml::to_string(&table).expect("plain data")
 }
 
-/// The game and its network, as TOML.
-pub fn of_network(config: &Config) -> String {
+/// The settings of a player, as TOML: the game, its network, the search that it was trained for, and how many simulations it
+/// is graded with.
+pub fn of_player(config: &Config) -> String {
     let mut table = in_use(config);
-    table.retain(|section, _| section == "game" || section == "network");
+    for (section, keys) in table.iter_mut() {
+        let keys = keys.as_table_mut().expect("a section");
+        keys.retain(|key, _| match &section[..] {
+            "game" | "network" => true,
+            "search" => key != "cache_mb",
+            _ => section == "run" && key == "grade_simulations",
+        });
+    }
+    table.retain(|_, keys| keys.as_table().is_some_and(|keys| !keys.is_empty()));
     toml::to_string(&table).expect("plain data")
 }
 

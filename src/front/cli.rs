@@ -228,7 +228,7 @@ pub struct GradeArgs {
     /// makes [default: those of the game]
     #[arg(long, value_name = "FILE")]
     pub positions: Option<PathBuf>,
-    /// Simulations for each move [default: run.grade_simulations of the run, 64 for a file of weights]
+    /// Simulations for each move [default: run.grade_simulations of the run, which a file of weights carries]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub simulations: Option<u32>,
     /// Take the network's most likely move, without any search
