@@ -247,21 +247,21 @@ pub fn of_player(config: &Config) -> String {
     toml::to_string(&table).expect("plain data")
 }
 
-/// The same configuration with these settings for what is played and learned.
+/// The same configuration with these settings for what is played and learned: those that decide nothing are its own, and what
+/// is in neither is as by default.
 ///
 /// # Errors
 /// When the text is none of [`essence`].
 pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
     let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
-    let mut all = Table::try_from(config).expect("a configuration is plain data");
-    let table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
-    for (section, keys) in table {
-        match (all.get_mut(&section), keys) {
-            (Some(Value::Table(all)), Value::Table(keys)) => all.extend(keys),
-            _ => return Err(fail(format!("unknown section [{section}]"))),
-        }
+    let own = Table::try_from(config).expect("a configuration is plain data");
+    let mut table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
+    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
+        let keys = table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut();
+        let keys = keys.ok_or_else(|| fail(format!("'{section}' is a section")))?;
+        keys.insert(key.into(), own[section][key].clone());
     }
-    let config: Config = all.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
+    let config: Config = table.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
     check(&config).map_err(|(_, message)| fail(message))?;
     Ok(config)
 }
@@ -494,6 +494,11 @@ mod tests {
         assert!(!text.contains("noise_share") && !to_text(&config).contains("gumbel_scale"));
         let other = with_essence(&config, &essence(&gumbel)).unwrap();
         assert_eq!(essence(&other), essence(&gumbel));
+        // What a text leaves out is not taken from elsewhere.
+        let mut other = parse("[game]\nname = \"go5\"\nkomi = 3.5\n[lanes]\ncount = 7", "z", &[]).unwrap();
+        let usual = parse("[game]\nname = \"go5\"", "z", &[]).unwrap();
+        other = with_essence(&other, &essence(&usual)).unwrap();
+        assert_eq!((other.game, other.lanes.count), (usual.game, 7));
     }
 
     #[test]
