@@ -77,50 +77,82 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, E
     check_keys(&table).map_err(fail)?;
     // From the text and not the table, so that the message shows the line.
     toml::from_str::<Config>(text).map_err(|e| fail(e.to_string().trim_end().into()))?;
+    let mut changed = overridden(&table, SET, overrides)?;
+    // Keys of the search policy that is not in use are a mistake of the file, unless an override has chosen the other policy.
+    let (policy, of_file) = (policy_of(&changed), policy_of(&table));
+    if let Some(Value::Table(search)) = changed.get_mut("search") {
+        for key in policy.foreign_keys() {
+            if search.remove(*key).is_some() && policy == of_file {
+                return Err(fail(foreign(key, policy)));
+            }
+        }
+    }
+    checked(table, changed, origin, SET, overrides)
+}
+
+/// The option that overrides are given with in most places.
+const SET: &str = "--set";
+
+/// A configuration with overrides, which `option` was given with: every key that they do not name keeps its value, those of
+/// the search policy that is not in use included.
+///
+/// # Errors
+/// When an override cannot be used. The message names it.
+pub fn with_overrides(config: &Config, option: &str, overrides: &[String]) -> Result<Config, Error> {
+    let table = Table::try_from(config).expect("a configuration is plain data");
+    let changed = overridden(&table, option, overrides)?;
+    checked(table, changed, "the settings", option, overrides)
+}
+
+/// Applies overrides in order. One of a key for a search policy that is not in use then is refused.
+fn overridden(table: &Table, option: &str, overrides: &[String]) -> Result<Table, Error> {
+    let fail = |text: &String, message| Error::Config { origin: format!("{option} {text}"), message };
     let mut changed = table.clone();
     for text in overrides {
-        apply(&mut changed, text)?;
+        apply(&mut changed, text).map_err(|message| fail(text, message))?;
     }
-    drop_foreign(&table, &mut changed, overrides).map_err(|(set, message)| match set {
-        Some(text) => Error::Config { origin: format!("--set {text}"), message },
-        None => fail(message),
-    })?;
-    let config: Config = changed.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
+    let policy = policy_of(&changed);
+    for key in policy.foreign_keys() {
+        let name = format!("search.{key}");
+        if let Some(text) = overrides.iter().find(|text| key_of(text) == name) {
+            return Err(fail(text, foreign(key, policy)));
+        }
+    }
+    Ok(changed)
+}
+
+/// The configuration that a table has become by overrides, if every value of it is allowed.
+fn checked(table: Table, changed: Table, origin: &str, option: &str, overrides: &[String]) -> Result<Config, Error> {
+    let fail = |origin: String, message| Err(Error::Config { origin, message });
+    let config: Config = match changed.try_into() {
+        Ok(config) => config,
+        Err(e) => return fail(origin.into(), e.message().into()),
+    };
     match check(&config) {
         Ok(()) => Ok(config),
-        Err((key, message)) => Err(match culprit(table, overrides, key) {
-            Some(text) => Error::Config { origin: format!("--set {text}"), message },
-            None => fail(message),
-        }),
+        Err((key, message)) => match culprit(table, overrides, key) {
+            Some(text) => fail(format!("{option} {text}"), message),
+            None => fail(origin.into(), message),
+        },
     }
 }
 
-/// Refuses keys of a search policy that is not the one in use, where they are set together with it; where an override has
-/// chosen another policy than the file, the file's are left out. The error comes with the override that is to blame.
-fn drop_foreign<'a>(
-    file: &Table,
-    changed: &mut Table,
-    overrides: &'a [String],
-) -> Result<(), (Option<&'a String>, String)> {
-    let policy_of = |table: &Table| table.clone().try_into::<Config>().map_or(PolicyKind::Puct, |c| c.search.policy);
-    let (policy, of_file) = (policy_of(changed), policy_of(file));
-    for key in policy.foreign_keys() {
-        let name = format!("search.{key}");
-        let message = format!(
-            "{name} is for another way to search than search.policy = {}: leave it out, or choose search.policy = {}",
-            quoted(policy),
-            quoted(policy.other()),
-        );
-        let sets_it = |text: &&String| text.split_once('=').is_some_and(|(set, _)| set.trim() == name);
-        if let Some(text) = overrides.iter().find(sets_it) {
-            return Err((Some(text), message));
-        }
-        let Some(Value::Table(search)) = changed.get_mut("search") else { continue };
-        if search.remove(*key).is_some() && policy == of_file {
-            return Err((None, message));
-        }
-    }
-    Ok(())
+/// The key that an override sets: what stands before the `=`.
+pub fn key_of(text: &str) -> &str {
+    text.split_once('=').map_or("", |(key, _)| key.trim())
+}
+
+fn policy_of(table: &Table) -> PolicyKind {
+    table.clone().try_into::<Config>().map_or(PolicyKind::Puct, |config| config.search.policy)
+}
+
+/// What is wrong with a key of `[search]` that is for another policy than this one.
+fn foreign(key: &str, policy: PolicyKind) -> String {
+    format!(
+        "search.{key} is for another way to search than search.policy = {}: leave it out, or choose search.policy = {}",
+        quoted(policy),
+        quoted(policy.other()),
+    )
 }
 
 fn quoted(policy: PolicyKind) -> Value {
@@ -143,9 +175,8 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
 /// by changing another key, as a smaller `search.simulations` does to `search.fast_simulations`. None if the file is.
 fn culprit<'a>(mut table: Table, overrides: &'a [String], key: &str) -> Option<&'a String> {
     let sets_it = |text: &&String| {
-        let set = text.split_once('=').map_or("", |(set, _)| set.trim());
         // A key may have keys of its own: search.fpu sets search.fpu.reduction.
-        key.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        key.strip_prefix(key_of(text)).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     if let Some(text) = overrides.iter().rfind(sets_it) {
         return Some(text);
@@ -223,28 +254,37 @@ pub fn essence(config: &Config) -> String {
     toml::to_string(&table).expect("plain data")
 }
 
-/// The game and its network, as TOML.
-pub fn of_network(config: &Config) -> String {
+/// The settings of a player, as TOML: the game, its network, the search that it was trained for, and how many simulations it
+/// is graded with.
+pub fn of_player(config: &Config) -> String {
     let mut table = in_use(config);
-    table.retain(|section, _| section == "game" || section == "network");
+    for (section, keys) in table.iter_mut() {
+        let keys = keys.as_table_mut().expect("a section");
+        keys.retain(|key, _| match &section[..] {
+            "game" | "network" => true,
+            "search" => key != "cache_mb",
+            _ => section == "run" && key == "grade_simulations",
+        });
+    }
+    table.retain(|_, keys| keys.as_table().is_some_and(|keys| !keys.is_empty()));
     toml::to_string(&table).expect("plain data")
 }
 
-/// The same configuration with these settings for what is played and learned.
+/// The same configuration with these settings for what is played and learned: those that decide nothing are its own, and what
+/// is in neither is as by default.
 ///
 /// # Errors
 /// When the text is none of [`essence`].
 pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
     let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
-    let mut all = Table::try_from(config).expect("a configuration is plain data");
-    let table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
-    for (section, keys) in table {
-        match (all.get_mut(&section), keys) {
-            (Some(Value::Table(all)), Value::Table(keys)) => all.extend(keys),
-            _ => return Err(fail(format!("unknown section [{section}]"))),
-        }
+    let own = Table::try_from(config).expect("a configuration is plain data");
+    let mut table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
+    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
+        let keys = table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut();
+        let keys = keys.ok_or_else(|| fail(format!("'{section}' is a section")))?;
+        keys.insert(key.into(), own[section][key].clone());
     }
-    let config: Config = all.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
+    let config: Config = table.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
     check(&config).map_err(|(_, message)| fail(message))?;
     Ok(config)
 }
@@ -353,22 +393,21 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
         .map(|(_, c)| c)
 }
 
-/// Applies one `section.key=value`. The value is TOML; a bare word is taken as a string.
-fn apply(table: &mut Table, text: &str) -> Result<(), Error> {
-    let fail = |message: String| Error::Config { origin: format!("--set {text}"), message };
+/// Applies one `section.key=value`. The value is TOML; a bare word is taken as a string. The error is what is wrong with it.
+fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     let Some(((section, key), value)) = text.split_once('=').and_then(|(k, v)| Some((k.trim().split_once('.')?, v)))
     else {
-        return Err(fail("write section.key=value, for example --set search.simulations=100".into()));
+        return Err("write section.key=value, for example search.simulations=100".into());
     };
     let known = known();
     if known.get(section).is_none_or(|s| s.get(key).is_none()) {
-        return Err(fail(match known.get(section) {
+        return Err(match known.get(section) {
             None => unknown_section(section, &known),
             Some(_) => unknown_key(section, key, &known),
-        }));
+        });
     }
     if let Some(bound) = beyond_toml(section, key, value.trim()) {
-        return Err(fail(format!("{section}.{key} = {} is out of range: it must be {bound}", value.trim())));
+        return Err(format!("{section}.{key} = {} is out of range: it must be {bound}", value.trim()));
     }
     let value = format!("value = {}", value.trim())
         .parse::<Table>()
@@ -378,10 +417,7 @@ fn apply(table: &mut Table, text: &str) -> Result<(), Error> {
     let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     entry.as_table_mut().expect("checked to be a section").insert(key.into(), value);
     // A value of the wrong kind is this override's fault: say so here, where the key is known.
-    match table.clone().try_into::<Config>() {
-        Ok(_) => Ok(()),
-        Err(e) => Err(fail(format!("{section}.{key}: {}", e.message()))),
-    }
+    table.clone().try_into::<Config>().map(|_| ()).map_err(|e| format!("{section}.{key}: {}", e.message()))
 }
 
 /// The bound that a whole number breaks if TOML has no such number or a seed is negative: the parser would only call it
@@ -477,6 +513,11 @@ mod tests {
         assert!(!text.contains("noise_share") && !to_text(&config).contains("gumbel_scale"));
         let other = with_essence(&config, &essence(&gumbel)).unwrap();
         assert_eq!(essence(&other), essence(&gumbel));
+        // What a text leaves out is not taken from elsewhere.
+        let mut other = parse("[game]\nname = \"go5\"\nkomi = 3.5\n[lanes]\ncount = 7", "z", &[]).unwrap();
+        let usual = parse("[game]\nname = \"go5\"", "z", &[]).unwrap();
+        other = with_essence(&other, &essence(&usual)).unwrap();
+        assert_eq!((other.game, other.lanes.count), (usual.game, 7));
     }
 
     #[test]

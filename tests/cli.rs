@@ -122,7 +122,10 @@ fn accuracy_is_graded_in_every_precision() {
         assert!(int16 > 10.0 * f32, "16-bit integers are off by {int16}, f32 by {f32}");
     }
     let table = text(&lockstep(dir.path(), &["grade", "--run", "run", "--accuracy"]).stdout);
-    assert!(table.contains("f32") && table.contains("4520 positions"), "{table}");
+    assert!(
+        table.contains("f32") && table.contains("4520 positions") && table.contains("logits off, rms/most"),
+        "{table}"
+    );
 
     // What the kernels do not know burn computes, in f32.
     let gated = ["network.kind=resnet", "network.squeeze=4", "network.length_head=true"].map(|key| ["--set", key]);
@@ -136,6 +139,33 @@ fn accuracy_is_graded_in_every_precision() {
     // Perceptrons are always f32.
     assert!(lockstep(dir.path(), &[&["train", "--run", "mlp"], &QUICK[..]].concat()).status.success());
     assert_eq!(json(&["grade", "--run", "mlp"]).len(), 1);
+}
+
+/// What is not a number agrees with nothing.
+#[test]
+fn a_network_that_overflows_is_not_accurate() {
+    let dir = tempfile::tempdir().unwrap();
+    let accuracy = |weight: f32, blocks: &str| {
+        let run = format!("run{blocks}");
+        let blocks = format!("network.blocks={blocks}");
+        assert!(
+            lockstep(dir.path(), &[&["train", "--run", &run], &QUICK[..], &["--set", &blocks]].concat())
+                .status
+                .success()
+        );
+        let mut bytes = fs::read(dir.path().join(run).join("checkpoints/2/weights.safetensors")).unwrap();
+        let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[data..].chunks_exact_mut(4).for_each(|number| number.copy_from_slice(&weight.to_le_bytes()));
+        fs::write(dir.path().join("large.safetensors"), bytes).unwrap();
+        lockstep(dir.path(), &["grade", "--run", "large.safetensors", "--accuracy", "--json"])
+    };
+    let output = accuracy(1e30, "2");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((line["same_move"].as_u64(), line["logits"]["rms"].as_str()), (Some(0), Some("inf")), "{line}");
+    let output = accuracy(1e30, "12");
+    let message = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains("not finite in 4520 of 4520"), "{message}");
 }
 
 #[test]

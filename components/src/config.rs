@@ -643,10 +643,13 @@ impl SearchConfig {
         }
     }
 
-    /// Whether the same position is always answered by the same move.
+    /// Whether the same position is always answered by the same move: its policy draws nothing, and every search is full.
     pub fn is_deterministic(&self) -> bool {
-        [self.noise_share, self.temperature, self.final_temperature, self.gumbel_scale].iter().all(|&x| x == 0.0)
-            && self.fast_simulations == 0
+        let draws = match self.policy {
+            PolicyKind::Puct => [self.noise_share, self.temperature, self.final_temperature].iter().any(|&x| x > 0.0),
+            PolicyKind::Gumbel => self.gumbel_scale > 0.0,
+        };
+        !draws && self.fast_simulations == 0
     }
 }
 

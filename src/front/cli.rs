@@ -54,8 +54,9 @@ pub enum Command {
     Grade(GradeArgs),
     /// Let two players play a match, or the generations of a run against each other.
     ///
-    /// Games are played in pairs: both from the same random opening, with the players on either side. The result is given in
-    /// Elo with an interval of 95 %. The same command plays the same games, whatever the threads.
+    /// Games are played in pairs: both from the same random opening, with the players on either side. Both take the same number
+    /// of simulations unless they are told otherwise. The result is given in Elo with an interval of 95 %; a pair that begins
+    /// where an earlier one did, mirrored or not, does not count. The same command plays the same games, whatever the threads.
     Match(MatchArgs),
     /// Play against a trained player in the terminal.
     Play(PlayArgs),
@@ -231,7 +232,7 @@ pub struct GradeArgs {
     /// makes [default: those of the game]
     #[arg(long, value_name = "FILE")]
     pub positions: Option<PathBuf>,
-    /// Simulations for each move [default: run.grade_simulations of the run, 64 for a file of weights]
+    /// Simulations for each move [default: run.grade_simulations of the run, which a file of weights carries]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub simulations: Option<u32>,
     /// Take the network's most likely move, without any search
@@ -245,7 +246,7 @@ pub struct GradeArgs {
     #[arg(long, value_enum, value_name = "KIND", conflicts_with = "network_only")]
     pub instead: Option<Untrained>,
     /// Set the network's evaluations beside exact ones instead: how far they are off in each precision that its device
-    /// has, and how often another move comes first
+    /// has, and how often another move comes first. In JSON an error without end is "inf"
     #[arg(long, conflicts_with_all = ["simulations", "network_only", "instead", "leaves"])]
     pub accuracy: bool,
     /// Threads; 0 takes as many as there are cores
@@ -274,17 +275,18 @@ pub struct MatchArgs {
     /// Two players: the folder of a run, with @GENERATION behind it for an older checkpoint, the weights.safetensors of a
     /// checkpoint alone, or `uniform` or `rollout`, which have learned nothing
     #[arg(value_name = "PLAYER", num_args = 0..=2, conflicts_with = "ladder")]
-    pub players: Vec<String>,
+    pub players: Vec<PathBuf>,
     /// Pairs of games; with --sprt at most so many, with --ladder between any two
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub pairs: u64,
-    /// Simulations for each move [default: run.grade_simulations of each player's run]
+    /// Simulations for each move of either player [default: the larger run.grade_simulations of those that are trained, else 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub simulations: Option<u32>,
     /// Random moves that open both games of a pair [default: a quarter of the longest game, at most 6]
     #[arg(long, value_name = "N")]
     pub opening_plies: Option<u32>,
-    /// Change how the first player searches: search.key=value. May be given several times
+    /// Change how the first player searches: search.key=value; search.simulations gives it other ones than the second has. May
+    /// be given several times
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "ladder")]
     pub a_set: Vec<String>,
     /// Change how the second player searches
@@ -315,7 +317,7 @@ pub struct MatchArgs {
     /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the runs]
     #[arg(long, value_name = "D", value_parser = device)]
     pub device: Option<DeviceKind>,
-    /// Print one JSON object for each match, and for each rating of a ladder
+    /// Print one JSON object for each match, and for each rating of a ladder. An Elo without end is "inf" or "-inf"
     #[arg(long)]
     pub json: bool,
 }

@@ -50,3 +50,8 @@ pub fn write_error(text: Arguments<'_>) {
 pub fn failed() -> bool {
     FAILED.get().is_some()
 }
+
+/// A number as JSON, which has none without end: that is the text `"inf"` or `"-inf"`.
+pub fn number(x: f64) -> serde_json::Value {
+    if x.is_finite() { x.into() } else { x.to_string().into() }
+}

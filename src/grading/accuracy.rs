@@ -1,11 +1,11 @@
 //! How far a network's evaluations are from exact ones, and whether that changes what it would play.
 
-use crate::{Error, analyst::Player, device::Place, display, memory::Bound, oracle, say};
+use crate::{Error, analyst::Player, device::Place, display, memory::Bound, oracle, out, say};
 use lockstep_components::{Game, config::Precision};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, Evaluations};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::path::Path;
 
 /// What one way to evaluate makes of some positions, against the same network in `f64`.
@@ -17,7 +17,7 @@ pub struct Accuracy {
     pub precision: Precision,
     /// Positions.
     pub positions: usize,
-    /// Positions in which the same legal move has the highest logit.
+    /// Positions in which the same legal move has the highest logit. None of those with a logit that is not finite.
     pub same_move: usize,
     /// Errors of the logits of legal moves.
     pub logits: Errors,
@@ -25,19 +25,26 @@ pub struct Accuracy {
     pub values: Errors,
 }
 
-/// Root mean square and largest size of errors.
+/// Root mean square and largest size of errors: without end where an evaluation is not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Errors {
     /// Root mean square.
+    #[serde(serialize_with = "number")]
     pub rms: f64,
     /// The largest one.
+    #[serde(serialize_with = "number")]
     pub most: f64,
+}
+
+fn number<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    out::number(*x).serialize(serializer)
 }
 
 impl Errors {
     fn of(errors: impl Iterator<Item = f64>) -> Self {
-        let (count, squares, most) = errors.fold((0.0, 0.0, 0.0), |(count, squares, most), error: f64| {
-            (count + 1.0, squares + error * error, f64::max(most, error.abs()))
+        let sizes = errors.map(|error| if error.is_finite() { error.abs() } else { f64::INFINITY });
+        let (count, squares, most) = sizes.fold((0.0, 0.0, 0.0), |(count, squares, most), size| {
+            (count + 1.0, squares + size * size, f64::max(most, size))
         });
         Self { rms: (squares / f64::max(count, 1.0)).sqrt(), most }
     }
@@ -47,7 +54,7 @@ impl Errors {
 /// network. Empty when there are no positions.
 ///
 /// # Errors
-/// When the positions or the checkpoint cannot be used, or the device fails.
+/// When the positions or the checkpoint cannot be used, what the network computes is not finite in `f64`, or the device fails.
 pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Vec<Accuracy>, Error> {
     let sets = match positions {
         Some(path) => oracle::read_file(&player.config.start::<G>(), path)?,
@@ -77,6 +84,16 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
         })
         .collect();
     bar.finish_and_clear();
+    let is_finite = |(logits, value): &&(Vec<f64>, f64)| value.is_finite() && logits.iter().all(|x| x.is_finite());
+    let broken = expected.len() - expected.iter().filter(is_finite).count();
+    if broken > 0 {
+        let message = format!(
+            "what its network computes is not finite in {broken} of {} positions, in f64 as well: its weights are of no use; \
+             take another checkpoint (--checkpoint)",
+            expected.len()
+        );
+        return Err(Error::Run { path: player.checkpoint.clone(), message });
+    }
     let with_integers = place.level.has_fast_integers() && frozen.description.is_fused_tower();
     let mut precisions = place.precisions();
     precisions.retain(|precision| *precision != Precision::Int16 || with_integers);
@@ -113,8 +130,11 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
 /// Rows of a batch.
 const ROWS: usize = 1024;
 
-/// The legal move with the highest logit, the first one among equals.
+/// The legal move with the highest logit, the first one among equals; none where a logit is not finite.
 fn preferred<G: Game>(key: G::Key, logits: &[f64]) -> Option<u16> {
+    if !G::moves(key).all(|action| logits[action as usize].is_finite()) {
+        return None;
+    }
     G::moves(key).reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
 }
 
@@ -131,7 +151,7 @@ pub fn print_table(lines: &[Accuracy]) {
     let names: Vec<String> = lines.iter().map(Accuracy::name).collect();
     let width = names.iter().map(String::len).max().unwrap_or(0);
     say!("Against the same network in f64, {} positions:", lines[0].positions);
-    say!("  {:<width$} {:>11} {:>22} {:>22}", "", "same move", "logits off, mean/most", "values off, mean/most");
+    say!("  {:<width$} {:>11} {:>22} {:>22}", "", "same move", "logits off, rms/most", "values off, rms/most");
     for (line, name) in lines.iter().zip(names) {
         let errors = |e: &Errors| format!("{:.1e} / {:.1e}", e.rms, e.most);
         let share = 100.0 * line.same_move as f64 / line.positions as f64;
@@ -162,5 +182,8 @@ mod tests {
     fn errors_are_summed_up() {
         assert_eq!(Errors::of([3.0, -4.0, 0.0, 0.0].into_iter()), Errors { rms: 2.5, most: 4.0 });
         assert_eq!(Errors::of(std::iter::empty()), Errors::default());
+        let endless = Errors { rms: f64::INFINITY, most: f64::INFINITY };
+        assert_eq!(Errors::of([3.0, f64::NAN].into_iter()), endless);
+        assert_eq!(serde_json::to_string(&endless).unwrap(), r#"{"rms":"inf","most":"inf"}"#);
     }
 }

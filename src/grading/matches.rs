@@ -7,7 +7,7 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, Game, GameFinished, GameRecord, Round, Rounds,
+    Game, GameFinished, GameRecord, Round, Rounds,
     config::{LanesConfig, SearchConfig},
 };
 use lockstep_systems::{Player, Setup, run_tick};
@@ -35,11 +35,19 @@ pub struct Score {
     pub pairs: Pairs,
     /// Games that the first player won, drew and lost.
     pub results: [u64; 3],
-    /// Games of pairs that repeat an earlier one move by move, where neither player draws anything at random: they say nothing
-    /// new, and count nowhere else.
+    /// Games of pairs whose opening leads to where an earlier pair has begun, in another order of moves or mirrored as may be.
+    /// Where neither player draws anything at random, that position decides what follows: they say nothing new, and count
+    /// nowhere else.
     pub repeated: u64,
     /// What the sequential test has decided.
     pub verdict: Option<Hypothesis>,
+}
+
+impl Score {
+    /// Whether most pairs repeat earlier ones: there are hardly any openings left, and more pairs would say little.
+    pub fn has_used_up_openings(&self) -> bool {
+        self.repeated > self.pairs.games()
+    }
 }
 
 impl Match {
@@ -73,8 +81,8 @@ impl Match {
         let mut rounds = Rounds::none(self.seed);
         let opening_plies = self.opening_plies;
         rounds.open(Round { games: 2 * self.pairs, opening_plies, ..Round::default() });
-        let mut world = Setup::match_of(first, second).lanes(lanes).rounds(rounds).start(start).build();
-        let (mut score, mut seen) = (Score::default(), HashSet::<[Vec<Action>; 2]>::new());
+        let mut world = Setup::match_of(first, second).lanes(lanes).rounds(rounds).start(start.clone()).build();
+        let (mut score, mut begun) = (Score::default(), HashSet::<G::Key>::new());
         let (mut waiting, mut ended) = (BTreeMap::<u64, GameRecord>::new(), 0);
         let mut next = 0;
         // Pairs count in the order of their numbers, so that the end of a sequential test does not depend on who is fast.
@@ -92,7 +100,9 @@ impl Match {
                 }
                 let games = numbers.map(|number| waiting.remove(&number).expect("it is there"));
                 next += 1;
-                if !seen.insert([0, 1].map(|i| games[i].moves().collect())) && same_again {
+                let mut opened = start.clone();
+                games[0].opening.iter().for_each(|&action| opened.play(action));
+                if !begun.insert(G::canonical(opened.key()).0) && same_again {
                     score.repeated += 2;
                     continue;
                 }

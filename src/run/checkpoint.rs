@@ -17,7 +17,7 @@ use crate::{
     folder::{Folder, sync_dir},
     memory, settings,
 };
-use lockstep_components::{Config, Game};
+use lockstep_components::{Config, Game, config::SearchConfig};
 use lockstep_fused::Description;
 use lockstep_systems::{
     learn::{Progress, Saved},
@@ -89,18 +89,19 @@ pub struct About {
     pub actions: usize,
     /// What the network computes with its tensors.
     pub network: Description,
-    /// Its sections `[game]` and `[network]`, as TOML. How it searches is not its own: that may change within a run.
+    /// What it plays and searches with, as TOML: `[game]`, `[network]`, the `[search]` that it was trained for, and
+    /// `run.grade_simulations`. What is left out, as older versions have the last two, is as by default.
     pub settings: String,
 }
 
 impl About {
-    fn of<G: Game>(config: &Config) -> Self {
+    fn of<G: Game>(config: &Config, search: &SearchConfig) -> Self {
         Self {
             game: G::NAME.into(),
             input: [G::PLANES, G::HEIGHT, G::WIDTH],
             actions: G::ACTIONS,
             network: describe::<G>(&config.network),
-            settings: settings::of_network(config),
+            settings: settings::of_player(&Config { search: search.clone(), ..config.clone() }),
         }
     }
 }
@@ -158,16 +159,17 @@ impl Checkpoint {
         }
     }
 
-    /// Writes it as that of its generation, and removes all but the newest `keep`. One that is there already stays.
+    /// Writes it as that of its generation, and removes all but the newest `keep`. One that is there already stays. `search` is
+    /// what the last games were played with that it has learned from: its settings may have changed since.
     ///
     /// # Errors
     /// When a file cannot be written. The checkpoints that were there before are then still there.
-    pub fn write<G: Game>(mut self, folder: &Folder, keep: usize) -> Result<PathBuf, Error> {
+    pub fn write<G: Game>(mut self, folder: &Folder, keep: usize, search: &SearchConfig) -> Result<PathBuf, Error> {
         let all = folder.checkpoints();
         let place = all.join(self.manifest.progress.generation.to_string());
         let partial = all.join(PARTIAL);
         let mut files = vec![
-            (WEIGHTS.to_string(), to_safetensors(&self.tensors, Some(&About::of::<G>(&self.config)))),
+            (WEIGHTS.to_string(), to_safetensors(&self.tensors, Some(&About::of::<G>(&self.config, search)))),
             (OPTIMIZER.into(), zstd::encode_all(&self.optimizer[..], 1).expect("writing to memory")),
             (CONFIG.into(), settings::to_text(&self.config).into_bytes()),
         ];

@@ -11,6 +11,7 @@ use crate::{
 use lockstep_components::Config;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::Write,
 };
@@ -23,9 +24,9 @@ pub struct Change {
     pub generation: u64,
     /// Section and key.
     pub key: String,
-    /// What it was, as TOML.
+    /// What it was, as TOML, or "(left out)".
     pub from: String,
-    /// What it is, as TOML.
+    /// What it is, as TOML, or "(left out)".
     pub to: String,
 }
 
@@ -106,21 +107,29 @@ pub fn made_with(folder: &Folder) -> Result<Option<Config>, Error> {
 
 /// The keys that differ, those of the machine apart.
 pub fn differences(from: &Config, to: &Config) -> Vec<Change> {
-    let keys = |config: &Config| -> Vec<(String, Value)> {
-        let table = Table::try_from(config).expect("a configuration is plain data");
-        let keys = table.into_iter().flat_map(|(section, value)| {
-            let keys = if let Value::Table(keys) = value { keys } else { Table::new() };
-            keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
-        });
-        keys.collect()
-    };
-    let (from, to) = (keys(from), keys(to));
-    let pairs =
-        from.into_iter().zip(to).filter(|((key, from), (_, to))| from != to && !OF_THE_MACHINE.contains(&key.as_str()));
-    pairs
-        .map(|((key, from), (_, to))| Change { generation: 0, key, from: from.to_string(), to: to.to_string() })
+    let table = |config| Table::try_from(config).expect("a configuration is plain data");
+    between(&table(from), &table(to))
+}
+
+/// The same for tables of sections, either of which may lack keys of the other.
+fn between(from: &Table, to: &Table) -> Vec<Change> {
+    let [from, to] = [from, to].map(|table| -> BTreeMap<String, &Value> {
+        let sections = table.iter().filter_map(|(section, keys)| Some((section, keys.as_table()?)));
+        sections
+            .flat_map(|(section, keys)| keys.iter().map(move |(key, value)| (format!("{section}.{key}"), value)))
+            .collect()
+    });
+    let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+    let differ =
+        keys.into_iter().filter(|key| from.get(*key) != to.get(*key) && !OF_THE_MACHINE.contains(&key.as_str()));
+    let text = |value: Option<&&Value>| value.map_or(LEFT_OUT.into(), |value| value.to_string());
+    differ
+        .map(|key| Change { generation: 0, key: key.clone(), from: text(from.get(key)), to: text(to.get(key)) })
         .collect()
 }
+
+/// In the place of a value where a key that may be left out is.
+const LEFT_OUT: &str = "(left out)";
 
 /// Keeps changes that apply from this generation on, unless they were kept already: by a command that was stopped before
 /// the next checkpoint.
@@ -164,5 +173,22 @@ pub fn list(changes: &[Change]) -> String {
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} -> {}", self.key, self.from, self.to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_one_side_leaves_out_are_changes_of_their_own() {
+        let table = |text: &str| text.parse::<Table>().unwrap();
+        let more = table("[learn]\na = 1\nb = 2\nc = 3\n[run]\nlag = 1\nthreads = 2");
+        let less = table("[learn]\na = 1\nc = 4\n[run]\nlag = 1\nthreads = 3");
+        let changes =
+            |from: &Table, to: &Table| -> Vec<String> { between(from, to).iter().map(Change::to_string).collect() };
+        assert_eq!(changes(&more, &less), ["learn.b 2 -> (left out)", "learn.c 3 -> 4"]);
+        assert_eq!(changes(&less, &more), ["learn.b (left out) -> 2", "learn.c 4 -> 3"]);
+        assert!(changes(&more, &more).is_empty());
     }
 }

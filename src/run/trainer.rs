@@ -62,6 +62,8 @@ pub struct Trainer<G: Game> {
     own_before: BTreeMap<String, Vec<u8>>,
     /// Whether the games of the log are played again and compared, instead of gone on with.
     replays: bool,
+    /// How the games were played that were learned from last, or are to be learned from first.
+    search: SearchConfig,
     seconds: Seconds,
     /// Of the time of the generation under way, what went into writing.
     writing: Duration,
@@ -144,6 +146,7 @@ impl<G: Game> Trainer<G> {
             own: vec![],
             own_before: BTreeMap::new(),
             replays: false,
+            search: config.search.clone(),
             seconds: Seconds::default(),
             writing: Duration::ZERO,
             start,
@@ -309,6 +312,7 @@ impl<G: Game> Trainer<G> {
         metrics.resident = memory::resident();
         metrics.write_seconds = std::mem::take(&mut self.writing).as_secs_f64();
         (self.seconds.this_play, self.seconds.this_learn) = (0.0, 0.0);
+        self.search = config.search;
         first.truncate(self.config.run.recorded_games);
         self.open_rounds(true)?;
         Ok(Advance::Generation(Box::new(metrics), first))

@@ -8,21 +8,22 @@ use crate::{
     folder::Folder,
     matches::{Match, Score},
     memory::Bound,
+    out::number,
     relief::with_fewer_lanes,
     say, settings,
 };
 use lockstep_components::{
     Config, Game,
-    config::{GameConfig, LanesConfig, SearchConfig},
+    config::{DeviceKind, GameConfig, LanesConfig, RunConfig, SearchConfig},
     games::GameVisitor,
 };
 use lockstep_systems::{Player as Searcher, Rollouts, Uniform};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `lockstep match`
 pub fn run(args: MatchArgs) -> Result<(), Error> {
-    let (sides, labels) = match (&args.ladder, &args.run) {
+    let (mut sides, labels) = match (&args.ladder, &args.run) {
         (true, Some(run)) => {
             let generations = checkpoint::generations(&Folder::of_run(run)?)?;
             if generations.len() < 2 {
@@ -30,9 +31,9 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
                                one every run.checkpoint_every generations";
                 return Err(Error::Run { path: run.clone(), message: message.into() });
             }
-            let names = generations.iter().map(|generation| format!("{}@{generation}", run.display()));
+            let sides = generations.iter().map(|&generation| Side::trained(run, Some(generation), args.device));
             let labels = generations.iter().map(|generation| format!("generation {generation}")).collect();
-            (names.map(|name| Side::of(&name, &args, &[])).collect::<Result<Vec<_>, _>>()?, labels)
+            (sides.collect::<Result<Vec<_>, _>>()?, labels)
         }
         (true, None) => return Err(Error::Usage("name the run whose generations are to play with --run DIR".into())),
         (false, _) => {
@@ -41,10 +42,18 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
                                uniform, or rollout; or a run with --run DIR --ladder";
                 return Err(Error::Usage(message.into()));
             };
-            let sides = vec![Side::of(a, &args, &args.a_set)?, Side::of(b, &args, &args.b_set)?];
-            (sides, vec![a.clone(), b.clone()])
+            let labels = args.players.iter().map(|name| name.display().to_string()).collect();
+            (vec![Side::named(a, args.device)?, Side::named(b, args.device)?], labels)
         }
     };
+    let own = sides.iter().filter_map(|side| Some(side.player.as_ref()?.config.run.grade_simulations)).max();
+    let simulations = args.simulations.or(own).unwrap_or(RunConfig::default().grade_simulations);
+    // In a ladder nothing is set.
+    for (number, side) in sides.iter_mut().enumerate() {
+        let (option, set) = if number == 0 { ("--a-set", &args.a_set) } else { ("--b-set", &args.b_set) };
+        let config = side.player.as_ref().map_or_else(Config::default, |player| player.config.clone());
+        side.search = to_win(config, simulations, option, set)?;
+    }
     let mut games = sides.iter().filter_map(|side| Some(side.player.as_ref()?.config.game.clone()));
     let game = match (games.next(), &args.game) {
         (Some(game), Some(name)) if game.name != *name => {
@@ -72,26 +81,25 @@ struct Side {
 }
 
 impl Side {
-    fn of(name: &str, args: &MatchArgs, set: &[String]) -> Result<Self, Error> {
-        let player = match name {
-            "uniform" | "rollout" => None,
-            run => {
-                // A path may have an @ of its own.
-                let (path, generation) = match run.rsplit_once('@').filter(|_| !Path::new(run).exists()) {
-                    None => (run, None),
-                    Some((path, number)) => match number.parse() {
-                        Ok(generation) => (path, Some(generation)),
-                        Err(_) => {
-                            let message = format!("'{run}': behind the @ stands the number of a generation");
-                            return Err(Error::Usage(message));
-                        }
-                    },
-                };
-                Some(Player::open(Path::new(path), generation)?.on(args.device))
+    fn named(name: &Path, device: Option<DeviceKind>) -> Result<Self, Error> {
+        let rollouts = name.as_os_str() == "rollout";
+        if rollouts || name.as_os_str() == "uniform" {
+            return Ok(Self { player: None, rollouts, search: SearchConfig::default() });
+        }
+        // A path may have an @ of its own.
+        match split_at_sign(name).filter(|_| !name.exists()) {
+            None => Self::trained(name, None, device),
+            Some((path, number)) => {
+                let message = || format!("'{}': behind the @ stands the number of a generation", name.display());
+                let generation = number.parse().map_err(|_| Error::Usage(message()))?;
+                Self::trained(&path, Some(generation), device)
             }
-        };
-        let config = player.as_ref().map_or_else(Config::default, |player| player.config.clone());
-        Ok(Self { search: to_win(config, args.simulations, set)?, player, rollouts: name == "rollout" })
+        }
+    }
+
+    fn trained(path: &Path, generation: Option<u64>, device: Option<DeviceKind>) -> Result<Self, Error> {
+        let player = Player::open(path, generation)?.on(device);
+        Ok(Self { search: player.config.search.clone(), player: Some(player), rollouts: false })
     }
 
     fn searcher<G: Game>(&self, rows: usize) -> Result<Searcher<G>, Error> {
@@ -104,21 +112,35 @@ impl Side {
     }
 }
 
-/// The search of a configuration without anything that makes games differ, but for what is set.
-fn to_win(config: Config, simulations: Option<u32>, set: &[String]) -> Result<SearchConfig, Error> {
-    let key_of = |text: &String| text.split_once('=').map_or("", |(key, _)| key.trim()).to_string();
-    if let Some(text) = set.iter().find(|text| !key_of(text).starts_with("search.")) {
-        let message = "only keys of [search] can be set for a player: search.key=value".into();
-        return Err(Error::Config { origin: format!("'{text}'"), message });
+/// What stands before the last @ of a name, and behind it.
+#[cfg(unix)]
+fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let bytes = name.as_os_str().as_bytes();
+    let at = bytes.iter().rposition(|&byte| byte == b'@')?;
+    let path = OsStr::from_bytes(&bytes[..at]);
+    Some((path.into(), String::from_utf8_lossy(&bytes[at + 1..]).into_owned()))
+}
+
+/// What stands before the last @ of a name, and behind it.
+#[cfg(not(unix))]
+fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
+    let (path, generation) = name.to_str()?.rsplit_once('@')?;
+    Some((path.into(), generation.into()))
+}
+
+/// The search of a configuration with so many simulations and without anything that makes games differ, but for what is set.
+fn to_win(config: Config, simulations: u32, option: &str, set: &[String]) -> Result<SearchConfig, Error> {
+    for text in set {
+        let message = match settings::key_of(text) {
+            "search.opening_plies" => "both games of a pair have the same opening: give --opening-plies in its place",
+            key if key.starts_with("search.") => continue,
+            _ => "only keys of [search] can be set for a player: search.key=value",
+        };
+        return Err(Error::Config { origin: format!("{option} {text}"), message: message.into() });
     }
-    let simulations = simulations.unwrap_or(config.run.grade_simulations);
-    let with = |config: &Config| settings::parse(&settings::to_text(config), "the player's settings", set);
-    // Those of training have no part in it, and may not fit what is set.
-    let search = SearchConfig { fast_simulations: 0, ..config.search };
-    let config = Config { search, ..config };
-    // What is set may name another policy, which comes with its own chance: that goes, and what is set counts once more.
-    let chosen = with(&config)?;
-    Ok(with(&Config { search: chosen.search.to_win(simulations), ..chosen })?.search)
+    let search = config.search.to_win(simulations);
+    Ok(settings::with_overrides(&Config { search, ..config }, option, set)?.search)
 }
 
 pub(crate) struct Play {
@@ -167,7 +189,7 @@ impl GameVisitor for Play {
                 if args.json {
                     say!("{}", line(&game, [&labels[a], &labels[b]], settings, &score));
                 } else {
-                    tell_score(&game, [&labels[a], &labels[b]], settings, &score);
+                    tell_score(&game, [&labels[a], &labels[b]], settings, &score, most);
                 }
                 duels.push(Duel { a, b, pairs: score.pairs });
             }
@@ -190,7 +212,8 @@ fn policy(search: &SearchConfig) -> String {
     format!("{}, {} simulations", json!(search.policy).as_str().unwrap_or_default(), search.simulations)
 }
 
-fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], score: &Score) {
+/// `most` plies are the longest opening of the game.
+fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], score: &Score, most: u32) {
     let Score { pairs, results: [won, drawn, lost], repeated, verdict } = score;
     let Elo { value, low, high } = pairs.elo();
     say!("{} ({}) against {} ({}):", names[0], policy(settings[0]), names[1], policy(settings[1]));
@@ -201,9 +224,19 @@ fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], scor
         100.0 * pairs.score(),
     );
     say!("  Elo {value:+.0} (95 %: {low:+.0} to {high:+.0})");
+    // The longest openings leave few positions.
+    let other = if game.opening_plies < most { "raise --opening-plies" } else { "lower --opening-plies" };
     if *repeated > 0 {
+        let advice = match score.has_used_up_openings() {
+            true => {
+                let plies = game.opening_plies;
+                format!("few other openings of {plies} moves are left: {other} in place of more --pairs")
+            }
+            false => format!("{other} to have fewer of them"),
+        };
         say!(
-            "  {repeated} more games repeat earlier ones move by move, say nothing new and do not count; raise --opening-plies"
+            "  {repeated} more games begin where earlier ones did, mirrored or not, say nothing new and do not count; \
+             {advice}"
         );
     }
     if let Some(sprt) = &game.sprt {
@@ -211,6 +244,7 @@ fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], scor
         let verdict = match verdict {
             Some(Hypothesis::H0) => format!("{elo0:+} Elo rather than {elo1:+}"),
             Some(Hypothesis::H1) => format!("{elo1:+} Elo rather than {elo0:+}"),
+            None if score.has_used_up_openings() => format!("undecided; {other}"),
             None => "undecided; give it more --pairs".into(),
         };
         let (lower, upper) = sprt.bounds();
@@ -231,9 +265,9 @@ fn line(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], score: &Sc
         "won_drawn_lost": score.results,
         "pairs": score.pairs.counts,
         "score": score.pairs.score(),
-        "elo": value,
-        "elo_low": low,
-        "elo_high": high,
+        "elo": number(value),
+        "elo_low": number(low),
+        "elo_high": number(high),
         "repeated": score.repeated,
         "llr": game.sprt.map(|sprt| sprt.llr(&score.pairs)),
         "verdict": score.verdict.map(|verdict| format!("{verdict:?}")),
@@ -250,7 +284,7 @@ mod tests {
         let set = |set: &[&str]| {
             let mut config = Config::default();
             config.search.noise_share = 0.5;
-            to_win(config, Some(30), &set.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+            to_win(config, 30, "--b-set", &set.iter().map(|s| s.to_string()).collect::<Vec<_>>())
         };
         let plain = set(&[]).unwrap();
         assert_eq!((plain.simulations, plain.noise_share, plain.temperature), (30, 0.0, 0.0));
@@ -258,8 +292,19 @@ mod tests {
         assert_eq!((noisy.simulations, noisy.noise_share, noisy.temperature), (12, 0.25, 0.0));
         let gumbel = set(&["search.policy=gumbel"]).unwrap();
         assert_eq!((gumbel.policy, gumbel.gumbel_scale), (PolicyKind::Gumbel, 0.0));
-        assert_eq!(set(&["search.policy=gumbel", "search.gumbel_scale=0.5"]).unwrap().gumbel_scale, 0.5);
-        assert!(set(&["lanes.count=3"]).unwrap_err().to_string().contains("only keys of [search]"));
-        assert!(set(&["search.simulatons=3"]).unwrap_err().to_string().contains("did you mean"));
+        let drawn = set(&["search.policy=gumbel", "search.gumbel_scale=0.5"]).unwrap();
+        assert_eq!(drawn.gumbel_scale, 0.5);
+        let deterministic = [&plain, &noisy, &gumbel, &drawn].map(SearchConfig::is_deterministic);
+        assert_eq!(deterministic, [true, false, true, false]);
+        for (text, word) in [
+            ("lanes.count=3", "only keys of [search]"),
+            ("search.simulatons=3", "did you mean"),
+            ("search.opening_plies=3", "--opening-plies"),
+            ("search.gumbel_scale=0.5", "search.policy"),
+            ("search.c_puct=-1", "out of range"),
+        ] {
+            let message = set(&[text]).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("--b-set {text}: ")) && message.contains(word), "{message}");
+        }
     }
 }

@@ -157,7 +157,7 @@ impl<G: Game> Trainer<G> {
         let probe = probe::<G>(&self.place)?;
         let began = Instant::now();
         let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
-        checkpoint.write::<G>(folder, self.config.run.checkpoints)?;
+        checkpoint.write::<G>(folder, self.config.run.checkpoints, &self.search)?;
         folder.mark_saved()?;
         self.thin(folder)?;
         self.wrote(began.elapsed());
