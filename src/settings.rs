@@ -238,13 +238,17 @@ pub fn of_network(config: &Config) -> String {
     toml::to_string(&table).expect("plain data")
 }
 
-/// The same configuration with these settings for what is played and learned.
+/// The same configuration with these settings for what is played and learned. What they leave out is as it is by default.
 ///
 /// # Errors
 /// When the text is none of [`essence`].
 pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
     let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
-    let mut all = Table::try_from(config).expect("a configuration is plain data");
+    let own = Table::try_from(config).expect("a configuration is plain data");
+    let mut all = known();
+    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
+        all[section][key] = own[section][key].clone();
+    }
     let table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
     for (section, keys) in table {
         match (all.get_mut(&section), keys) {
