@@ -1,7 +1,10 @@
 //! What is stored says whether it is whole, to every reader, and can be made again.
 
 use crate::{lockstep, resume::copy, text};
-use ::lockstep::{folder::Folder, log::Log};
+use ::lockstep::{
+    folder::Folder,
+    log::{Header, Log},
+};
 use lockstep_components::{LaneRng, games::TicTacToe};
 use std::{
     fs,
@@ -51,8 +54,188 @@ fn a_sound_run_is_verified_and_made_again() {
     let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay", "1"]);
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains("rounds 1 to 1 are the same, and so are the weights of generation 1"), "{printed}");
-    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay", "9"]);
-    assert!(code == Some(2) && printed.contains("no round 9 in the log"), "{printed}");
+    // What cannot be asked for is nothing that is wrong with the run.
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay", "99"]);
+    assert!(code == Some(2) && printed.contains("no round 99 in the log, whose last one is 3"), "{printed}");
+    assert!(!printed.contains("WRONG") && !printed.contains("not sound"), "{printed}");
+    train(dir.path(), "begun", &["--minutes", "0"]);
+    let (code, printed) = call(dir.path(), &["verify", "--run", "begun", "--replay"]);
+    assert!(code == Some(0) && printed.contains("replay: no round of the run has ended yet"), "{printed}");
+    let (code, printed) = call(dir.path(), &["verify", "--run", "begun", "--replay", "1"]);
+    assert!(code == Some(2) && !printed.contains("WRONG"), "{printed}");
+}
+
+/// What a replay needs is there, or is named as missing, and from which round on there is enough.
+#[test]
+fn what_a_replay_needs_is_kept_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let replay = |run: &str, round: &[&str]| call(dir.path(), &[&["verify", "--run", run, "--replay"], round].concat());
+    let from = |printed: &str| {
+        let number = printed.split_once("name a round from ").expect(printed).1.split_once(' ').unwrap().0;
+        number.to_string()
+    };
+    train(dir.path(), "run", &[]);
+    train(dir.path(), "given", &["--from", "run", "--set", "run.checkpoints=2"]);
+    let (code, printed) = replay("given", &["1"]);
+    assert!(code == Some(0) && printed.contains("rounds 1 to 1 are the same"), "{printed}");
+    fs::remove_dir_all(dir.path().join("given/checkpoints/0")).unwrap();
+    let (code, printed) = replay("given", &["1"]);
+    assert!(code == Some(2) && printed.contains("what the run began with (--from) is gone"), "{printed}");
+    assert!(!printed.contains("WRONG") && replay("given", &[&from(&printed)]).0 == Some(0), "{printed}");
+
+    let thinned = ["--set", "run.keep_log=false", "--set", "replay.window=60", "--set", "run.generations=6"];
+    train(dir.path(), "thinned", &[&thinned[..], &["--set", "run.checkpoints=2"]].concat());
+    let (code, printed) = replay("thinned", &["1"]);
+    assert!(code == Some(2) && printed.contains("round 1 cannot be played again: the games of round 1 are gone"));
+    assert!(!printed.contains("WRONG") && replay("thinned", &[&from(&printed)]).0 == Some(0), "{printed}");
+    // One that is lost out of the middle is another matter.
+    fs::remove_file(dir.path().join("run/log/000002.games")).unwrap();
+    let (code, printed) = replay("run", &[]);
+    assert!(code == Some(2) && printed.contains("000002.games is not whole, there is missing"), "{printed}");
+}
+
+/// A run that has games and no checkpoint yet, as one that was killed early.
+fn without_checkpoints(dir: &Path, run: &str) {
+    let run = dir.join(run);
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    fs::create_dir(run.join("checkpoints")).unwrap();
+    for file in ["metrics.jsonl", "verdict.jsonl", ".saved"] {
+        fs::remove_file(run.join(file)).unwrap();
+    }
+}
+
+/// Before the first checkpoint it is the log that knows what a run was begun with.
+#[test]
+fn games_of_other_settings_do_not_come_together() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "whole", &[]);
+    copy(&dir.path().join("whole"), &dir.path().join("run"));
+    without_checkpoints(dir.path(), "run");
+    let file = dir.path().join("run/config.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    for (key, own, other) in [
+        ("run.seed", "seed = 1", "seed = 2"),
+        ("lanes.leaves_per_tree", "leaves_per_tree = 1", "leaves_per_tree = 2"),
+        ("network.channels", "channels = 8", "channels = 9"),
+        ("run.lag", "lag = 1", "lag = 2"),
+        ("learn.optimizer", "optimizer = \"adam_w\"", "optimizer = \"sgd\""),
+    ] {
+        let edited = good.replace(&format!("\n{own}\n"), &format!("\n{other}\n"));
+        assert_ne!(edited, good, "{key}");
+        fs::write(&file, edited).unwrap();
+        for command in [&["train", "--run", "run"][..], &["verify", "--run", "run"]] {
+            let (code, printed) = call(dir.path(), command);
+            assert!(code == Some(2) && printed.contains(key), "{key}: {printed}");
+            assert!(printed.contains("cannot change within a run"), "{key}: {printed}");
+        }
+        assert!(!dir.path().join("run/checkpoints/1").exists(), "{key}");
+    }
+    // Games of another run are none of this one, whatever config.toml says.
+    fs::write(&file, &good).unwrap();
+    train(dir.path(), "other", &["--seed", "2"]);
+    let second = dir.path().join("run/log/000002.games");
+    fs::copy(dir.path().join("other/log/000002.games"), &second).unwrap();
+    let (code, printed) = call(dir.path(), &["train", "--run", "run"]);
+    assert!(code == Some(2) && printed.contains("000002.games does not fit"), "{printed}");
+    assert!(printed.contains("played with run.seed = 2, and those of the run with 1"), "{printed}");
+    fs::remove_file(second).unwrap();
+    // Without config.toml it goes on as what it is.
+    for lost in ["before the first checkpoint", "after it"] {
+        fs::remove_file(&file).unwrap();
+        let (code, printed) = call(dir.path(), &["grade", "--run", "run"]);
+        assert!(code == Some(2) && printed.contains("config.toml is gone"), "{lost}: {printed}");
+        let mut args = vec!["train", "tictactoe", "--run", "run"];
+        SETTINGS.iter().chain(&["run.seed=3"]).for_each(|set| args.extend(["--set", set]));
+        let (code, printed) = call(dir.path(), &args);
+        assert!(code == Some(2) && printed.contains("config.toml was gone"), "{lost}: {printed}");
+        assert!(printed.contains("run.seed = 1, which cannot change within a run, and not 3"), "{lost}: {printed}");
+        args.truncate(args.len() - 2);
+        let (code, printed) = call(dir.path(), &args);
+        assert_eq!(code, Some(0), "{lost}: {printed}");
+    }
+    for file in ["log/000002.games", "checkpoints/3/weights.safetensors", "config.toml"] {
+        let read = |run: &str| fs::read(dir.path().join(run).join(file)).unwrap();
+        assert!(read("run") == read("whole"), "{file} is another one");
+    }
+}
+
+/// What nobody numbered is told, is nothing that is wrong, and takes no time.
+#[test]
+fn strange_names_are_no_rounds() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &[]);
+    let log = dir.path().join("run/log");
+    let first = fs::read(log.join("000001.games")).unwrap();
+    let numbered = ["99999999999.games", "18446744073709551615.part", "000500.games", "000009.part"];
+    let named = ["7.games", "+2.games", "000000.games", "notes.txt"];
+    numbered.iter().chain(&named).for_each(|name| fs::write(log.join(name), &first).unwrap());
+    fs::create_dir(dir.path().join("run/checkpoints/+5")).unwrap();
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay"]);
+    assert!(code == Some(0) && printed.contains("rounds 3 to 3 are the same"), "{printed}");
+    for name in numbered.iter().chain(&named) {
+        assert!(printed.contains(&format!("log: {name} is no file of this run")), "{name}: {printed}");
+    }
+    let (code, printed) = call(dir.path(), &["train", "--run", "run", "--set", "run.generations=10"]);
+    assert_eq!(code, Some(0), "{printed}");
+    for name in numbered {
+        let aside = log.join(format!("{name}.aside-1"));
+        assert!(printed.contains(name) && fs::read(&aside).unwrap() == first, "{name}: {printed}");
+    }
+    // The same of a checkpoint, which nothing but a user can have made.
+    fs::create_dir(dir.path().join("run/checkpoints/99999999999")).unwrap();
+    for command in ["verify", "train"] {
+        let (code, printed) = call(dir.path(), &[command, "--run", "run"]);
+        assert!(code == Some(2) && printed.contains("checkpoints/99999999999 is not whole"), "{printed}");
+    }
+}
+
+/// Whatever a run writes and removes meanwhile.
+#[test]
+fn a_run_is_sound_while_it_trains() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", &["--set", "run.keep_log=false", "--set", "run.checkpoints=1", "--set", "run.lag=2"]);
+    let args = ["train", "--run", "run", "--threads", "1", "--set", "run.generations=80"];
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .current_dir(dir.path())
+        .args(args)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut looks = 0;
+    while child.try_wait().unwrap().is_none() || looks < 3 {
+        let commands = [&["verify"][..], &["verify", "--replay"], &["grade", "--simulations", "1"]];
+        let (code, printed) = call(dir.path(), &[commands[looks % 3], &["--run", "run", "--threads", "1"]].concat());
+        assert!(code == Some(0) && !printed.contains("WRONG"), "look {looks}: {printed}");
+        looks += 1;
+    }
+    assert!(child.wait().unwrap().success());
+}
+
+/// Settings stand at the head of every segment: they are bounded, and read whatever their length.
+#[test]
+fn a_segment_begins_with_all_of_its_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let schedule = |n: u64| {
+        let at: Vec<String> = (1..=n).map(|generation| generation.to_string()).collect();
+        let text = format!("[learn]\nschedule = {{ steps = {{ at = [{}], factor = 0.99 }} }}\n", at.join(", "));
+        fs::write(dir.path().join("long.toml"), text).unwrap();
+    };
+    schedule(150_000);
+    let (code, printed) = call(dir.path(), &["train", "--config", "long.toml", "--run", "run"]);
+    let bound = "learn.schedule.steps.at = 150000 generations is out of range: it must be at most 1000";
+    assert!(code == Some(2) && printed.contains(bound), "{}", &printed[printed.len().saturating_sub(300)..]);
+    schedule(1_000);
+    train(dir.path(), "run", &["--config", "long.toml"]);
+    let (code, printed) = call(dir.path(), &["verify", "--run", "run", "--replay"]);
+    assert_eq!(code, Some(0), "{printed}");
+
+    let folder = Folder::at(&dir.path().join("long"));
+    folder.create().unwrap();
+    let mut rng = LaneRng::new(23, 0);
+    let settings: String = (0..2_000_000).map(|_| char::from(b'a' + rng.below(26) as u8)).collect();
+    let header = Header::new::<TicTacToe>(1, settings);
+    Log::of(&folder).finish(&header, &[]).unwrap();
+    assert!(Log::of(&folder).first().unwrap().unwrap().1 == header);
 }
 
 /// A changed bit, a file that is cut off or missing, in any file of the checkpoints and of the log.

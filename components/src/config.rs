@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 /// The most threads that may be asked for: far more than help, and few enough that every machine can start them.
 pub const MAX_THREADS: usize = 1_024;
 
+/// The most rounds that can be in play at once.
+pub const MAX_LAG: u64 = 4;
+
+/// The most generations that `learn.schedule` may name: settings are kept with every round and every checkpoint.
+const MAX_RATE_STEPS: usize = 1_000;
+
 /// A value out of range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{key} = {value} is out of range: it must be {bound}")]
@@ -373,7 +379,7 @@ pub enum RateSchedule {
     },
     /// Multiplied by `factor` at each of these generations.
     Steps {
-        /// Generations.
+        /// Generations, at most 1,000.
         at: Vec<u64>,
         /// Multiplier.
         factor: f64,
@@ -786,7 +792,13 @@ impl Config {
                 within("learn.schedule.cosine.warm_up", *warm_up, 0, 1_000_000)?;
                 within("learn.schedule.cosine.last", *last, 0.0, 1.0)?;
             }
-            RateSchedule::Steps { factor, .. } => within("learn.schedule.steps.factor", *factor, 0.0, 10.0)?,
+            RateSchedule::Steps { at, factor } => {
+                within("learn.schedule.steps.factor", *factor, 0.0, 10.0)?;
+                if at.len() > MAX_RATE_STEPS {
+                    let (value, bound) = (format!("{} generations", at.len()), format!("at most {MAX_RATE_STEPS}"));
+                    return Err(OutOfRange { key: "learn.schedule.steps.at", value, bound });
+                }
+            }
         }
         within("learn.weight_decay", learn.weight_decay, 0.0, 1.0)?;
         within("learn.gradient_clip", learn.gradient_clip, 0.0, 1e6)?;
@@ -796,7 +808,7 @@ impl Config {
         within("learn.average", learn.average, 0.0, 0.99999)?;
         within("run.generations", run.generations, 1, 10_000_000)?;
         within("run.games", run.games, 1, 100_000_000)?;
-        within("run.lag", run.lag, 1, 4)?;
+        within("run.lag", run.lag, 1, MAX_LAG)?;
         within("run.seed", run.seed, 0, i64::MAX as u64)?;
         within("run.threads", run.threads, 0, MAX_THREADS)?;
         if !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) && run.vectors != Vectors::Auto {

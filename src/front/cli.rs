@@ -64,7 +64,7 @@ pub enum Command {
     ///
     /// Every file is held against its digest, every game of the log is played through, every checkpoint is loaded and
     /// evaluates, and the metrics have no gap. With --replay a stretch of the run is played and learned again and compared
-    /// bit for bit. Nothing is written.
+    /// bit for bit. Nothing is written, and the run may train meanwhile.
     Verify(VerifyArgs),
     /// Measure the speed of this machine.
     Bench(BenchArgs),

@@ -103,10 +103,15 @@ impl Player {
             return Err(none(&format!("there is no checkpoint of that generation; there are those of {kept}")));
         };
         // What the weights belong to is what they were made with, whatever the file in the run folder says by now.
-        let made_with = checkpoint::read_config(&checkpoint)?;
+        let made_with = checkpoint::read_config(&checkpoint);
+        let read = made_with.and_then(|made_with| Ok((made_with, checkpoint::read_weights(&checkpoint)?)));
+        let (made_with, weights) = match read {
+            // The run has removed it meanwhile, and has a newer one.
+            Err(_) if generation.is_none() && !checkpoint.is_dir() => return Self::open(path, None),
+            read => read?,
+        };
         config.game = made_with.game;
         config.network = made_with.network;
-        let weights = checkpoint::read_weights(&checkpoint)?;
         Ok(Self { config, checkpoint, weights })
     }
 

@@ -60,6 +60,9 @@ pub struct Manifest {
     pub segments: BTreeMap<u64, String>,
     /// What the machine that made it computes: see [`crate::run::probe`].
     pub probe: String,
+    /// Whether the run began with weights that it was given. Its checkpoint 0 has them, and no seed makes them again.
+    #[serde(default)]
+    pub from_weights: bool,
 }
 
 /// Time that a run has spent so far. It is shown and reported, and influences nothing.
@@ -147,6 +150,7 @@ impl Checkpoint {
             files: BTreeMap::new(),
             segments,
             probe,
+            from_weights: false,
         };
         Self {
             manifest,
@@ -341,10 +345,10 @@ pub fn mend(folder: &Folder) -> Result<(), Error> {
     tidy().map_err(Error::io("tidy", &all))
 }
 
-/// Removes all checkpoints but the newest `keep`, each in one step as far as readers can see.
+/// Removes all checkpoints but the newest `keep` and what the run began with, each in one step as far as readers can see.
 fn prune(folder: &Folder, keep: usize) -> std::io::Result<()> {
     let all = folder.checkpoints();
-    for old in found(folder)?.into_iter().rev().skip(keep) {
+    for old in found(folder)?.into_iter().filter(|&generation| generation > 0).rev().skip(keep) {
         let removed = all.join(format!("{REMOVED}{old}"));
         remove(&removed)?;
         fs::rename(all.join(old.to_string()), &removed)?;

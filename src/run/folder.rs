@@ -1,6 +1,7 @@
 //! The run folder, and writing files so that none is ever half written.
 
-use crate::Error;
+use crate::{Error, history};
+use lockstep_components::Config;
 use std::{
     fs::{self, File},
     io::Write,
@@ -26,10 +27,14 @@ impl Folder {
         if folder.is_run() {
             return Ok(folder);
         }
-        let message = "there is no run here (no config.toml); name the folder of a run with --run, or begin one with \
-                       `lockstep train` and a recipe (`lockstep recipes` lists them)"
-            .into();
-        Err(Error::Run { path: path.into(), message })
+        let lost = history::made_with(&folder, &Config::default()).is_ok_and(|found| found.is_some());
+        let message = if lost {
+            "config.toml is gone from this run; `lockstep train` with this folder as --run puts it back and goes on"
+        } else {
+            "there is no run here (no config.toml); name the folder of a run with --run, or begin one with \
+             `lockstep train` and a recipe (`lockstep recipes` lists them)"
+        };
+        Err(Error::Run { path: path.into(), message: message.into() })
     }
 
     /// Creates it where it is missing, and checks that it can be written to.

@@ -5,7 +5,8 @@
 
 use crate::{
     Error, checkpoint,
-    folder::Folder,
+    folder::{Folder, write_file},
+    log::Log,
     settings::{self, Source},
 };
 use lockstep_components::Config;
@@ -14,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::Write,
+    path::PathBuf,
 };
 use toml::{Table, Value};
 
@@ -68,7 +70,7 @@ pub fn resolve(folder: &Folder, recipe: Option<Source>, overrides: &[String]) ->
     let file = folder.config();
     let stored = settings::load(Source::File(&file), &[])?.settled();
     let config = settings::load(Source::File(&file), overrides)?.settled();
-    let made_with = made_with(folder)?.unwrap_or(stored.clone());
+    let made_with = made_with(folder, &stored)?.map_or(stored.clone(), |(made_with, _)| made_with);
     let mut changes = differences(&made_with, &config);
     let ignored = match recipe {
         None => vec![],
@@ -76,16 +78,19 @@ pub fn resolve(folder: &Folder, recipe: Option<Source>, overrides: &[String]) ->
         Some(recipe) => differences(&settings::load(recipe, overrides)?.settled(), &config),
     };
     for (change, of_recipe) in changes.iter().map(|c| (c, false)).chain(ignored.iter().map(|c| (c, true))) {
-        let Change { key, from, to, .. } = change;
-        if !FIXED.contains(&key.as_str()) && !key.starts_with("network.") {
+        if !change.is_fixed() {
             continue;
         }
+        let Change { key, from, to, .. } = change;
         let (own, asked) = if of_recipe { (to, from) } else { (from, to) };
+        // What the command line has not asked for stands in the file.
+        let edited = !of_recipe && differences(&made_with, &stored).contains(change);
+        let way = if edited { format!("put it back in {}, or ", file.display()) } else { String::new() };
         return Err(Error::Run {
             path: folder.path().into(),
             message: format!(
                 "the run in this folder has {key} = {own}, which cannot change within a run, and not {asked}; \
-                 choose another folder with --run to start a new one"
+                 {way}choose another folder with --run to start a new one"
             ),
         });
     }
@@ -96,13 +101,38 @@ pub fn resolve(folder: &Folder, recipe: Option<Source>, overrides: &[String]) ->
     Ok(Resolved { config, changes, ignored })
 }
 
-/// What the newest checkpoint of a run was made with, if there is one.
+/// What the newest checkpoint of a run was made with; before there is one, its first games. The log has only what decides
+/// what is played and learned: the rest is that of `otherwise`. Returns where it stands as well; `None` if there is neither.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn made_with(folder: &Folder) -> Result<Option<Config>, Error> {
-    let Some(checkpoint) = checkpoint::newest(folder)? else { return Ok(None) };
-    Ok(Some(checkpoint::read_config(&checkpoint)?.settled()))
+pub fn made_with(folder: &Folder, otherwise: &Config) -> Result<Option<(Config, PathBuf)>, Error> {
+    if let Some(checkpoint) = checkpoint::newest(folder)? {
+        return Ok(Some((checkpoint::read_config(&checkpoint)?.settled(), checkpoint)));
+    }
+    let Some((path, header)) = Log::of(folder).first()? else { return Ok(None) };
+    Ok(Some((settings::with_essence(otherwise, &header.settings)?.settled(), path)))
+}
+
+/// Writes the settings of a run that has lost them, and returns what they were taken from: see [`made_with`], of which
+/// `recipe` is the rest. `None` if they are there, or nothing is that was made with them.
+///
+/// # Errors
+/// When what is there cannot be read, or the settings cannot be written.
+pub fn put_back(folder: &Folder, recipe: Option<Source>) -> Result<Option<PathBuf>, Error> {
+    if folder.is_run() || !folder.path().is_dir() {
+        return Ok(None);
+    }
+    let Some((config, path)) = made_with(folder, &settings::load(recipe.unwrap_or_default(), &[])?)? else {
+        return Ok(None);
+    };
+    write_file(&folder.config(), settings::to_text(&config).as_bytes())?;
+    Ok(Some(path))
+}
+
+/// The first key that differs and cannot change within a run.
+pub fn unchangeable(from: &Config, to: &Config) -> Option<Change> {
+    differences(from, to).into_iter().find(Change::is_fixed)
 }
 
 /// The keys that differ, those of the machine apart.
@@ -168,6 +198,13 @@ fn newest(known: &str, key: &str) -> Option<Change> {
 /// Changes for people, on one line.
 pub fn list(changes: &[Change]) -> String {
     changes.iter().map(Change::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Change {
+    /// Whether it is one that cannot be made within a run.
+    fn is_fixed(&self) -> bool {
+        FIXED.contains(&self.key.as_str()) || self.key.starts_with("network.")
+    }
 }
 
 impl std::fmt::Display for Change {

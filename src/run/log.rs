@@ -10,9 +10,9 @@ use crate::{
     Error,
     error::Fault,
     folder::{Folder, sync_dir, write_file},
-    settings,
+    history, settings,
 };
-use lockstep_components::{Config, Game, GameRecord};
+use lockstep_components::{Config, Game, GameRecord, config::MAX_LAG};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -42,6 +42,28 @@ impl Header {
     pub fn new<G: Game>(round: u64, settings: String) -> Self {
         Self { format: FORMAT, game: G::NAME.into(), round, settings, positions: 0 }
     }
+
+    /// The settings of the round, which is one of a run with these settings; `path` is named in errors.
+    ///
+    /// # Errors
+    /// When it was played with others that cannot change within a run.
+    pub fn settings_of(&self, config: &Config, path: &Path) -> Result<Config, Error> {
+        let own = settings::with_essence(config, &self.settings)?;
+        match history::unchangeable(config, &own) {
+            None => Ok(own),
+            Some(history::Change { key, from, to, .. }) => {
+                let message = format!("its games were played with {key} = {to}, and those of the run with {from}");
+                Err(stored(path, Fault::Unfit, message))
+            }
+        }
+    }
+
+    fn of_game<G: Game>(self, path: &Path) -> Result<Self, Error> {
+        if self.game == G::NAME {
+            return Ok(self);
+        }
+        Err(stored(path, Fault::Unfit, format!("it has games of '{}', not of '{}'", self.game, G::NAME)))
+    }
 }
 
 /// What is known of a round.
@@ -53,6 +75,8 @@ pub struct Segment {
     pub games: Vec<GameRecord>,
     /// Whether all of them have ended.
     pub whole: bool,
+    /// Its file.
+    pub path: PathBuf,
 }
 
 /// The log of a run folder. Only the holder of the folder's lock may write.
@@ -76,7 +100,7 @@ impl Log {
     }
 
     fn path(&self, round: u64, kind: &str) -> PathBuf {
-        self.dir.join(format!("{round:06}.{kind}"))
+        self.dir.join(name_of(round, kind))
     }
 
     /// The file of a round whose games have all ended.
@@ -92,32 +116,100 @@ impl Log {
         self.found("games")
     }
 
-    /// The last round that has a finished game, if any has.
+    /// The rounds with a file that a run can have begun whose newest checkpoint is of this generation, in ascending order. As
+    /// many as can be in play may be missing between two of them: what is further off was numbered by nobody.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn last(&self) -> Result<Option<u64>, Error> {
-        Ok(self.found("games")?.into_iter().chain(self.found("part")?).max())
+    pub fn known(&self, generation: u64) -> Result<Vec<u64>, Error> {
+        // A round that ends meanwhile is found the second time.
+        let mut rounds = [self.found("part")?, self.found("games")?].concat();
+        rounds.sort_unstable();
+        rounds.dedup();
+        let mut reached = generation;
+        rounds.retain(|&round| {
+            let follows = round <= reached.saturating_add(MAX_LAG);
+            if follows {
+                reached = reached.max(round);
+            }
+            follows
+        });
+        Ok(rounds)
+    }
+
+    /// Those of them that come after it.
+    fn begun(&self, generation: u64) -> Result<impl Iterator<Item = u64> + use<>, Error> {
+        Ok(self.known(generation)?.into_iter().filter(move |&round| round > generation))
+    }
+
+    /// What lies in the folder and, by its name or its number, is no file of a run whose newest checkpoint is of this
+    /// generation.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn strays(&self, generation: u64) -> Result<Vec<String>, Error> {
+        let last = self.known(generation)?.last().copied();
+        let is_own = |name: &String| {
+            let round = ["games", "part"].iter().find_map(|kind| round_of(name, kind));
+            round.is_some_and(|round| Some(round) <= last) || round_of(name, "partial").is_some()
+        };
+        Ok(self.names()?.into_iter().filter(|name| !is_own(name)).collect())
+    }
+
+    /// Gives other names to the segments that a run whose newest checkpoint is of this generation cannot have begun, so that
+    /// it does not take them for its own when it comes to their numbers. Returns what the user should know. Only for the
+    /// holder of the folder's lock.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn set_aside(&self, generation: u64) -> Result<Vec<String>, Error> {
+        let mut notices = vec![];
+        for name in self.strays(generation)? {
+            if ["games", "part"].iter().all(|kind| round_of(&name, kind).is_none()) {
+                continue;
+            }
+            let path = self.dir.join(&name);
+            let aside = (1u64..).map(|k| format!("{name}.aside-{k}")).find(|aside| !self.dir.join(aside).exists());
+            let aside = self.dir.join(aside.expect("not all names are taken"));
+            let done = match fs::rename(&path, &aside) {
+                Ok(()) => format!("it is set aside as {}", aside.display()),
+                Err(e) => format!("it cannot be set aside ({e}): remove it before the run comes to its number"),
+            };
+            let path = path.display();
+            notices.push(format!("{path}: the run has not come to this round; {done}"));
+        }
+        Ok(notices)
     }
 
     fn found(&self, kind: &str) -> Result<Vec<u64>, Error> {
-        let list = || -> std::io::Result<Vec<u64>> {
-            let mut rounds = vec![];
-            for entry in fs::read_dir(&self.dir)? {
-                let path = entry?.path();
-                if path.extension().is_some_and(|extension| extension == kind)
-                    && let Some(round) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok())
-                {
-                    rounds.push(round);
-                }
-            }
-            rounds.sort_unstable();
-            Ok(rounds)
+        let mut rounds: Vec<u64> = self.names()?.iter().filter_map(|name| round_of(name, kind)).collect();
+        rounds.sort_unstable();
+        Ok(rounds)
+    }
+
+    fn names(&self) -> Result<Vec<String>, Error> {
+        let list = || -> std::io::Result<Vec<String>> {
+            let names = fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            names.collect()
         };
         match list() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
-            found => found.map_err(Error::io("read", &self.dir)),
+            names => names.map_err(Error::io("read", &self.dir)),
         }
+    }
+
+    /// The file of a round, and whether all of its games have ended; `None` if there is none.
+    fn open(&self, round: u64) -> Result<Option<(PathBuf, File, bool)>, Error> {
+        // A round that ends meanwhile has its last file before it loses the other.
+        for kind in ["games", "part", "games"] {
+            let path = self.path(round, kind);
+            match File::open(&path) {
+                Ok(file) => return Ok(Some((path, file, kind == "games"))),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("read", &path)(e)),
+            }
+        }
+        Ok(None)
     }
 
     /// What is known of a round; `None` if none of its games has ended.
@@ -125,20 +217,32 @@ impl Log {
     /// # Errors
     /// When a file of it is damaged, of another version or of another game.
     pub fn read<G: Game>(&self, round: u64) -> Result<Option<Segment>, Error> {
-        let path = self.whole(round);
-        if path.exists() {
-            let (header, games) = read_whole::<G>(&path, round)?;
-            return Ok(Some(Segment { header, games, whole: true }));
+        let Some((path, file, whole)) = self.open(round)? else { return Ok(None) };
+        let bytes = read_all(file, &path)?;
+        if whole {
+            let (header, games) = read_whole::<G>(&bytes, &path, round)?;
+            return Ok(Some(Segment { header, games, whole, path }));
         }
-        let path = self.path(round, "part");
-        match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("read", &path)(e)),
-            Ok(bytes) => {
-                let Some((header, games, _)) = read_part::<G>(&bytes, &path, round)? else { return Ok(None) };
-                Ok((!games.is_empty()).then_some(Segment { header, games, whole: false }))
-            }
+        let Some((header, games, _)) = read_part::<G>(&bytes, &path, round)? else { return Ok(None) };
+        Ok((!games.is_empty()).then_some(Segment { header, games, whole, path }))
+    }
+
+    /// What a round has begun with, and its file, whatever its game; `None` if none of its games has ended.
+    fn header(&self, round: u64) -> Result<Option<(PathBuf, Header)>, Error> {
+        let Some((path, file, whole)) = self.open(round)? else { return Ok(None) };
+        if whole {
+            let header = header_of(file, &path, round)?;
+            return Ok(Some((path, header)));
         }
+        let bytes = read_all(file, &path)?;
+        let Some((first, rest)) = entry(&bytes) else { return Ok(None) };
+        let header = checked_header(postcard::from_bytes(first).ok(), &path, round)?;
+        Ok(entry(rest).map(|_| (path, header)))
+    }
+
+    /// The error of a round whose games are missing.
+    pub fn missing(&self, round: u64) -> Error {
+        stored(&self.whole(round), Fault::Missing, "the games of a round")
     }
 
     /// The digest of a round whose games have all ended, as its file has it.
@@ -147,7 +251,10 @@ impl Log {
     /// When the file cannot be read.
     pub fn digest(&self, round: u64) -> Result<String, Error> {
         let path = self.whole(round);
-        let bytes = fs::read(&path).map_err(|e| missing(&path, e))?;
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.missing(round)),
+            bytes => bytes.map_err(Error::io("read", &path))?,
+        };
         Ok(bytes.last_chunk::<DIGEST>().map_or(String::new(), |digest| hex(digest)))
     }
 
@@ -217,8 +324,8 @@ impl Log {
     /// # Errors
     /// When a segment cannot be used or written.
     pub fn amend<G: Game>(&mut self, first: u64, change: impl Fn(&mut Config)) -> Result<(), Error> {
-        for round in first..=self.last()?.unwrap_or(0) {
-            let Some(Segment { header, games, whole }) = self.read::<G>(round)? else { continue };
+        for round in self.begun(first.saturating_sub(1))? {
+            let Some(Segment { header, games, whole, .. }) = self.read::<G>(round)? else { continue };
             let mut config = settings::with_essence(&Config::default(), &header.settings)?;
             change(&mut config);
             let header = Header { settings: settings::essence(&config), ..header };
@@ -246,22 +353,32 @@ impl Log {
         Ok(())
     }
 
-    /// What the rounds from this one on have begun with, as far as they are known and have a finished game.
+    /// What the rounds from this one on have begun with, as far as they are known and have a finished game, and their files.
     ///
     /// # Errors
     /// As [`Log::read`].
-    pub fn headers<G: Game>(&self, first: u64) -> Result<Vec<Header>, Error> {
+    pub fn headers<G: Game>(&self, first: u64) -> Result<Vec<(PathBuf, Header)>, Error> {
         let mut headers = vec![];
-        for round in first..=self.last()?.unwrap_or(0) {
-            let path = self.whole(round);
-            if path.exists() {
-                let file = File::open(&path).map_err(Error::io("read", &path))?;
-                headers.push(header_of::<G>(file, &path, round)?);
-            } else {
-                headers.extend(self.read::<G>(round)?.map(|segment| segment.header));
+        for round in self.begun(first.saturating_sub(1))? {
+            if let Some((path, header)) = self.header(round)? {
+                let header = header.of_game::<G>(&path)?;
+                headers.push((path, header));
             }
         }
         Ok(headers)
+    }
+
+    /// What a run without a checkpoint has begun with, and the file that says so; `None` if none of its games has ended.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn first(&self) -> Result<Option<(PathBuf, Header)>, Error> {
+        for round in self.begun(0)? {
+            if let Some(found) = self.header(round)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The rounds that fill a replay buffer of so many positions after this round, oldest first. They end before one that is
@@ -280,12 +397,12 @@ impl Log {
             if left == 0 {
                 break;
             }
-            let path = self.whole(round);
-            if !needed(round) && !path.exists() {
-                break;
-            }
-            let file = File::open(&path).map_err(|e| missing(&path, e))?;
-            let header = header_of::<G>(file, &path, round)?;
+            let (path, file) = match self.open(round)? {
+                Some((path, file, true)) => (path, file),
+                _ if needed(round) => return Err(self.missing(round)),
+                _ => break,
+            };
+            let header = header_of(file, &path, round)?.of_game::<G>(&path)?;
             left = left.saturating_sub(header.positions);
             rounds.push(round);
         }
@@ -306,11 +423,20 @@ impl Log {
     }
 }
 
-fn missing(path: &Path, error: std::io::Error) -> Error {
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return Error::io("read", path)(error);
-    }
-    stored(path, Fault::Missing, "the games of a round")
+fn name_of(round: u64, kind: &str) -> String {
+    format!("{round:06}.{kind}")
+}
+
+/// The round of a file of this kind. `+7` and `7` are numbers too, and no names that a segment has.
+fn round_of(name: &str, kind: &str) -> Option<u64> {
+    let round = name.split_once('.')?.0.parse().ok()?;
+    (round > 0 && name == name_of(round, kind)).then_some(round)
+}
+
+fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![];
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
 }
 
 fn stored(path: &Path, fault: Fault, message: impl Into<String>) -> Error {
@@ -341,7 +467,7 @@ fn read_part<G: Game>(
     round: u64,
 ) -> Result<Option<(Header, Vec<GameRecord>, usize)>, Error> {
     let Some((first, mut rest)) = entry(bytes) else { return Ok(None) };
-    let header = checked_header::<G>(postcard::from_bytes(first).ok(), path, round)?;
+    let header = checked_header(postcard::from_bytes(first).ok(), path, round)?.of_game::<G>(path)?;
     let start = start_of::<G>(&header, path)?;
     let mut games: Vec<GameRecord> = vec![];
     while let Some((game, behind)) = entry(rest) {
@@ -359,8 +485,7 @@ fn read_part<G: Game>(
     Ok(Some((header, games, bytes.len() - rest.len())))
 }
 
-fn read_whole<G: Game>(path: &Path, round: u64) -> Result<(Header, Vec<GameRecord>), Error> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+fn read_whole<G: Game>(bytes: &[u8], path: &Path, round: u64) -> Result<(Header, Vec<GameRecord>), Error> {
     let damaged = |message: String| stored(path, Fault::Damaged, message);
     let Some((bytes, digest)) = bytes.split_last_chunk::<DIGEST>() else {
         return Err(damaged("it is cut off".into()));
@@ -370,8 +495,8 @@ fn read_whole<G: Game>(path: &Path, round: u64) -> Result<(Header, Vec<GameRecor
     }
     let bytes = zstd::decode_all(bytes).map_err(|e| damaged(e.to_string()))?;
     let (header, rest) = match postcard::take_from_bytes::<Header>(&bytes) {
-        Ok((header, rest)) => (checked_header::<G>(Some(header), path, round)?, rest),
-        Err(_) => return Err(checked_header::<G>(None, path, round).expect_err("there is none")),
+        Ok((header, rest)) => (checked_header(Some(header), path, round)?.of_game::<G>(path)?, rest),
+        Err(_) => return Err(checked_header(None, path, round).expect_err("there is none")),
     };
     let games: Vec<GameRecord> = postcard::from_bytes(rest).map_err(|e| damaged(e.to_string()))?;
     let start = start_of::<G>(&header, path)?;
@@ -388,25 +513,27 @@ fn read_whole<G: Game>(path: &Path, round: u64) -> Result<(Header, Vec<GameRecor
 }
 
 /// The header alone: the digest is not looked at.
-fn header_of<G: Game>(file: File, path: &Path, round: u64) -> Result<Header, Error> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![];
-        // Settings are some kilobytes. The digest behind the frame is none of it.
-        zstd::Decoder::new(file)?.single_frame().take(1 << 20).read_to_end(&mut bytes)?;
-        Ok(bytes)
+fn header_of(file: File, path: &Path, round: u64) -> Result<Header, Error> {
+    let read = || -> std::io::Result<Option<Header>> {
+        // The digest behind the frame is none of it.
+        let (mut decoder, mut bytes) = (zstd::Decoder::new(file)?.single_frame(), vec![]);
+        // Settings are some kilobytes, mostly.
+        while decoder.by_ref().take(1 << 16).read_to_end(&mut bytes)? > 0 {
+            if let Ok((header, _)) = postcard::take_from_bytes(&bytes) {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
     };
-    let bytes = read().map_err(|e| stored(path, Fault::Damaged, e.to_string()))?;
-    checked_header::<G>(postcard::take_from_bytes(&bytes).ok().map(|(header, _)| header), path, round)
+    let header = read().map_err(|e| stored(path, Fault::Damaged, e.to_string()))?;
+    checked_header(header, path, round)
 }
 
-fn checked_header<G: Game>(header: Option<Header>, path: &Path, round: u64) -> Result<Header, Error> {
+fn checked_header(header: Option<Header>, path: &Path, round: u64) -> Result<Header, Error> {
     let Some(header) = header else { return Err(stored(path, Fault::Damaged, "it does not begin as a segment")) };
     if header.format != FORMAT {
         let message = format!("it has format {}, and this version reads format {FORMAT}", header.format);
         return Err(stored(path, Fault::Version, message));
-    }
-    if header.game != G::NAME {
-        return Err(stored(path, Fault::Unfit, format!("it has games of '{}', not of '{}'", header.game, G::NAME)));
     }
     if header.round != round {
         return Err(stored(path, Fault::Damaged, format!("it is named {round} and has the games of {}", header.round)));

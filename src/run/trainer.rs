@@ -7,7 +7,7 @@ use crate::{
     checkpoint::{self, Checkpoint, Seconds},
     device::{self, Place},
     folder::{Folder, write_file},
-    log::{Header, Log},
+    log::{Header, Log, Segment},
     memory,
     metrics::{self, Learned, Metrics},
     run::probe::probe,
@@ -64,6 +64,8 @@ pub struct Trainer<G: Game> {
     replays: bool,
     /// How the games were played that were learned from last, or are to be learned from first.
     search: SearchConfig,
+    /// Whether it began with weights that it was given, and not with random ones.
+    from_weights: bool,
     seconds: Seconds,
     /// Of the time of the generation under way, what went into writing.
     writing: Duration,
@@ -147,6 +149,7 @@ impl<G: Game> Trainer<G> {
             own_before: BTreeMap::new(),
             replays: false,
             search: config.search.clone(),
+            from_weights: false,
             seconds: Seconds::default(),
             writing: Duration::ZERO,
             start,
@@ -203,9 +206,9 @@ impl<G: Game> Trainer<G> {
             };
             let (config, played, whole) = match found {
                 None => (self.config.clone(), vec![], false),
-                Some(segment) => {
-                    let config = settings::with_essence(&self.config, &segment.header.settings)?;
-                    (config, if self.replays { vec![] } else { segment.games }, segment.whole)
+                Some(Segment { header, games, whole, path }) => {
+                    let config = header.settings_of(&self.config, &path)?;
+                    (config, if self.replays { vec![] } else { games }, whole)
                 }
             };
             if let Some(log) = self.log.as_mut().filter(|_| !whole && !self.replays) {
@@ -359,7 +362,7 @@ impl<G: Game> Trainer<G> {
             }
             return Ok(());
         }
-        let stored = log.read::<G>(number)?.map_or(vec![], |segment| segment.games);
+        let stored = log.read::<G>(number)?.ok_or_else(|| log.missing(number))?.games;
         let same = round.played.iter().zip(&stored).take_while(|(played, stored)| played == stored).count();
         if same < round.played.len().max(stored.len()) {
             return Err(Error::Usage(format!("round {number}, game {same} is another one when it is played again")));
@@ -415,7 +418,11 @@ pub fn open<G: Game>(
     checkpoint::mend(folder)?;
     let log = Log::of(folder);
     log.mend()?;
-    let run = match checkpoint::newest(folder)? {
+    let newest = checkpoint::newest(folder)?;
+    for notice in log.set_aside(checkpoint::generations(folder)?.last().copied().unwrap_or(0))? {
+        tell!("{notice}");
+    }
+    let run = match newest {
         None => {
             metrics::check_new(folder, config)?;
             set_up(|| {
@@ -426,6 +433,7 @@ pub fn open<G: Game>(
                     let mut learner = run.world.resource_mut::<Learner>();
                     learner.network = learner.network.with_tensors(tensors)?;
                     run.networks = VecDeque::from([(0, learner.playing().snapshot())]);
+                    run.from_weights = true;
                     // What it began with is its checkpoint 0.
                     run.save(folder)?;
                 }

@@ -52,6 +52,9 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
         (_, Some(file)) => Some(Source::File(file)),
         (None, None) => None,
     };
+    if let Some(found) = history::put_back(&Folder::at(&path), recipe)? {
+        tell!("{}: config.toml was gone; it is put back with the settings of {}", path.display(), found.display());
+    }
     // Whoever says where and nothing about what to learn wants to go on.
     let silent = recipe.is_none() && args.set.is_empty() && args.seed.is_none() && args.from.is_none();
     let folder = if args.run.is_some() && silent { Folder::of_run(&path)? } else { Folder::at(&path) };

@@ -1,30 +1,44 @@
 use crate::{
     Error,
-    checkpoint::{self, Checkpoint},
+    checkpoint::{self, Checkpoint, Manifest},
     cli::VerifyArgs,
     device::{self, Place},
     display::bar,
     folder::Folder,
-    log::Log,
+    history::{self, Change},
+    log::{Log, Segment},
     metrics::{self, bytes},
     run::memory::Bound,
     say, settings,
     trainer::{Advance, Trainer},
 };
 use lockstep_components::{Config, Game, games::GameVisitor};
-use std::path::PathBuf;
+use lockstep_systems::network::NamedTensor;
+use std::collections::BTreeMap;
 
 /// `lockstep verify`
 pub fn run(args: VerifyArgs) -> Result<(), Error> {
     let folder = Folder::of_run(&args.run)?;
-    let config = settings::load(settings::Source::File(&folder.config()), &[])?;
+    let mut config = settings::load(settings::Source::File(&folder.config()), &[])?;
+    let mut edited = None;
+    // What cannot be read is found later.
+    if let Ok(Some((made_with, of))) = history::made_with(&folder, &config) {
+        edited = history::unchangeable(&made_with, &config).map(|Change { key, from, to, .. }| Error::Run {
+            path: folder.config(),
+            message: format!("{key} = {to}, which cannot change within a run: {} has {from}", of.display()),
+        });
+        config = settings::with_essence(&config, &settings::essence(&made_with))?;
+    }
     let name = config.game.name.clone();
-    device::with_threads(args.threads, || super::with_game(&name, Verify { folder, config, args }))
+    device::with_threads(args.threads, || super::with_game(&name, Verify { folder, config, edited, args }))
 }
 
 pub(crate) struct Verify {
     folder: Folder,
+    /// What the run was made with.
     config: Config,
+    /// If its `config.toml` says otherwise.
+    edited: Option<Error>,
     args: VerifyArgs,
 }
 
@@ -33,17 +47,13 @@ pub(crate) struct Verify {
 struct Findings(u64);
 
 impl Findings {
-    /// Prints what was found, and returns it if it is sound.
-    fn take<T>(&mut self, what: String, found: Result<(T, String), Error>) -> Option<T> {
+    /// Prints what was found.
+    fn take(&mut self, what: &str, found: Result<String, Error>) {
         match found {
-            Ok((value, sound)) => {
-                say!("{what}: {sound}");
-                Some(value)
-            }
+            Ok(sound) => say!("{what}: {sound}"),
             Err(error) => {
                 self.0 += 1;
                 say!("{what}: WRONG: {error}");
-                None
             }
         }
     }
@@ -53,43 +63,70 @@ impl GameVisitor for Verify {
     type Output = Result<(), Error>;
 
     fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { folder, config, args } = self;
+        let Self { folder, config, edited, args } = self;
+        let stretch = args.replay.map(|round| Stretch::to(&folder, round));
+        if let (Some(Some(_)), Some(Err(Error::Usage(why)))) = (args.replay, &stretch) {
+            return Err(Error::Usage(why.clone()));
+        }
+        let mut findings = Findings::default();
+        if let Some(error) = edited {
+            findings.take("settings", Err(error));
+        }
         device::keep_kernels_of(&folder, &config);
         let place = device::place_of(&config)?;
         Bound::of_run::<G>(&config, &place)?.check()?;
-        let mut findings = Findings::default();
+        let was_saved = folder.was_saved();
+        let generations = checkpoint::generations(&folder)?;
+        let newest = generations.last().copied().unwrap_or(0);
         let log = Log::of(&folder);
-        let rounds = log.rounds()?;
+        for name in log.strays(newest)? {
+            say!("log: {name} is no file of this run, and is ignored");
+        }
         let mut window = config.replay.window;
-        for &round in &rounds {
+        for round in log.known(newest)? {
             let read = log.read::<G>(round).and_then(|segment| {
-                let Some(segment) = segment else { return Ok(((), "gone".into())) };
-                window = window.max(settings::with_essence(&config, &segment.header.settings)?.replay.window);
-                Ok(((), format!("{} games, whole", segment.games.len())))
+                let Some(Segment { header, games, whole, path }) = segment else {
+                    let is_there = log.known(newest)?.contains(&round);
+                    return Ok(
+                        if is_there { "no game that has ended" } else { "the run has removed it meanwhile" }.into()
+                    );
+                };
+                window = window.max(header.settings_of(&config, &path)?.replay.window);
+                Ok(format!("{} games{}", games.len(), if whole { ", whole" } else { " that have ended" }))
             });
-            findings.take(format!("log of round {round}"), read);
+            findings.take(&format!("log of round {round}"), read);
         }
         Bound::of_rounds::<G>(&config, window, &place)?.check()?;
-        if let Some(last) = log.last()?.filter(|last| !rounds.contains(last)) {
-            let read = log.read::<G>(last).map(|segment| {
-                ((), format!("{} games that have ended", segment.map_or(0, |segment| segment.games.len())))
-            });
-            findings.take(format!("log of round {last}"), read);
-        }
-        let generations = checkpoint::generations(&folder)?;
         for &generation in &generations {
             let found = verify_checkpoint::<G>(&config, &place, &folder, generation);
-            findings.take(format!("checkpoint {generation}"), found.map(|text| ((), text)));
+            match found {
+                Err(_) if checkpoint::of_generation(&folder, generation).is_none() => {
+                    say!("checkpoint {generation}: the run has removed it meanwhile");
+                }
+                found => findings.take(&format!("checkpoint {generation}"), found),
+            }
         }
-        let newest = generations.last().copied().unwrap_or(0);
-        let notices = metrics::check(&folder.metrics(), newest).and_then(|notices| match notices.first() {
-            None => Ok(((), format!("whole up to generation {newest}"))),
+        if was_saved && generations.is_empty() {
+            findings.take("checkpoints", Err(folder.checkpoints_are_gone()));
+        }
+        let look = || metrics::check(&folder.metrics(), newest);
+        // A line that a run is writing is whole the next time.
+        let notices = look().and_then(|notices| if notices.is_empty() { Ok(notices) } else { look() });
+        let notices = notices.and_then(|notices| match notices.first() {
+            None => Ok(format!("whole up to generation {newest}")),
             Some(notice) => Err(Error::Usage(notice.clone())),
         });
-        findings.take("metrics".into(), notices);
-        if let Some(round) = args.replay {
-            let replayed = replay::<G>(&config, &place, &folder, round).map(|text| ((), text));
-            findings.take("replay".into(), replayed);
+        findings.take("metrics", notices);
+        match stretch {
+            None => {}
+            Some(Err(Error::Usage(why))) => say!("replay: {why}"),
+            Some(Err(error)) => findings.take("replay", Err(error)),
+            Some(Ok(stretch)) => match stretch.play::<G>(&config, &place, &folder) {
+                Err(_) if Stretch::to(&folder, Some(stretch.end)).ok() != Some(stretch) => {
+                    say!("replay: the run has removed meanwhile what it was to be compared with: call this again");
+                }
+                played => findings.take("replay", played),
+            },
         }
         match findings.0 {
             0 => {
@@ -120,42 +157,110 @@ fn verify_checkpoint<G: Game>(
     Ok(format!("loads and evaluates, {} of weights", bytes(size)))
 }
 
-/// Plays and learns again what led to this round, or to the newest checkpoint, and compares it bit for bit.
-fn replay<G: Game>(config: &Config, place: &Place, folder: &Folder, round: Option<u64>) -> Result<String, Error> {
-    let log = Log::of(folder);
-    let generations = checkpoint::generations(folder)?;
-    let last = log.rounds()?.last().copied().unwrap_or(0);
-    let end = round.or(generations.last().copied()).unwrap_or(last);
-    if end == 0 || end > last {
-        return Err(Error::Usage(format!("there is no round {end} in the log, whose last one is {last}")));
-    }
-    let start = generations.iter().copied().filter(|&generation| generation < end).max();
-    let stored = start.map(|start| -> Result<(PathBuf, Checkpoint), Error> {
-        let path = folder.checkpoints().join(start.to_string());
-        Ok((path.clone(), Checkpoint::read::<G>(&path)?))
-    });
-    let mut run = Trainer::<G>::replay(config, place, stored.transpose()?, log)?;
-    let first = run.generation() + 1;
-    let bar = bar(end + 1 - first, "rounds");
-    while run.generation() < end {
-        if let Advance::Generation(..) = run.advance()? {
-            bar.inc(1);
+/// Rounds to play and learn again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stretch {
+    /// The generation that they go on from: one that has a checkpoint, or 0.
+    start: u64,
+    /// The last of them.
+    end: u64,
+}
+
+impl Stretch {
+    /// From the last checkpoint before this round to its end, or to that of the newest checkpoint.
+    ///
+    /// # Errors
+    /// Why it cannot be played again, as an error of usage if nothing is wrong with the run.
+    fn to(folder: &Folder, round: Option<u64>) -> Result<Self, Error> {
+        let log = Log::of(folder);
+        let generations = checkpoint::generations(folder)?;
+        let newest = generations.last().copied().unwrap_or(0);
+        let known = log.known(newest)?.last().copied();
+        let mut rounds = log.rounds()?;
+        rounds.retain(|&round| Some(round) <= known);
+        let (Some(&first), Some(&last)) = (rounds.first(), rounds.last()) else {
+            return Err(Error::Usage("no round of the run has ended yet, so there is nothing to play again".into()));
+        };
+        if let Some(round) = round.filter(|&round| round > last) {
+            return Err(Error::Usage(format!("there is no round {round} in the log, whose last one is {last}")));
         }
+        let end = round.unwrap_or(if newest > 0 { newest } else { last });
+        let manifest = |generation: u64| Manifest::read(&folder.checkpoints().join(generation.to_string()));
+        // Random weights are made again; others are there only as a checkpoint.
+        let is_random = !generations.iter().any(|&generation| manifest(generation).is_ok_and(|m| m.from_weights));
+        let mut starts = generations.clone();
+        if is_random && generations.first() != Some(&0) {
+            starts.insert(0, 0);
+        }
+        // The first round of those that it builds on and those up to the end that is not there.
+        let missing = |start: u64, end: u64| -> Result<Option<u64>, Error> {
+            let before = if start == 0 { BTreeMap::new() } else { manifest(start)?.segments };
+            let mut needed = before.into_keys().chain(start + 1..=end);
+            Ok(needed.find(|round| rounds.binary_search(round).is_err()))
+        };
+        let why = match starts.iter().copied().rfind(|&start| start < end) {
+            None => "what the run began with (--from) is gone, which was its checkpoint 0".into(),
+            Some(start) => match missing(start, end) {
+                Ok(None) => return Ok(Self { start, end }),
+                Ok(Some(round)) if round > first => return Err(log.missing(round)),
+                Ok(Some(round)) => format!(
+                    "the games of round {round} are gone: the log begins with round {first}, as run.keep_log = false \
+                     keeps only what checkpoints need"
+                ),
+                // A run has removed it meanwhile.
+                Err(_) if start > 0 && checkpoint::of_generation(folder, start).is_none() => {
+                    return Self::to(folder, Some(end));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let way = match starts.into_iter().find(|&start| missing(start, start + 1).is_ok_and(|none| none.is_none())) {
+            Some(start) => format!("name a round from {} on with --replay", start + 1),
+            None => "no other round can be played again either".into(),
+        };
+        Err(Error::Usage(format!("round {end} cannot be played again: {why}; {way}")))
     }
-    bar.finish_and_clear();
-    let games = format!("the games of rounds {first} to {end} are the same");
-    let Some(path) = checkpoint::of_generation(folder, end) else {
-        return Ok(format!("{games}; there is no checkpoint of generation {end} to compare the weights with"));
-    };
-    let sorted = |mut tensors: Vec<lockstep_systems::network::NamedTensor>| {
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        tensors
-    };
-    let (again, stored) = (run.saved()?, Checkpoint::read::<G>(&path)?);
-    let both = |playing, trained: Option<_>| (sorted(playing), trained.map(sorted));
-    if both(again.tensors, again.trained) != both(stored.tensors, stored.trained) {
-        let message = "the weights that were learned again are other ones; the games are the same".into();
-        return Err(Error::Run { path, message });
+
+    /// Plays and learns them again, and compares games and weights bit for bit.
+    fn play<G: Game>(&self, config: &Config, place: &Place, folder: &Folder) -> Result<String, Error> {
+        let Self { start, end } = *self;
+        let path = folder.checkpoints().join(start.to_string());
+        let stored = if start > 0 || path.is_dir() {
+            let checkpoint = Checkpoint::read::<G>(&path)?;
+            Some((path, checkpoint))
+        } else {
+            None
+        };
+        // Those after the end may not have ended yet.
+        let mut config = config.clone();
+        config.run.generations = end;
+        let mut run = Trainer::<G>::replay(&config, place, stored, Log::of(folder))?;
+        let bar = bar(end - start, "rounds");
+        while run.generation() < end {
+            if let Advance::Generation(..) = run.advance()? {
+                bar.inc(1);
+            }
+        }
+        bar.finish_and_clear();
+        let games = format!("the games of rounds {} to {end} are the same", start + 1);
+        let stored = checkpoint::of_generation(folder, end).map(|path| (Checkpoint::read::<G>(&path), path));
+        let (stored, path) = match stored {
+            Some((Ok(stored), path)) => (stored, path),
+            Some((Err(error), path)) if path.is_dir() => return Err(error),
+            _ => {
+                return Ok(format!("{games}; there is no checkpoint of generation {end} to compare the weights with"));
+            }
+        };
+        let sorted = |mut tensors: Vec<NamedTensor>| {
+            tensors.sort_by(|a, b| a.name.cmp(&b.name));
+            tensors
+        };
+        let again = run.saved()?;
+        let both = |playing, trained: Option<_>| (sorted(playing), trained.map(sorted));
+        if both(again.tensors, again.trained) != both(stored.tensors, stored.trained) {
+            let message = "the weights that were learned again are other ones; the games are the same".into();
+            return Err(Error::Run { path, message });
+        }
+        Ok(format!("{games}, and so are the weights of generation {end}"))
     }
-    Ok(format!("{games}, and so are the weights of generation {end}"))
 }

@@ -9,7 +9,6 @@ use crate::{
     log::{self, Log},
     measure,
     run::probe::probe,
-    settings,
 };
 use bevy_ecs::{component::Mutable, prelude::*};
 use lockstep_components::{Config, Game, Replay};
@@ -29,7 +28,9 @@ impl<G: Game> Trainer<G> {
     pub(super) fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
         let Checkpoint { manifest, tensors, trained, earlier, optimizer, own, .. } = checkpoint;
         self.own_before = own;
-        let Manifest { progress, seconds, segments, .. } = manifest;
+        let Manifest { progress, seconds, segments, from_weights, .. } = manifest;
+        // The versions that did not say so have made a checkpoint 0 of nothing else.
+        self.from_weights = from_weights || progress.generation == 0;
         self.fill_replay(log, progress.generation, &segments)?;
         self.world.resource_mut::<Replay<G>>().added = progress.positions;
         self.networks.clear();
@@ -51,17 +52,11 @@ impl<G: Game> Trainer<G> {
         let mut replay = self.world.resource_mut::<Replay<G>>();
         replay.set_window(window);
         for round in rounds {
-            let segment = log.read::<G>(round)?.filter(|segment| segment.whole);
-            let path = log.whole(round);
-            let segment = segment.ok_or_else(|| Error::Log {
-                path: path.clone(),
-                fault: Fault::Missing,
-                message: "its games".into(),
-            })?;
+            let segment = log.read::<G>(round)?.filter(|segment| segment.whole).ok_or_else(|| log.missing(round))?;
             let own = log.digest(round)?;
             if segments.get(&round).is_some_and(|digest| *digest != own) {
                 let message = "they are not the games that the checkpoint has learned from".into();
-                return Err(Error::Log { path, fault: Fault::Damaged, message });
+                return Err(Error::Log { path: log.whole(round), fault: Fault::Damaged, message });
             }
             segment.games.iter().for_each(|game| replay.push(&self.start, game));
         }
@@ -156,7 +151,8 @@ impl<G: Game> Trainer<G> {
         }
         let probe = probe::<G>(&self.place)?;
         let began = Instant::now();
-        let checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
+        let mut checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
+        checkpoint.manifest.from_weights = self.from_weights;
         checkpoint.write::<G>(folder, self.config.run.checkpoints, &self.search)?;
         folder.mark_saved()?;
         self.thin(folder)?;
@@ -172,7 +168,9 @@ impl<G: Game> Trainer<G> {
     /// Removes the games that no checkpoint needs, unless all are to be kept.
     fn thin(&self, folder: &Folder) -> Result<(), Error> {
         let (Some(log), false) = (&self.log, self.config.run.keep_log) else { return Ok(()) };
-        let generations = checkpoint::generations(folder)?;
+        let mut generations = checkpoint::generations(folder)?;
+        // What the run began with has no games before it.
+        generations.retain(|&generation| generation > 0);
         let Some(&oldest) = generations.first() else { return Ok(()) };
         // To go on from each of them, and to look at each with the settings of then.
         let mut window = widest_window::<G>(&self.config, log, oldest + 1)?;
@@ -192,8 +190,8 @@ impl<G: Game> Trainer<G> {
 /// When a segment of the log cannot be used.
 pub fn widest_window<G: Game>(config: &Config, log: &Log, first: u64) -> Result<usize, Error> {
     let mut widest = config.replay.window;
-    for header in log.headers::<G>(first)? {
-        widest = widest.max(settings::with_essence(config, &header.settings)?.replay.window);
+    for (path, header) in log.headers::<G>(first)? {
+        widest = widest.max(header.settings_of(config, &path)?.replay.window);
     }
     Ok(widest)
 }
