@@ -1,6 +1,9 @@
 //! The run folder, and writing files so that none is ever half written.
 
+mod owner;
+
 use crate::Error;
+use owner::Owner;
 use std::{
     fs::{self, File},
     io::Write,
@@ -20,11 +23,13 @@ impl Folder {
     /// The folder of a run that is there.
     ///
     /// # Errors
-    /// When no run was started in it.
+    /// When no run was started in it, or it is that of a checkpoint.
     pub fn of_run(path: &Path) -> Result<Self, Error> {
         let folder = Self::at(path);
-        if folder.is_run() {
-            return Ok(folder);
+        match Owner::of(path) {
+            Some(owner) if owner.is(path) || !folder.is_run() => return Err(owner.refuses(path)),
+            _ if folder.is_run() => return Ok(folder),
+            _ => {}
         }
         let message = "there is no run here (no config.toml); name the folder of a run with --run, or begin one with \
                        `lockstep train` and a recipe (`lockstep recipes` lists them)"
@@ -32,11 +37,20 @@ impl Folder {
         Err(Error::Run { path: path.into(), message })
     }
 
+    /// The folder of a run that begins there or goes on.
+    ///
+    /// # Errors
+    /// When it lies in that of another run or of a checkpoint, which may remove what is in it.
+    pub fn to_train(path: &Path) -> Result<Self, Error> {
+        Owner::of(path).map_or_else(|| Ok(Self::at(path)), |owner| Err(owner.refuses(path)))
+    }
+
     /// Creates it where it is missing, and checks that it can be written to.
     ///
     /// # Errors
-    /// When it cannot, or when the checkpoints of a run that has metrics are gone.
+    /// When it cannot, as [`Folder::to_train`], or when the checkpoints of a run that has metrics are gone.
     pub fn create(&self) -> Result<(), Error> {
+        Self::to_train(&self.0)?;
         // The folder of the checkpoints is made before the configuration is written: a run has had it.
         if self.is_run() && !self.checkpoints().exists() && fs::metadata(self.metrics()).is_ok_and(|m| m.len() > 0) {
             return Err(self.checkpoints_are_gone());

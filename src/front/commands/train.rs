@@ -54,7 +54,10 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     };
     // Whoever says where and nothing about what to learn wants to go on.
     let silent = recipe.is_none() && args.set.is_empty() && args.seed.is_none() && args.from.is_none();
-    let folder = if args.run.is_some() && silent { Folder::of_run(&path)? } else { Folder::at(&path) };
+    let folder = Folder::to_train(&path)?;
+    if args.run.is_some() && silent {
+        Folder::of_run(&path)?;
+    }
     let mut overrides = args.set.clone();
     overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
     overrides.extend(args.device.map(|device| format!("run.device={device}")));
