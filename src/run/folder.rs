@@ -2,11 +2,11 @@
 
 mod owner;
 
-use crate::Error;
+use crate::{Error, out::warn_once};
 use owner::Owner;
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -141,7 +141,8 @@ impl Folder {
         self.config().is_file()
     }
 
-    /// Only one process may train in a folder. The lock ends with the process, however it ends.
+    /// Only one process may train in a folder. The lock ends with the process, however it ends. On a file system without
+    /// locks nothing keeps a second one out, which is told.
     ///
     /// # Errors
     /// When another process holds it.
@@ -156,6 +157,15 @@ impl Folder {
                 path: self.0.clone(),
                 message: "another lockstep is training in this folder; wait for it, or choose another --run".into(),
             }),
+            Err(fs::TryLockError::Error(source)) if has_no_locks(&source) => {
+                let text = format!(
+                    "{} cannot be locked ({source}): on this file system nothing keeps a second lockstep from training in \
+                     this folder, which would damage the run; see to it that there is only one",
+                    path.display()
+                );
+                warn_once(&path, &text);
+                Ok(file)
+            }
             Err(fs::TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path, source }),
         }
     }
@@ -167,21 +177,66 @@ impl Folder {
 /// When that fails; what was there before is then still there.
 pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), Error> {
     let partial = path.with_extension("partial");
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        sync_dir(path.parent().unwrap_or(Path::new(".")))
-    };
-    write().map_err(Error::io("write", path))
+    let replace = || fs::rename(&partial, path).map_err(Error::io("replace", path));
+    if let Err(error) = write_new(&partial, contents).and_then(|()| replace()) {
+        // Best effort: half a file helps nobody, and the next one is written over it.
+        let _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Writes a file that nobody reads yet, and syncs it.
+pub(crate) fn write_new(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    file.write_all(contents).map_err(Error::io("write", path))?;
+    sync(&file, path)
+}
+
+/// Makes what was written to a file or folder durable. Where the file system cannot, which is told, only a machine that stops
+/// at once takes it away.
+pub(crate) fn sync(file: &File, path: &Path) -> Result<(), Error> {
+    match file.sync_all() {
+        Err(source) if is_unsupported(&source) => {
+            let text = format!(
+                "{} cannot be synced ({source}): on this file system the newest files may be lost if the machine stops \
+                 without warning",
+                path.display()
+            );
+            warn_once(Path::new("sync"), &text);
+            Ok(())
+        }
+        done => done.map_err(Error::io("sync", path)),
+    }
 }
 
 /// Makes renames within a folder durable, where the system can.
-pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        File::open(path)?.sync_all()?;
+pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
+    if cfg!(not(unix)) {
+        return Ok(());
     }
-    Ok(())
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let dir = File::open(path).map_err(Error::io("open", path))?;
+    sync(&dir, path)
+}
+
+/// For what a run can do without, since it only tidies or is there for people: a failure is told, once for each folder.
+pub(crate) fn or_warn(folder: &Path, done: Result<(), Error>) {
+    if let Err(error) = done {
+        warn_once(folder, &format!("{error}; the run goes on without that"));
+    }
+}
+
+/// Whether a file system does not do such a thing, for files of this kind at least.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
+}
+
+/// A file system of a network may know locks, and have nobody who grants them.
+fn has_no_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::ENOLCK) {
+        return true;
+    }
+    is_unsupported(error)
 }

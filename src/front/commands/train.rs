@@ -6,7 +6,7 @@ use crate::{
     commands::{Basis, Graded, Grading, grade},
     device::{self, Evaluation, Place},
     display::{Display, duration},
-    folder::{Folder, write_file},
+    folder::{Folder, or_warn, write_file},
     history::{self, Change, Resolved},
     log::Log,
     machine::{self, Machine, Monitor},
@@ -332,7 +332,8 @@ fn train<G: Game>(
             Advance::Generation(generation, games) => {
                 let generation = watch.generation(config, *generation);
                 let began = Instant::now();
-                trainer::write_games(folder, &config.start::<G>(), generation.generation, &games)?;
+                let text = trainer::write_games(folder, &config.start::<G>(), generation.generation, &games);
+                or_warn(&folder.games(), text);
                 metrics::append(&folder.metrics(), generation)?;
                 let last = generation.generation;
                 run.wrote(began.elapsed());
@@ -384,7 +385,8 @@ fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
                 say!("There is no exact solver for {} here, so it was not graded.", G::TITLE);
                 return Ok(());
             }
-            write_file(&path, Graded::to_lines(&graded, &basis).as_bytes())?;
+            // It only saves grading the player again.
+            or_warn(&path, write_file(&path, Graded::to_lines(&graded, &basis).as_bytes()));
             graded
         }
     };
