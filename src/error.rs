@@ -23,7 +23,7 @@ pub enum Error {
     },
     /// A checkpoint that cannot be used.
     #[error("the checkpoint {} {}: {message}; the folder is unchanged: {}", path.display(), fault.text(), match fault {
-        Fault::Damaged | Fault::Missing => {
+        Fault::Damaged | Fault::Missing | Fault::Removed => {
             "put back from a copy what is damaged or missing, or remove this checkpoint to go on from an earlier one"
         }
         Fault::Unfit => "go on with the run's own settings, which are in its config.toml, or choose another --run",
@@ -43,6 +43,7 @@ pub enum Error {
             "put the file back from a copy, or remove it and the checkpoints from this generation on, \
              so that its games are played again"
         }
+        Fault::Removed => "begin another run with the checkpoint's weights.safetensors (--from), or put the file back from a copy",
         Fault::Unfit => "choose another --run",
         Fault::Version => "go on with the version that has made it, or choose another --run",
     })]
@@ -87,6 +88,8 @@ pub enum Fault {
     Damaged,
     /// A file is not there.
     Missing,
+    /// Games that a run with `run.keep_log = false` has no use for any more.
+    Removed,
     /// It is of another game, or of other settings.
     Unfit,
     /// It was written by another version of lockstep.
@@ -98,6 +101,7 @@ impl Fault {
         match self {
             Self::Damaged => "is damaged",
             Self::Missing => "is not whole, there is missing",
+            Self::Removed => "has been removed",
             Self::Unfit => "does not fit",
             Self::Version => "is of another version",
         }

@@ -6,7 +6,7 @@ use crate::{attacks, text};
 use lockstep_components::LaneRng;
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -14,11 +14,11 @@ use std::{
 /// A short run with all that a checkpoint can hold: several cohorts, a batch in flight, a cache, more checkpoints than
 /// are kept.
 const SETTINGS: [&str; 13] = [
-    "run.generations=6",
+    "run.generations=8",
     "run.lag=2",
     "run.games=60",
     "run.checkpoint_every=2",
-    "run.checkpoints=2",
+    "run.checkpoints=1",
     "run.grade_simulations=1",
     "search.simulations=12",
     "search.cache_mb=1",
@@ -111,16 +111,23 @@ fn killed_at_any_moment_a_run_ends_the_same() {
     }
 }
 
+/// The library that makes changes of files fail.
+#[cfg(target_os = "linux")]
+pub fn faults(tools: &Path) -> PathBuf {
+    let library = tools.join("faults.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=gnu11", "-shared", "-fPIC", "-O1", "-w", source, "-ldl", "-o"]).arg(&library);
+    assert!(compiler.status().expect("a C compiler").success());
+    library
+}
+
 /// Each change of a file fails once, alone or for good, as on a full or a broken disk.
 #[cfg(target_os = "linux")]
 #[test]
 fn whatever_cannot_be_written_a_run_ends_the_same() {
     let tools = tempfile::tempdir().unwrap();
-    let library = tools.path().join("faults.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults.c");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-std=gnu11", "-shared", "-fPIC", "-O1", "-w", source, "-ldl", "-o"]).arg(&library);
-    assert!(compiler.status().expect("a C compiler").success());
+    let library = faults(tools.path());
     let (expected, _) = whole();
     let attempt = |dir: &Path, at: u64, errno: &str, stays: bool| {
         let count = tools.path().join("count");
@@ -155,7 +162,12 @@ fn whatever_cannot_be_written_a_run_ends_the_same() {
             assert!(message.contains("os error"), "{after}: the cause is not named: {message}");
         }
         finish(dir.path(), &after);
-        same(&expected, &left(dir.path()), &after);
+        // The text of some games, which a run can do without, is missing where that was told.
+        let told = message.contains("warning: ") && message.contains("run/games/");
+        let counts = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
+            files.into_iter().filter(|(name, _)| !(told && name.starts_with("games/"))).collect()
+        };
+        same(&counts(expected.clone()), &counts(left(dir.path())), &after);
     }
     assert!(failed * 2 > most, "{failed} of {most} were noticed");
 }

@@ -5,6 +5,7 @@ mod cli;
 mod determinism;
 mod devices;
 mod experiments;
+mod folders;
 mod games;
 mod golden;
 mod gumbel;

@@ -442,13 +442,17 @@ pub struct RunConfig {
     /// Whether the kernels that a GPU back end has tuned are kept in the run's folder, in `kernels/`, and not for all runs of this
     /// user. Tuning then takes its minutes once for each run, which goes on with the kernels that it began with. Default false.
     pub own_kernels: bool,
-    /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. Default 10.
+    /// A checkpoint after every so many generations, 1 to 1,000,000, and after the last. One that is made in between, where a run
+    /// is stopped, goes when the next one is there. Default 10.
     pub checkpoint_every: u64,
-    /// Checkpoints kept, the newest ones, 1 to 1,000,000. Default 3.
+    /// Checkpoints kept, the newest ones, 1 to 1,000,000; beside them the first one, and at most as many at equal distances over
+    /// the whole run: those of generations that are `checkpoint_every` times a multiple of 2, 4, 8, .. as the run becomes
+    /// longer. Each takes about three times the weights on the disk. Default 3.
     pub checkpoints: usize,
     /// Games of each generation that are written to `games/`, 0 to 1,000,000. Default 10.
     pub recorded_games: usize,
-    /// Whether all games stay in `log/`. Default true. Without it those go that no checkpoint needs any more.
+    /// Whether all games stay in `log/`. Default true. Without it those go that none of the newest `checkpoints` needs any more:
+    /// older ones can be played, graded and matched, and not be gone on with.
     pub keep_log: bool,
     /// Simulations for each move when the finished player is graded, 1 to 1,000,000. Default 64.
     pub grade_simulations: u32,

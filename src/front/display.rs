@@ -4,7 +4,7 @@ use crate::{
     advice::Advice,
     machine::Monitor,
     metrics::{Metrics, count},
-    say,
+    out, say,
     stages::StageTimes,
     tell,
 };
@@ -50,6 +50,7 @@ impl Display {
             let run = add(config.run.generations, "generation {pos:>4}/{len:<4} [{bar:30}] {elapsed} spent, {msg}");
             run.set_position(generation);
             run.set_message("time left: known after the first generation");
+            out::draw(Some(all.clone()));
             Live {
                 work: add(config.run.games, "  {prefix:<8} {pos:>5}/{len:<5} [{bar:30}]"),
                 now: add(1, "  now   {msg}"),
@@ -132,16 +133,13 @@ impl Display {
 
     /// Something that happened to the run, on the standard error.
     pub fn tell(&self, text: &str) {
-        let print = || tell!("{text}");
-        match &self.live {
-            None => print(),
-            Some(live) => live.all.suspend(print),
-        }
+        tell!("{text}");
     }
 
     /// Takes the display down, so that other text can follow.
     pub fn close(self) {
         if let Some(live) = self.live {
+            out::draw(None);
             let _ = live.all.clear();
         }
     }

@@ -2,14 +2,20 @@
 //!
 //! What cannot be printed is dropped. Work that can be saved goes on; [`failed`] tells the others that nobody reads them.
 
+use indicatif::MultiProgress;
 use std::{
+    collections::BTreeSet,
     fmt::Arguments,
     io::{self, ErrorKind, Write},
-    sync::OnceLock,
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 /// The first failure of standard output.
 static FAILED: OnceLock<ErrorKind> = OnceLock::new();
+
+/// The live display that other text goes above of, if one is drawn.
+static DRAWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
 
 /// Prints a line to standard output, as `println!` does; see [`out`](crate::out).
 #[macro_export]
@@ -34,16 +40,37 @@ pub fn write(text: Arguments<'_>) {
         && FAILED.set(error.kind()).is_ok()
         && error.kind() != ErrorKind::BrokenPipe
     {
-        write_error(format_args!(
+        print_error(format_args!(
             "warning: standard output cannot be written ({error}); nothing more is printed there\n"
         ));
     }
 }
 
-/// Writes to standard error, if that can be.
+/// Writes to standard error, if that can be, above what is drawn there.
 pub fn write_error(text: Arguments<'_>) {
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match drawn {
+        None => print_error(text),
+        Some(drawn) => drawn.suspend(|| print_error(text)),
+    }
+}
+
+fn print_error(text: Arguments<'_>) {
     // Nobody is left to be told.
     let _ = io::stderr().lock().write_fmt(text);
+}
+
+/// Has text for standard error go above this from now on.
+pub fn draw(display: Option<MultiProgress>) {
+    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = display;
+}
+
+/// Tells of something that goes on nevertheless, the first time that it happens to this file or folder.
+pub fn warn_once(path: &Path, text: &str) {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(path.into()) {
+        write_error(format_args!("warning: {text}\n"));
+    }
 }
 
 /// Whether standard output could not be written.

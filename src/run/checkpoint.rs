@@ -11,13 +11,20 @@
 //! - `manifest.json`: what it is a checkpoint of, the digests of the other files and of the segments of the log that
 //!   fill the replay buffer, and in a second line its own digest.
 
+mod kept;
+
+pub use kept::{is_kept, is_recent};
+
 use crate::{
     Error,
     error::Fault,
-    folder::{Folder, sync_dir},
+    folder::{Folder, or_warn, sync_dir, write_new},
     memory, settings,
 };
-use lockstep_components::{Config, Game, config::SearchConfig};
+use lockstep_components::{
+    Config, Game,
+    config::{RunConfig, SearchConfig},
+};
 use lockstep_fused::Description;
 use lockstep_systems::{
     learn::{Progress, Saved},
@@ -27,8 +34,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -163,15 +169,14 @@ impl Checkpoint {
         }
     }
 
-    /// Writes it as that of its generation, and removes all but the newest `keep`. One that is there already stays. `search` is
-    /// what the last games were played with that it has learned from: its settings may have changed since.
+    /// Writes it as that of its generation. One that is there already stays. `search` is what the last games were played with
+    /// that it has learned from: its settings may have changed since.
     ///
     /// # Errors
     /// When a file cannot be written. The checkpoints that were there before are then still there.
-    pub fn write<G: Game>(mut self, folder: &Folder, keep: usize, search: &SearchConfig) -> Result<PathBuf, Error> {
+    pub fn write<G: Game>(mut self, folder: &Folder, search: &SearchConfig) -> Result<PathBuf, Error> {
         let all = folder.checkpoints();
         let place = all.join(self.manifest.progress.generation.to_string());
-        let partial = all.join(PARTIAL);
         let mut files = vec![
             (WEIGHTS.to_string(), to_safetensors(&self.tensors, Some(&About::of::<G>(&self.config, search)))),
             (OPTIMIZER.into(), zstd::encode_all(&self.optimizer[..], 1).expect("writing to memory")),
@@ -185,20 +190,13 @@ impl Checkpoint {
         self.manifest.files = files.iter().map(|(name, bytes)| (name.clone(), digest(bytes))).collect();
         let manifest = serde_json::to_string(&self.manifest).expect("plain data");
         let manifest = format!("{manifest}\n{}\n", digest(manifest.as_bytes()));
-        let write = || -> std::io::Result<()> {
-            remove(&partial)?;
-            fs::create_dir(&partial)?;
-            for (name, bytes) in files.iter().map(|(n, b)| (&n[..], &b[..])).chain([(MANIFEST, manifest.as_bytes())]) {
-                let mut file = File::create(partial.join(name))?;
-                file.write_all(bytes)?;
-                file.sync_all()?;
-            }
-            sync_dir(&partial)?;
-            fs::rename(&partial, &place)?;
-            sync_dir(&all)?;
-            prune(folder, keep)
-        };
-        write().map_err(Error::io("write the checkpoint", &place))?;
+        let partial = begin(&all)?;
+        for (name, bytes) in files.iter().map(|(n, b)| (&n[..], &b[..])).chain([(MANIFEST, manifest.as_bytes())]) {
+            write_new(&partial.join(name), bytes)?;
+        }
+        sync_dir(&partial)?;
+        fs::rename(&partial, &place).map_err(Error::io("rename", &partial))?;
+        sync_dir(&all)?;
         Ok(place)
     }
 
@@ -316,45 +314,69 @@ pub fn of_generation(folder: &Folder, generation: u64) -> Option<PathBuf> {
     Some(folder.checkpoints().join(generation.to_string())).filter(|path| path.is_dir())
 }
 
-/// Where a checkpoint is written before it has its name.
+/// Where a checkpoint is written before it has its name; with a number behind it where one cannot be removed.
 const PARTIAL: &str = ".partial";
+
+/// Names that are tried for it.
+const TRIES: usize = 100;
 
 /// In front of the generation of a checkpoint that is being removed.
 const REMOVED: &str = ".removed-";
 
-/// Ends what a killed program has begun: removes what it was writing or removing. Only for the holder of the folder's
-/// lock.
-///
-/// # Errors
-/// When the folder cannot be read, or something cannot be removed.
-pub fn mend(folder: &Folder) -> Result<(), Error> {
-    let all = folder.checkpoints();
-    let Some(newest) = newest(folder)? else { return Ok(()) };
-    // As many as were to be kept when the newest one was written.
-    let keep = read_config(&newest)?.run.checkpoints;
-    let tidy = || -> std::io::Result<()> {
-        for entry in fs::read_dir(&all)? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name == PARTIAL || name.starts_with(REMOVED) {
-                remove(&path)?;
-            }
+/// Makes the folder that a checkpoint is written in.
+fn begin(all: &Path) -> Result<PathBuf, Error> {
+    let names = (1..TRIES).map(|k| format!("{PARTIAL}-{k}"));
+    let mut failed = Ok(());
+    for name in std::iter::once(PARTIAL.into()).chain(names) {
+        let path = all.join(name);
+        let made = remove(&path).and_then(|()| fs::create_dir(&path).map_err(Error::io("create", &path)));
+        match made {
+            Ok(()) => return Ok(path),
+            // What a program was killed at may hold on to its name.
+            Err(_) if path.exists() => failed = made,
+            Err(error) => return Err(error),
         }
-        prune(folder, keep)
-    };
-    tidy().map_err(Error::io("tidy", &all))
+    }
+    failed.map(|()| all.join(PARTIAL))
 }
 
-/// Removes all checkpoints but the newest `keep` and what the run began with, each in one step as far as readers can see.
-fn prune(folder: &Folder, keep: usize) -> std::io::Result<()> {
+/// Ends what a killed program has begun: removes what it was writing or removing, as far as that goes. Only for the holder of
+/// the folder's lock.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn mend(folder: &Folder) -> Result<(), Error> {
     let all = folder.checkpoints();
-    for old in found(folder)?.into_iter().filter(|&generation| generation > 0).rev().skip(keep) {
-        let removed = all.join(format!("{REMOVED}{old}"));
-        remove(&removed)?;
-        fs::rename(all.join(old.to_string()), &removed)?;
-        remove(&removed)?;
+    let Some(newest) = generations(folder)?.pop() else { return Ok(()) };
+    // By the settings with which the newest one was written.
+    let run = read_config(&all.join(newest.to_string()))?.run;
+    for entry in fs::read_dir(&all).map_err(Error::io("read", &all))? {
+        let path = entry.map_err(Error::io("read", &all))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(PARTIAL) || name.starts_with(REMOVED) {
+            or_warn(&all, remove(&path));
+        }
     }
+    prune(folder, newest, &run);
     Ok(())
+}
+
+/// Removes the checkpoints that do not stay beside the newest one, each in one step as far as readers can see. One that cannot
+/// be removed is told, and stays.
+pub fn prune(folder: &Folder, newest: u64, run: &RunConfig) {
+    let all = folder.checkpoints();
+    let take_away = |old: u64| -> Result<(), Error> {
+        let (path, removed) = (all.join(old.to_string()), all.join(format!("{REMOVED}{old}")));
+        remove(&removed)?;
+        fs::rename(&path, &removed).map_err(Error::io("remove", &path))?;
+        remove(&removed)
+    };
+    match generations(folder) {
+        Ok(found) => {
+            found.into_iter().filter(|&old| !is_kept(old, newest, run)).for_each(|old| or_warn(&all, take_away(old)))
+        }
+        Err(error) => or_warn(&all, Err(error)),
+    }
 }
 
 /// Generations that have a checkpoint, in ascending order.
@@ -380,10 +402,10 @@ fn found(folder: &Folder) -> std::io::Result<Vec<u64>> {
     Ok(found)
 }
 
-fn remove(path: &Path) -> std::io::Result<()> {
+fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        done => done.map_err(Error::io("remove", path)),
     }
 }
 

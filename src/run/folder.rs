@@ -1,10 +1,13 @@
 //! The run folder, and writing files so that none is ever half written.
 
-use crate::{Error, history};
+mod owner;
+
+use crate::{Error, history, out::warn_once};
 use lockstep_components::Config;
+use owner::Owner;
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -21,11 +24,13 @@ impl Folder {
     /// The folder of a run that is there.
     ///
     /// # Errors
-    /// When no run was started in it.
+    /// When no run was started in it, or it is that of a checkpoint.
     pub fn of_run(path: &Path) -> Result<Self, Error> {
         let folder = Self::at(path);
-        if folder.is_run() {
-            return Ok(folder);
+        match Owner::of(path) {
+            Some(owner) if owner.is(path) || !folder.is_run() => return Err(owner.refuses(path)),
+            _ if folder.is_run() => return Ok(folder),
+            _ => {}
         }
         let lost = history::made_with(&folder, &Config::default()).is_ok_and(|found| found.is_some());
         let message = if lost {
@@ -37,11 +42,20 @@ impl Folder {
         Err(Error::Run { path: path.into(), message: message.into() })
     }
 
+    /// The folder of a run that begins there or goes on.
+    ///
+    /// # Errors
+    /// When it lies in that of another run or of a checkpoint, which may remove what is in it.
+    pub fn to_train(path: &Path) -> Result<Self, Error> {
+        Owner::of(path).map_or_else(|| Ok(Self::at(path)), |owner| Err(owner.refuses(path)))
+    }
+
     /// Creates it where it is missing, and checks that it can be written to.
     ///
     /// # Errors
-    /// When it cannot, or when the checkpoints of a run that has metrics are gone.
+    /// When it cannot, as [`Folder::to_train`], or when the checkpoints of a run that has metrics are gone.
     pub fn create(&self) -> Result<(), Error> {
+        Self::to_train(&self.0)?;
         // The folder of the checkpoints is made before the configuration is written: a run has had it.
         if self.is_run() && !self.checkpoints().exists() && fs::metadata(self.metrics()).is_ok_and(|m| m.len() > 0) {
             return Err(self.checkpoints_are_gone());
@@ -132,7 +146,8 @@ impl Folder {
         self.config().is_file()
     }
 
-    /// Only one process may train in a folder. The lock ends with the process, however it ends.
+    /// Only one process may train in a folder. The lock ends with the process, however it ends. On a file system without
+    /// locks nothing keeps a second one out, which is told.
     ///
     /// # Errors
     /// When another process holds it.
@@ -147,6 +162,15 @@ impl Folder {
                 path: self.0.clone(),
                 message: "another lockstep is training in this folder; wait for it, or choose another --run".into(),
             }),
+            Err(fs::TryLockError::Error(source)) if has_no_locks(&source) => {
+                let text = format!(
+                    "{} cannot be locked ({source}): on this file system nothing keeps a second lockstep from training in \
+                     this folder, which would damage the run; see to it that there is only one",
+                    path.display()
+                );
+                warn_once(&path, &text);
+                Ok(file)
+            }
             Err(fs::TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path, source }),
         }
     }
@@ -158,21 +182,66 @@ impl Folder {
 /// When that fails; what was there before is then still there.
 pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), Error> {
     let partial = path.with_extension("partial");
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        sync_dir(path.parent().unwrap_or(Path::new(".")))
-    };
-    write().map_err(Error::io("write", path))
+    let replace = || fs::rename(&partial, path).map_err(Error::io("replace", path));
+    if let Err(error) = write_new(&partial, contents).and_then(|()| replace()) {
+        // Best effort: half a file helps nobody, and the next one is written over it.
+        let _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Writes a file that nobody reads yet, and syncs it.
+pub(crate) fn write_new(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    file.write_all(contents).map_err(Error::io("write", path))?;
+    sync(&file, path)
+}
+
+/// Makes what was written to a file or folder durable. Where the file system cannot, which is told, only a machine that stops
+/// at once takes it away.
+pub(crate) fn sync(file: &File, path: &Path) -> Result<(), Error> {
+    match file.sync_all() {
+        Err(source) if is_unsupported(&source) => {
+            let text = format!(
+                "{} cannot be synced ({source}): on this file system the newest files may be lost if the machine stops \
+                 without warning",
+                path.display()
+            );
+            warn_once(Path::new("sync"), &text);
+            Ok(())
+        }
+        done => done.map_err(Error::io("sync", path)),
+    }
 }
 
 /// Makes renames within a folder durable, where the system can.
-pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        File::open(path)?.sync_all()?;
+pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
+    if cfg!(not(unix)) {
+        return Ok(());
     }
-    Ok(())
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let dir = File::open(path).map_err(Error::io("open", path))?;
+    sync(&dir, path)
+}
+
+/// For what a run can do without, since it only tidies or is there for people: a failure is told, once for each folder.
+pub(crate) fn or_warn(folder: &Path, done: Result<(), Error>) {
+    if let Err(error) = done {
+        warn_once(folder, &format!("{error}; the run goes on without that"));
+    }
+}
+
+/// Whether a file system does not do such a thing, for files of this kind at least.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
+}
+
+/// A file system of a network may know locks, and have nobody who grants them.
+fn has_no_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::ENOLCK) {
+        return true;
+    }
+    is_unsupported(error)
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     Error, checkpoint,
-    folder::{Folder, write_file},
+    folder::{Folder, sync, write_file},
     log::Log,
     settings::{self, Source},
 };
@@ -181,12 +181,9 @@ pub fn record(folder: &Folder, generation: u64, changes: &[Change]) -> Result<()
     if lines.is_empty() {
         return Ok(());
     }
-    let write = || {
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        file.write_all((lines.join("\n") + "\n").as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(Error::io("write", &path))
+    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))?;
+    file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(Error::io("write", &path))?;
+    sync(&file, &path)
 }
 
 /// The last change of a key.

@@ -9,7 +9,7 @@
 use crate::{
     Error,
     error::Fault,
-    folder::{Folder, sync_dir, write_file},
+    folder::{Folder, or_warn, sync_dir, write_file},
     history, settings,
 };
 use lockstep_components::{Config, Game, GameRecord, config::MAX_LAG};
@@ -278,12 +278,12 @@ impl Log {
                 _ => {
                     file.set_len(0)?;
                     file.write_all(&framed(header))?;
-                    sync_dir(&self.dir)?;
                 }
             }
             Ok(file)
         };
         let file = open().map_err(Error::io("write", &path))?;
+        sync_dir(&self.dir)?;
         self.parts.insert(header.round, (path, file));
         Ok(())
     }
@@ -312,10 +312,15 @@ impl Log {
         bytes.extend(digest.as_bytes());
         write_file(&self.whole(header.round), &bytes)?;
         self.parts.remove(&header.round);
-        let part = self.path(header.round, "part");
-        match fs::remove_file(&part) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &part)(e)),
-            _ => Ok(()),
+        self.remove(&self.path(header.round, "part"));
+        Ok(())
+    }
+
+    /// Removes a file that has had its use; one that cannot be removed is told, and does no harm.
+    fn remove(&self, path: &Path) {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            done => or_warn(&self.dir, done.map_err(Error::io("remove", path))),
         }
     }
 
@@ -342,12 +347,11 @@ impl Log {
     /// Removes what a killed program has left of rounds that are whole.
     ///
     /// # Errors
-    /// When a file cannot be removed.
+    /// When the folder cannot be read.
     pub fn mend(&self) -> Result<(), Error> {
         for round in self.found("part")? {
             if self.whole(round).exists() {
-                let part = self.path(round, "part");
-                fs::remove_file(&part).map_err(Error::io("remove", &part))?;
+                self.remove(&self.path(round, "part"));
             }
         }
         Ok(())
@@ -410,15 +414,12 @@ impl Log {
         Ok(rounds)
     }
 
-    /// Removes the rounds before this one.
+    /// Removes the rounds before this one, as far as that goes.
     ///
     /// # Errors
-    /// When a file cannot be removed.
+    /// When the folder cannot be read.
     pub fn thin(&self, first: u64) -> Result<(), Error> {
-        for round in self.rounds()?.into_iter().filter(|&round| round < first) {
-            let path = self.whole(round);
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
+        self.rounds()?.into_iter().filter(|&round| round < first).for_each(|round| self.remove(&self.whole(round)));
         Ok(())
     }
 }

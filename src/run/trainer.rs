@@ -194,6 +194,16 @@ impl<G: Game> Trainer<G> {
         })
     }
 
+    /// What a checkpoint was made of, without the games that it has learned from: to look at, and not to go on with.
+    ///
+    /// # Errors
+    /// When the checkpoint does not fit the configuration.
+    pub fn without_games(config: &Config, place: &Place, path: PathBuf, checkpoint: Checkpoint) -> Result<Self, Error> {
+        let mut run = Self::without_round(config, place, SearchPolicy::of);
+        run.restore_learned(checkpoint).map_err(|e| does_not_fit(e, path))?;
+        Ok(run)
+    }
+
     /// Begins the rounds that can be played with the weights that there are, or goes on with them where the log ends.
     /// `published` if the newest weights have been given to their agent just now.
     fn open_rounds(&mut self, published: bool) -> Result<(), Error> {

@@ -27,8 +27,8 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
         (true, Some(run)) => {
             let generations = checkpoint::generations(&Folder::of_run(run)?)?;
             if generations.len() < 2 {
-                let message = "a ladder needs two checkpoints; this run keeps run.checkpoints of them, \
-                               one every run.checkpoint_every generations";
+                let message = "a ladder needs two checkpoints, and one is written every run.checkpoint_every generations \
+                               and at the end";
                 return Err(Error::Run { path: run.clone(), message: message.into() });
             }
             let sides = generations.iter().map(|&generation| Side::trained(run, Some(generation), args.device));

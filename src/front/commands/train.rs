@@ -6,7 +6,7 @@ use crate::{
     commands::{Basis, Graded, Grading, grade},
     device::{self, Evaluation, Place},
     display::{Display, duration},
-    folder::{Folder, write_file},
+    folder::{Folder, or_warn, write_file},
     history::{self, Resolved, list},
     log::Log,
     machine::{self, Machine, Monitor},
@@ -52,12 +52,15 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
         (_, Some(file)) => Some(Source::File(file)),
         (None, None) => None,
     };
-    if let Some(found) = history::put_back(&Folder::at(&path), recipe)? {
+    let folder = Folder::to_train(&path)?;
+    if let Some(found) = history::put_back(&folder, recipe)? {
         tell!("{}: config.toml was gone; it is put back with the settings of {}", path.display(), found.display());
     }
     // Whoever says where and nothing about what to learn wants to go on.
     let silent = recipe.is_none() && args.set.is_empty() && args.seed.is_none() && args.from.is_none();
-    let folder = if args.run.is_some() && silent { Folder::of_run(&path)? } else { Folder::at(&path) };
+    if args.run.is_some() && silent {
+        Folder::of_run(&path)?;
+    }
     let mut overrides = args.set.clone();
     overrides.extend(args.threads.map(|n| format!("run.threads={n}")));
     overrides.extend(args.device.map(|device| format!("run.device={device}")));
@@ -342,7 +345,8 @@ fn train<G: Game>(
             Advance::Generation(generation, games) => {
                 let generation = watch.generation(config, *generation);
                 let began = Instant::now();
-                trainer::write_games(folder, &config.start::<G>(), generation.generation, &games)?;
+                let text = trainer::write_games(folder, &config.start::<G>(), generation.generation, &games);
+                or_warn(&folder.games(), text);
                 metrics::append(&folder.metrics(), generation)?;
                 let last = generation.generation;
                 run.wrote(began.elapsed());
@@ -394,7 +398,8 @@ fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
                 say!("There is no exact solver for {} here, so it was not graded.", G::TITLE);
                 return Ok(());
             }
-            write_file(&path, Graded::to_lines(&graded, &basis).as_bytes())?;
+            // It only saves grading the player again.
+            or_warn(&path, write_file(&path, Graded::to_lines(&graded, &basis).as_bytes()));
             graded
         }
     };

@@ -4,6 +4,7 @@ use crate::{
     cli::VerifyArgs,
     device::{self, Place},
     display::bar,
+    error::Fault,
     folder::Folder,
     history::{self, Change},
     log::{Log, Segment},
@@ -98,7 +99,7 @@ impl GameVisitor for Verify {
         }
         Bound::of_rounds::<G>(&config, window, &place)?.check()?;
         for &generation in &generations {
-            let found = verify_checkpoint::<G>(&config, &place, &folder, generation);
+            let found = verify_checkpoint::<G>(&config, &place, &folder, generation, newest);
             match found {
                 Err(_) if checkpoint::of_generation(&folder, generation).is_none() => {
                     say!("checkpoint {generation}: the run has removed it meanwhile");
@@ -147,14 +148,22 @@ fn verify_checkpoint<G: Game>(
     place: &Place,
     folder: &Folder,
     generation: u64,
+    newest: u64,
 ) -> Result<String, Error> {
     let path = folder.checkpoints().join(generation.to_string());
     let stored = Checkpoint::read::<G>(&path)?;
     let size: usize = 4 * stored.tensors.iter().map(|tensor| tensor.data.len()).sum::<usize>();
     // As a run that goes on from it would begin, with the settings of then.
     let config = Config { run: config.run.clone(), lanes: config.lanes.clone(), ..stored.config.clone() };
-    Trainer::<G>::replay(&config, place, Some((path, stored)), Log::of(folder))?.saved()?;
-    Ok(format!("loads and evaluates, {} of weights", bytes(size)))
+    let sound = format!("loads and evaluates, {} of weights", bytes(size));
+    match Trainer::<G>::replay(&config, place, Some((path.clone(), stored)), Log::of(folder)) {
+        Err(Error::Log { fault: Fault::Removed, .. }) if generation < newest => {
+            let stored = Checkpoint::read::<G>(&path)?;
+            Trainer::<G>::without_games(&config, place, path, stored)?.saved()?;
+            Ok(format!("{sound}; a player alone, whose games are gone by run.keep_log = false"))
+        }
+        run => run?.saved().map(|_| sound),
+    }
 }
 
 /// Rounds to play and learn again.

@@ -3,7 +3,7 @@
 use super::Metrics;
 use crate::{
     Error,
-    folder::{Folder, sync_dir, write_file},
+    folder::{Folder, sync, sync_dir, write_file},
 };
 use lockstep_components::Config;
 use serde::Deserialize;
@@ -19,14 +19,12 @@ use std::{
 /// When the file cannot be written.
 pub fn append(path: &Path, metrics: &Metrics) -> Result<(), Error> {
     let line = serde_json::to_string(metrics).expect("plain data") + "\n";
-    let write = || {
-        let is_new = !path.exists();
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
-        if is_new { sync_dir(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
-    };
-    write().map_err(Error::io("write", path))
+    let is_new = !path.exists();
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let mut file = file.map_err(Error::io("write", path))?;
+    file.write_all(line.as_bytes()).map_err(Error::io("write", path))?;
+    sync(&file, path)?;
+    if is_new { sync_dir(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
 }
 
 /// The generations of a file, as far as their lines are understood; none if it is not there.
@@ -211,17 +209,15 @@ fn set_aside(path: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
             }
             Err(e) => return Err(Error::io("create", &aside)(e)),
         };
-        let mut write = || {
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            sync_dir(path.parent().unwrap_or(Path::new(".")))
-        };
-        return match write() {
+        let written = file.write_all(bytes).map_err(Error::io("write", &aside));
+        let written = written.and_then(|()| sync(&file, &aside));
+        let written = written.and_then(|()| sync_dir(path.parent().unwrap_or(Path::new("."))));
+        return match written {
             Ok(()) => Ok(aside),
-            Err(e) => {
+            Err(error) => {
                 // Best effort: half a copy helps nobody, and the file itself is untouched.
                 let _ = std::fs::remove_file(&aside);
-                Err(Error::io("write", &aside)(e))
+                Err(error)
             }
         };
     }

@@ -5,7 +5,7 @@ use crate::{
     Error,
     checkpoint::{self, Checkpoint, Manifest},
     error::Fault,
-    folder::Folder,
+    folder::{Folder, or_warn},
     log::{self, Log},
     measure,
     run::probe::probe,
@@ -26,12 +26,27 @@ use std::{
 
 impl<G: Game> Trainer<G> {
     pub(super) fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
+        let Manifest { progress, segments, .. } = &checkpoint.manifest;
+        let removes = !(self.config.run.keep_log && checkpoint.config.run.keep_log);
+        if let Some(path) = segments.keys().map(|&round| log.whole(round)).find(|path| removes && !path.exists()) {
+            let message = format!(
+                "the checkpoint of generation {} has learned from its games, and run.keep_log = false keeps those of the \
+                 newest checkpoints alone: this one is a player, and no place to go on from",
+                progress.generation
+            );
+            return Err(Error::Log { path, fault: Fault::Removed, message });
+        }
+        self.fill_replay(log, progress.generation, segments)?;
+        self.restore_learned(checkpoint)
+    }
+
+    /// All that a checkpoint keeps, but for the games that it has learned from.
+    pub(super) fn restore_learned(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
         let Checkpoint { manifest, tensors, trained, earlier, optimizer, own, .. } = checkpoint;
         self.own_before = own;
-        let Manifest { progress, seconds, segments, from_weights, .. } = manifest;
+        let Manifest { progress, seconds, from_weights, .. } = manifest;
         // The versions that did not say so have made a checkpoint 0 of nothing else.
         self.from_weights = from_weights || progress.generation == 0;
-        self.fill_replay(log, progress.generation, &segments)?;
         self.world.resource_mut::<Replay<G>>().added = progress.positions;
         self.networks.clear();
         let mut learner = self.world.resource_mut::<Learner>();
@@ -122,10 +137,10 @@ impl<G: Game> Trainer<G> {
     }
 
     /// Writes a checkpoint of the last generation that has ended into a run folder, unless it is there already, and removes
-    /// what is not needed any more.
+    /// what is not needed any more, as far as that goes.
     ///
     /// # Errors
-    /// When that fails.
+    /// When it cannot be written.
     pub fn save(&mut self, folder: &Folder) -> Result<(), Error> {
         if checkpoint::of_generation(folder, self.generation()).is_some() {
             return Ok(());
@@ -153,9 +168,10 @@ impl<G: Game> Trainer<G> {
         let began = Instant::now();
         let mut checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.manifest.from_weights = self.from_weights;
-        checkpoint.write::<G>(folder, self.config.run.checkpoints, &self.search)?;
+        checkpoint.write::<G>(folder, &self.search)?;
         folder.mark_saved()?;
-        self.thin(folder)?;
+        checkpoint::prune(folder, self.generation(), &self.config.run);
+        or_warn(&folder.log(), self.thin(folder));
         self.wrote(began.elapsed());
         Ok(())
     }
@@ -165,12 +181,14 @@ impl<G: Game> Trainer<G> {
         self.writing += time;
     }
 
-    /// Removes the games that no checkpoint needs, unless all are to be kept.
+    /// Removes the games that no checkpoint needs to go on from, unless all are to be kept.
     fn thin(&self, folder: &Folder) -> Result<(), Error> {
         let (Some(log), false) = (&self.log, self.config.run.keep_log) else { return Ok(()) };
         let mut generations = checkpoint::generations(folder)?;
         // What the run began with has no games before it.
-        generations.retain(|&generation| generation > 0);
+        generations.retain(|&generation| {
+            generation > 0 && checkpoint::is_recent(generation, self.generation(), &self.config.run)
+        });
         let Some(&oldest) = generations.first() else { return Ok(()) };
         // To go on from each of them, and to look at each with the settings of then.
         let mut window = widest_window::<G>(&self.config, log, oldest + 1)?;
