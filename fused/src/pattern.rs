@@ -83,9 +83,19 @@ impl Description {
     /// Whether the kernels evaluate it, and as a residual tower, which they can do in 16-bit integers.
     #[must_use]
     pub fn is_fused_tower(&self) -> bool {
+        self.pattern_of_play().is_some_and(|pattern| matches!(pattern.body, PatternBody::Resnet { .. }))
+    }
+
+    /// Whether the kernels evaluate it.
+    #[must_use]
+    pub fn is_fused(&self) -> bool {
+        self.pattern_of_play().is_some()
+    }
+
+    /// Play asks for policy and value alone.
+    fn pattern_of_play(&self) -> Option<Pattern> {
         let heads = self.policy_and_value().map(|head| self.heads[head].clone()).into();
-        let asked = Self { heads, ..self.clone() };
-        Pattern::of(&asked).is_some_and(|pattern| matches!(pattern.body, PatternBody::Resnet { .. }))
+        Pattern::of(&Self { heads, ..self.clone() })
     }
 }
 

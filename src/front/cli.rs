@@ -195,7 +195,9 @@ pub struct TrainArgs {
     /// Seed of every random choice. Same as --set run.seed=S.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: Option<u64>,
-    /// Stop after so many minutes as Ctrl-C does, and grade what there is then; the same command goes on later
+    /// Stop after so many minutes as Ctrl-C does, and grade what there is then; the same command goes on later. They count
+    /// from the start of the command, and what is rehearsed first is part of them. The learning rate keeps its schedule of all
+    /// `run.generations`
     #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<f64>,
 }

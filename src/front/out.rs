@@ -46,7 +46,62 @@ pub fn write_error(text: Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
 }
 
+/// Where something is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Error,
+}
+
+/// Columns of the terminal that it goes to; no bound elsewhere.
+pub fn width(stream: Stream) -> usize {
+    let term = if stream == Stream::Out { console::Term::stdout() } else { console::Term::stderr() };
+    term.size_checked().map_or(usize::MAX, |(_, columns)| columns.into())
+}
+
+/// Prints a long text, whose lines break between words on a terminal.
+pub fn text(text: &str) {
+    say!("{}", folded(text, width(Stream::Out)));
+}
+
+/// A text with lines of at most so many columns, which break between words, and are indented from the second one on.
+pub fn folded(text: &str, width: usize) -> String {
+    let (mut folded, mut column) = (String::new(), 0);
+    for word in text.split_inclusive(' ') {
+        let length = word.trim_end().chars().count();
+        if column > 2 && column + length > width {
+            folded.truncate(folded.trim_end().len());
+            folded += "\n  ";
+            column = 2;
+        }
+        folded += word;
+        column += word.chars().count();
+    }
+    folded
+}
+
+/// A number of things: `1 thread`, `2 threads`.
+pub fn number(n: u64, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Whether standard output could not be written.
 pub fn failed() -> bool {
     FAILED.get().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_break_between_words() {
+        let text = "Memory at most 12.3 MB: trees 4 MB, replay 2 MB.";
+        assert_eq!(folded(text, usize::MAX), text);
+        let lines = folded(text, 20);
+        assert_eq!(lines, "Memory at most 12.3\n  MB: trees 4 MB,\n  replay 2 MB.");
+        assert_eq!(folded("a/path/that/is/too/long b", 10), "a/path/that/is/too/long\n  b");
+    }
 }
