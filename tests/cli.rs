@@ -82,6 +82,17 @@ fn a_run_with_too_many_threads_is_told_so() {
     assert!(rules.iter().any(|rule| rule["rule"] == "too_many_threads" && rule["generations"] == 2), "{json}");
 }
 
+/// A folder that takes no file is found out first.
+#[cfg(target_os = "linux")]
+#[test]
+fn tune_tries_its_file_before_it_measures() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lockstep(dir.path(), &["tune", "--minutes", "0.02", "--out", "/proc/tuned.toml"]);
+    let message = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{message}");
+    assert!(message.contains("/proc/tuned.toml") && message.contains("--out"), "{message}");
+}
+
 /// What `tune` writes is a recipe, which gives the same run up to what it was told to change.
 #[test]
 fn tuned_settings_train() {
@@ -94,6 +105,24 @@ fn tuned_settings_train() {
     let quick = ["train", "--config", "mine.toml", "--set", "run.generations=1", "--run", "run"];
     assert!(lockstep(dir.path(), &quick).status.success());
     refused(dir.path(), &tune, &["mine.toml", "--out"]);
+    // It says how sure it is, and what is not clearly better stays; no cohort is larger than the lanes.
+    assert!(shown.contains("times as many (+- "), "{shown}");
+    let key = |line: &str| line.split(" = ").next().unwrap().to_string();
+    let stays = |key: &str| shown.lines().any(|line| line.starts_with(&format!("{key} stays ")));
+    let tuned = fs::read_to_string(dir.path().join("mine.toml")).unwrap();
+    let recipe = text(&lockstep(dir.path(), &["config", "show", "tictactoe"]).stdout);
+    for name in ["count", "cohort", "leaves_per_tree", "cache_mb"] {
+        let value = |text: &str| text.lines().find(|line| key(line) == name).map(String::from);
+        let section = if name == "cache_mb" { "search" } else { "lanes" };
+        assert!(!stays(&format!("{section}.{name}")) || value(&tuned) == value(&recipe), "{shown}{tuned}");
+    }
+    let lanes = shown.lines().filter_map(|line| line.strip_prefix("lanes.cohort = "));
+    assert!(lanes.clone().count() > 0);
+    let table: toml::Table = tuned.parse().unwrap();
+    let most = table["lanes"]["count"].as_integer().unwrap();
+    for line in lanes {
+        assert!(line.split(':').next().unwrap().parse::<i64>().unwrap() <= most, "{shown}");
+    }
     let guess = ["tune", "--minutes", "0.02", "--out", "other.toml", "--set", "search.simulations=16"];
     assert!(text(&lockstep(dir.path(), &guess).stdout).contains("rough guess"));
 }

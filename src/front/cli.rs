@@ -71,7 +71,8 @@ pub enum Command {
     ///
     /// Measures the network in batches of several sizes and in each precision, and self-play with other numbers of lanes,
     /// cohorts, batches in flight, leaves and other sizes of the cache; prints what it measures, and writes the settings with
-    /// the reasons as comments. The network has random weights meanwhile, so rates of a trained one are a little different.
+    /// the reasons as comments. Each value is measured in turn with the recipe's own, which stays unless the other is faster
+    /// beyond the noise. The network has random weights meanwhile, so rates of a trained one are a little different.
     Tune(TuneArgs),
     /// Tell what to change in a run: what looks broken, what could be faster, and what may run out.
     ///
