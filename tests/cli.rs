@@ -1,6 +1,10 @@
 //! The program as a user meets it: exit codes, messages, and what is left on disk.
 
 use crate::{lockstep, text};
+use lockstep::{
+    device,
+    settings::{self, Source},
+};
 use lockstep_systems::Level;
 use std::{
     fs,
@@ -353,6 +357,19 @@ fn benches_and_games_print_what_they_say() {
         let line: serde_json::Value = serde_json::from_str(text(&output.stdout).trim()).unwrap();
         assert_eq!((line["bench"].as_str(), line["threads"].as_u64()), (Some(what), Some(1)));
         assert!(line[key].as_f64().unwrap() > 0.0, "{line}");
+    }
+    // Without options it is the recipe that is measured, in the numbers that a run of it would take.
+    for name in ["tictactoe", "connect_four"] {
+        let args = ["bench", "selfplay", "--game", name, "--seconds", "0.1", "--json"];
+        let line: serde_json::Value = serde_json::from_str(text(&lockstep(dir.path(), &args).stdout).trim()).unwrap();
+        let config = settings::load(Source::Recipe(name), &[]).unwrap();
+        let place = device::place_of(&config).unwrap();
+        assert_eq!(line["recipe"], name);
+        assert_eq!(line["network"], serde_json::json!(config.network.kind));
+        assert_eq!(line["channels"].as_u64(), Some(config.network.channels as u64), "{line}");
+        assert_eq!(line["precision"], place.precision.name(), "{line}");
+        assert_eq!(line["lanes"].as_u64(), Some(config.lanes.count.into()), "{line}");
+        assert_eq!(line["simulations"].as_u64(), Some(config.search.simulations.into()), "{line}");
     }
     let games = text(&lockstep(dir.path(), &["games", "--json"]).stdout);
     assert_eq!(games.lines().count(), lockstep::components::games::NAMES.len());

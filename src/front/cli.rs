@@ -66,6 +66,9 @@ pub enum Command {
     /// bit for bit. Nothing is written.
     Verify(VerifyArgs),
     /// Measure the speed of this machine.
+    ///
+    /// What is measured is the recipe of the game, with its network, its search and its precision, unless options or --set say
+    /// otherwise; the first line that is printed names it. The network has random weights.
     Bench(BenchArgs),
     /// Find the fastest settings for a recipe on this machine, and tell how long it will take.
     ///
@@ -380,39 +383,39 @@ pub struct BenchArgs {
     /// What to measure
     #[arg(value_enum)]
     pub what: BenchKind,
-    /// The game: its rules, its board for the network
+    /// The game, and the recipe of that name, whose settings are measured: whatever is not given here is the recipe's
     #[arg(long, default_value = "connect_four")]
     pub game: String,
     /// Games in play at once
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub lanes: u32,
-    /// Simulations of each search
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub simulations: u32,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub lanes: Option<u32>,
+    /// Simulations of each search, which are then all full ones
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: Option<u32>,
     /// Threads; 0 takes as many as there are cores
     #[arg(long, default_value_t = 0, value_parser = threads)]
     pub threads: usize,
     /// Positions of a batch (network, train)
-    #[arg(long, default_value_t = 256)]
-    pub batch: usize,
+    #[arg(long)]
+    pub batch: Option<usize>,
     /// Kind of network
-    #[arg(long, value_parser = network_kind, default_value = "resnet")]
-    pub network: NetworkKind,
+    #[arg(long, value_parser = network_kind)]
+    pub network: Option<NetworkKind>,
     /// Channels of the network
-    #[arg(long, default_value_t = 64)]
-    pub channels: usize,
+    #[arg(long)]
+    pub channels: Option<usize>,
     /// Residual blocks, or hidden layers
-    #[arg(long, default_value_t = 4)]
-    pub blocks: usize,
+    #[arg(long)]
+    pub blocks: Option<usize>,
     /// Where the network runs: auto, cpu, flex, cuda, cuda:1, vulkan, ..; see `lockstep devices`
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16 [default: f32 where the device has it]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16
     #[arg(long)]
     pub precision: Option<String>,
     /// The vectors of the fused kernels: auto, avx512, avx2, neon or portable
-    #[arg(long, default_value = "auto")]
-    pub vectors: String,
+    #[arg(long)]
+    pub vectors: Option<String>,
     /// Nanoseconds of each stage of a tick for each simulation (search, selfplay)
     #[arg(long)]
     pub stages: bool,
