@@ -182,7 +182,8 @@ impl GameVisitor for Play {
 }
 
 fn policy(search: &SearchConfig) -> String {
-    format!("{}, {} simulations", json!(search.policy).as_str().unwrap_or_default(), search.simulations)
+    let simulations = crate::out::number(search.simulations.into(), "simulation");
+    format!("{}, {simulations}", json!(search.policy).as_str().unwrap_or_default())
 }
 
 fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], score: &Score) {
@@ -190,9 +191,9 @@ fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], scor
     let Elo { value, low, high } = pairs.elo();
     say!("{} ({}) against {} ({}):", names[0], policy(settings[0]), names[1], policy(settings[1]));
     say!(
-        "  {} games, each opening of {} random moves from both sides: {won} won, {drawn} drawn, {lost} lost, {:.1} %",
-        pairs.games(),
-        game.opening_plies,
+        "  {}, each opening of {} from both sides: {won} won, {drawn} drawn, {lost} lost, {:.1} %",
+        crate::out::number(pairs.games(), "game"),
+        crate::out::number(game.opening_plies.into(), "random move"),
         100.0 * pairs.score(),
     );
     say!("  Elo {value:+.0} (95 %: {low:+.0} to {high:+.0})");

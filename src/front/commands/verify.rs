@@ -64,14 +64,15 @@ impl GameVisitor for Verify {
             let read = log.read::<G>(round).and_then(|segment| {
                 let Some(segment) = segment else { return Ok(((), "gone".into())) };
                 window = window.max(settings::with_essence(&config, &segment.header.settings)?.replay.window);
-                Ok(((), format!("{} games, whole", segment.games.len())))
+                Ok(((), format!("{}, whole", crate::out::number(segment.games.len() as u64, "game"))))
             });
             findings.take(format!("log of round {round}"), read);
         }
         Bound::of_rounds::<G>(&config, window, &place)?.check()?;
         if let Some(last) = log.last()?.filter(|last| !rounds.contains(last)) {
             let read = log.read::<G>(last).map(|segment| {
-                ((), format!("{} games that have ended", segment.map_or(0, |segment| segment.games.len())))
+                let ended = segment.map_or(0, |segment| segment.games.len());
+                ((), format!("{} that ended", crate::out::number(ended as u64, "game")))
             });
             findings.take(format!("log of round {last}"), read);
         }
