@@ -48,6 +48,11 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
         }
     }
     assert!(drawn > 3, "{shown}");
+    let most = std::thread::available_parallelism().unwrap().get() as f64 + 0.5;
+    for busy in shown.split("cores busy ").skip(1) {
+        let busy: f64 = busy.split(" of").next().unwrap().parse().unwrap();
+        assert!(busy < most, "{busy} cores are busy");
+    }
     for share in shown.split("proven roots ").skip(1) {
         let share: f64 = share.split(" %").next().unwrap().parse().unwrap();
         assert!(share <= 100.0, "{share} % of the roots are proven");
@@ -59,12 +64,12 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
 #[test]
 fn without_a_terminal_a_long_generation_is_heard_of() {
     let dir = tempfile::tempdir().unwrap();
-    let output = train(dir.path(), &["run.games=10000000", "search.cache_mb=1"], &["--minutes", "0.05"]);
+    let output = train(dir.path(), &["run.games=1000000", "search.cache_mb=1"], &["--minutes", "0.05"]);
     let shown = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let line = shown.lines().find(|line| line.starts_with("  in generation 1:  games "));
     let line = line.unwrap_or_else(|| panic!("{shown}"));
-    for words in ["/10000000", " simulations/s", " evaluations/s", " left of --minutes"] {
+    for words in ["/1000000", " simulations/s", " evaluations/s", " left of --minutes"] {
         assert!(line.contains(words), "'{words}' is missing in: {line}");
     }
     let told: Vec<&str> = shown.lines().filter(|line| line.contains("It stops in ")).collect();

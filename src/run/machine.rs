@@ -83,9 +83,11 @@ pub struct Monitor {
     stop: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-/// How the cores of the machine were used in the last second: by other programs, and by nobody.
+/// How the cores of the machine were used in the last second: by this program, by others, and by nobody.
 #[derive(Clone, Copy, Debug, Default)]
 struct Shared {
+    /// None in the first second.
+    own: Option<f64>,
     others: f64,
     idle: f64,
 }
@@ -112,7 +114,7 @@ impl Cores {
         let seconds = (now.0 - self.since.0).as_secs_f64().max(1e-3);
         let own = now.1.saturating_sub(self.since.1).as_secs_f64() / seconds;
         self.since = now;
-        Shared { others: (busy - own).max(0.0), idle: cores - busy }
+        Shared { own: Some(own), others: (busy - own).max(0.0), idle: cores - busy }
     }
 }
 
@@ -147,7 +149,7 @@ impl Monitor {
     pub fn new(fixed: Machine, place: &Place) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
         // Until something is known, all of them are free.
-        let shared = Arc::new(Mutex::new(Shared { others: 0.0, idle: fixed.cores as f64 }));
+        let shared = Arc::new(Mutex::new(Shared { own: None, others: 0.0, idle: fixed.cores as f64 }));
         let (stop, stopped) = channel();
         let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place) } else { None });
         let seen_cores = shared.clone();
@@ -180,11 +182,13 @@ impl Monitor {
     pub fn peek(&self) -> Machine {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, spent) = self.since;
-        let busy = cpu_time().saturating_sub(spent).as_secs_f64() / began.elapsed().as_secs_f64().max(1e-3);
+        let elapsed = began.elapsed();
+        let busy = cpu_time().saturating_sub(spent).as_secs_f64() / elapsed.as_secs_f64().max(0.1);
         let resident = watched.resident.max(memory::resident());
-        let Shared { others, idle } = *self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shared { own, others, idle } = *self.cores.lock().unwrap_or_else(PoisonError::into_inner);
         Machine {
-            cores_busy: busy,
+            // The system counts in hundredths of a second, of which a short time has too few.
+            cores_busy: own.filter(|_| elapsed < EVERY).unwrap_or(busy),
             cores_others: others,
             cores_idle: idle,
             resident,
