@@ -73,7 +73,7 @@ class Network:
         return f"{self.channels}x{self.blocks}, {height}x{width}"
 
     def options(self):
-        return ["--game", self.game, "--channels", self.channels, "--blocks", self.blocks]
+        return ["--game", self.game, "--network", "resnet", "--channels", self.channels, "--blocks", self.blocks]
 
     def towers(self):
         """How a GPU may compute its convolutions (`run.tower`), the one that "auto" takes first."""

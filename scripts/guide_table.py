@@ -13,7 +13,8 @@ import json
 import statistics
 import subprocess
 
-GUIDE = ["--game", "tictactoe", "--channels", "128", "--blocks", "5"]
+GUIDE = ["--game", "tictactoe", "--network", "resnet", "--channels", "128", "--blocks", "5", "--set", "search.cache_mb=64",
+         "--set", "search.opening_plies=0"]
 # What is run, and the figure that tells. A proof ends a search early, so it shows in moves and not in simulations.
 PLAY = (["selfplay", "--simulations", "200"], "simulations_per_second")
 MOVES = (PLAY[0], "moves_per_second")
@@ -53,7 +54,9 @@ ROWS = [
 def rate(binary, bench, options, device, seconds):
     bench, figure = bench
     where = [] if "--device" in options else ["--device", device]
-    command = [binary, "bench", *bench, *GUIDE, *where, *options, "--seconds", str(seconds), "--json"]
+    # CUDA has no f32.
+    numbers = [] if "--precision" in options else ["--precision", "auto" if device.startswith("cuda") else "f32"]
+    command = [binary, "bench", *bench, *GUIDE, *where, *numbers, *options, "--seconds", str(seconds), "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)[figure]
 
 

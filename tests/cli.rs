@@ -1,6 +1,10 @@
 //! The program as a user meets it: exit codes, messages, and what is left on disk.
 
 use crate::{lockstep, text};
+use lockstep::{
+    device,
+    settings::{self, Source},
+};
 use lockstep_systems::Level;
 use std::{
     fs,
@@ -57,7 +61,7 @@ fn half_precision_learns_to_play_perfectly() {
     let dir = tempfile::tempdir().unwrap();
     let output = lockstep(dir.path(), &["train", "--set", "learn.precision=bf16"]);
     let (shown, told) = (text(&output.stdout), text(&output.stderr));
-    assert!(told.contains("burn does"), "{told}");
+    assert!(told.contains("burn trains this network") && told.contains("learn.precision"), "{told}");
     assert!(shown.contains("Perfect"), "{shown}{told}");
     let changed = lockstep(dir.path(), &["train", "--set", "learn.precision=f32"]);
     assert!(text(&changed.stderr).contains("learn.precision"), "{}", text(&changed.stderr));
@@ -82,6 +86,17 @@ fn a_run_with_too_many_threads_is_told_so() {
     assert!(rules.iter().any(|rule| rule["rule"] == "too_many_threads" && rule["generations"] == 2), "{json}");
 }
 
+/// A folder that takes no file is found out first.
+#[cfg(target_os = "linux")]
+#[test]
+fn tune_tries_its_file_before_it_measures() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lockstep(dir.path(), &["tune", "--minutes", "0.02", "--out", "/proc/tuned.toml"]);
+    let message = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{message}");
+    assert!(message.contains("/proc/tuned.toml") && message.contains("--out"), "{message}");
+}
+
 /// What `tune` writes is a recipe, which gives the same run up to what it was told to change.
 #[test]
 fn tuned_settings_train() {
@@ -94,6 +109,24 @@ fn tuned_settings_train() {
     let quick = ["train", "--config", "mine.toml", "--set", "run.generations=1", "--run", "run"];
     assert!(lockstep(dir.path(), &quick).status.success());
     refused(dir.path(), &tune, &["mine.toml", "--out"]);
+    // It says how sure it is, and what is not clearly better stays; no cohort is larger than the lanes.
+    assert!(shown.contains("times as many (+- "), "{shown}");
+    let key = |line: &str| line.split(" = ").next().unwrap().to_string();
+    let stays = |key: &str| shown.lines().any(|line| line.starts_with(&format!("{key} stays ")));
+    let tuned = fs::read_to_string(dir.path().join("mine.toml")).unwrap();
+    let recipe = text(&lockstep(dir.path(), &["config", "show", "tictactoe"]).stdout);
+    for name in ["count", "cohort", "leaves_per_tree", "cache_mb"] {
+        let value = |text: &str| text.lines().find(|line| key(line) == name).map(String::from);
+        let section = if name == "cache_mb" { "search" } else { "lanes" };
+        assert!(!stays(&format!("{section}.{name}")) || value(&tuned) == value(&recipe), "{shown}{tuned}");
+    }
+    let lanes = shown.lines().filter_map(|line| line.strip_prefix("lanes.cohort = "));
+    assert!(lanes.clone().count() > 0);
+    let table: toml::Table = tuned.parse().unwrap();
+    let most = table["lanes"]["count"].as_integer().unwrap();
+    for line in lanes {
+        assert!(line.split(':').next().unwrap().parse::<i64>().unwrap() <= most, "{shown}");
+    }
     let guess = ["tune", "--minutes", "0.02", "--out", "other.toml", "--set", "search.simulations=16"];
     assert!(text(&lockstep(dir.path(), &guess).stdout).contains("rough guess"));
 }
@@ -130,7 +163,7 @@ fn accuracy_is_graded_in_every_precision() {
     // What the kernels do not know burn computes, in f32.
     let gated = ["network.kind=resnet", "network.squeeze=4", "network.length_head=true"].map(|key| ["--set", key]);
     let squeezed = lockstep(dir.path(), &[&["train", "--run", "squeezed"], &QUICK[..], gated.as_flattened()].concat());
-    assert!(text(&squeezed.stderr).contains("fused kernels do not train this network"), "{}", text(&squeezed.stderr));
+    assert!(text(&squeezed.stderr).contains("burn plays and trains this network"), "{}", text(&squeezed.stderr));
     let metrics = fs::read_to_string(dir.path().join("squeezed/metrics.jsonl")).unwrap();
     assert!(metrics.lines().all(|line| line.contains("\"other_losses\":{\"length\":0.")), "{metrics}");
     let lines = json(&["grade", "--run", "squeezed"]);
@@ -354,6 +387,19 @@ fn benches_and_games_print_what_they_say() {
         let line: serde_json::Value = serde_json::from_str(text(&output.stdout).trim()).unwrap();
         assert_eq!((line["bench"].as_str(), line["threads"].as_u64()), (Some(what), Some(1)));
         assert!(line[key].as_f64().unwrap() > 0.0, "{line}");
+    }
+    // Without options it is the recipe that is measured, in the numbers that a run of it would take.
+    for name in ["tictactoe", "connect_four"] {
+        let args = ["bench", "selfplay", "--game", name, "--seconds", "0.1", "--json"];
+        let line: serde_json::Value = serde_json::from_str(text(&lockstep(dir.path(), &args).stdout).trim()).unwrap();
+        let config = settings::load(Source::Recipe(name), &[]).unwrap();
+        let place = device::place_of(&config).unwrap();
+        assert_eq!(line["recipe"], name);
+        assert_eq!(line["network"], serde_json::json!(config.network.kind));
+        assert_eq!(line["channels"].as_u64(), Some(config.network.channels as u64), "{line}");
+        assert_eq!(line["precision"], place.precision.name(), "{line}");
+        assert_eq!(line["lanes"].as_u64(), Some(config.lanes.count.into()), "{line}");
+        assert_eq!(line["simulations"].as_u64(), Some(config.search.simulations.into()), "{line}");
     }
     let games = text(&lockstep(dir.path(), &["games", "--json"]).stdout);
     assert_eq!(games.lines().count(), lockstep::components::games::NAMES.len());

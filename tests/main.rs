@@ -21,6 +21,7 @@ mod readme;
 mod relief;
 mod resume;
 mod rows;
+mod screen;
 mod search;
 mod verify;
 

@@ -83,10 +83,20 @@ impl Description {
     /// Whether the kernels evaluate it, and as a residual tower, which they can do in 16-bit integers.
     #[must_use]
     pub fn is_fused_tower(&self) -> bool {
-        Pattern::of(&self.asked()).is_some_and(|pattern| matches!(pattern.body, PatternBody::Resnet { .. }))
+        self.pattern_of_play().is_some_and(|pattern| matches!(pattern.body, PatternBody::Resnet { .. }))
     }
 
-    /// With policy and value for its only heads.
+    /// Whether the kernels evaluate it.
+    #[must_use]
+    pub fn is_fused(&self) -> bool {
+        self.pattern_of_play().is_some()
+    }
+
+    fn pattern_of_play(&self) -> Option<Pattern> {
+        Pattern::of(&self.asked())
+    }
+
+    /// With policy and value for its only heads: those that play asks for.
     fn asked(&self) -> Self {
         Self { heads: self.policy_and_value().map(|head| self.heads[head].clone()).into(), ..self.clone() }
     }

@@ -67,12 +67,16 @@ pub enum Command {
     /// bit for bit. Nothing is written, and the run may train meanwhile.
     Verify(VerifyArgs),
     /// Measure the speed of this machine.
+    ///
+    /// What is measured is the recipe of the game, with its network, its search and its precision, unless options or --set say
+    /// otherwise; the first line that is printed names it. The network has random weights.
     Bench(BenchArgs),
     /// Find the fastest settings for a recipe on this machine, and tell how long it will take.
     ///
     /// Measures the network in batches of several sizes and in each precision, and self-play with other numbers of lanes,
     /// cohorts, batches in flight, leaves and other sizes of the cache; prints what it measures, and writes the settings with
-    /// the reasons as comments. The network has random weights meanwhile, so rates of a trained one are a little different.
+    /// the reasons as comments. Each value is measured in turn with the recipe's own, which stays unless the other is faster
+    /// beyond the noise. The network has random weights meanwhile, so rates of a trained one are a little different.
     Tune(TuneArgs),
     /// Tell what to change in a run: what looks broken, what could be faster, and what may run out.
     ///
@@ -199,7 +203,9 @@ pub struct TrainArgs {
     /// Seed of every random choice. Same as --set run.seed=S.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: Option<u64>,
-    /// Stop after so many minutes as Ctrl-C does, and grade what there is then; the same command goes on later
+    /// Stop after so many minutes as Ctrl-C does, and grade what there is then; the same command goes on later. They count
+    /// from the start of the command, and what is rehearsed first is part of them. The learning rate keeps its schedule of all
+    /// `run.generations`
     #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<f64>,
 }
@@ -382,39 +388,39 @@ pub struct BenchArgs {
     /// What to measure
     #[arg(value_enum)]
     pub what: BenchKind,
-    /// The game: its rules, its board for the network
+    /// The game, and the recipe of that name, whose settings are measured: whatever is not given here is the recipe's
     #[arg(long, default_value = "connect_four")]
     pub game: String,
     /// Games in play at once
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub lanes: u32,
-    /// Simulations of each search
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub simulations: u32,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub lanes: Option<u32>,
+    /// Simulations of each search, which are then all full ones
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: Option<u32>,
     /// Threads; 0 takes as many as there are cores
     #[arg(long, default_value_t = 0, value_parser = threads)]
     pub threads: usize,
     /// Positions of a batch (network, train)
-    #[arg(long, default_value_t = 256)]
-    pub batch: usize,
+    #[arg(long)]
+    pub batch: Option<usize>,
     /// Kind of network
-    #[arg(long, value_parser = network_kind, default_value = "resnet")]
-    pub network: NetworkKind,
+    #[arg(long, value_parser = network_kind)]
+    pub network: Option<NetworkKind>,
     /// Channels of the network
-    #[arg(long, default_value_t = 64)]
-    pub channels: usize,
+    #[arg(long)]
+    pub channels: Option<usize>,
     /// Residual blocks, or hidden layers
-    #[arg(long, default_value_t = 4)]
-    pub blocks: usize,
+    #[arg(long)]
+    pub blocks: Option<usize>,
     /// Where the network runs: auto, cpu, flex, cuda, cuda:1, vulkan, ..; see `lockstep devices`
-    #[arg(long, default_value = "auto")]
-    pub device: String,
-    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16 [default: f32 where the device has it]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16
     #[arg(long)]
     pub precision: Option<String>,
     /// The vectors of the fused kernels: auto, avx512, avx2, neon or portable
-    #[arg(long, default_value = "auto")]
-    pub vectors: String,
+    #[arg(long)]
+    pub vectors: Option<String>,
     /// Nanoseconds of each stage of a tick for each simulation (search, selfplay)
     #[arg(long)]
     pub stages: bool,

@@ -1,154 +1,238 @@
-//! What a person sees while a run goes on: a line for each generation, and on a terminal a live display below them.
+//! What a person sees while a run goes on: a line for each generation, and below them on a terminal a live display, elsewhere
+//! a line now and then.
 
 use crate::{
     advice::Advice,
-    machine::Monitor,
+    machine::Machine,
     metrics::{Metrics, count},
-    out, say,
-    stages::StageTimes,
-    tell,
+    out::{self, Stream},
+    say, tell,
 };
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lockstep_components::{Config, Stats};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
+/// How often the live display is drawn.
+const DRAWN_EVERY: Duration = Duration::from_millis(100);
+/// How often something is printed where it cannot be drawn, and how soon for the first time.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+const TOLD_FIRST: Duration = Duration::from_secs(2);
+
+/// Seconds of play in a generation from which on its own rates are shown instead of those of the one before.
+const LONG_ENOUGH: f64 = 0.5;
+
 /// Shows a run.
 pub struct Display {
     generations: u64,
-    games: u64,
+    /// When it will be stopped, finished or not.
+    until: Option<Instant>,
     /// Rules whose advice was printed.
     advised: BTreeSet<String>,
-    live: Option<Live>,
-}
-
-struct Live {
-    all: MultiProgress,
-    run: ProgressBar,
-    work: ProgressBar,
-    now: ProgressBar,
-    shared: ProgressBar,
-    time: ProgressBar,
-    machine: ProgressBar,
-    drawn: Instant,
+    /// On a terminal, the text that is drawn again and again.
+    live: Option<ProgressBar>,
+    /// When to show something next.
+    due: Instant,
     since: Instant,
     began_at: u64,
+    /// Generations that have ended.
+    ended: u64,
+    rates: Rates,
+    /// The machine as it was seen last.
+    here: Vec<String>,
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("a template written here").progress_chars("=> ")
+/// What is shown of games under way or that have just ended, most important first.
+#[derive(Clone, Debug, Default)]
+struct Rates {
+    now: Vec<String>,
+    tree: Vec<String>,
+    time: Vec<String>,
 }
 
 impl Display {
-    /// For a run that stands at this generation.
-    pub fn new(config: &Config, generation: u64) -> Self {
+    /// For a run of so many generations that stands at this one, and will be stopped at a time if there is one.
+    pub fn new(generations: u64, generation: u64, until: Option<Instant>) -> Self {
+        let now = Instant::now();
         let live = draws().then(|| {
-            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-            let add = |length, template: &str| all.add(ProgressBar::new(length).with_style(style(template)));
-            let run = add(config.run.generations, "generation {pos:>4}/{len:<4} [{bar:30}] {elapsed} spent, {msg}");
-            run.set_position(generation);
-            run.set_message("time left: known after the first generation");
-            out::draw(Some(all.clone()));
-            Live {
-                work: add(config.run.games, "  {prefix:<8} {pos:>5}/{len:<5} [{bar:30}]"),
-                now: add(1, "  now   {msg}"),
-                shared: add(1, "  tree  {msg}"),
-                time: add(1, "  time  {msg}"),
-                machine: add(1, "  here  {msg}"),
-                run,
-                all,
-                drawn: Instant::now() - Duration::from_secs(1),
-                since: Instant::now(),
-                began_at: generation,
-            }
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            let bar = bar.with_style(style("{msg}"));
+            out::draw(Some(bar.clone()));
+            bar
         });
-        Self { generations: config.run.generations, games: config.run.games, advised: BTreeSet::new(), live }
+        Self {
+            generations,
+            until,
+            advised: BTreeSet::new(),
+            due: if live.is_some() { now } else { now + TOLD_FIRST },
+            live,
+            since: now,
+            began_at: generation,
+            ended: generation,
+            rates: Rates::default(),
+            here: vec![],
+        }
     }
 
-    /// After each tick, with the games of the round that have ended; redraws a few times a second.
-    pub fn playing(&mut self, played: u64, stats: &Stats, seconds: f64, stages: &StageTimes, monitor: &Monitor) {
-        let games = self.games;
-        let Some(live) = self.live.as_mut().filter(|l| l.drawn.elapsed() > Duration::from_millis(100)) else { return };
-        live.drawn = Instant::now();
-        live.work.set_prefix("games");
-        live.work.set_length(games);
-        live.work.set_position(played);
-        let per_second = |n: u64| count(n as f64 / seconds.max(1e-9));
-        live.now.set_message(format!(
-            "{} simulations/s  {} evaluations/s  batch {:.0} ({:.0} % full)  length {:.1}  first player {:.2}",
-            per_second(stats.simulations),
-            per_second(stats.evaluations),
-            stats.mean_batch(),
-            100.0 * stats.batch_fill(),
-            stats.mean_length(),
-            stats.first_player_score(),
-        ));
-        let share = |part: u64, all: u64| 100.0 * part as f64 / all.max(1) as f64;
-        live.shared.set_message(format!(
-            "depth {:.1}  ends {:.0} %  cache hits {:.0} %  duplicates {:.0} %  proven roots {:.0} %{}",
-            stats.mean_depth(),
-            share(stats.terminals, stats.simulations),
-            share(stats.cache_hits, stats.simulations),
-            share(stats.duplicates, stats.evaluations + stats.duplicates),
-            share(stats.proven, stats.moves),
-            if stats.full > 0 {
-                format!("  full trees {:.1} %", share(stats.full, stats.moves))
-            } else {
-                String::new()
-            },
-        ));
-        live.time.set_message(stages.shares());
-        live.machine.set_message(monitor.peek().to_string());
+    /// Whether it is time to show what goes on.
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.due
     }
 
-    /// After each step of the optimiser.
+    /// Shows how many games of the round have ended, of how many, and what they come to so far.
+    pub fn playing(&mut self, progress: (u64, u64), so_far: &Metrics, machine: &Machine) {
+        if so_far.play_seconds >= LONG_ENOUGH || self.rates.now.is_empty() {
+            self.rates = Rates::of(so_far);
+        }
+        self.here = machine.fields();
+        self.show("games", progress);
+    }
+
+    /// Shows how many steps of the optimiser are done, of how many.
     pub fn learning(&mut self, progress: (u64, u64)) {
-        let Some(live) = self.live.as_mut().filter(|l| l.drawn.elapsed() > Duration::from_millis(100)) else { return };
-        live.drawn = Instant::now();
-        live.work.set_prefix("learning");
-        live.work.set_length(progress.1);
-        live.work.set_position(progress.0);
+        self.show("steps", progress);
+    }
+
+    /// All at once, so that nothing is seen beside what it does not belong to.
+    fn show(&mut self, what: &str, (done, all): (u64, u64)) {
+        let (generation, generations) = (self.ended + 1, self.generations);
+        let spent = duration(self.since.elapsed().as_secs_f64());
+        let left = self.left();
+        let Some(live) = &self.live else {
+            self.due = Instant::now() + TOLD_EVERY;
+            let rates = self.rates.now.iter().take(2).cloned();
+            let fields = [format!("{what} {done}/{all}")].into_iter().chain(rates).chain([left]);
+            say!("{}", fit(&format!("  in generation {generation}:"), fields, out::width(Stream::Out)));
+            return;
+        };
+        self.due = Instant::now() + DRAWN_EVERY;
+        let width = out::width(Stream::Error);
+        let gauge = |done, all| gauge(done, all, (width / 4).clamp(10, 30));
+        let run = format!("generation {generation:>4}/{generations:<4} {}", gauge(self.ended, generations));
+        let work = format!("  {what:<8} {done:>5}/{all:<5} {}", gauge(done, all));
+        let Rates { now, tree, time } = &self.rates;
+        let mut lines = vec![fit(&run, [format!("{spent} spent"), left], width), fit(&work, [], width)];
+        for (name, fields) in [("now", now), ("tree", tree), ("time", time), ("here", &self.here)] {
+            if !fields.is_empty() {
+                lines.push(fit(&format!("  {name:<4}"), fields.iter().cloned(), width));
+            }
+        }
+        live.set_message(lines.join("\n"));
+    }
+
+    /// What remains: of the recipe, or of the time that was given if that is less.
+    fn left(&self) -> String {
+        let done = self.ended - self.began_at;
+        let each = self.since.elapsed().as_secs_f64() / done.max(1) as f64;
+        let needed = (done > 0).then(|| each * self.generations.saturating_sub(self.ended) as f64);
+        let given = self.until.map(|until| until.saturating_duration_since(Instant::now()).as_secs_f64());
+        match (needed, given) {
+            (needed, Some(given)) if needed.is_none_or(|needed| needed > given) => {
+                format!("{} left of --minutes", duration(given))
+            }
+            (Some(needed), _) => format!("about {} left", duration(needed)),
+            (None, _) => "time left not known yet".into(),
+        }
     }
 
     /// At the end of each generation.
     pub fn generation(&mut self, metrics: &Metrics) {
         let new: Vec<_> = metrics.advice.iter().filter(|advice| self.advised.insert(advice.rule.clone())).collect();
         let print = || {
-            say!("{}", metrics.line(self.generations));
+            let [start, fields @ ..] = &metrics.fields(self.generations)[..] else { return };
+            say!("{}", fit(start, fields.iter().cloned(), out::width(Stream::Out)));
             for Advice { rule, text } in new {
-                say!("  advice ({rule}): {text}");
+                out::text(&format!("  advice ({rule}): {text}"));
             }
         };
-        let Some(live) = &mut self.live else { return print() };
-        // Above the bars, where it stays.
-        live.all.suspend(print);
-        live.run.set_position(metrics.generation);
-        let done = metrics.generation.saturating_sub(live.began_at).max(1);
-        let left = self.generations.saturating_sub(metrics.generation);
-        let seconds = live.since.elapsed().as_secs_f64() / done as f64 * left as f64;
-        live.run.set_message(format!("about {} left", duration(seconds)));
+        match &self.live {
+            // Above the display, where it stays.
+            Some(live) => live.suspend(print),
+            None => print(),
+        }
+        self.ended = metrics.generation;
+        self.rates = Rates::of(metrics);
+        self.due = Instant::now() + if self.live.is_some() { DRAWN_EVERY } else { TOLD_EVERY };
     }
 
     /// Something that happened to the run, on the standard error.
     pub fn tell(&self, text: &str) {
-        tell!("{text}");
+        tell!("{}", out::folded(text, out::width(Stream::Error)));
     }
 
     /// Takes the display down, so that other text can follow.
     pub fn close(self) {
         if let Some(live) = self.live {
             out::draw(None);
-            let _ = live.all.clear();
+            live.finish_and_clear();
         }
     }
 }
 
+impl Rates {
+    /// Of what there is nothing yet, nothing is said.
+    fn of(metrics: &Metrics) -> Self {
+        let percent = |name: &str, share: f64| format!("{name} {:.0} %", 100.0 * share);
+        let mut rates = Self::default();
+        if metrics.simulations_per_second > 0.0 {
+            rates.now.push(format!("{} simulations/s", count(metrics.simulations_per_second)));
+            rates.now.push(format!("{} evaluations/s", count(metrics.evaluations_per_second)));
+        }
+        if metrics.mean_batch > 0.0 {
+            rates.now.push(format!("batch {:.0} ({:.0} % full)", metrics.mean_batch, 100.0 * metrics.batch_fill));
+        }
+        if metrics.games > 0 {
+            rates.now.push(format!("length {:.1}", metrics.mean_length));
+            rates.now.push(format!("first player {:.2}", metrics.first_player_score));
+        }
+        if metrics.simulations > 0 {
+            rates.tree.push(format!("depth {:.1}", metrics.mean_depth));
+            rates.tree.push(percent("cache hits", metrics.cache_hits));
+            rates.tree.push(percent("ends", metrics.terminal_share));
+            rates.tree.push(percent("duplicates", metrics.duplicates));
+        }
+        if metrics.positions > 0 {
+            rates.tree.push(percent("proven roots", metrics.proven));
+            if metrics.full_trees > 0.0 {
+                rates.tree.push(percent("full trees", metrics.full_trees));
+            }
+        }
+        let stages = metrics.stages;
+        if stages.total() > 0.0 {
+            let named = [("collect", stages.collect), ("evaluate", stages.evaluate), ("search", stages.search)];
+            rates.time = named.map(|(name, seconds)| percent(name, seconds / stages.total())).into();
+        }
+        rates
+    }
+}
+
+/// A line that has these fields behind its start, as many as there is room for.
+fn fit(start: &str, fields: impl IntoIterator<Item = String>, width: usize) -> String {
+    let mut line = start.to_string();
+    for field in fields {
+        if line.chars().count() + 2 + field.chars().count() > width {
+            break;
+        }
+        line += &format!("  {field}");
+    }
+    line
+}
+
+/// `[====>    ]`
+fn gauge(done: u64, all: u64, width: usize) -> String {
+    let filled = (width as u64 * done.min(all) / all.max(1)) as usize;
+    let head = if filled < width && done > 0 { ">" } else { "" };
+    format!("[{:<width$}]", format!("{}{head}", "=".repeat(filled)))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a template written here").progress_chars("=> ")
+}
+
 /// Whether standard error is a terminal that can redraw lines, and wide enough for them.
 fn draws() -> bool {
-    let width = console::Term::stderr().size_checked().map_or(0, |(_, columns)| columns);
-    !ProgressDrawTarget::stderr().is_hidden() && width >= 40
+    !ProgressDrawTarget::stderr().is_hidden() && (40..usize::MAX).contains(&out::width(Stream::Error))
 }
 
 /// A bar for work whose length is known; hidden where there is no terminal.
@@ -165,5 +249,19 @@ pub fn duration(seconds: f64) -> String {
         0..60 => format!("{s} s"),
         60..3600 => format!("{} min {} s", s / 60, s % 60),
         _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_of_whole_fields() {
+        let fields = || ["12 s".to_string(), "games 500".into(), "length 9.1".into()];
+        assert_eq!(fit("generation 1/2", fields(), usize::MAX), "generation 1/2  12 s  games 500  length 9.1");
+        assert_eq!(fit("generation 1/2", fields(), 31), "generation 1/2  12 s  games 500");
+        assert_eq!(fit("generation 1/2", fields(), 30), "generation 1/2  12 s");
+        assert_eq!([gauge(0, 0, 4), gauge(2, 4, 4), gauge(9, 4, 4)], ["[    ]", "[==> ]", "[====]"]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What cannot be printed is dropped. Work that can be saved goes on; [`failed`] tells the others that nobody reads them.
 
-use indicatif::MultiProgress;
+use indicatif::ProgressBar;
 use std::{
     collections::BTreeSet,
     fmt::Arguments,
@@ -15,7 +15,7 @@ use std::{
 static FAILED: OnceLock<ErrorKind> = OnceLock::new();
 
 /// The live display that other text goes above of, if one is drawn.
-static DRAWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Prints a line to standard output, as `println!` does; see [`out`](crate::out).
 #[macro_export]
@@ -61,7 +61,7 @@ fn print_error(text: Arguments<'_>) {
 }
 
 /// Has text for standard error go above this from now on.
-pub fn draw(display: Option<MultiProgress>) {
+pub fn draw(display: Option<ProgressBar>) {
     *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = display;
 }
 
@@ -73,12 +73,67 @@ pub fn warn_once(path: &Path, text: &str) {
     }
 }
 
+/// Where something is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Error,
+}
+
+/// Columns of the terminal that it goes to; no bound elsewhere.
+pub fn width(stream: Stream) -> usize {
+    let term = if stream == Stream::Out { console::Term::stdout() } else { console::Term::stderr() };
+    term.size_checked().map_or(usize::MAX, |(_, columns)| columns.into())
+}
+
+/// Prints a long text, whose lines break between words on a terminal.
+pub fn text(text: &str) {
+    say!("{}", folded(text, width(Stream::Out)));
+}
+
+/// A text with lines of at most so many columns, which break between words, and are indented from the second one on.
+pub fn folded(text: &str, width: usize) -> String {
+    let (mut folded, mut column) = (String::new(), 0);
+    for word in text.split_inclusive(' ') {
+        let length = word.trim_end().chars().count();
+        if column > 2 && column + length > width {
+            folded.truncate(folded.trim_end().len());
+            folded += "\n  ";
+            column = 2;
+        }
+        folded += word;
+        column += word.chars().count();
+    }
+    folded
+}
+
+/// A number of things: `1 thread`, `2 threads`.
+pub fn number(n: u64, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Whether standard output could not be written.
 pub fn failed() -> bool {
     FAILED.get().is_some()
 }
 
 /// A number as JSON, which has none without end: that is the text `"inf"` or `"-inf"`.
-pub fn number(x: f64) -> serde_json::Value {
+pub fn json_number(x: f64) -> serde_json::Value {
     if x.is_finite() { x.into() } else { x.to_string().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_break_between_words() {
+        let text = "Memory at most 12.3 MB: trees 4 MB, replay 2 MB.";
+        assert_eq!(folded(text, usize::MAX), text);
+        let lines = folded(text, 20);
+        assert_eq!(lines, "Memory at most 12.3\n  MB: trees 4 MB,\n  replay 2 MB.");
+        assert_eq!(folded("a/path/that/is/too/long b", 10), "a/path/that/is/too/long\n  b");
+    }
 }

@@ -37,7 +37,7 @@ pub struct Errors {
 }
 
 fn number<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    out::number(*x).serialize(serializer)
+    out::json_number(*x).serialize(serializer)
 }
 
 impl Errors {

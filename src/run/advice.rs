@@ -1,8 +1,12 @@
 //! What to change when a run does not go as it could: rules over its metrics, each with its evidence and the key to change.
 //! `docs/gpu.md` explains them one by one.
 
-use crate::metrics::{Metrics, bytes, count};
-use lockstep_components::config::{Config, Precision};
+use crate::{
+    machine::Machine,
+    metrics::{Metrics, bytes, count},
+    out::number,
+};
+use lockstep_components::config::{Config, LearnPrecision, PolicyKind, Precision};
 use serde::{Deserialize, Serialize};
 
 /// A piece of advice, as it stands in the metrics.
@@ -18,14 +22,17 @@ pub struct Advice {
 type Rule = fn(&Config, &[Metrics]) -> Option<String>;
 
 /// All rules by name: first what looks broken, then what could be faster, then what may run out.
-pub const RULES: [(&str, Rule); 14] = [
+pub const RULES: [(&str, Rule); 17] = [
     ("equal_games", equal_games),
     ("drawn_games", drawn_games),
     ("skipped_steps", skipped_steps),
+    ("nothing_recorded", nothing_recorded),
     ("collapsed_policy", collapsed_policy),
     ("slow_learning", slow_learning),
     ("idle_device", idle_device),
     ("full_device", full_device),
+    ("slow_network", |config, all| slow_network(config, &all.last()?.machine)),
+    ("busy_machine", busy_machine),
     ("small_batch", small_batch),
     ("padded_batch", padded_batch),
     ("small_cache", small_cache),
@@ -41,7 +48,7 @@ pub fn advice(config: &Config, generations: &[Metrics]) -> Vec<Advice> {
     RULES.iter().filter_map(apply).collect()
 }
 
-/// Generations that a rule about learning looks back upon.
+/// Generations that rules about learning, cores and the disk look back upon.
 pub const WINDOW: usize = 20;
 
 /// Seconds of a generation below which shares of its time say nothing.
@@ -49,31 +56,49 @@ const LONG_ENOUGH: f64 = 0.5;
 
 /// The share of the ticks' time in which the network's answers were computed, or waited for.
 fn evaluating(metrics: &Metrics) -> Option<f64> {
-    let stages = metrics.stages;
-    let all = stages.collect + stages.evaluate + stages.search;
-    (all > LONG_ENOUGH).then_some(stages.evaluate / all)
+    let all = metrics.stages.total();
+    (all > LONG_ENOUGH).then_some(metrics.stages.evaluate / all)
 }
 
-fn equal_games(_: &Config, all: &[Metrics]) -> Option<String> {
+/// The last generations, as many as there are of them up to [`WINDOW`].
+fn window(all: &[Metrics]) -> &[Metrics] {
+    &all[all.len().saturating_sub(WINDOW)..]
+}
+
+/// Seconds of a generation, writing included.
+fn seconds(metrics: &Metrics) -> f64 {
+    metrics.play_seconds + metrics.learn_seconds + metrics.write_seconds
+}
+
+/// The keys of the search that make its games differ.
+fn keys_of_variety(config: &Config) -> &'static str {
+    match config.search.policy {
+        PolicyKind::Puct => "search.temperature, search.temperature_plies, search.opening_plies or search.noise_share",
+        PolicyKind::Gumbel => "search.gumbel_scale or search.opening_plies",
+    }
+}
+
+fn equal_games(config: &Config, all: &[Metrics]) -> Option<String> {
     let last = all.last()?;
     // A perfect player of a drawn game repeats itself: judge by games only where there are enough of them.
     (last.games >= 50 && last.distinct_games < 0.05).then(|| {
         format!(
-            "nearly all games are equal ({:.0} different ones of {}): raise search.temperature, \
-             search.temperature_plies, search.opening_plies or search.noise_share",
+            "nearly all games are equal ({:.0} different ones of {}): raise {}",
             last.distinct_games * last.games as f64,
-            last.games
+            last.games,
+            keys_of_variety(config)
         )
     })
 }
 
-fn drawn_games(_: &Config, all: &[Metrics]) -> Option<String> {
+fn drawn_games(config: &Config, all: &[Metrics]) -> Option<String> {
     let last = all.last()?;
     (last.games >= 50 && last.draws > 0.98 && last.distinct_games < 0.5).then(|| {
         format!(
-            "nearly all games are drawn ({:.0} %): a perfect player of a drawn game does so; \
-             a new one needs more noise or random openings (search.opening_plies)",
-            100.0 * last.draws
+            "nearly all games are drawn ({:.0} %): a perfect player of a drawn game does so; one that has only begun to learn \
+             needs more variety: raise {}",
+            100.0 * last.draws,
+            keys_of_variety(config)
         )
     })
 }
@@ -88,12 +113,28 @@ fn skipped_steps(_: &Config, all: &[Metrics]) -> Option<String> {
     })
 }
 
-fn collapsed_policy(_: &Config, all: &[Metrics]) -> Option<String> {
+/// Only full searches teach the policy.
+fn nothing_recorded(config: &Config, all: &[Metrics]) -> Option<String> {
     let last = all.last()?;
+    (last.positions > 0 && last.recorded == 0).then(|| {
+        format!(
+            "none of the {} positions was recorded, so the policy learns nothing: every search was a fast one; raise \
+             search.full_search_chance (now {}), or set search.fast_simulations = 0",
+            last.positions, config.search.full_search_chance
+        )
+    })
+}
+
+fn collapsed_policy(config: &Config, all: &[Metrics]) -> Option<String> {
+    let last = all.last()?;
+    let keys = match config.search.policy {
+        PolicyKind::Puct => "raise search.c_puct or search.noise_share",
+        PolicyKind::Gumbel => "lower search.value_scale, or raise search.considered_moves",
+    };
     (last.recorded > 50 && last.policy_entropy < 0.02).then(|| {
         format!(
-            "the search puts all its visits on one move (entropy {:.3} nats): raise search.c_puct or \
-             search.noise_share, or lower learn.learning_rate if the policy loss jumped",
+            "the search puts all its weight on one move (entropy {:.3} nats): {keys}, or lower learn.learning_rate if the \
+             policy loss jumped",
             last.policy_entropy
         )
     })
@@ -145,7 +186,8 @@ fn idle_device(config: &Config, all: &[Metrics]) -> Option<String> {
     ))
 }
 
-fn full_device(config: &Config, all: &[Metrics]) -> Option<String> {
+/// A network that takes nearly all of the time is how it should be, unless it could be evaluated in faster numbers.
+fn full_device(_: &Config, all: &[Metrics]) -> Option<String> {
     let last = all.last()?;
     let share = evaluating(last)?;
     let full = last.machine.gpu.map_or(share, |gpu| gpu.utilisation);
@@ -153,19 +195,66 @@ fn full_device(config: &Config, all: &[Metrics]) -> Option<String> {
     if full < 0.9 || share < 0.5 || last.play_seconds < 10.0 {
         return None;
     }
-    let precision = if last.machine.could_be_int16 && config.run.precision == Precision::F32 {
-        "run.precision = \"int16\" is faster here for a new run; "
-    } else if last.machine.is_gpu && matches!(last.machine.precision, Precision::F32 | Precision::Tf32) {
-        "run.precision = \"bf16\" may be faster for a new run, if the device has it; "
-    } else {
-        ""
+    let own = last.machine.precision;
+    let faster = match last.machine {
+        Machine { could_be_int16: true, .. } if own != Precision::Int16 => Precision::Int16,
+        Machine { could_be_bf16: true, .. } if matches!(own, Precision::F32 | Precision::Tf32) => Precision::Bf16,
+        _ => return None,
     };
     Some(format!(
-        "the network takes {:.0} % of the time of play, and more lanes or threads beyond the cores cannot change that: {precision}\
-         a smaller network (network.channels {}, network.blocks {}) or playout caps (search.fast_simulations) can",
+        "the network takes {:.0} % of the time of play, in {}: run.precision = \"{}\" should be faster here; lockstep grade \
+         --accuracy tells what it costs",
         100.0 * full,
-        config.network.channels,
-        config.network.blocks,
+        own.name(),
+        faster.name(),
+    ))
+}
+
+/// What the fused kernels do not know burn computes, several times as slowly: docs/gpu.md has the measurement.
+pub fn slow_network(config: &Config, machine: &Machine) -> Option<String> {
+    let how = match (machine.burn_plays, machine.burn_trains) {
+        (true, true) => "plays and trains",
+        (true, false) => "plays",
+        (false, true) => "trains",
+        (false, false) => return None,
+    };
+    let network = &config.network;
+    let reasons = [
+        ("network.squeeze = 0", network.squeeze > 0),
+        ("network.length_head = false", network.length_head),
+        ("learn.precision = \"f32\"", config.learn.precision == LearnPrecision::Bf16),
+    ];
+    let reasons: Vec<&str> = reasons.into_iter().filter_map(|(key, applies)| applies.then_some(key)).collect();
+    let instead = match &reasons[..] {
+        [] => "take another network.kind, or another shape of it, for a new run".into(),
+        keys => format!("begin a new run with {}", keys.join(" and ")),
+    };
+    Some(format!(
+        "burn {how} this network on the CPU, 6 to 12 times as slowly as the fused kernels, which do not know it: unless it is \
+         worth that, {instead}"
+    ))
+}
+
+/// Of the last generations together, because short ones are over before the cores were looked at.
+fn busy_machine(_: &Config, all: &[Metrics]) -> Option<String> {
+    let window = window(all);
+    let time: f64 = window.iter().map(seconds).sum();
+    let mean = |of: fn(&Machine) -> f64| {
+        window.iter().map(|metrics| seconds(metrics) * of(&metrics.machine)).sum::<f64>() / time.max(1e-9)
+    };
+    let machine = Machine {
+        cores_busy: mean(|machine| machine.cores_busy),
+        cores_others: mean(|machine| machine.cores_others),
+        cores_idle: mean(|machine| machine.cores_idle),
+        ..window.last()?.machine.clone()
+    };
+    let (had, wanted) = machine.crowded().filter(|_| time > 2.0)?;
+    Some(format!(
+        "other programs take the cores: the run had {had:.1} of {wanted}, others had {:.1}, and {:.1} were idle. No key changes \
+         that: end the others, or expect it to take {:.1} times as long",
+        machine.cores_others,
+        machine.cores_idle,
+        wanted as f64 / had.max(0.1)
     ))
 }
 
@@ -186,11 +275,11 @@ fn padded_batch(config: &Config, all: &[Metrics]) -> Option<String> {
     (last.machine.is_gpu && evaluating(last)? > 0.5 && last.batch_fill < 0.5).then(|| {
         format!(
             "only {:.0} % of the computed rows carried a position: the lanes run dry at the end of each round; raise run.games \
-             (now {}) or run.lag ({}), or lower lanes.count ({})",
+             (now {}), lower lanes.count ({}), or begin a new run with more run.lag ({})",
             100.0 * last.batch_fill,
             config.run.games,
-            config.run.lag,
-            config.lanes.count
+            config.lanes.count,
+            config.run.lag
         )
     })
 }
@@ -216,21 +305,24 @@ fn too_many_threads(_: &Config, all: &[Metrics]) -> Option<String> {
     let machine = &all.last()?.machine;
     (machine.cores > 0 && machine.threads > machine.cores).then(|| {
         format!(
-            "{} threads share {} cores, and wait for each other in every tick: set run.threads = 0, which takes as many as \
-             there are cores",
-            machine.threads, machine.cores
+            "{} threads share {}, and wait for each other in every tick: set run.threads = 0, which takes as many as there \
+             are cores",
+            machine.threads,
+            number(machine.cores as u64, "core")
         )
     })
 }
 
+/// Of the last generations together: each of many small ones writes little, and some write a checkpoint.
 fn slow_disk(config: &Config, all: &[Metrics]) -> Option<String> {
-    let last = all.last()?;
-    let spent = last.play_seconds + last.learn_seconds + last.write_seconds;
-    (last.write_seconds > 0.2 && last.write_seconds > 0.1 * spent).then(|| {
+    let window = window(all);
+    let spent: f64 = window.iter().map(seconds).sum();
+    let wrote: f64 = window.iter().map(|metrics| metrics.write_seconds).sum();
+    (wrote > 1.0 && wrote > 0.1 * spent).then(|| {
         format!(
-            "{:.1} s of this generation's {spent:.1} s went into writing: put the run on a faster disk (--run), or raise \
-             run.checkpoint_every (now {}) and run.games ({}); set run.recorded_games = 0",
-            last.write_seconds, config.run.checkpoint_every, config.run.games
+            "{wrote:.1} s of the last {spent:.1} s went into writing: put the run on a faster disk (--run), or raise \
+             run.checkpoint_every (now {}) and run.games ({}), and set run.recorded_games = 0",
+            config.run.checkpoint_every, config.run.games
         )
     })
 }
@@ -286,6 +378,7 @@ mod tests {
             games: 100,
             distinct_games: 0.9,
             draws: 0.2,
+            positions: 900,
             recorded: 500,
             policy_entropy: 0.8,
             policy_loss: 1.5,
@@ -308,21 +401,31 @@ mod tests {
         advice(&Config::default(), all).into_iter().map(|advice| advice.rule).collect()
     }
 
+    type Case = (&'static str, Box<dyn Fn(&mut Metrics)>);
+
     /// A change to a healthy generation, and the one rule that sees it.
-    #[test]
-    fn each_rule_sees_its_case_and_no_other() {
-        assert!(rules(&[healthy()]).is_empty());
+    fn cases() -> Vec<Case> {
         let gpu = |gpu: GpuUse| move |m: &mut Metrics| (m.machine.is_gpu, m.machine.gpu) = (true, Some(gpu));
         let busy = GpuUse { utilisation: 0.8, memory: 10, memory_total: 100, watts: 300.0, celsius: 60.0 };
-        let cases: Vec<(&str, Box<dyn Fn(&mut Metrics)>)> = vec![
+        vec![
             ("equal_games", Box::new(|m| m.distinct_games = 0.02)),
             ("drawn_games", Box::new(|m| (m.draws, m.distinct_games) = (1.0, 0.3))),
             ("skipped_steps", Box::new(|m| m.skipped_steps = 1)),
+            ("nothing_recorded", Box::new(|m| m.recorded = 0)),
             ("collapsed_policy", Box::new(|m| m.policy_entropy = 0.001)),
             ("idle_device", Box::new(gpu(GpuUse { utilisation: 0.38, ..busy }))),
             ("idle_device", Box::new(|m| (m.machine.is_gpu, m.stages.search) = (true, 900.0))),
-            ("full_device", Box::new(|m| m.stages.evaluate = 900.0)),
-            ("full_device", Box::new(gpu(GpuUse { utilisation: 0.99, ..busy }))),
+            ("full_device", Box::new(|m| (m.stages.evaluate, m.machine.could_be_int16) = (900.0, true))),
+            (
+                "full_device",
+                Box::new(move |m| (gpu(GpuUse { utilisation: 0.99, ..busy })(m), m.machine.could_be_bf16 = true).0),
+            ),
+            ("slow_network", Box::new(|m| m.machine.burn_trains = true)),
+            ("slow_network", Box::new(|m| (m.machine.burn_plays, m.machine.burn_trains) = (true, true))),
+            (
+                "busy_machine",
+                Box::new(|m| (m.machine.cores_busy, m.machine.cores_others, m.machine.cores_idle) = (0.5, 1.4, 0.1)),
+            ),
             ("small_batch", Box::new(|m| m.mean_batch = 3.0)),
             ("padded_batch", Box::new(move |m| (gpu(busy)(m), m.batch_fill = 0.3).0)),
             ("small_cache", Box::new(|m| m.evaluations = 2_000_000)),
@@ -331,7 +434,13 @@ mod tests {
             ("memory_nearly_full", Box::new(|m| m.machine.memory = 1_050_000_000)),
             ("memory_nearly_full", Box::new(|m| m.machine.resident = 1_050_000_000)),
             ("device_memory_nearly_full", Box::new(gpu(GpuUse { memory: 95, ..busy }))),
-        ];
+        ]
+    }
+
+    #[test]
+    fn each_rule_sees_its_case_and_no_other() {
+        assert!(rules(&[healthy()]).is_empty());
+        let cases = cases();
         for (rule, change) in &cases {
             let mut metrics = healthy();
             change(&mut metrics);
@@ -340,6 +449,64 @@ mod tests {
         for (rule, _) in RULES.iter().filter(|(rule, _)| *rule != "slow_learning") {
             assert!(cases.iter().any(|(case, _)| case == rule), "{rule} has no case");
         }
+    }
+
+    /// A network that takes all of the time in the fastest numbers, cores that nobody has taken, and others that take what is
+    /// left over.
+    #[test]
+    fn what_is_as_it_should_be_gets_no_advice() {
+        let usual: [fn(&mut Metrics); 5] = [
+            |m| m.stages.evaluate = 900.0,
+            |m| (m.stages.evaluate, m.machine.could_be_int16, m.machine.precision) = (900.0, true, Precision::Int16),
+            |m| {
+                let gpu = GpuUse { utilisation: 0.99, ..GpuUse::default() };
+                (m.machine.is_gpu, m.machine.gpu, m.machine.precision) = (true, Some(gpu), Precision::Bf16);
+                m.machine.could_be_bf16 = true;
+            },
+            |m| (m.machine.cores_busy, m.machine.cores_idle) = (0.5, 1.5),
+            |m| (m.machine.cores_busy, m.machine.cores_others, m.machine.cores_idle) = (0.9, 8.0, 3.0),
+        ];
+        for (case, change) in usual.into_iter().enumerate() {
+            let mut metrics = healthy();
+            change(&mut metrics);
+            assert_eq!(rules(&[metrics]), [""; 0], "case {case}");
+        }
+    }
+
+    /// Whatever a rule says can be done: keys are those of the policy in use, and what a run keeps is for a new one.
+    #[test]
+    fn advice_names_keys_that_can_be_set() {
+        let fixed = ["lanes.leaves_per_tree", "search.simulations", "run.lag", "network.", "learn.precision"];
+        for policy in [PolicyKind::Puct, PolicyKind::Gumbel] {
+            let mut config = Config::default();
+            (config.search.policy, config.network.squeeze) = (policy, 4);
+            for (rule, change) in cases() {
+                let mut metrics = healthy();
+                change(&mut metrics);
+                let text = advice(&config, &[metrics]).remove(0).text;
+                for key in policy.foreign_keys() {
+                    assert!(!text.contains(&format!("search.{key}")), "{rule} with {policy:?}: {text}");
+                }
+                assert!(!fixed.iter().any(|key| text.contains(key)) || text.contains("new run"), "{rule}: {text}");
+            }
+        }
+    }
+
+    /// Each generation for itself is too short, or writes too little.
+    #[test]
+    fn small_generations_are_seen_together() {
+        let small = |change: fn(&mut Metrics)| -> Vec<Metrics> {
+            let mut metrics = Metrics { play_seconds: 0.2, learn_seconds: 0.0, ..healthy() };
+            metrics.stages = StageSeconds { collect: 0.0, evaluate: 0.1, search: 0.1 };
+            change(&mut metrics);
+            vec![metrics; WINDOW / 2]
+        };
+        let writing = small(|m| m.write_seconds = 0.15);
+        assert_eq!(rules(&writing), ["slow_disk"]);
+        assert!(rules(&writing[..4]).is_empty(), "too little to tell");
+        let crowded = small(|m| (m.machine.cores_busy, m.machine.cores_others, m.machine.cores_idle) = (0.5, 1.4, 0.1));
+        assert!(rules(&crowded[..9]).is_empty(), "too little to tell");
+        assert_eq!(rules(&[&crowded[1..], &crowded].concat()), ["busy_machine"]);
     }
 
     #[test]

@@ -78,12 +78,25 @@ pub struct Seconds {
     pub play: f64,
     /// Learning.
     pub learn: f64,
+    /// Writing what belongs to it.
+    #[serde(default)]
+    pub write: f64,
     /// Of these, in the generation under way.
     #[serde(skip)]
     pub this_play: f64,
     /// Of these, in the generation under way.
     #[serde(skip)]
     pub this_learn: f64,
+    /// Of these, in the generation under way.
+    #[serde(skip)]
+    pub this_write: f64,
+}
+
+impl Seconds {
+    /// All of them.
+    pub fn total(self) -> f64 {
+        self.play + self.learn + self.write
+    }
 }
 
 /// What a file of weights tells about itself, so that it can be played, graded and matched alone: metadata of

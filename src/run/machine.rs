@@ -12,6 +12,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use sysinfo::System;
 
 /// What a generation was made on, and how that was used meanwhile: a part of its metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,12 +26,22 @@ pub struct Machine {
     pub precision: Precision,
     /// Whether the residual tower could be evaluated in integers, faster.
     pub could_be_int16: bool,
+    /// Whether the GPU has `bf16`.
+    pub could_be_bf16: bool,
+    /// Whether burn evaluates on the CPU what the fused kernels do not know.
+    pub burn_plays: bool,
+    /// Whether burn trains on the CPU what the fused kernels do not know.
+    pub burn_trains: bool,
     /// Threads of the program.
     pub threads: usize,
     /// Cores that it may use.
     pub cores: usize,
     /// Cores that were busy with it on average; 0 where the system does not tell.
     pub cores_busy: f64,
+    /// Cores of the machine that were busy with other programs on average; 0 where the system does not tell.
+    pub cores_others: f64,
+    /// Cores of the machine that nobody used on average; as many as it has where the system does not tell.
+    pub cores_idle: f64,
     /// Bytes of memory in use at most, of samples each second.
     pub resident: u64,
     /// The bound that was printed before the run began.
@@ -67,8 +78,44 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct Monitor {
     fixed: Machine,
     watched: Arc<Mutex<Watched>>,
+    cores: Arc<Mutex<Shared>>,
     since: (Instant, Duration),
     stop: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// How the cores of the machine were used in the last second: by this program, by others, and by nobody.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shared {
+    /// None in the first second.
+    own: Option<f64>,
+    others: f64,
+    idle: f64,
+}
+
+/// Looks at all cores of the machine.
+struct Cores {
+    system: System,
+    since: (Instant, Duration),
+}
+
+impl Cores {
+    fn new() -> Self {
+        let mut system = System::new();
+        system.refresh_cpu_usage();
+        Self { system, since: (Instant::now(), cpu_time()) }
+    }
+
+    /// How they were used since this was last called.
+    fn usage(&mut self) -> Shared {
+        let now = (Instant::now(), cpu_time());
+        self.system.refresh_cpu_usage();
+        let cores = self.system.cpus().len() as f64;
+        let busy = cores * f64::from(self.system.global_cpu_usage()) / 100.0;
+        let seconds = (now.0 - self.since.0).as_secs_f64().max(1e-3);
+        let own = now.1.saturating_sub(self.since.1).as_secs_f64() / seconds;
+        self.since = now;
+        Shared { own: Some(own), others: (busy - own).max(0.0), idle: cores - busy }
+    }
 }
 
 /// What was seen since it was last asked for.
@@ -101,21 +148,26 @@ impl Monitor {
     /// Begins to watch. `fixed` is what does not change.
     pub fn new(fixed: Machine, place: &Place) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
+        // Until something is known, all of them are free.
+        let shared = Arc::new(Mutex::new(Shared { own: None, others: 0.0, idle: fixed.cores as f64 }));
         let (stop, stopped) = channel();
         let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place) } else { None });
+        let seen_cores = shared.clone();
         let watch = move || {
+            let mut cores = Cores::new();
             loop {
                 let (resident, gpu) = (memory::resident(), card.as_ref().and_then(Card::usage));
                 seen.lock().unwrap_or_else(PoisonError::into_inner).add(resident, gpu);
                 if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
                     break;
                 }
+                *seen_cores.lock().unwrap_or_else(PoisonError::into_inner) = cores.usage();
             }
         };
         // Without the thread the numbers are missing, and nothing else.
         let thread = std::thread::Builder::new().name("monitor".into()).spawn(watch);
         let stop = thread.ok().map(|thread| (stop, thread));
-        Self { fixed, watched, since: (Instant::now(), cpu_time()), stop }
+        Self { fixed, watched, cores: shared, since: (Instant::now(), cpu_time()), stop }
     }
 
     /// What has been seen since this was last called.
@@ -130,9 +182,19 @@ impl Monitor {
     pub fn peek(&self) -> Machine {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, spent) = self.since;
-        let busy = cpu_time().saturating_sub(spent).as_secs_f64() / began.elapsed().as_secs_f64().max(1e-3);
+        let elapsed = began.elapsed();
+        let busy = cpu_time().saturating_sub(spent).as_secs_f64() / elapsed.as_secs_f64().max(0.1);
         let resident = watched.resident.max(memory::resident());
-        Machine { cores_busy: busy, resident, gpu: watched.gpu, ..self.fixed.clone() }
+        let Shared { own, others, idle } = *self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        Machine {
+            // The system counts in hundredths of a second, of which a short time has too few.
+            cores_busy: own.filter(|_| elapsed < EVERY).unwrap_or(busy),
+            cores_others: others,
+            cores_idle: idle,
+            resident,
+            gpu: watched.gpu,
+            ..self.fixed.clone()
+        }
     }
 }
 
@@ -145,15 +207,34 @@ impl Drop for Monitor {
     }
 }
 
+impl Machine {
+    /// How it is used, for people.
+    pub fn fields(&self) -> Vec<String> {
+        let bytes = |n: u64| crate::metrics::bytes(n as usize);
+        let mut fields = vec![format!("cores busy {:.1} of {}", self.cores_busy, self.cores)];
+        if let Some(GpuUse { utilisation, memory, memory_total, watts, celsius }) = self.gpu {
+            let (memory, total) = (bytes(memory), bytes(memory_total));
+            fields
+                .push(format!("GPU {:.0} %, {memory} of {total}, {watts:.0} W, {celsius:.0} °C", 100.0 * utilisation));
+        }
+        fields.push(format!("memory {} of {}", bytes(self.resident), bytes(self.bound)));
+        if self.cores_others >= 0.1 {
+            fields.push(format!("other programs {:.1}", self.cores_others));
+        }
+        fields
+    }
+
+    /// Cores that it had, and could have had, where it lacked some because other programs took them.
+    pub fn crowded(&self) -> Option<(f64, usize)> {
+        let wanted = self.threads.min(self.cores);
+        let lacks = self.cores_busy < 0.75 * wanted as f64 && self.cores_idle < 0.1 * wanted as f64;
+        (lacks && self.cores_others > 0.2 * wanted as f64).then_some((self.cores_busy, wanted))
+    }
+}
+
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let bytes = |n: u64| crate::metrics::bytes(n as usize);
-        write!(f, "memory {} of {}", bytes(self.resident), bytes(self.bound))?;
-        write!(f, "  cores busy {:.1} of {}", self.cores_busy, self.cores)?;
-        let Some(gpu) = &self.gpu else { return Ok(()) };
-        let GpuUse { utilisation, memory, memory_total, watts, celsius } = *gpu;
-        let (memory, total) = (bytes(memory), bytes(memory_total));
-        write!(f, "  GPU {:.0} %, {memory} of {total}, {watts:.0} W, {celsius:.0} °C", 100.0 * utilisation)
+        f.write_str(&self.fields().join("  "))
     }
 }
 

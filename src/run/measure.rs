@@ -8,7 +8,7 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Config, Game, LaneRng, Replay, Stats, Tree,
+    Config, Game, GameRecord, LaneRng, Replay, Stats, Tree,
     config::{LanesConfig, SearchConfig, Steps},
 };
 use lockstep_systems::{
@@ -24,7 +24,7 @@ pub struct Ticks {
     pub simulations_per_second: f64,
     /// Median over ten stretches of time.
     pub evaluations_per_second: f64,
-    /// All counts, those of searches under way included.
+    /// All counts, those of searches and games under way included.
     pub stats: Stats,
     /// Seconds of all of them.
     pub seconds: f64,
@@ -63,13 +63,11 @@ pub fn ticks<G: Game>(
     run(&mut world, (seconds * 0.3).min(3.0))?;
     *world.resource_mut::<Stats>() = Stats::default();
     world.resource_mut::<StageTimes>().reset();
-    let (mut stretches, mut spent, mut before) = (vec![], 0.0, Stats::default());
+    let begun = counts(&mut world);
+    let (mut stretches, mut spent, mut before) = (vec![], 0.0, begun.clone());
     for _ in 0..10 {
         let time = run(&mut world, seconds / 10.0)?;
-        let mut now = world.resource::<Stats>().clone();
-        // Those of the searches under way as well.
-        let mut trees = world.query::<&Tree>();
-        now.simulations += trees.iter(&world).map(|tree| u64::from(tree.counts.simulations)).sum::<u64>();
+        let now = counts(&mut world);
         stretches.push([
             (now.simulations - before.simulations) as f64 / time,
             (now.evaluations - before.evaluations) as f64 / time,
@@ -80,10 +78,32 @@ pub fn ticks<G: Game>(
     Ok(Ticks {
         simulations_per_second: rate(0),
         evaluations_per_second: rate(1),
-        stats: before,
+        stats: Stats {
+            simulations: before.simulations - begun.simulations,
+            terminals: before.terminals - begun.terminals,
+            depth_sum: before.depth_sum - begun.depth_sum,
+            cache_hits: before.cache_hits - begun.cache_hits,
+            moves: before.moves - begun.moves,
+            ..before
+        },
         seconds: spent,
         stages: world.resource::<StageTimes>().named().collect(),
     })
+}
+
+/// What has been counted since that began anew, of searches and games under way as well: positions are evaluated before the
+/// search that asks for them ends, and searches end before their games.
+pub fn counts(world: &mut World) -> Stats {
+    let mut now = world.resource::<Stats>().clone();
+    // Shares of the searches that have ended.
+    let (proven, full) = (now.proven, now.full);
+    for tree in world.query::<&Tree>().iter(world) {
+        now.add(tree.counts, 0);
+        now.cache_hits += u64::from(tree.cache_hits);
+    }
+    (now.proven, now.full) = (proven, full);
+    now.moves += world.query::<&GameRecord>().iter(world).map(|game| game.plies.len() as u64).sum::<u64>();
+    now
 }
 
 /// A new network, for batches of so many rows of the searches of this configuration.

@@ -166,38 +166,39 @@ impl Metrics {
             mean_batch: ticks.mean_batch(),
             play_seconds: seconds.this_play,
             learn_seconds: seconds.this_learn,
-            seconds: seconds.play + seconds.learn,
+            seconds: seconds.total(),
             simulations_per_second: per_second(ticks.simulations),
             evaluations_per_second: per_second(ticks.evaluations),
             stages,
             resident: 0,
-            write_seconds: 0.0,
+            write_seconds: seconds.this_write,
             machine: Machine::default(),
             advice: vec![],
         }
     }
 
-    /// The line that is printed where there is no terminal to draw on.
-    pub fn line(&self, generations: u64) -> String {
-        format!(
-            "generation {}/{generations}  games {}  length {:.1}  first player {:.2}  draws {:.2}  \
-             policy loss {:.3} (floor {:.3})  value loss {:.3}  batch {:.0} ({:.0} % full)  cache {:.0} %  \
-             {} simulations/s  {} evaluations/s  {:.1} s",
-            self.generation,
-            self.games,
-            self.mean_length,
-            self.first_player_score,
-            self.draws,
-            self.policy_loss,
-            self.policy_floor,
-            self.value_loss,
-            self.mean_batch,
-            100.0 * self.batch_fill,
-            100.0 * self.cache_hits,
-            count(self.simulations_per_second),
-            count(self.evaluations_per_second),
-            self.play_seconds + self.learn_seconds,
-        )
+    /// What is printed of a generation, most important first.
+    pub fn fields(&self, generations: u64) -> Vec<String> {
+        let seconds = self.play_seconds + self.learn_seconds + self.write_seconds;
+        let is_notable = self.write_seconds > 0.1_f64.max(0.1 * seconds);
+        let losses = [
+            format!("generation {}/{generations}", self.generation),
+            format!("{seconds:.1} s"),
+            format!("policy loss {:.3} (floor {:.3})", self.policy_loss, self.policy_floor),
+            format!("value loss {:.3}", self.value_loss),
+        ];
+        let writing = is_notable.then(|| format!("writing {:.1} s", self.write_seconds));
+        let others = [
+            format!("games {}", self.games),
+            format!("length {:.1}", self.mean_length),
+            format!("first player {:.2}", self.first_player_score),
+            format!("draws {:.2}", self.draws),
+            format!("{} simulations/s", count(self.simulations_per_second)),
+            format!("{} evaluations/s", count(self.evaluations_per_second)),
+            format!("batch {:.0} ({:.0} % full)", self.mean_batch, 100.0 * self.batch_fill),
+            format!("cache {:.0} %", 100.0 * self.cache_hits),
+        ];
+        losses.into_iter().chain(writing).chain(others).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     display::duration,
     measure,
     metrics::bytes,
+    out::number,
 };
 use lockstep_components::{Config, Game};
 use lockstep_systems::{Evaluations, Evaluator, TRAINING};
@@ -114,7 +115,7 @@ impl std::fmt::Display for Rehearsal {
             s => format!("{s:.1} s"),
         };
         for (rows, seconds) in &self.evaluations {
-            write!(f, "{rows} positions evaluated in {}, ", time(*seconds))?;
+            write!(f, "{} evaluated in {}, ", number(*rows as u64, "position"), time(*seconds))?;
         }
         write!(f, "a training step in {}", time(self.step))?;
         if self.tuning > 1.0 {

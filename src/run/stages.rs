@@ -66,13 +66,6 @@ impl StageTimes {
     pub fn reset(&mut self) {
         self.spent.iter_mut().for_each(|(_, spent)| *spent = Duration::ZERO);
     }
-
-    /// The shares of the time for people: `collect 1 %  evaluate 90 %` and so on.
-    pub fn shares(&self) -> String {
-        let all: f64 = self.named().map(|(_, seconds)| seconds).sum();
-        let share = |(name, seconds): (&str, f64)| format!("{name} {:.0} %", 100.0 * seconds / all.max(1e-9));
-        self.named().map(share).collect::<Vec<_>>().join("  ")
-    }
 }
 
 /// Seconds of each stage of a tick.
@@ -88,11 +81,21 @@ pub struct StageSeconds {
 }
 
 impl StageSeconds {
-    /// Those of [`Timing::coarse`], which then begins anew.
-    pub fn take(times: &mut StageTimes) -> Self {
+    /// Those of [`Timing::coarse`].
+    pub fn of(times: &StageTimes) -> Self {
         let seconds = |name| times.named().find(|(stage, _)| *stage == name).map_or(0.0, |(_, seconds)| seconds);
-        let taken = Self { collect: seconds("collect"), evaluate: seconds("evaluate"), search: seconds("search") };
+        Self { collect: seconds("collect"), evaluate: seconds("evaluate"), search: seconds("search") }
+    }
+
+    /// The same, which then begin anew.
+    pub fn take(times: &mut StageTimes) -> Self {
+        let taken = Self::of(times);
         times.reset();
         taken
+    }
+
+    /// All of them.
+    pub fn total(self) -> f64 {
+        self.collect + self.evaluate + self.search
     }
 }

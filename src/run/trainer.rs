@@ -8,7 +8,7 @@ use crate::{
     device::{self, Place},
     folder::{Folder, write_file},
     log::{Header, Log, Segment},
-    memory,
+    measure, memory,
     metrics::{self, Learned, Metrics},
     run::probe::probe,
     settings,
@@ -30,7 +30,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// A world with the lanes and the learner of a run, advanced one tick or one optimiser step at a time.
@@ -67,8 +67,6 @@ pub struct Trainer<G: Game> {
     /// Whether it began with weights that it was given, and not with random ones.
     from_weights: bool,
     seconds: Seconds,
-    /// Of the time of the generation under way, what went into writing.
-    writing: Duration,
     /// What every game begins with.
     start: G,
 }
@@ -151,7 +149,6 @@ impl<G: Game> Trainer<G> {
             search: config.search.clone(),
             from_weights: false,
             seconds: Seconds::default(),
-            writing: Duration::ZERO,
             start,
         }
     }
@@ -222,7 +219,9 @@ impl<G: Game> Trainer<G> {
                 }
             };
             if let Some(log) = self.log.as_mut().filter(|_| !whole && !self.replays) {
+                let began = Instant::now();
                 log.begin::<G>(&Header::new::<G>(round, settings::essence(&config)))?;
+                self.wrote(began.elapsed());
             }
             // Each round in play has agents of its own, with the weights of the generation that it is behind.
             let slot = (round % lag) as usize;
@@ -277,16 +276,14 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// When a schedule fails, or the log cannot be written.
     pub fn advance(&mut self) -> Result<Advance, Error> {
-        let start = Instant::now();
+        let (start, wrote) = (Instant::now(), self.seconds.write);
         let Some(round) = self.rounds.front() else {
             return Err(Error::Usage("the last generation of the run has ended".into()));
         };
         if round.ended.is_none() {
             run_tick(&mut self.world)?;
             self.take_games()?;
-            let spent = start.elapsed().as_secs_f64();
-            self.seconds.play += spent;
-            self.seconds.this_play += spent;
+            self.played_for(start, wrote);
             return Ok(Advance::Played);
         }
         if self.world.resource::<Learner>().is_idle() {
@@ -323,12 +320,28 @@ impl<G: Game> Trainer<G> {
         let stages = StageSeconds::take(&mut self.world.resource_mut::<StageTimes>());
         let mut metrics = Metrics::new(generation, &games, &ticks, &learned, self.seconds, stages);
         metrics.resident = memory::resident();
-        metrics.write_seconds = std::mem::take(&mut self.writing).as_secs_f64();
-        (self.seconds.this_play, self.seconds.this_learn) = (0.0, 0.0);
+        self.seconds = Seconds { this_play: 0.0, this_learn: 0.0, this_write: 0.0, ..self.seconds };
         self.search = config.search;
         first.truncate(self.config.run.recorded_games);
+        let (start, wrote) = (Instant::now(), self.seconds.write);
         self.open_rounds(true)?;
+        self.played_for(start, wrote);
         Ok(Advance::Generation(Box::new(metrics), first))
+    }
+
+    /// Counts the time since then as time of play, but for what went into writing, of which so many seconds were counted then.
+    fn played_for(&mut self, since: Instant, wrote: f64) {
+        let spent = since.elapsed().as_secs_f64() - (self.seconds.write - wrote);
+        self.seconds.play += spent;
+        self.seconds.this_play += spent;
+    }
+
+    /// The metrics of the generation under way: of what this process has done for it so far, searches and games that have not
+    /// ended included. Those of its learning are missing.
+    pub fn so_far(&mut self) -> Metrics {
+        let stats = measure::counts(&mut self.world);
+        let stages = StageSeconds::of(self.world.resource::<StageTimes>());
+        Metrics::new(self.generation() + 1, &stats, &stats, &Learned::default(), self.seconds, stages)
     }
 
     /// Sorts the games that have just ended by their rounds.
@@ -346,7 +359,7 @@ impl<G: Game> Trainer<G> {
             if let Some(log) = &mut self.log {
                 let began = Instant::now();
                 log.append(round, &of_round)?;
-                self.writing += began.elapsed();
+                self.wrote(began.elapsed());
             }
             self.rounds[index].played.extend(of_round);
             self.end_round_if_played(index)?;
@@ -368,7 +381,7 @@ impl<G: Game> Trainer<G> {
             if !log.whole(number).exists() {
                 let began = Instant::now();
                 log.finish(&Header::new::<G>(number, settings::essence(&round.config)), &round.played)?;
-                self.writing += began.elapsed();
+                self.wrote(began.elapsed());
             }
             return Ok(());
         }
@@ -393,6 +406,11 @@ impl<G: Game> Trainer<G> {
     /// Games of the round after the last generation that have ended.
     pub fn played(&self) -> usize {
         self.rounds.front().map_or(0, |round| round.played.len())
+    }
+
+    /// Games of that round.
+    pub fn games(&self) -> u64 {
+        self.rounds.front().map_or(0, |round| round.config.run.games)
     }
 
     /// The round that is the first to be played with the settings that were given last: the first one without a finished

@@ -6,11 +6,12 @@ use crate::{
     measure,
     memory::Bound,
     metrics::{Learned, Metrics, count},
-    say, settings,
+    say,
+    settings::{self, Source},
     stages::{StageSeconds, Timing},
     tell,
 };
-use lockstep_components::{Config, Game, config::Precision, games::GameVisitor};
+use lockstep_components::{Config, Game, games::GameVisitor};
 use lockstep_systems::{Evaluator, Uniform};
 use serde_json::{Map, Value, json};
 
@@ -19,8 +20,8 @@ pub fn run(args: BenchArgs) -> Result<(), Error> {
     if !(args.seconds > 0.0 && args.seconds <= 86_400.0) {
         return Err(Error::Usage(format!("--seconds {} must be above 0 and at most 86400", args.seconds)));
     }
-    if !(1..=1_000_000).contains(&args.batch) {
-        return Err(Error::Usage(format!("--batch {} must be from 1 to 1000000", args.batch)));
+    if let Some(batch) = args.batch.filter(|batch| !(1..=1_000_000).contains(batch)) {
+        return Err(Error::Usage(format!("--batch {batch} must be from 1 to 1000000")));
     }
     let name = args.game.clone();
     device::with_threads(args.threads, || super::with_game(&name, Bench(args)))
@@ -33,42 +34,47 @@ impl GameVisitor for Bench {
 
     fn visit<G: Game>(self) -> Result<(), Error> {
         let args = self.0;
-        let mut overrides = vec![
-            format!("game.name={}", G::NAME),
-            format!("lanes.count={}", args.lanes),
-            format!("search.simulations={}", args.simulations),
-            format!("network.kind={}", json!(args.network)),
-            format!("network.channels={}", args.channels),
-            format!("network.blocks={}", args.blocks),
-            format!("learn.batch_size={}", args.batch),
-            format!("run.device={}", args.device),
-            format!("run.precision={}", args.precision.as_deref().unwrap_or("auto")),
-            format!("run.vectors={}", args.vectors),
+        let given = [
+            args.lanes.map(|n| format!("lanes.count={n}")),
+            args.simulations.map(|n| format!("search.simulations={n}")),
+            // Those are of each search.
+            args.simulations.map(|_| "search.fast_simulations=0".into()),
+            args.network.map(|kind| format!("network.kind={}", json!(kind))),
+            args.channels.map(|n| format!("network.channels={n}")),
+            args.blocks.map(|n| format!("network.blocks={n}")),
+            args.batch.map(|n| format!("learn.batch_size={n}")),
+            args.device.as_ref().map(|device| format!("run.device={device}")),
+            args.precision.as_ref().map(|precision| format!("run.precision={precision}")),
+            args.vectors.as_ref().map(|vectors| format!("run.vectors={vectors}")),
         ];
+        let mut overrides: Vec<String> = given.into_iter().flatten().collect();
         if args.what == BenchKind::Search {
             overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
         }
         overrides.extend(args.set.iter().cloned());
-        let mut config = settings::parse("", "bench", &overrides)?;
+        let recipe = G::RECIPES.iter().find(|(name, _)| *name == G::NAME);
+        let config = match recipe {
+            Some((name, _)) => settings::load(Source::Recipe(name), &overrides)?,
+            None => settings::parse(&format!("[game]\nname = \"{}\"", G::NAME), "bench", &overrides)?,
+        };
         if config.game.name != G::NAME {
             return Err(Error::Usage(format!("name the game with --game {}, not with --set", config.game.name)));
         }
-        let mut place = device::place_of(&config)?;
-        // The same numbers everywhere, so that devices can be compared.
-        if args.precision.is_none()
-            && config.run.precision == Precision::Auto
-            && place.precisions().contains(&Precision::F32)
-        {
-            config.run.precision = Precision::F32;
-            place = device::place_of(&config)?;
-        }
+        let place = device::place_of(&config)?;
         let mut line = Map::new();
         let mut put = |key: &str, value: Value| line.insert(key.into(), value);
         put("bench", format!("{:?}", args.what).to_lowercase().into());
         put("game", G::NAME.into());
+        if let Some((name, _)) = recipe {
+            put("recipe", (*name).into());
+        }
         if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
             put("lanes", config.lanes.count.into());
             put("simulations", config.search.simulations.into());
+            if config.search.fast_simulations > 0 {
+                put("fast_simulations", config.search.fast_simulations.into());
+                put("full_search_chance", json!((f64::from(config.search.full_search_chance) * 1e6).round() / 1e6));
+            }
         }
         if args.what != BenchKind::Search {
             put("network", json!(config.network.kind));

@@ -54,7 +54,8 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
             (_, Some(place)) => {
                 let fast = if place.level.has_fast_integers() { "fast" } else { "no faster than f32" };
                 let (vectors, memory) = (place.level.name(), bytes(memory.unwrap_or(0) as usize));
-                say!("{name:<8}{} with {cores} cores, {memory}, {vectors} vectors, int16 {fast}{auto}", place.name);
+                let cores = crate::out::number(cores as u64, "core");
+                say!("{name:<8}{} with {cores}, {memory}, {vectors} vectors, int16 {fast}{auto}", place.name);
             }
             (Some(place), None) => {
                 let precisions: Vec<_> = place.precisions().iter().map(|precision| precision.name()).collect();

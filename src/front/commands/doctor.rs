@@ -4,6 +4,7 @@ use crate::{
     folder::Folder,
     history::Change,
     metrics::{self, Metrics, count},
+    out::{self, number},
     say,
 };
 use serde_json::json;
@@ -32,7 +33,8 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
     }
     for Finding { rule, text, count, newest } in findings {
         let when = if newest == last.generation { "now".into() } else { format!("last in generation {newest}") };
-        say!("{rule} ({when}; in {count} of {} generations): {text}", generations.len());
+        let all = number(generations.len() as u64, "generation");
+        out::text(&format!("{rule} ({when}; in {count} of {all}): {text}"));
     }
     Ok(())
 }
@@ -65,19 +67,20 @@ fn findings(generations: &[Metrics]) -> Vec<Finding<'_>> {
 
 fn summary(last: &Metrics, generations: usize) {
     let machine = &last.machine;
-    say!(
-        "{generations} generations on {} ({}), {} threads on {} cores: {}",
+    out::text(&format!(
+        "{} on {} ({}), {} on {}: {}",
+        number(generations as u64, "generation"),
         machine.device,
         machine.precision.name(),
-        machine.threads,
-        machine.cores,
+        number(machine.threads as u64, "thread"),
+        number(machine.cores as u64, "core"),
         machine,
-    );
+    ));
     let stages = last.stages;
-    let all = (stages.collect + stages.evaluate + stages.search).max(1e-9);
-    say!(
+    let all = stages.total().max(1e-9);
+    out::text(&format!(
         "the last one: play {:.1} s (batches {:.0} %, network {:.0} %, trees {:.0} %), learning {:.1} s, writing {:.1} s; \
-         {} simulations/s, {} evaluations/s, batches of {:.0} rows, {:.0} % full",
+         {} simulations/s, {} evaluations/s, batches of {}, {:.0} % full",
         last.play_seconds,
         100.0 * stages.collect / all,
         100.0 * stages.evaluate / all,
@@ -86,9 +89,9 @@ fn summary(last: &Metrics, generations: usize) {
         last.write_seconds,
         count(last.simulations_per_second),
         count(last.evaluations_per_second),
-        last.mean_batch,
+        number(last.mean_batch.round() as u64, "row"),
         100.0 * last.batch_fill,
-    );
+    ));
 }
 
 /// What was changed after the run had begun; lines that are not understood are none.

@@ -200,7 +200,7 @@ impl Graded {
         let (Self::Set { simulations, .. } | Self::LinesOfPlay { simulations, .. }) = &graded[0];
         match simulations {
             0 => say!("Graded by an exact solver, the network alone:"),
-            n => say!("Graded by an exact solver, {n} simulations a move:"),
+            n => say!("Graded by an exact solver, {} a move:", crate::out::number(u64::from(*n), "simulation")),
         }
         for line in graded {
             match line {

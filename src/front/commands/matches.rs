@@ -8,7 +8,7 @@ use crate::{
     folder::Folder,
     matches::{Match, Score},
     memory::Bound,
-    out::number,
+    out::{json_number, number},
     relief::with_fewer_lanes,
     say, settings,
 };
@@ -209,7 +209,8 @@ impl GameVisitor for Play {
 }
 
 fn policy(search: &SearchConfig) -> String {
-    format!("{}, {} simulations", json!(search.policy).as_str().unwrap_or_default(), search.simulations)
+    let simulations = number(search.simulations.into(), "simulation");
+    format!("{}, {simulations}", json!(search.policy).as_str().unwrap_or_default())
 }
 
 /// `most` plies are the longest opening of the game.
@@ -218,9 +219,9 @@ fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], scor
     let Elo { value, low, high } = pairs.elo();
     say!("{} ({}) against {} ({}):", names[0], policy(settings[0]), names[1], policy(settings[1]));
     say!(
-        "  {} games, each opening of {} random moves from both sides: {won} won, {drawn} drawn, {lost} lost, {:.1} %",
-        pairs.games(),
-        game.opening_plies,
+        "  {}, each opening of {} from both sides: {won} won, {drawn} drawn, {lost} lost, {:.1} %",
+        number(pairs.games(), "game"),
+        number(game.opening_plies.into(), "random move"),
         100.0 * pairs.score(),
     );
     say!("  Elo {value:+.0} (95 %: {low:+.0} to {high:+.0})");
@@ -265,9 +266,9 @@ fn line(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], score: &Sc
         "won_drawn_lost": score.results,
         "pairs": score.pairs.counts,
         "score": score.pairs.score(),
-        "elo": number(value),
-        "elo_low": number(low),
-        "elo_high": number(high),
+        "elo": json_number(value),
+        "elo_low": json_number(low),
+        "elo_high": json_number(high),
         "repeated": score.repeated,
         "llr": game.sprt.map(|sprt| sprt.llr(&score.pairs)),
         "verdict": score.verdict.map(|verdict| format!("{verdict:?}")),

@@ -42,7 +42,8 @@ impl GameVisitor for Play {
         let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
         let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
         let you = if args.second { Side::Second } else { Side::First };
-        say!("{} against {}, {} simulations a move.", G::TITLE, player.checkpoint.display(), args.simulations);
+        let simulations = out::number(args.simulations.into(), "simulation");
+        say!("{} against {}, {simulations} a move.", G::TITLE, player.checkpoint.display());
         say!("{HELP}");
         // The positions of the game, and the moves between them.
         let mut line: Vec<G> = vec![player.config.start()];

@@ -12,15 +12,19 @@ use crate::{
     machine::{self, Machine, Monitor},
     memory::{self, Bound},
     metrics::{self, Metrics, bytes},
+    out::{self, Stream, number},
     rehearsal::{Rehearsal, name_keys},
     relief::{relieve, relieved},
     say,
     settings::{self, Source},
-    stages::StageTimes,
     tell,
     trainer::{self, Advance, Trainer},
 };
-use lockstep_components::{Cache, Config, Game, Stats, games::GameVisitor};
+use lockstep_components::{
+    Cache, Config, Game,
+    config::{Precision, RateSchedule},
+    games::GameVisitor,
+};
 use lockstep_systems::{
     Learner,
     network::{NamedTensor, check_tensors, describe},
@@ -157,7 +161,7 @@ impl GameVisitor for Train {
         let resumed = folder.is_run();
         folder.create()?;
         let _lock = folder.lock()?;
-        say!("Memory at most {}: {bound}.", bytes(bound.total() as usize));
+        out::text(&format!("Memory at most {}: {bound}.", bytes(bound.total() as usize)));
         let reached = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
         let told = |message: &str| tell!("{message}");
         if reached < config.run.generations {
@@ -168,13 +172,13 @@ impl GameVisitor for Train {
             };
             // The first evaluator and the first learner chose their kernels there.
             rehearsal.tuning += if is_gpu { looked } else { 0.0 };
-            say!("Rehearsed: {rehearsal}.");
+            out::text(&format!("Rehearsed: {rehearsal}."));
         }
         let open = |config: &Config, place: &Place| trainer::open::<G>(config, place, &folder, from.clone());
         let mut run = relieved::<G, _>(&mut config, &mut place, &folder, open, told)?;
         let shown = folder.path().display();
         if run.is_finished() {
-            say!("{shown} is finished: {} generations of {}.", run.generation(), G::TITLE);
+            say!("{shown} is finished: {} of {}.", number(run.generation(), "generation"), G::TITLE);
             verdict::<G>(&folder, &config)?;
             say!(
                 "To start anew, name another folder with --run. To go on longer: {} --set run.generations={}",
@@ -182,41 +186,45 @@ impl GameVisitor for Train {
                 run.generation() * 2
             );
             if !changes.is_empty() {
-                tell!("Nothing was trained, so the run keeps its settings: {}.", list(&changes));
+                let kept =
+                    changes.iter().map(|change| format!("{} = {}, and not {}", change.key, change.from, change.to));
+                let kept = kept.collect::<Vec<_>>().join("; ");
+                tell!("Nothing was trained, so the run keeps its settings: {kept}.");
             }
             return Ok(());
         }
-        if place.evaluation == Evaluation::Fused && !run.world.resource::<Learner>().is_fused() {
-            tell!(
-                "The fused kernels do not train this network, or not in these numbers: burn does on the CPU, several times as \
-                 slowly."
-            );
+        let trains_fused = run.world.resource::<Learner>().is_fused();
+        let fixed = fixed::<G>(&config, &place, &bound, trains_fused);
+        if let Some(slow) = advice::slow_network(&config, &fixed) {
+            complain(&format!("warning: {slow}."));
         }
         if !ignored.is_empty() {
             let keys = ignored.iter().map(|c| format!("{} = {} (the recipe has {})", c.key, c.to, c.from));
             let keys = keys.collect::<Vec<_>>().join(", ");
-            tell!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE.");
+            complain(&format!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE."));
         }
         if !changes.is_empty() {
             let from = run.next_round();
-            say!("Changed from generation {from} on: {}.", list(&changes));
+            out::text(&format!("Changed from generation {from} on: {}.", list(&changes)));
             history::record(&folder, from, &changes)?;
         }
-        say!(
-            "{} {} in {shown}: {} lanes, {} simulations a move, on {} ({}) with {} threads, seed {}. \
-             Ctrl-C saves and stops.",
+        out::text(&format!(
+            "{} {} in {shown}: {}, {} a move, on {} ({}) with {}, seed {}. Ctrl-C saves and stops.",
             if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
             G::TITLE,
-            config.lanes.count,
-            config.search.simulations,
+            number(config.lanes.count.into(), "lane"),
+            number(config.search.simulations.into(), "simulation"),
             place.name,
             place.precision.name(),
-            rayon::current_num_threads(),
+            number(rayon::current_num_threads() as u64, "thread"),
             config.run.seed,
-        );
+        ));
+        if let Some(until) = until {
+            out::text(&of_the_time(&config, until));
+        }
         let mut watch = Watch {
-            display: Display::new(&config, run.generation()),
-            monitor: Monitor::new(fixed::<G>(&config, &place, &bound), &place),
+            display: Display::new(config.run.generations, run.generation(), until),
+            monitor: Monitor::new(fixed, &place),
             generations: metrics::load(&folder.metrics())?,
         };
         AT_WORK.store(true, Ordering::Relaxed);
@@ -253,8 +261,8 @@ impl GameVisitor for Train {
             Ok((run, true)) => run,
             Ok((run, false)) => {
                 say!(
-                    "Stopped and saved, with {} games of generation {} of {}. To go on: {}",
-                    run.played(),
+                    "Stopped and saved, with {} of generation {} of {}. To go on: {}",
+                    number(run.played() as u64, "game"),
                     run.generation() + 1,
                     config.run.generations,
                     command(&folder)
@@ -280,7 +288,13 @@ impl GameVisitor for Train {
                 });
             }
         };
-        say!("Trained {} generations in {}.", run.generation(), duration(run.seconds().play + run.seconds().learn));
+        let seconds = run.seconds();
+        let writing = if seconds.write > 1.0_f64.max(0.1 * seconds.total()) {
+            format!(", {} of it for writing", duration(seconds.write))
+        } else {
+            String::new()
+        };
+        say!("Trained {} in {}{writing}.", number(run.generation(), "generation"), duration(seconds.total()));
         // Its memory is for the grading now.
         drop(run);
         verdict::<G>(&folder, &config)?;
@@ -308,14 +322,17 @@ struct Watch {
 }
 
 /// What the monitor cannot see.
-fn fixed<G: Game>(config: &Config, place: &Place, bound: &Bound) -> Machine {
-    let is_gpu = place.evaluation == Evaluation::BurnPadded;
-    let tower = describe::<G>(&config.network).is_fused_tower();
+fn fixed<G: Game>(config: &Config, place: &Place, bound: &Bound, trains_fused: bool) -> Machine {
+    let (is_gpu, has_kernels) = (place.evaluation == Evaluation::BurnPadded, place.evaluation == Evaluation::Fused);
+    let network = describe::<G>(&config.network);
     Machine {
         device: place.name.clone(),
         is_gpu,
         precision: place.precision,
-        could_be_int16: place.evaluation == Evaluation::Fused && tower && place.level.has_fast_integers(),
+        could_be_int16: has_kernels && network.is_fused_tower() && place.level.has_fast_integers(),
+        could_be_bf16: is_gpu && place.precisions().contains(&Precision::Bf16),
+        burn_plays: has_kernels && !network.is_fused(),
+        burn_trains: has_kernels && !trains_fused,
         threads: rayon::current_num_threads(),
         cores: machine::cores(),
         bound: bound.total(),
@@ -335,13 +352,14 @@ fn train<G: Game>(
 ) -> Result<bool, Error> {
     while !run.is_finished() {
         match run.advance()? {
-            Advance::Played => {
-                let world = &run.world;
-                let stats = world.resource::<Stats>();
-                let (seconds, stages) = (run.seconds().this_play, world.resource::<StageTimes>());
-                watch.display.playing(run.played() as u64, stats, seconds, stages, &watch.monitor);
+            Advance::Played if watch.display.is_due() => {
+                let progress = (run.played() as u64, run.games());
+                watch.display.playing(progress, &run.so_far(), &watch.monitor.peek());
             }
-            Advance::Learned => watch.display.learning(run.world.resource::<Learner>().progress()),
+            Advance::Learned if watch.display.is_due() => {
+                watch.display.learning(run.world.resource::<Learner>().progress());
+            }
+            Advance::Played | Advance::Learned => {}
             Advance::Generation(generation, games) => {
                 let generation = watch.generation(config, *generation);
                 let began = Instant::now();
@@ -405,6 +423,28 @@ fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
     };
     Graded::print_table(&graded);
     Ok(())
+}
+
+/// What `--minutes` means for a run: it may end in mid-schedule.
+fn of_the_time(config: &Config, until: Instant) -> String {
+    let left = duration(until.saturating_duration_since(Instant::now()).as_secs_f64());
+    let generations = number(config.run.generations, "generation");
+    let schedule = match &config.learn.schedule {
+        RateSchedule::Constant => "",
+        _ => {
+            " The learning rate keeps its schedule of all generations (learn.schedule) and has not fallen to its end if the \
+             time is over before: run.generations may be lowered to what fits, which lockstep tune estimates."
+        }
+    };
+    format!(
+        "It stops in {left}, or after {generations}: --minutes counts from the start of the command, with the rehearsal and \
+         without the grading.{schedule}"
+    )
+}
+
+/// Prints a long text to the standard error.
+fn complain(text: &str) {
+    tell!("{}", out::folded(text, out::width(Stream::Error)));
 }
 
 /// How to call for this run again, for a shell. The run keeps its settings, so that its folder is all it takes.

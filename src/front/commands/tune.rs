@@ -3,9 +3,11 @@ use crate::{
     cli::TuneArgs,
     device::{self, Evaluation, Place},
     display::duration,
+    machine::{self, Machine, Monitor},
     measure::{self, Ticks, median},
     memory::Bound,
     metrics::count,
+    out::number,
     relief::more_parts,
     say,
     settings::{self, Source},
@@ -19,8 +21,8 @@ use lockstep_components::{
 };
 use std::{
     collections::BTreeMap,
-    fs::OpenOptions,
-    io::Write,
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -37,19 +39,30 @@ pub fn run(args: TuneArgs) -> Result<(), Error> {
     let name =
         args.config.as_deref().and_then(Path::file_stem).map_or(recipe.clone(), |name| name.to_string_lossy().into());
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}-tuned.toml")));
-    if out.exists() {
-        let message = "it is there already; name another file with --out, or remove it";
-        return Err(Error::Usage(format!("{}: {message}", out.display())));
-    }
     // Before it takes its minutes.
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         let message = "there is no such folder to write the settings to; make it, or name another file with --out";
         return Err(Error::Usage(format!("{}: {message}", folder.display())));
     }
+    create(&out)?;
+    std::fs::remove_file(&out).map_err(Error::io("remove", &out))?;
     let work = if args.config.is_none() { Work::of(&recipe, &config) } else { None };
     let game = config.game.name.clone();
     let tune = Tune { config, out, work, seconds: 60.0 * args.minutes, evaluations: 1.0, reasons: BTreeMap::new() };
     device::with_threads(tune.config.run.threads, || super::with_game(&game, tune))
+}
+
+/// The file for the settings, which is made here.
+fn create(out: &Path) -> Result<File, Error> {
+    OpenOptions::new().write(true).create_new(true).open(out).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Error::Usage(format!("{}: it is there already; name another file with --out, or remove it", out.display()))
+        }
+        _ => Error::Usage(format!(
+            "cannot write {}: {error}; name another file for the settings with --out",
+            out.display()
+        )),
+    })
 }
 
 pub(crate) struct Tune {
@@ -118,6 +131,42 @@ impl Work {
 /// A key, and the values of it to try.
 type Trial = (&'static str, Vec<u32>, fn(&mut Config) -> &mut u32);
 
+/// How often each candidate is measured, in turn with what it is compared to: a machine's speed drifts.
+const ROUNDS: usize = 4;
+
+/// Student's t for that: 19 of 20 times the true ratio of two rates lies above the lower bound that it gives.
+const STUDENT: f64 = 2.353;
+
+/// How many times as fast something is as something else, from measurements in turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ratio {
+    mean: f64,
+    /// How far the truth may lie from it, as a share of it.
+    spread: f64,
+}
+
+impl Ratio {
+    /// Of rates before and after, round by round.
+    fn of(before: &[f64], after: &[f64]) -> Self {
+        let logs: Vec<f64> = before.iter().zip(after).map(|(before, after)| (after / before).ln()).collect();
+        let n = logs.len() as f64;
+        let mean = logs.iter().sum::<f64>() / n;
+        let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        Self { mean: mean.exp(), spread: STUDENT * (variance / n).sqrt() }
+    }
+
+    /// Whether it is more than so much, and not by chance.
+    fn is_above(self, worth: f64) -> bool {
+        self.mean * (-self.spread).exp() > worth
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} times as many (+- {:.0} %)", self.mean, 100.0 * self.spread)
+    }
+}
+
 impl GameVisitor for Tune {
     type Output = Result<(), Error>;
 
@@ -125,36 +174,38 @@ impl GameVisitor for Tune {
         let recipe = self.config.clone();
         let place = device::place_of(&recipe)?;
         let threads = rayon::current_num_threads();
-        say!("Tuning {} on {} with {threads} threads, for about {}.", G::TITLE, place.name, duration(self.seconds));
+        let with = number(threads as u64, "thread");
+        say!("Tuning {} on {} with {with}, for about {}.", G::TITLE, place.name, duration(self.seconds));
+        let mut monitor = Monitor::new(Machine { threads, cores: machine::cores(), ..Machine::default() }, &place);
         self.precision::<G>(&place)?;
         let trials = self.trials(&place);
-        let measurements = trials.iter().map(|(_, values, _)| values.len() + 1).sum::<usize>() + 6;
+        let measurements = ROUNDS * (trials.iter().map(|(_, values, _)| values.len() + 1).sum::<usize>() + 2);
         let each = 0.75 * self.seconds / measurements as f64;
         for trial in trials {
             self.key::<G>(trial, each)?;
         }
-        // The whole against the recipe, in turn, because a machine's speed drifts.
+        // The whole against the recipe.
         let (mut before, mut after, mut last) = (vec![], vec![], None);
-        for _ in 0..3 {
+        for _ in 0..ROUNDS {
             before.push(rate::<G>(&recipe, each)?.simulations_per_second);
             let ticks = rate::<G>(&self.config, each)?;
             after.push(ticks.simulations_per_second);
             last = Some(ticks);
         }
-        let ratio = median(after) / median(before);
+        let ratio = Ratio::of(&before, &after);
         let mut ticks = last.expect("it was measured");
-        if ratio < 1.0 {
+        if self.reasons.is_empty() {
+            say!("all of it: {} simulations/s; nothing is clearly better than the recipe", count(median(after)));
+        } else if ratio.is_above(1.0) {
+            say!("all of it: {} simulations/s, {ratio} as the recipe", count(median(after)));
+        } else {
             // What looked better was noise.
+            say!("all of it: {ratio} as the recipe, which is within the noise: its lanes and cache are kept");
             self.config.lanes = recipe.lanes.clone();
             self.config.search.cache_mb = recipe.search.cache_mb;
             self.reasons.retain(|key, _| key.starts_with("run."));
             ticks = rate::<G>(&self.config, each)?;
         }
-        say!(
-            "all of it: {} simulations/s, {:.2} times as many as before",
-            count(ticks.simulations_per_second),
-            ratio.max(1.0)
-        );
         let place = device::place_of(&self.config)?;
         let work = self.work.unwrap_or_else(|| Work::guess::<G>(&self.config, &ticks));
         let steps = work.samples / (self.config.run.generations * self.config.learn.batch_size as u64) as f64;
@@ -182,9 +233,20 @@ impl GameVisitor for Tune {
             None => "a rough guess, from games with random weights",
         };
         let generations = self.config.run.generations;
-        let line = format!("{generations} generations will take about {} here ({basis})", duration(seconds));
+        let line =
+            format!("{} will take about {} here ({basis})", number(generations, "generation"), duration(seconds));
         say!("{line}.");
-        self.write(&line)?;
+        let machine = monitor.take();
+        let crowded = machine.crowded().map(|(had, wanted)| {
+            format!(
+                "other programs had {:.1} cores meanwhile, and the tuning {had:.1} of {wanted}: tune again when the machine is free",
+                machine.cores_others
+            )
+        });
+        if let Some(crowded) = &crowded {
+            tell!("warning: {crowded}");
+        }
+        self.write(&line, crowded.as_deref())?;
         say!("To train with it: lockstep train --config {}", self.out.display());
         Ok(())
     }
@@ -198,33 +260,52 @@ impl Tune {
             [64, 256, 1024, 4096].into_iter().filter(|&rows| rows <= 2 * capacity.max(32)).collect();
         let precisions =
             if self.config.run.precision == Precision::Auto { place.precisions() } else { vec![place.precision] };
-        let each = 0.1 * self.seconds / (sizes.len() * precisions.len()) as f64;
-        // The best rate of each precision.
-        let mut measured: Vec<(Precision, f64)> = vec![];
+        let each = 0.1 * self.seconds / (ROUNDS * sizes.len() * precisions.len()) as f64;
+        // The rates of each precision and size, round by round.
+        let mut jobs = vec![];
         for precision in precisions {
             let place = Place { precision, ..place.clone() };
-            let mut best: f64 = 0.0;
             for &rows in &sizes {
-                let mut evaluator = measure::evaluator::<G>(&self.config, &place, rows)?;
+                let evaluator = measure::evaluator::<G>(&self.config, &place, rows)?;
                 // The kernels may not know the network in this precision.
-                if evaluator.capabilities().precision != precision && place.evaluation == Evaluation::Fused {
-                    continue;
+                if evaluator.capabilities().precision == precision || place.evaluation != Evaluation::Fused {
+                    jobs.push((precision, rows, evaluator, vec![]));
                 }
-                let measured = measure::evaluations::<G>(&mut *evaluator, rows, each);
-                let what = format!("network, {}, batches of {rows}", precision.name());
-                let Some(rate) = unless_refused(&what, &place, measured)? else { continue };
-                say!("{what}: {} evaluations/s", count(rate));
-                best = best.max(rate);
             }
-            measured.push((precision, best));
         }
-        let own = measured.iter().find(|(precision, _)| *precision == place.precision).map_or(0.0, |(_, rate)| *rate);
-        self.evaluations = own.max(1.0);
-        let fastest = measured.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
-        if let Some((fastest, rate)) = fastest.filter(|(_, rate)| *rate > 1.05 * own) {
+        for _ in 0..ROUNDS {
+            let mut refused = vec![];
+            for (precision, rows, evaluator, rates) in &mut jobs {
+                let measured = measure::evaluations::<G>(&mut **evaluator, *rows, each);
+                let what = format!("network, {}, batches of {rows}", precision.name());
+                match unless_refused(&what, place, measured)? {
+                    Some(rate) => rates.push(rate),
+                    None => refused.push((*precision, *rows)),
+                }
+            }
+            jobs.retain(|(precision, rows, ..)| !refused.contains(&(*precision, *rows)));
+        }
+        // Those of the size that suits each precision best.
+        let mut measured: Vec<(Precision, Vec<f64>)> = vec![];
+        for (precision, rows, _, rates) in jobs {
+            let rate = median(rates.clone());
+            say!("network, {}, batches of {rows}: {} evaluations/s", precision.name(), count(rate));
+            match measured.iter_mut().find(|(known, _)| *known == precision) {
+                Some((_, best)) if median(best.clone()) < rate => *best = rates,
+                Some(_) => {}
+                None => measured.push((precision, rates)),
+            }
+        }
+        let Some((_, own)) = measured.iter().find(|(precision, _)| *precision == place.precision) else {
+            return Ok(());
+        };
+        self.evaluations = median(own.clone());
+        let others = measured.iter().filter(|(precision, _)| *precision != place.precision);
+        let others = others.map(|(precision, rates)| (*precision, Ratio::of(own, rates), median(rates.clone())));
+        let better = others.filter(|(_, ratio, _)| ratio.is_above(1.05));
+        if let Some((fastest, ratio, rate)) = better.max_by(|(_, a, _), (_, b, _)| a.mean.total_cmp(&b.mean)) {
             let reason = format!(
-                "{:.2} times the evaluations of {}; `lockstep grade --accuracy` tells what it costs",
-                rate / own.max(1e-9),
+                "{ratio} evaluations as {}; `lockstep grade --accuracy` tells what it costs",
                 place.precision.name()
             );
             self.config.run.precision = fastest;
@@ -252,51 +333,72 @@ impl Tune {
         trials
     }
 
-    /// Tries the values of a key, and keeps the best one.
+    /// Tries the values of a key, and takes the best one of those that are clearly better than its own.
     fn key<G: Game>(&mut self, (key, mut values, of): Trial, seconds: f64) -> Result<(), Error> {
         let own = *of(&mut self.config);
         values.sort_unstable();
         values.dedup();
-        let base = rate::<G>(&self.config, seconds)?.simulations_per_second;
-        say!("{key} = {own}: {} simulations/s", count(base));
-        // Several leaves at once cost a little strength, so they must be worth it.
-        let worth = if key == "lanes.leaves_per_tree" { 1.15 } else { 1.03 };
-        let (mut best, mut value) = (worth * base, own);
-        for candidate in values.into_iter().filter(|candidate| *candidate != own) {
+        let mut candidates = vec![];
+        for value in values.into_iter().filter(|value| *value != own) {
             let mut config = self.config.clone();
-            *of(&mut config) = candidate;
-            // What cannot be is not tried: too little memory, more lanes in a cohort than there are.
-            let place = device::place_of(&config)?;
-            if Bound::of_run::<G>(&config, &place).and_then(|bound| bound.check()).is_err() {
-                tell!("{key} = {candidate}: not enough memory");
+            *of(&mut config) = value;
+            // What cannot be is not tried.
+            if config.lanes.cohort > config.lanes.count {
                 continue;
             }
-            let measured = rate::<G>(&config, seconds);
-            let Some(ticks) = unless_refused(&format!("{key} = {candidate}"), &place, measured)? else { continue };
-            let rate = ticks.simulations_per_second;
-            say!("{key} = {candidate}: {} simulations/s, {:.2} times as many", count(rate), rate / base);
-            if rate > best {
-                (best, value) = (rate, candidate);
+            let place = device::place_of(&config)?;
+            if Bound::of_run::<G>(&config, &place).and_then(|bound| bound.check()).is_err() {
+                tell!("{key} = {value}: not enough memory");
+                continue;
+            }
+            candidates.push((value, config, place, vec![]));
+        }
+        let mut base = vec![];
+        for _ in 0..ROUNDS {
+            base.push(rate::<G>(&self.config, seconds)?.simulations_per_second);
+            let mut refused = vec![];
+            for (value, config, place, rates) in &mut candidates {
+                match unless_refused(&format!("{key} = {value}"), place, rate::<G>(config, seconds))? {
+                    Some(ticks) => rates.push(ticks.simulations_per_second),
+                    None => refused.push(*value),
+                }
+            }
+            candidates.retain(|(value, ..)| !refused.contains(value));
+        }
+        say!("{key} = {own}: {} simulations/s", count(median(base.clone())));
+        // Several leaves at once cost a little strength, so they must be worth it.
+        let worth = if key == "lanes.leaves_per_tree" { 1.15 } else { 1.03 };
+        let mut best: Option<(u32, Ratio)> = None;
+        for (value, _, _, rates) in candidates {
+            let ratio = Ratio::of(&base, &rates);
+            say!("{key} = {value}: {} simulations/s, {ratio}", count(median(rates)));
+            if ratio.is_above(worth) && best.is_none_or(|(_, best)| ratio.mean > best.mean) {
+                best = Some((value, ratio));
             }
         }
-        if value != own {
-            *of(&mut self.config) = value;
-            let mut reason = format!("{:.2} times the simulations of {own}", best / base);
-            if key == "lanes.leaves_per_tree" {
-                reason += "; it changes what is played, and costs a little strength";
-            }
-            self.reasons.insert(key, reason);
+        let Some((value, ratio)) = best else {
+            say!("{key} stays {own}: no other value is better beyond the noise");
+            return Ok(());
+        };
+        *of(&mut self.config) = value;
+        let mut reason = format!("{ratio} simulations as {own}");
+        if key == "lanes.leaves_per_tree" {
+            reason += "; it changes what is played, and costs a little strength";
         }
+        self.reasons.insert(key, reason);
         Ok(())
     }
 
     /// Writes the settings with the reasons as comments.
-    fn write(&self, estimate: &str) -> Result<(), Error> {
+    fn write(&self, estimate: &str, warning: Option<&str>) -> Result<(), Error> {
         let mut text = format!(
-            "# Tuned by `lockstep tune` for the machine that it ran on, {} threads: {estimate}.\n\
+            "# Tuned by `lockstep tune` for the machine that it ran on, {}: {estimate}.\n\
              # Keys that it changed have their reasons above them.\n",
-            rayon::current_num_threads()
+            number(rayon::current_num_threads() as u64, "thread")
         );
+        if let Some(warning) = warning {
+            text += &format!("# Warning: {warning}.\n");
+        }
         let mut section = String::new();
         for line in settings::to_text(&self.config).lines() {
             if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
@@ -308,8 +410,7 @@ impl Tune {
             }
             text += &format!("{line}\n");
         }
-        let write = || OpenOptions::new().write(true).create_new(true).open(&self.out)?.write_all(text.as_bytes());
-        write().map_err(Error::io("write", &self.out))
+        create(&self.out)?.write_all(text.as_bytes()).map_err(Error::io("write", &self.out))
     }
 }
 
@@ -337,6 +438,20 @@ fn rate<G: Game>(config: &Config, seconds: f64) -> Result<Ticks, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_varies_is_not_better() {
+        let base = [100.0, 80.0, 110.0, 90.0];
+        let times = |factors: [f64; ROUNDS]| -> Vec<f64> { base.iter().zip(factors).map(|(b, f)| b * f).collect() };
+        // A machine that drifts says nothing of what is measured in turn.
+        let steady = Ratio::of(&base, &times([1.2, 1.2, 1.2, 1.2]));
+        assert!(steady.is_above(1.19) && !steady.is_above(1.21), "{steady:?}");
+        assert_eq!(steady.to_string(), "1.20 times as many (+- 0 %)");
+        // One measurement that others disturbed may have made all of the difference.
+        let noisy = Ratio::of(&base, &times([1.0, 1.0, 1.8, 1.0]));
+        assert!(noisy.mean > 1.15 && !noisy.is_above(1.0), "{noisy:?}");
+        assert!(Ratio::of(&base, &times([1.18, 1.22, 1.21, 1.19])).is_above(1.15));
+    }
 
     #[test]
     fn the_work_of_recipes_is_that_of_their_keys() {

@@ -9,6 +9,7 @@ use crate::{
     history::{self, Change},
     log::{Log, Segment},
     metrics::{self, bytes},
+    out::number,
     run::memory::Bound,
     say, settings,
     trainer::{Advance, Trainer},
@@ -93,7 +94,8 @@ impl GameVisitor for Verify {
                     );
                 };
                 window = window.max(header.settings_of(&config, &path)?.replay.window);
-                Ok(format!("{} games{}", games.len(), if whole { ", whole" } else { " that have ended" }))
+                let games = number(games.len() as u64, "game");
+                Ok(format!("{games}{}", if whole { ", whole" } else { " that ended" }))
             });
             findings.take(&format!("log of round {round}"), read);
         }

@@ -145,6 +145,7 @@ impl<G: Game> Trainer<G> {
         if checkpoint::of_generation(folder, self.generation()).is_some() {
             return Ok(());
         }
+        let began = Instant::now();
         let saved = self.saved()?;
         // The newest one is what was saved.
         let earlier = self.networks.iter().rev().skip(1).rev().map(|(kept, network)| (*kept, network.tensors()));
@@ -165,7 +166,6 @@ impl<G: Game> Trainer<G> {
             own.extend(read(&mut self.world).map_err(fail)?.map(|bytes| (name.clone(), bytes)));
         }
         let probe = probe::<G>(&self.place)?;
-        let began = Instant::now();
         let mut checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.manifest.from_weights = self.from_weights;
         checkpoint.write::<G>(folder, &self.search)?;
@@ -178,7 +178,8 @@ impl<G: Game> Trainer<G> {
 
     /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next generation.
     pub fn wrote(&mut self, time: Duration) {
-        self.writing += time;
+        self.seconds.write += time.as_secs_f64();
+        self.seconds.this_write += time.as_secs_f64();
     }
 
     /// Removes the games that no checkpoint needs to go on from, unless all are to be kept.
