@@ -196,7 +196,7 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// When the checkpoint does not fit the configuration.
     pub fn without_games(config: &Config, place: &Place, path: PathBuf, checkpoint: Checkpoint) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place, SearchPolicy::of);
+        let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
         run.restore_learned(checkpoint).map_err(|e| does_not_fit(e, path))?;
         Ok(run)
     }
