@@ -20,6 +20,7 @@ mod readme;
 mod relief;
 mod resume;
 mod rows;
+mod schema;
 mod search;
 mod verify;
 

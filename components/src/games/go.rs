@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, images, stone},
-    config::{GameConfig, Komi, OutOfRange},
+    config::{GameConfig, KOMI, Komi, OutOfRange},
     game::{Action, Game, Outcome, Player},
 };
 
@@ -150,13 +150,13 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     fn start_with(rules: &GameConfig) -> Result<Self, OutOfRange> {
         let Komi::Points(points) = rules.komi else { return Ok(Self::start()) };
         // NaN is in no range.
-        if (-60.0..=60.0).contains(&points) && (2.0 * points).fract() == 0.0 {
+        if (-KOMI..=KOMI).contains(&points) && (2.0 * points).fract() == 0.0 {
             return Ok(Self::with_komi((2.0 * points) as i8));
         }
         Err(OutOfRange {
             key: "game.komi",
             value: points.to_string(),
-            bound: "from -60 to 60 in steps of 0.5".into(),
+            bound: format!("from -{KOMI} to {KOMI} in steps of 0.5"),
         })
     }
 
