@@ -11,6 +11,7 @@ mod gumbel;
 mod hex;
 mod inputs;
 mod kills;
+mod label;
 mod learning;
 mod matches;
 mod metrics;

@@ -37,7 +37,8 @@ struct Live {
     began_at: u64,
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// How a bar is drawn.
+pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a template written here").progress_chars("=> ")
 }
 

@@ -4,12 +4,12 @@ use lockstep_components::{Action, Game};
 use rustc_hash::FxHashMap;
 
 /// The result of each legal move under best play, for the player to move: 1, 0 or -1. None if it takes more nodes than
-/// allowed.
+/// allowed. `watch` hears of the nodes now and then: of so many since the last time.
 ///
 /// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry, so it is for games in
-/// which nothing decides that a key does not hold.
-pub fn scores<G: Game>(state: &G, nodes: u64) -> Option<Vec<(Action, i32)>> {
-    let mut solver = Solver::<G> { known: FxHashMap::default(), left: nodes };
+/// which nothing decides that a key does not hold: those without [`Game::HISTORY`].
+pub fn scores<G: Game>(state: &G, nodes: u64, watch: impl FnMut(u64)) -> Option<Vec<(Action, i32)>> {
+    let mut solver = Solver { known: FxHashMap::default(), left: nodes, told: nodes, watch };
     let legal: Vec<Action> = state.legal().collect();
     let of_move = |action| {
         let next = played(state, action);
@@ -26,7 +26,9 @@ pub fn scores<G: Game>(state: &G, nodes: u64) -> Option<Vec<(Action, i32)>> {
         };
         Some((action, score))
     };
-    legal.into_iter().map(of_move).collect()
+    let scores = legal.into_iter().map(of_move).collect();
+    solver.tell();
+    scores
 }
 
 fn played<G: Game>(state: &G, action: Action) -> G {
@@ -58,12 +60,23 @@ type Effort = (u32, u32);
 
 const NEVER: u32 = 1 << 30;
 
-struct Solver<G: Game> {
+struct Solver<G: Game, W> {
     known: FxHashMap<(G::Key, Goal), Effort>,
     left: u64,
+    /// What was left when `watch` last heard of it.
+    told: u64,
+    watch: W,
 }
 
-impl<G: Game> Solver<G> {
+/// Nodes between two words to whoever watches: some milliseconds.
+const SILENT: u64 = 1 << 14;
+
+impl<G: Game, W: FnMut(u64)> Solver<G, W> {
+    fn tell(&mut self) {
+        (self.watch)(self.told - self.left);
+        self.told = self.left;
+    }
+
     fn reaches(&mut self, state: &G, goal: Goal) -> Option<bool> {
         let (prove, refute) = self.effort(state, goal);
         if prove != 0 && refute != 0 {
@@ -83,6 +96,9 @@ impl<G: Game> Solver<G> {
     /// Works on a state until either effort is as large as its limit.
     fn search(&mut self, state: &G, goal: Goal, limits: Effort) -> Option<()> {
         self.left = self.left.checked_sub(1)?;
+        if self.told - self.left == SILENT {
+            self.tell();
+        }
         let moves: Vec<(G, bool)> = state
             .legal()
             .map(|action| {
@@ -134,13 +150,13 @@ mod tests {
     #[test]
     fn it_agrees_with_what_is_known() {
         for labelled in oracle::decisions::<TicTacToe>() {
-            assert_eq!(scores(&labelled.position, 1 << 20), Some(labelled.scores));
+            assert_eq!(scores(&labelled.position, 1 << 20, |_| ()), Some(labelled.scores));
         }
         let sets = oracle::built_in::<ConnectFour>();
         let late = sets.iter().find(|set| set.name == "end_easy").expect("a set of that name");
         let mut solved = 0;
         for labelled in &late.positions[..100] {
-            let Some(found) = scores(&labelled.position, 100_000) else { continue };
+            let Some(found) = scores(&labelled.position, 100_000, |_| ()) else { continue };
             let signs: Vec<_> = labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
             assert_eq!(found, signs);
             solved += 1;

@@ -142,6 +142,7 @@ impl<const SIZE: usize> Game for Go<SIZE> {
         _ => &[],
     };
     const ROWS_UP: bool = true;
+    const HISTORY: bool = true;
 
     fn start() -> Self {
         Self::with_komi(Self::KOMI)

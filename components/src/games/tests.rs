@@ -64,6 +64,11 @@ fn check_state<G: Game>(game: &G) -> Result<(), TestCaseError> {
         planes
     };
     let key = game.key();
+    if !G::HISTORY {
+        let alone = G::of_key(key);
+        prop_assert_eq!(alone.outcome(), game.outcome(), "the key says whether the game is over");
+        prop_assert!(game.outcome().is_some() || alone.legal().eq(game.legal()), "the key says which moves there are");
+    }
     let planes = encoded(key);
     prop_assert!(planes.iter().all(|x| x.is_finite()), "every number of the planes is written");
     prop_assert_eq!(G::transform(key, 0), key, "symmetry 0 is the identity");
