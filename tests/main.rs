@@ -16,6 +16,7 @@ mod learning;
 mod matches;
 mod metrics;
 mod networks;
+mod play;
 mod promises;
 mod readme;
 mod relief;

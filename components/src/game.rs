@@ -216,6 +216,16 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Points that the second player gets beside the board, in games that have komi.
+    fn komi(&self) -> Option<f32> {
+        None
+    }
+
+    /// The name for people, with the komi where there is one: `Go 9x9 with komi 6.5`.
+    fn title(&self) -> String {
+        self.komi().map_or(Self::TITLE.into(), |komi| format!("{} with komi {komi}", Self::TITLE))
+    }
+
     /// Writes the network's input, from the view of the player to move.
     ///
     /// # Shapes

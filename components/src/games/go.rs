@@ -218,6 +218,11 @@ impl<const SIZE: usize> Game for Go<SIZE> {
         Some(if self.to_move == Player::First { ahead } else { -ahead })
     }
 
+    fn komi(&self) -> Option<f32> {
+        let komi = f32::from(self.key.komi) / 2.0;
+        Some(if self.to_move == Player::First { -komi } else { komi })
+    }
+
     fn encode(Board { mine, theirs, ko, passed, komi }: Board, planes: &mut [f32]) {
         let mut planes = planes.chunks_mut(Self::CELLS);
         let mut next = || planes.next().expect("five planes");

@@ -160,9 +160,9 @@ impl GameVisitor for Train {
             say!("Rehearsed: {rehearsal}.");
         }
         let mut run = trainer::open::<G>(&config, &place, &folder, from)?;
-        let shown = folder.path().display();
+        let (shown, title) = (folder.path().display(), config.start::<G>().title());
         if run.is_finished() {
-            say!("{shown} is finished: {} generations of {}.", run.generation(), G::TITLE);
+            say!("{shown} is finished: {} generations of {title}.", run.generation());
             verdict::<G>(&folder, &config)?;
             say!(
                 "To start anew, name another folder with --run. To go on longer: {} --set run.generations={}",
@@ -191,10 +191,9 @@ impl GameVisitor for Train {
             history::record(&folder, from, &changes)?;
         }
         say!(
-            "{} {} in {shown}: {} lanes, {} simulations a move, on {} ({}) with {} threads, seed {}. \
+            "{} {title} in {shown}: {} lanes, {} simulations a move, on {} ({}) with {} threads, seed {}. \
              Ctrl-C saves and stops.",
             if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
-            G::TITLE,
             config.lanes.count,
             config.search.simulations,
             place.name,
