@@ -24,6 +24,7 @@ mod resume;
 mod rows;
 mod schema;
 mod search;
+mod shell;
 mod verify;
 
 use lockstep::{

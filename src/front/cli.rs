@@ -105,8 +105,13 @@ pub enum Command {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, in roff: lockstep man | man -l -
-    Man,
+    /// Print a page of the manual, in roff: lockstep man train | man -l -
+    ///
+    /// The page lockstep-train(1) is that of `lockstep man train`, lockstep-config-show(1) that of `lockstep man config show`.
+    Man {
+        /// The command that it is about; without one all of lockstep
+        command: Vec<String>,
+    },
 }
 
 /// `lockstep config`
@@ -149,14 +154,17 @@ pub struct LabelArgs {
     /// Give a position up that takes more nodes than this, in millions
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub nodes: u64,
-    /// Name of the set
-    #[arg(long, default_value = "end")]
-    pub set: String,
-    /// Seed of the games
-    #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     /// End when not one position in so many could be solved; games that are too short count as well
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub tries: u64,
+    /// Name of the set
+    #[arg(long, value_name = "NAME", default_value = "end")]
+    pub name: String,
+    /// Change the rules: game.key=value. May be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of the games
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: u64,
     /// Threads; 0 takes as many as there are cores
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
