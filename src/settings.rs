@@ -3,8 +3,9 @@
 use crate::{Error, games};
 use lockstep_components::{
     Config,
-    config::{Komi, OutOfRange, PolicyKind},
+    config::{Komi, Number, OutOfRange, PolicyKind, Range},
 };
+use serde_json::{Value as Json, json};
 use std::{fmt, path::Path};
 use toml::{Table, Value};
 
@@ -336,6 +337,68 @@ pub fn explain(key: Option<&str>) -> Result<String, Error> {
     Ok(explained)
 }
 
+/// The JSON schema of configurations, with the bounds of [`Config::check`] and the names of the games. What depends on the
+/// game, or on the value of another key, is not in it.
+pub fn schema() -> Json {
+    let mut schema = schemars::schema_for!(Config).to_value();
+    let mut change = |key: &str, keys: Json| {
+        let place = place_of(&schema, String::new(), &key.split('.').collect::<Vec<_>>());
+        let place = place.unwrap_or_else(|| panic!("{key} is in the schema"));
+        let here = schema.pointer_mut(&place).and_then(Json::as_object_mut).expect("a place that was found");
+        here.extend(keys.as_object().expect("keys of a schema").clone());
+    };
+    let json = |number: Number| match number {
+        Number::Whole(number) => json!(number),
+        Number::Real(number) => json!(number),
+    };
+    for Range { key, least, most, .. } in Config::bounds() {
+        change(key, json!({ "minimum": json(least), "maximum": json(most) }));
+    }
+    change("game.name", json!({ "enum": games::names().collect::<Vec<_>>() }));
+    // Each policy refuses the keys of the other one.
+    let refused = |policy: PolicyKind| {
+        let keys: serde_json::Map<String, Json> =
+            policy.foreign_keys().iter().map(|key| (key.to_string(), false.into())).collect();
+        json!({ "properties": keys })
+    };
+    let gumbel = json!({ "properties": { "policy": { "const": PolicyKind::Gumbel } }, "required": ["policy"] });
+    let (then, other) = (refused(PolicyKind::Gumbel), refused(PolicyKind::Puct));
+    change("search", json!({ "if": gumbel, "then": then, "else": other }));
+    schema
+}
+
+/// All keys, each behind its section.
+pub fn keys() -> Vec<String> {
+    let mut all = vec![];
+    for (section, keys) in &known() {
+        all.extend(keys.as_table().into_iter().flatten().map(|(key, _)| format!("{section}.{key}")));
+    }
+    all
+}
+
+/// The names that a key knows; none for one that takes numbers or any text.
+pub fn names(key: &str) -> Vec<String> {
+    let schema = schema();
+    let place = place_of(&schema, String::new(), &key.split('.').collect::<Vec<_>>());
+    let kinds = place.and_then(|place| schema.pointer(&place)?.get("oneOf")?.as_array());
+    kinds.into_iter().flatten().filter_map(|kind| Some(kind.get("const")?.as_str()?.to_string())).collect()
+}
+
+/// Where a schema describes a key, as a JSON pointer.
+fn place_of(schema: &Json, at: String, keys: &[&str]) -> Option<String> {
+    let here = schema.pointer(&at)?;
+    if let Some(reference) = here.get("$ref") {
+        return place_of(schema, reference.as_str()?.strip_prefix('#')?.into(), keys);
+    }
+    let Some((key, rest)) = keys.split_first() else { return Some(at) };
+    let property = format!("/properties/{key}");
+    if here.pointer(&property).is_some() {
+        return place_of(schema, at + &property, rest);
+    }
+    let kinds = here.get("oneOf")?.as_array()?.len();
+    (0..kinds).find_map(|kind| place_of(schema, format!("{at}/oneOf/{kind}"), keys))
+}
+
 /// All keys with their defaults.
 fn known() -> Table {
     Table::try_from(Config::default()).expect("a configuration is plain data")
@@ -518,6 +581,29 @@ mod tests {
         let usual = parse("[game]\nname = \"go5\"", "z", &[]).unwrap();
         other = with_essence(&other, &essence(&usual)).unwrap();
         assert_eq!((other.game, other.lanes.count), (usual.game, 7));
+    }
+
+    /// Whatever the type of a key, a number is written as it was read.
+    #[test]
+    fn numbers_are_written_as_they_were_read() {
+        for (section, keys) in &known() {
+            for (key, _) in keys.as_table().unwrap().iter().filter(|(_, value)| value.is_float()) {
+                let number = if key == "noise_concentration" { 0.7 } else { 0.3 };
+                let policy = if PolicyKind::Puct.foreign_keys().contains(&key.as_str()) { "gumbel" } else { "puct" };
+                let text = format!("[search]\npolicy = \"{policy}\"\n");
+                let config = parse(&text, "x", &[format!("{section}.{key}={number}")]).unwrap();
+                let written = to_text(&config);
+                assert!(written.lines().any(|line| line == format!("{key} = {number}")), "{key} in {written}");
+            }
+        }
+        for set in ["search.fpu={ reduction = 0.3 }", "search.fpu={ absolute = -0.7 }", "learn.steps={ reuse = 0.3 }"] {
+            let config = parse("", "x", &[set.into()]).unwrap();
+            let number = set.trim_end_matches(" }").rsplit(' ').next().unwrap();
+            assert!(to_text(&config).contains(&format!(" = {number}\n")), "{}", to_text(&config));
+        }
+        // Written by versions that wrote more digits.
+        let long = "[search]\nnoise_share = 0.30000001192092896\n";
+        assert_eq!(parse(long, "x", &[]).unwrap(), parse("[search]\nnoise_share = 0.3\n", "x", &[]).unwrap());
     }
 
     #[test]

@@ -295,10 +295,6 @@ fn bad_input_is_refused_and_nothing_changes() {
     refused(path, &["config", "show", "chess"], &["'chess'", "connect_four"]);
     refused(path, &["config", "explain", "search.c_put"], &["did you mean search.c_puct?"]);
     refused(path, &["label", "tictactoe", "--before-end", "3", "2"], &["--before-end 3 2"]);
-    // What it writes can be read, whatever it is called.
-    let named = lockstep(path, &["label", "tictactoe", "--positions", "3", "--set", "late, \"hard\""]);
-    assert!(text(&named.stdout).contains("\"late, \"\"hard\"\"\","), "{}", text(&named.stdout));
-    refused(path, &["label", "tictactoe", "--before-end", "20", "30"], &["fewer plies"]);
     refused(path, &["train", "--run", "run", "--seed", "7"], &["run.seed", "--run"]);
     refused(path, &["train", "--run", "run", "--set", "game.name=connect_four"], &["game.name", "--run"]);
     refused(path, &["train", "--run", "run", "--set", "network.channels=17"], &["network.channels = 16"]);

@@ -174,7 +174,8 @@ fn first_moves_of_hex() {
     }
     // And so says the solver that labels positions of every game.
     let start = Hex::<4>::start();
-    let wins = solver::scores(&start, 10_000_000, 512 << 20).unwrap().into_iter().filter(|(_, score)| *score > 0);
+    let wins = solver::scores(&start, 10_000_000, 512 << 20, |_| ()).unwrap();
+    let wins = wins.into_iter().filter(|(_, score)| *score > 0);
     assert_eq!(wins.map(|(action, _)| start.action_text(action)).collect::<Vec<_>>().join(" "), "d1 c2 b3 a4");
 }
 

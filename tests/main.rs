@@ -12,17 +12,21 @@ mod gumbel;
 mod hex;
 mod inputs;
 mod kills;
+mod label;
 mod learning;
 mod matches;
 mod metrics;
 mod networks;
+mod play;
 mod promises;
 mod readme;
 mod relief;
 mod resume;
 mod rows;
 mod screen;
+mod schema;
 mod search;
+mod shell;
 mod verify;
 
 use lockstep::{

@@ -309,6 +309,16 @@ mod tests {
         }
     }
 
+    /// As docs/games.md says.
+    #[test]
+    fn symmetries_go_where_they_say() {
+        // The first corner of 3x3: quarter turns to the right, and the same of the mirrored board.
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(|symmetry| image(3, 3, 8, symmetry, 0)), [0, 2, 8, 6, 2, 8, 6, 0]);
+        // Of 2x3: left and right, top and bottom, both.
+        assert_eq!([0, 1, 2, 3].map(|symmetry| image(2, 3, 4, symmetry, 0)), [0, 2, 3, 5]);
+        assert_eq!([0, 1].map(|symmetry| image(2, 3, 2, symmetry, 0)), [0, 2]);
+    }
+
     #[test]
     fn symmetries_form_groups() {
         for (height, width, symmetries) in [(5, 5, 8), (3, 4, 4), (6, 7, 2)] {

@@ -6,7 +6,8 @@
 use crate::Game;
 use bevy_ecs::component::Component;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 
 /// The most threads that may be asked for: far more than help, and few enough that every machine can start them.
 pub const MAX_THREADS: usize = 1_024;
@@ -16,6 +17,12 @@ pub const MAX_LAG: u64 = 4;
 
 /// The most generations that `learn.schedule` may name: settings are kept with every round and every checkpoint.
 const MAX_RATE_STEPS: usize = 1_000;
+
+/// The most simulations of a search.
+const MAX_SIMULATIONS: u32 = 1_000_000;
+
+/// The most positions of an optimiser step.
+const MAX_BATCH: usize = 1_000_000;
 
 /// A value out of range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -27,6 +34,66 @@ pub struct OutOfRange {
     pub value: String,
     /// What is allowed.
     pub bound: String,
+}
+
+/// A number in a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub enum Number {
+    /// A whole one.
+    Whole(u64),
+    /// Any other one.
+    Real(f64),
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(number) => write!(f, "{number}"),
+            Self::Real(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($number:ty => $kind:ident($into:expr);)*) => {$(
+        impl From<$number> for Number {
+            fn from(number: $number) -> Self {
+                Self::$kind($into(number))
+            }
+        }
+    )*};
+}
+
+numbers! {
+    u32 => Whole(u64::from);
+    u64 => Whole(u64::from);
+    usize => Whole(|number: usize| number as u64);
+    f32 => Real(widened);
+    f64 => Real(f64::from);
+}
+
+/// A float of 32 bits in 64 as people write it: 0.3, and not 0.30000001192092896.
+fn widened(number: f32) -> f64 {
+    let written = number.to_string().parse().ok();
+    written.filter(|&written: &f64| written as f32 == number).unwrap_or(number.into())
+}
+
+/// How floats of 32 bits are written into files.
+fn short<S: Serializer>(number: &f32, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(widened(*number))
+}
+
+/// The bounds of a key, and the value that it has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Section and key.
+    pub key: &'static str,
+    /// What the configuration has.
+    pub value: Number,
+    /// The least that is allowed.
+    pub least: Number,
+    /// The most that is allowed.
+    pub most: Number,
 }
 
 /// A whole configuration.
@@ -60,12 +127,19 @@ pub struct GameConfig {
     pub komi: Komi,
 }
 
+/// The most points of [`GameConfig::komi`], either way.
+pub(crate) const KOMI: f32 = 60.0;
+
 /// Points that the second player gets beside the board.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "it must be a number of points or \"default\"")]
 pub enum Komi {
     /// So many.
-    Points(f32),
+    Points(
+        #[serde(serialize_with = "short")]
+        #[schemars(range(min = -KOMI, max = KOMI), extend("multipleOf" = 0.5))]
+        f32,
+    ),
     /// Those of the game.
     Usual(Usual),
 }
@@ -118,20 +192,26 @@ pub struct SearchConfig {
     /// Fast searches play on without teaching the policy (playout cap randomisation, Wu 2019, section 3.1).
     pub fast_simulations: u32,
     /// Chance of a full search when `fast_simulations` is not 0, above 0 to 1. Default 0.25.
+    #[serde(serialize_with = "short")]
     pub full_search_chance: f32,
     /// With PUCT: weight of the prior against the value, 0 to 100. Default 1.5. Higher explores more.
+    #[serde(serialize_with = "short")]
     pub c_puct: f32,
     /// With PUCT: value of a move that has no visit. Default `{ reduction = 0.2 }`.
     pub fpu: Fpu,
     /// With PUCT: share of Dirichlet noise in the priors of the root, 0 to 1. Default 0.25. Higher tries more moves.
+    #[serde(serialize_with = "short")]
     pub noise_share: f32,
     /// With PUCT: concentration of the noise over all legal moves together, 0.01 to 1,000. Default 10.
     /// Each move gets this divided by the number of legal moves. Lower puts the noise on fewer moves.
+    #[serde(serialize_with = "short")]
     pub noise_concentration: f32,
     /// With PUCT: temperature of the choice among visits at the beginning of a game, 0 to 10. Default 1.
     /// 0 always plays the most visited move; higher plays more varied games.
+    #[serde(serialize_with = "short")]
     pub temperature: f32,
     /// With PUCT: temperature after `temperature_plies`, 0 to 10. Default 0.25.
+    #[serde(serialize_with = "short")]
     pub final_temperature: f32,
     /// With PUCT: plies played at `temperature`, 0 to 10,000. Default 8.
     pub temperature_plies: u32,
@@ -146,11 +226,14 @@ pub struct SearchConfig {
     pub considered_moves: u32,
     /// With Gumbel: scale of the noise that draws the moves considered, 0 to 100. Default 1, with which the moves are a sample
     /// of the network's policy. Grading and play take 0.
+    #[serde(serialize_with = "short")]
     pub gumbel_scale: f32,
     /// With Gumbel: weight of values against the logits of the priors, 0 to 100, multiplied by `value_visits` and the most
     /// visits of a move together. Default 0.1. Higher trusts values more.
+    #[serde(serialize_with = "short")]
     pub value_scale: f32,
     /// With Gumbel: visits that are added to the most visited move's in that weight, 0 to 1,000,000. Default 50.
+    #[serde(serialize_with = "short")]
     pub value_visits: f32,
     /// Whether wins, draws and losses that the search has proven go up the tree: proven moves are played or avoided,
     /// and a search ends when its root is proven (MCTS-Solver, Winands et al. 2008). Default true.
@@ -203,10 +286,10 @@ impl PolicyKind {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fpu {
     /// This value.
-    Absolute(f32),
+    Absolute(#[serde(serialize_with = "short")] f32),
     /// The node's own value, less this much times the square root of the prior that is already visited (as in
     /// KataGo and Leela Chess Zero). 0 takes the node's value as it is.
-    Reduction(f32),
+    Reduction(#[serde(serialize_with = "short")] f32),
 }
 
 /// `[network]`
@@ -300,11 +383,14 @@ pub struct LearnConfig {
     /// Largest norm of the whole gradient, 0 to 1,000,000; 0 does not clip. Default 5.
     pub gradient_clip: f64,
     /// Weight of the value loss beside the policy loss, 0 to 100. Default 1.
+    #[serde(serialize_with = "short")]
     pub value_weight: f32,
     /// Weight of the loss of `network.length_head`, 0 to 100. Default 0.2.
+    #[serde(serialize_with = "short")]
     pub length_weight: f32,
     /// Share of the search's own value in the value target, beside the game's outcome, 0 to 1. Default 0.
     /// Higher is less noisy and more biased.
+    #[serde(serialize_with = "short")]
     pub search_value_share: f32,
     /// `"f32"` or `"bf16"`: the numbers in which the products of convolutions and dense layers are computed. Weights, optimiser,
     /// norms and losses stay `f32`. `"bf16"` is for GPUs that have it; on the CPU it rounds the same way and is slower, because
@@ -461,7 +547,10 @@ pub struct RunConfig {
 /// Where the network runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(
+    with = "String",
+    extend("pattern" = "^(auto|cpu|flex|(cuda|vulkan)(:[0-9]{1,3}|:10[01][0-9]|:102[0-3])?)$")
+)]
 pub enum DeviceKind {
     /// A GPU if the program was built for one and the network is worth it, else the CPU.
     Auto,
@@ -501,8 +590,8 @@ impl From<DeviceKind> for String {
     }
 }
 
-impl std::fmt::Display for DeviceKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
@@ -597,8 +686,8 @@ impl Default for GameConfig {
     }
 }
 
-impl std::fmt::Display for GameConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for GameConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.komi {
             Komi::Points(komi) => write!(f, "{} with komi {komi}", self.name),
             Komi::Usual(_) => f.write_str(&self.name),
@@ -741,88 +830,112 @@ impl Config {
     /// # Errors
     /// The first value that is not, with its key and its bound.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        fn within<T: PartialOrd + std::fmt::Display>(
-            key: &'static str,
-            value: T,
-            low: T,
-            high: T,
-        ) -> Result<(), OutOfRange> {
+        for Range { key, value, least, most } in self.ranges() {
             // NaN is in no range.
-            if value >= low && value <= high {
-                return Ok(());
-            }
-            Err(OutOfRange { key, value: value.to_string(), bound: format!("from {low} to {high}") })
-        }
-        let Self { lanes, search, network, replay, learn, run, .. } = self;
-        within("lanes.count", lanes.count, 1, 65_536)?;
-        within("lanes.leaves_per_tree", lanes.leaves_per_tree, 1, 256)?;
-        within("lanes.cohort", lanes.cohort, 0, 65_536)?;
-        within("lanes.in_flight", lanes.in_flight, 0, 8)?;
-        within("search.simulations", search.simulations, 1, 1_000_000)?;
-        within("search.fast_simulations", search.fast_simulations, 0, search.simulations)?;
-        within("search.full_search_chance", search.full_search_chance, 1e-6, 1.0)?;
-        within("search.c_puct", search.c_puct, 0.0, 100.0)?;
-        match search.fpu {
-            Fpu::Absolute(value) => within("search.fpu.absolute", value, -10.0, 10.0)?,
-            Fpu::Reduction(value) => within("search.fpu.reduction", value, 0.0, 10.0)?,
-        }
-        within("search.noise_share", search.noise_share, 0.0, 1.0)?;
-        within("search.noise_concentration", search.noise_concentration, 0.01, 1_000.0)?;
-        within("search.temperature", search.temperature, 0.0, 10.0)?;
-        within("search.final_temperature", search.final_temperature, 0.0, 10.0)?;
-        within("search.temperature_plies", search.temperature_plies, 0, 10_000)?;
-        within("search.opening_plies", search.opening_plies, 0, 1_000)?;
-        within("search.considered_moves", search.considered_moves, 1, 65_535)?;
-        within("search.gumbel_scale", search.gumbel_scale, 0.0, 100.0)?;
-        within("search.value_scale", search.value_scale, 0.0, 100.0)?;
-        within("search.value_visits", search.value_visits, 0.0, 1e6)?;
-        within("search.cache_mb", search.cache_mb, 0, 1_000_000)?;
-        within("network.channels", network.channels, 1, 4_096)?;
-        within("network.blocks", network.blocks, 1, 100)?;
-        within("network.head_channels", network.head_channels, 1, 4_096)?;
-        within("network.squeeze", network.squeeze, 0, 4_096)?;
-        within("replay.window", replay.window, 1, 1_000_000_000)?;
-        within("learn.batch_size", learn.batch_size, 1, 1_000_000)?;
-        match learn.steps {
-            Steps::Reuse(times) => within("learn.steps.reuse", times, 1e-6, 10_000.0)?,
-            Steps::Batches(n) => within("learn.steps.batches", n, 1, 1_000_000)?,
-        }
-        within("learn.accumulation", learn.accumulation, 1, learn.batch_size.min(1_000))?;
-        within("learn.learning_rate", learn.learning_rate, 1e-12, 10.0)?;
-        match &learn.schedule {
-            RateSchedule::Constant => {}
-            RateSchedule::Cosine { warm_up, last, over } => {
-                within("learn.schedule.cosine.over", over.unwrap_or(1), 1, 10_000_000)?;
-                within("learn.schedule.cosine.warm_up", *warm_up, 0, 1_000_000)?;
-                within("learn.schedule.cosine.last", *last, 0.0, 1.0)?;
-            }
-            RateSchedule::Steps { at, factor } => {
-                within("learn.schedule.steps.factor", *factor, 0.0, 10.0)?;
-                if at.len() > MAX_RATE_STEPS {
-                    let (value, bound) = (format!("{} generations", at.len()), format!("at most {MAX_RATE_STEPS}"));
-                    return Err(OutOfRange { key: "learn.schedule.steps.at", value, bound });
-                }
+            if !(least <= value && value <= most) {
+                return Err(OutOfRange { key, value: value.to_string(), bound: format!("from {least} to {most}") });
             }
         }
-        within("learn.weight_decay", learn.weight_decay, 0.0, 1.0)?;
-        within("learn.gradient_clip", learn.gradient_clip, 0.0, 1e6)?;
-        within("learn.value_weight", learn.value_weight, 0.0, 100.0)?;
-        within("learn.length_weight", learn.length_weight, 0.0, 100.0)?;
-        within("learn.search_value_share", learn.search_value_share, 0.0, 1.0)?;
-        within("learn.average", learn.average, 0.0, 0.99999)?;
-        within("run.generations", run.generations, 1, 10_000_000)?;
-        within("run.games", run.games, 1, 100_000_000)?;
-        within("run.lag", run.lag, 1, MAX_LAG)?;
-        within("run.seed", run.seed, 0, i64::MAX as u64)?;
-        within("run.threads", run.threads, 0, MAX_THREADS)?;
+        if let RateSchedule::Steps { at, .. } = &self.learn.schedule
+            && at.len() > MAX_RATE_STEPS
+        {
+            let (value, bound) = (format!("{} generations", at.len()), format!("at most {MAX_RATE_STEPS}"));
+            return Err(OutOfRange { key: "learn.schedule.steps.at", value, bound });
+        }
+        let run = &self.run;
         if !matches!(run.device, DeviceKind::Cpu | DeviceKind::Auto) && run.vectors != Vectors::Auto {
             let bound = "\"auto\" unless run.device is \"cpu\" or \"auto\"".into();
             return Err(OutOfRange { key: "run.vectors", value: format!("\"{}\"", run.vectors.name()), bound });
         }
-        within("run.checkpoint_every", run.checkpoint_every, 1, 1_000_000)?;
-        within("run.checkpoints", run.checkpoints, 1, 1_000_000)?;
-        within("run.recorded_games", run.recorded_games, 0, 1_000_000)?;
-        within("run.grade_simulations", run.grade_simulations, 1, 1_000_000)
+        Ok(())
+    }
+
+    /// The bounds of all keys that have some, each as wide as other keys let it be, whatever the game.
+    pub fn bounds() -> Vec<Range> {
+        let with = |steps, schedule, fpu| {
+            let search = SearchConfig { simulations: MAX_SIMULATIONS, fpu, ..SearchConfig::default() };
+            let learn = LearnConfig { batch_size: MAX_BATCH, steps, schedule, ..LearnConfig::default() };
+            Self { search, learn, ..Self::default() }.ranges()
+        };
+        let cosine = RateSchedule::Cosine { warm_up: 0, last: 0.0, over: None };
+        let steps = RateSchedule::Steps { at: vec![], factor: 1.0 };
+        let mut all = with(Steps::Reuse(1.0), cosine, Fpu::Absolute(0.0));
+        for range in with(Steps::Batches(1), steps, Fpu::Reduction(0.0)) {
+            if all.iter().all(|known| known.key != range.key) {
+                all.push(range);
+            }
+        }
+        all
+    }
+
+    /// The values that have bounds.
+    fn ranges(&self) -> Vec<Range> {
+        fn within<T: Into<Number>>(key: &'static str, value: T, least: T, most: T) -> Range {
+            Range { key, value: value.into(), least: least.into(), most: most.into() }
+        }
+        let Self { lanes, search, network, replay, learn, run, .. } = self;
+        let mut all = vec![
+            within("lanes.count", lanes.count, 1, 65_536),
+            within("lanes.leaves_per_tree", lanes.leaves_per_tree, 1, 256),
+            within("lanes.cohort", lanes.cohort, 0, 65_536),
+            within("lanes.in_flight", lanes.in_flight, 0, 8),
+            within("search.simulations", search.simulations, 1, MAX_SIMULATIONS),
+            within("search.fast_simulations", search.fast_simulations, 0, search.simulations),
+            within("search.full_search_chance", search.full_search_chance, 1e-6, 1.0),
+            within("search.c_puct", search.c_puct, 0.0, 100.0),
+            within("search.noise_share", search.noise_share, 0.0, 1.0),
+            within("search.noise_concentration", search.noise_concentration, 0.01, 1_000.0),
+            within("search.temperature", search.temperature, 0.0, 10.0),
+            within("search.final_temperature", search.final_temperature, 0.0, 10.0),
+            within("search.temperature_plies", search.temperature_plies, 0, 10_000),
+            within("search.opening_plies", search.opening_plies, 0, 1_000),
+            within("search.considered_moves", search.considered_moves, 1, 65_535),
+            within("search.gumbel_scale", search.gumbel_scale, 0.0, 100.0),
+            within("search.value_scale", search.value_scale, 0.0, 100.0),
+            within("search.value_visits", search.value_visits, 0.0, 1e6),
+            within("search.cache_mb", search.cache_mb, 0, 1_000_000),
+            within("network.channels", network.channels, 1, 4_096),
+            within("network.blocks", network.blocks, 1, 100),
+            within("network.head_channels", network.head_channels, 1, 4_096),
+            within("network.squeeze", network.squeeze, 0, 4_096),
+            within("replay.window", replay.window, 1, 1_000_000_000),
+            within("learn.batch_size", learn.batch_size, 1, MAX_BATCH),
+            within("learn.accumulation", learn.accumulation, 1, learn.batch_size.min(1_000)),
+            within("learn.learning_rate", learn.learning_rate, 1e-12, 10.0),
+            within("learn.weight_decay", learn.weight_decay, 0.0, 1.0),
+            within("learn.gradient_clip", learn.gradient_clip, 0.0, 1e6),
+            within("learn.value_weight", learn.value_weight, 0.0, 100.0),
+            within("learn.length_weight", learn.length_weight, 0.0, 100.0),
+            within("learn.search_value_share", learn.search_value_share, 0.0, 1.0),
+            within("learn.average", learn.average, 0.0, 0.99999),
+            within("run.generations", run.generations, 1, 10_000_000),
+            within("run.games", run.games, 1, 100_000_000),
+            within("run.lag", run.lag, 1, MAX_LAG),
+            within("run.seed", run.seed, 0, i64::MAX as u64),
+            within("run.threads", run.threads, 0, MAX_THREADS),
+            within("run.checkpoint_every", run.checkpoint_every, 1, 1_000_000),
+            within("run.checkpoints", run.checkpoints, 1, 1_000_000),
+            within("run.recorded_games", run.recorded_games, 0, 1_000_000),
+            within("run.grade_simulations", run.grade_simulations, 1, 1_000_000),
+        ];
+        all.push(match search.fpu {
+            Fpu::Absolute(value) => within("search.fpu.absolute", value, -10.0, 10.0),
+            Fpu::Reduction(value) => within("search.fpu.reduction", value, 0.0, 10.0),
+        });
+        all.push(match learn.steps {
+            Steps::Reuse(times) => within("learn.steps.reuse", times, 1e-6, 10_000.0),
+            Steps::Batches(n) => within("learn.steps.batches", n, 1, 1_000_000),
+        });
+        match &learn.schedule {
+            RateSchedule::Constant => {}
+            RateSchedule::Cosine { warm_up, last, over } => all.extend([
+                within("learn.schedule.cosine.over", over.unwrap_or(1), 1, 10_000_000),
+                within("learn.schedule.cosine.warm_up", *warm_up, 0, 1_000_000),
+                within("learn.schedule.cosine.last", *last, 0.0, 1.0),
+            ]),
+            RateSchedule::Steps { factor, .. } => all.push(within("learn.schedule.steps.factor", *factor, 0.0, 10.0)),
+        }
+        all
     }
 
     /// What its games begin with.
@@ -875,6 +988,16 @@ mod tests {
         config.run.device = DeviceKind::Flex;
         config.run.vectors = Vectors::Avx2;
         assert_eq!(config.check().unwrap_err().key, "run.vectors");
+    }
+
+    #[test]
+    fn numbers_are_written_as_people_write_them() {
+        for number in [0.3, 0.1, 1e-6, 0.99999, 123.456, 1e6, -0.0, 16_777_216.0, f32::MIN_POSITIVE] {
+            let written = widened(number);
+            assert_eq!((written as f32).to_bits(), number.to_bits());
+            assert_eq!(written.to_string(), number.to_string());
+        }
+        assert!(widened(f32::NAN).is_nan() && widened(f32::INFINITY).is_infinite());
     }
 
     #[test]

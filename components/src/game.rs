@@ -98,7 +98,7 @@ pub struct ParseError(pub String);
 /// Two states with the same key are the same to the network, and may differ in two things: in which of the key's moves are
 /// allowed ([`Game::allows`], as superko has it), and in when the game ends ([`Game::outcome`], as after a longest length).
 /// Priors are those of the key's moves; where some are not allowed, the others share theirs. What a search proves belongs
-/// to its tree, never to a key.
+/// to its tree, never to a key. A game whose path does one of them says so with [`Game::HISTORY`].
 ///
 /// # Example
 ///
@@ -140,6 +140,9 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     const SYMMETRIES: usize = 1;
     /// Whether rows are counted from the bottom, as on a chess board.
     const ROWS_UP: bool = false;
+    /// Whether the path does what it may: two states with the same key may differ in their moves or in when the game ends.
+    /// Results under best play then belong to states and not to keys, and `lockstep label` does not look for them.
+    const HISTORY: bool = false;
     /// Recipes to train it with, by name: configurations with comments. The first is called as the game.
     const RECIPES: &'static [(&'static str, &'static str)] = &[];
     /// What players of it are graded against.
@@ -211,6 +214,16 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// By how much the first player is ahead at the end of a game, in games that count it.
     fn score(&self) -> Option<f32> {
         None
+    }
+
+    /// Points that the second player gets beside the board, in games that have komi.
+    fn komi(&self) -> Option<f32> {
+        None
+    }
+
+    /// The name for people, with the komi where there is one: `Go 9x9 with komi 6.5`.
+    fn title(&self) -> String {
+        self.komi().map_or(Self::TITLE.into(), |komi| format!("{} with komi {komi}", Self::TITLE))
     }
 
     /// Writes the network's input, from the view of the player to move.

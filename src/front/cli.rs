@@ -85,8 +85,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// List the games that can be played.
     ///
-    /// With the size of the board, the planes of the network's input, the size of its policy, and the number of
-    /// symmetries under which positions are averaged and shown to the network.
+    /// With the size of the board, the planes of the network's input, the size of its policy, the number of
+    /// symmetries under which positions are averaged and shown to the network, and the usual komi where there is one.
     Games(JsonArgs),
     /// List the devices that networks can run on, and say why one is missing.
     ///
@@ -101,16 +101,22 @@ pub enum Command {
     /// Make positions with the exact score of every move, to grade players with.
     ///
     /// Plays random games, goes back some moves from their ends, and solves the positions there by brute force: 1 for a
-    /// move that wins, 0 for one that draws, -1 for one that loses. Prints the table that `lockstep grade --positions` reads.
-    /// For games without a history that decides, as in Go.
+    /// move that wins, 0 for one that draws, -1 for one that loses. Prints the table that `lockstep grade --positions` reads,
+    /// and how far it has come on the standard error. Games whose history decides, such as Go, are refused: what a position
+    /// is worth there depends on how it was reached.
     Label(LabelArgs),
     /// Print completions for a shell: source them in its startup file.
     Completions {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, in roff: lockstep man | man -l -
-    Man,
+    /// Print a page of the manual, in roff: lockstep man train | man -l -
+    ///
+    /// The page lockstep-train(1) is that of `lockstep man train`, lockstep-config-show(1) that of `lockstep man config show`.
+    Man {
+        /// The command that it is about; without one all of lockstep
+        command: Vec<String>,
+    },
 }
 
 /// `lockstep config`
@@ -156,9 +162,15 @@ pub struct LabelArgs {
     /// Give a position up that needs a larger table than this, in MB for each thread
     #[arg(long, value_name = "MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub table: u64,
+    /// End when not one position in so many could be solved; games that are too short count as well
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub tries: u64,
     /// Name of the set
-    #[arg(long, default_value = "end")]
-    pub set: String,
+    #[arg(long, value_name = "NAME", default_value = "end")]
+    pub name: String,
+    /// Change the rules: game.key=value. May be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Seed of the games
     #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=i64::MAX as u64))]
     pub seed: u64,

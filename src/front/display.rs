@@ -226,7 +226,8 @@ fn gauge(done: u64, all: u64, width: usize) -> String {
     format!("[{:<width$}]", format!("{}{head}", "=".repeat(filled)))
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// How a bar is drawn.
+pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a template written here").progress_chars("=> ")
 }
 

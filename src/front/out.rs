@@ -9,6 +9,8 @@ use std::{
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
     sync::{Mutex, OnceLock, PoisonError},
+    thread,
+    time::Duration,
 };
 
 /// The first failure of standard output.
@@ -35,8 +37,7 @@ pub fn write(text: Arguments<'_>) {
     if failed() {
         return;
     }
-    let mut out = io::stdout().lock();
-    if let Err(error) = out.write_fmt(text).and_then(|()| out.flush())
+    if let Err(error) = write_all(&mut io::stdout().lock(), text)
         && FAILED.set(error.kind()).is_ok()
         && error.kind() != ErrorKind::BrokenPipe
     {
@@ -57,7 +58,31 @@ pub fn write_error(text: Arguments<'_>) {
 
 fn print_error(text: Arguments<'_>) {
     // Nobody is left to be told.
-    let _ = io::stderr().lock().write_fmt(text);
+    let _ = write_all(&mut io::stderr().lock(), text);
+}
+
+/// Writes all of it, however long the reader takes: a pipe that does not block says so when it is full.
+fn write_all(to: &mut impl Write, text: Arguments<'_>) -> io::Result<()> {
+    let text = text.to_string();
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        match patiently(|| to.write(left))? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            written => left = &left[written..],
+        }
+    }
+    patiently(|| to.flush())
+}
+
+/// Tries again until it can be done.
+fn patiently<T>(mut done: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match done() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 /// Has text for standard error go above this from now on.

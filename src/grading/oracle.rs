@@ -236,7 +236,8 @@ mod tests {
             fn visit<G: Game>(self) -> usize {
                 let mut solved = 0;
                 for labelled in built_in::<G>().iter().flat_map(|set| set.positions.iter().step_by(20)) {
-                    let Some(found) = crate::solver::scores(&labelled.position, 200_000, 32 << 20) else { continue };
+                    let found = crate::solver::scores(&labelled.position, 200_000, 32 << 20, |_| ());
+                    let Some(found) = found else { continue };
                     let signs: Vec<_> =
                         labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
                     assert_eq!(found, signs, "{}: {:?}", G::TITLE, labelled.position);

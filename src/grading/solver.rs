@@ -4,15 +4,20 @@ use lockstep_components::{Action, Game};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 /// The result of each legal move under best play, for the player to move: 1, 0 or -1. None if it takes more nodes than
-/// allowed, or a larger table than one of so many bytes.
+/// allowed, or a larger table than one of so many bytes. `watch` hears of the nodes now and then: of so many since the last time.
 ///
 /// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry, so it is for games in
-/// which nothing decides that a key does not hold.
-pub fn scores<G: Game>(state: &G, nodes: u64, table: usize) -> Option<Vec<(Action, i32)>> {
+/// which nothing decides that a key does not hold: those without [`Game::HISTORY`].
+pub fn scores<G: Game>(
+    state: &G,
+    nodes: u64,
+    table: usize,
+    watch: impl FnMut(u64),
+) -> Option<Vec<(Action, i32)>> {
     let room = room::<G>(table);
     // Whole at once: one that grows has its old and its new numbers for a while.
     let known = FxHashMap::with_capacity_and_hasher(room, FxBuildHasher);
-    let mut solver = Solver::<G> { known, room, left: nodes };
+    let mut solver = Solver { known, room, left: nodes, told: nodes, watch };
     let legal: Vec<Action> = state.legal().collect();
     let of_move = |action| {
         let next = played(state, action);
@@ -29,7 +34,9 @@ pub fn scores<G: Game>(state: &G, nodes: u64, table: usize) -> Option<Vec<(Actio
         };
         Some((action, score))
     };
-    legal.into_iter().map(of_move).collect()
+    let scores = legal.into_iter().map(of_move).collect();
+    solver.tell();
+    scores
 }
 
 /// Positions that a table of so many bytes has room for: of each eight places seven are taken, and their number is a power of 2.
@@ -69,14 +76,25 @@ type Effort = (u32, u32);
 
 const NEVER: u32 = 1 << 30;
 
-struct Solver<G: Game> {
+struct Solver<G: Game, W> {
     known: FxHashMap<(G::Key, Goal), Effort>,
     /// Entries of `known` at most.
     room: usize,
     left: u64,
+    /// What was left when `watch` last heard of it.
+    told: u64,
+    watch: W,
 }
 
-impl<G: Game> Solver<G> {
+/// Nodes between two words to whoever watches: some milliseconds.
+const SILENT: u64 = 1 << 14;
+
+impl<G: Game, W: FnMut(u64)> Solver<G, W> {
+    fn tell(&mut self) {
+        (self.watch)(self.told - self.left);
+        self.told = self.left;
+    }
+
     fn reaches(&mut self, state: &G, goal: Goal) -> Option<bool> {
         let (prove, refute) = self.effort(state, goal);
         if prove != 0 && refute != 0 {
@@ -96,6 +114,9 @@ impl<G: Game> Solver<G> {
     /// Works on a state until either effort is as large as its limit.
     fn search(&mut self, state: &G, goal: Goal, limits: Effort) -> Option<()> {
         self.left = self.left.checked_sub(1)?;
+        if self.told - self.left == SILENT {
+            self.tell();
+        }
         let moves: Vec<(G, bool)> = state
             .legal()
             .map(|action| {
@@ -157,21 +178,21 @@ mod tests {
         let room = room::<TicTacToe>(TABLE);
         let known = FxHashMap::<(TicTacToe, Goal), Effort>::with_capacity_and_hasher(room, FxBuildHasher);
         assert!(room > 0 && known.capacity() == room);
-        assert!(scores(&start, 1 << 20, TABLE).is_some());
-        assert_eq!(scores(&start, 1 << 20, 2048), None);
-        assert_eq!(scores(&start, 1 << 20, 0), None);
+        assert!(scores(&start, 1 << 20, TABLE, |_| ()).is_some());
+        assert_eq!(scores(&start, 1 << 20, 2048, |_| ()), None);
+        assert_eq!(scores(&start, 1 << 20, 0, |_| ()), None);
     }
 
     #[test]
     fn it_agrees_with_what_is_known() {
         for labelled in oracle::decisions::<TicTacToe>() {
-            assert_eq!(scores(&labelled.position, 1 << 20, TABLE), Some(labelled.scores));
+            assert_eq!(scores(&labelled.position, 1 << 20, TABLE, |_| ()), Some(labelled.scores));
         }
         let sets = oracle::built_in::<ConnectFour>();
         let late = sets.iter().find(|set| set.name == "end_easy").expect("a set of that name");
         let mut solved = 0;
         for labelled in &late.positions[..100] {
-            let Some(found) = scores(&labelled.position, 100_000, TABLE) else { continue };
+            let Some(found) = scores(&labelled.position, 100_000, TABLE, |_| ()) else { continue };
             let signs: Vec<_> = labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
             assert_eq!(found, signs);
             solved += 1;

@@ -504,7 +504,7 @@ pub fn write_games<G: Game>(folder: &Folder, start: &G, generation: u64, games: 
     }
     let mut text = format!(
         "# {}, generation {generation}: result of the first player, then the moves; [..] were drawn at random\n",
-        G::TITLE
+        start.title()
     );
     for game in games {
         let mut position = start.clone();

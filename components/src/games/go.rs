@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, images, stone},
-    config::{GameConfig, Komi, OutOfRange},
+    config::{GameConfig, KOMI, Komi, OutOfRange},
     game::{Action, Game, Outcome, Player},
 };
 
@@ -155,6 +155,7 @@ impl<const SIZE: usize> Game for Go<SIZE> {
         _ => &[],
     };
     const ROWS_UP: bool = true;
+    const HISTORY: bool = true;
 
     fn start() -> Self {
         Self::with_komi(Self::KOMI)
@@ -163,13 +164,13 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     fn start_with(rules: &GameConfig) -> Result<Self, OutOfRange> {
         let Komi::Points(points) = rules.komi else { return Ok(Self::start()) };
         // NaN is in no range.
-        if (-60.0..=60.0).contains(&points) && (2.0 * points).fract() == 0.0 {
+        if (-KOMI..=KOMI).contains(&points) && (2.0 * points).fract() == 0.0 {
             return Ok(Self::with_komi((2.0 * points) as i8));
         }
         Err(OutOfRange {
             key: "game.komi",
             value: points.to_string(),
-            bound: "from -60 to 60 in steps of 0.5".into(),
+            bound: format!("from -{KOMI} to {KOMI} in steps of 0.5"),
         })
     }
 
@@ -230,6 +231,11 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     fn score(&self) -> Option<f32> {
         let ahead = self.ahead() as f32 / 2.0;
         Some(if self.to_move == Player::First { ahead } else { -ahead })
+    }
+
+    fn komi(&self) -> Option<f32> {
+        let komi = f32::from(self.key.komi) / 2.0;
+        Some(if self.to_move == Player::First { -komi } else { komi })
     }
 
     fn encode(Board { mine, theirs, ko, passed, komi }: Board, planes: &mut [f32]) {

@@ -4,7 +4,6 @@ use crate::{
     games, out, say,
     settings::{self, Source},
 };
-use lockstep_components::Config;
 use serde_json::json;
 
 /// `lockstep recipes`
@@ -31,8 +30,7 @@ pub fn run(args: ConfigArgs) -> Result<(), Error> {
         ConfigCommand::Show { recipe } => out::write(format_args!("{}", Source::Recipe(&recipe).text()?)),
         ConfigCommand::Explain { key } => out::write(format_args!("{}", settings::explain(key.as_deref())?)),
         ConfigCommand::Schema => {
-            let schema = serde_json::to_string_pretty(&schemars::schema_for!(Config)).expect("a schema is plain data");
-            say!("{schema}");
+            say!("{}", serde_json::to_string_pretty(&settings::schema()).expect("a schema is plain data"));
         }
     }
     Ok(())

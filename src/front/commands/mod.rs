@@ -9,6 +9,7 @@ mod grade;
 mod label;
 mod matches;
 mod play;
+mod shell;
 mod train;
 mod tune;
 mod verify;
@@ -21,7 +22,6 @@ use crate::{
     cli::{Cli, Command, TrainArgs},
     device, games as known, out,
 };
-use clap::CommandFactory;
 use lockstep_components::{Game, games::GameVisitor};
 
 /// Carries out a command line.
@@ -48,16 +48,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Recipes(args) => config::recipes(args),
         Command::Config(args) => config::run(args),
         Command::Label(args) => label::run(args),
-        Command::Completions { shell } => {
-            let mut text = vec![];
-            clap_complete::generate(shell, &mut Cli::command(), "lockstep", &mut text);
-            print(&text)
-        }
-        Command::Man => {
-            let mut text = vec![];
-            clap_mangen::Man::new(Cli::command()).render(&mut text).expect("memory takes all there is");
-            print(&text)
-        }
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { command } => shell::man(&command),
     }
 }
 

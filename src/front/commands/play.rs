@@ -29,6 +29,9 @@ pub(crate) struct Play {
     args: PlayArgs,
 }
 
+/// How games write a move that leaves the turn to the other player.
+const PASS: &str = "pass";
+
 const HELP: &str = "Type a move, or: undo, hint, moves, new, help, quit";
 
 impl GameVisitor for Play {
@@ -42,11 +45,13 @@ impl GameVisitor for Play {
         let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
         let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
         let you = if args.second { Side::Second } else { Side::First };
-        let simulations = out::number(args.simulations.into(), "simulation");
-        say!("{} against {}, {simulations} a move.", G::TITLE, player.checkpoint.display());
+        let start: G = player.config.start();
+        let komi = start.komi().map_or(String::new(), |komi| format!(", komi {komi} of the second player included"));
+        let (title, checkpoint) = (start.title(), player.checkpoint.display());
+        say!("{title} against {checkpoint}, {} a move.", out::number(args.simulations.into(), "simulation"));
         say!("{HELP}");
         // The positions of the game, and the moves between them.
-        let mut line: Vec<G> = vec![player.config.start()];
+        let mut line: Vec<G> = vec![start];
         let mut moves: Vec<Action> = vec![];
         let mut input = std::io::stdin().lock();
         loop {
@@ -65,17 +70,24 @@ impl GameVisitor for Play {
                     _ => "A draw",
                 };
                 match position.score() {
-                    Some(score) if score != 0.0 => say!("{result} by {}.", score.abs()),
+                    Some(score) if score != 0.0 => say!("{result} by {}{komi}.", score.abs()),
                     _ => say!("{result}."),
                 }
             } else if position.to_move() != you {
                 let answer = ask(&mut analyst, &position)?;
-                say!("It plays {} and expects {:+.2} for itself.", position.action_text(answer.action), answer.value);
+                let does = match position.action_text(answer.action) {
+                    text if text != PASS => format!("plays {text}"),
+                    _ if has_to_pass(&position) => "has no move but to pass".into(),
+                    _ => "passes".into(),
+                };
+                say!("It {does} and expects {:+.2} for itself.", answer.value);
                 let mut next = position;
                 next.play(answer.action);
                 line.push(next);
                 moves.push(answer.action);
                 continue;
+            } else if has_to_pass(&position) {
+                say!("You have no move but to pass. Type: {PASS}");
             }
             // Nobody sees the board any more.
             if out::failed() {
@@ -115,6 +127,10 @@ impl GameVisitor for Play {
             moves.truncate(line.len() - 1);
         }
     }
+}
+
+fn has_to_pass<G: Game>(position: &G) -> bool {
+    position.legal().map(|action| position.action_text(action)).eq([PASS])
 }
 
 /// The longest line that is looked at, in bytes; what follows it on the line is left out.

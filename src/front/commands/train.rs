@@ -176,9 +176,9 @@ impl GameVisitor for Train {
         }
         let open = |config: &Config, place: &Place| trainer::open::<G>(config, place, &folder, from.clone());
         let mut run = relieved::<G, _>(&mut config, &mut place, &folder, open, told)?;
-        let shown = folder.path().display();
+        let (shown, title) = (folder.path().display(), config.start::<G>().title());
         if run.is_finished() {
-            say!("{shown} is finished: {} of {}.", number(run.generation(), "generation"), G::TITLE);
+            say!("{shown} is finished: {} of {title}.", number(run.generation(), "generation"));
             verdict::<G>(&folder, &config)?;
             say!(
                 "To start anew, name another folder with --run. To go on longer: {} --set run.generations={}",
@@ -209,9 +209,8 @@ impl GameVisitor for Train {
             history::record(&folder, from, &changes)?;
         }
         out::text(&format!(
-            "{} {} in {shown}: {}, {} a move, on {} ({}) with {}, seed {}. Ctrl-C saves and stops.",
+            "{} {title} in {shown}: {}, {} a move, on {} ({}) with {}, seed {}. Ctrl-C saves and stops.",
             if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
-            G::TITLE,
             number(config.lanes.count.into(), "lane"),
             number(config.search.simulations.into(), "simulation"),
             place.name,

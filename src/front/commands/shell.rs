@@ -1,0 +1,66 @@
+use crate::{Error, cli::Cli, games, settings};
+use clap::{Arg, Command, CommandFactory, ValueHint, builder::PossibleValuesParser};
+use clap_mangen::Man;
+
+/// `lockstep completions`
+pub fn completions(shell: clap_complete::Shell) -> Result<(), Error> {
+    let mut text = vec![];
+    clap_complete::generate(shell, &mut with_values(Cli::command()), "lockstep", &mut text);
+    super::print(&text)
+}
+
+/// The same command line with what can stand in each place: shells offer it, and the command itself may take more.
+fn with_values(command: Command) -> Command {
+    let name = command.get_name().to_string();
+    command.mut_args(|arg| with_value(&name, arg)).mut_subcommands(with_values)
+}
+
+fn with_value(command: &str, arg: Arg) -> Arg {
+    if !arg.get_action().takes_values() || !arg.get_possible_values().is_empty() {
+        return arg;
+    }
+    let owned = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+    let names: Vec<String> = match arg.get_id().as_str() {
+        "recipe" => games::recipes().iter().map(|(name, _)| name.to_string()).collect(),
+        "game" => games::names().map(str::to_string).collect(),
+        "device" => owned(&["auto", "cpu", "flex", "cuda", "vulkan"]),
+        "key" => settings::keys(),
+        "precision" => settings::names("run.precision"),
+        "vectors" => settings::names("run.vectors"),
+        "network" => settings::names("network.kind"),
+        "command" => Cli::command().get_subcommands().map(|command| command.get_name().to_string()).collect(),
+        // A player is a folder or a file. Numbers and the like are for nobody to guess.
+        id => {
+            let hint = match (command, id) {
+                ("train" | "verify" | "doctor" | "match", "run") => ValueHint::DirPath,
+                (_, "config" | "positions" | "out") => ValueHint::FilePath,
+                (_, "run" | "from" | "players") => ValueHint::AnyPath,
+                _ => ValueHint::Other,
+            };
+            return arg.value_hint(hint);
+        }
+    };
+    // Until the program ends, which is next.
+    arg.value_parser(PossibleValuesParser::new(names.into_iter().map(|name| &*name.leak())))
+}
+
+/// `lockstep man`: the page of a command, which is named word by word.
+pub fn man(words: &[String]) -> Result<(), Error> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    for word in words {
+        let Some(found) = command.find_subcommand(word) else {
+            let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+            let message = match &names[..] {
+                [] => format!("{} has no commands of its own", command.get_display_name().unwrap_or_default()),
+                names => format!("there is no command '{word}'; the commands are {}", names.join(", ")),
+            };
+            return Err(Error::Usage(message));
+        };
+        command = found.clone();
+    }
+    let mut text = vec![];
+    let page = Man::new(command).source(concat!("lockstep ", env!("CARGO_PKG_VERSION")));
+    page.render(&mut text).expect("memory takes all there is");
+    super::print(&text)
+}
