@@ -8,12 +8,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 ///
 /// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry, so it is for games in
 /// which nothing decides that a key does not hold: those without [`Game::HISTORY`].
-pub fn scores<G: Game>(
-    state: &G,
-    nodes: u64,
-    table: usize,
-    watch: impl FnMut(u64),
-) -> Option<Vec<(Action, i32)>> {
+pub fn scores<G: Game>(state: &G, nodes: u64, table: usize, watch: impl FnMut(u64)) -> Option<Vec<(Action, i32)>> {
     let room = room::<G>(table);
     // Whole at once: one that grows has its old and its new numbers for a while.
     let known = FxHashMap::with_capacity_and_hasher(room, FxBuildHasher);

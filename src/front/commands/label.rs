@@ -1,6 +1,4 @@
-use crate::{
-    Error, cli::LabelArgs, device, display, memory, metrics::count, out, say, settings, solver, tell,
-};
+use crate::{Error, cli::LabelArgs, device, display, memory, metrics::count, out, say, settings, solver, tell};
 use indicatif::ProgressBar;
 use lockstep_components::{Action, Game, LaneRng, games::GameVisitor};
 use rayon::prelude::*;
