@@ -312,7 +312,7 @@ fn a_file_of_weights_is_no_larger_than_it_is() {
     let large = small(&["network.kind=resnet", "network.channels=4096", "network.blocks=100"]);
     let about = header["__metadata__"]["lockstep"].as_str().unwrap();
     let mut about: checkpoint::About = serde_json::from_str(about).unwrap();
-    (about.network, about.settings) = (describe::<TicTacToe>(&large.network), settings::of_network(&large));
+    (about.network, about.settings) = (describe::<TicTacToe>(&large.network), settings::of_player(&large));
     header["__metadata__"]["lockstep"] = serde_json::to_string(&about).unwrap().into();
     let header = header.to_string();
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &file[length..]].concat();
