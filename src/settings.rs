@@ -583,29 +583,6 @@ mod tests {
         assert_eq!((other.game, other.lanes.count), (usual.game, 7));
     }
 
-    /// Whatever the type of a key, a number is written as it was read.
-    #[test]
-    fn numbers_are_written_as_they_were_read() {
-        for (section, keys) in &known() {
-            for (key, _) in keys.as_table().unwrap().iter().filter(|(_, value)| value.is_float()) {
-                let number = if key == "noise_concentration" { 0.7 } else { 0.3 };
-                let policy = if PolicyKind::Puct.foreign_keys().contains(&key.as_str()) { "gumbel" } else { "puct" };
-                let text = format!("[search]\npolicy = \"{policy}\"\n");
-                let config = parse(&text, "x", &[format!("{section}.{key}={number}")]).unwrap();
-                let written = to_text(&config);
-                assert!(written.lines().any(|line| line == format!("{key} = {number}")), "{key} in {written}");
-            }
-        }
-        for set in ["search.fpu={ reduction = 0.3 }", "search.fpu={ absolute = -0.7 }", "learn.steps={ reuse = 0.3 }"] {
-            let config = parse("", "x", &[set.into()]).unwrap();
-            let number = set.trim_end_matches(" }").rsplit(' ').next().unwrap();
-            assert!(to_text(&config).contains(&format!(" = {number}\n")), "{}", to_text(&config));
-        }
-        // Written by versions that wrote more digits.
-        let long = "[search]\nnoise_share = 0.30000001192092896\n";
-        assert_eq!(parse(long, "x", &[]).unwrap(), parse("[search]\nnoise_share = 0.3\n", "x", &[]).unwrap());
-    }
-
     #[test]
     fn the_override_is_blamed_for_what_it_did() {
         let recipe = "[search]\nfast_simulations = 10\n";

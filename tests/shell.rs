@@ -44,7 +44,13 @@ fn shells_offer_what_there_is() {
         assert!(zsh.contains(words), "{words} is missing in: {zsh}");
     }
     let fish = printed(&["completions", "fish"]);
-    assert!(fish.contains("__fish_complete_directories") && fish.contains("connect_four"), "{fish}");
+    for words in [
+        "__fish_complete_directories",
+        "using_subcommand train\" -f -a \"tictactoe ",
+        "seen_subcommand_from show\" -f -a \"tictactoe ",
+    ] {
+        assert!(fish.contains(words), "{words} is missing in: {fish}");
+    }
 }
 
 fn recipes_like(start: &str) -> Vec<&'static str> {

@@ -1,12 +1,33 @@
 use crate::{Error, cli::Cli, games, settings};
 use clap::{Arg, Command, CommandFactory, ValueHint, builder::PossibleValuesParser};
+use clap_complete::Shell;
 use clap_mangen::Man;
 
 /// `lockstep completions`
-pub fn completions(shell: clap_complete::Shell) -> Result<(), Error> {
-    let mut text = vec![];
-    clap_complete::generate(shell, &mut with_values(Cli::command()), "lockstep", &mut text);
+pub fn completions(shell: Shell) -> Result<(), Error> {
+    let (mut command, mut text) = (with_values(Cli::command()), vec![]);
+    clap_complete::generate(shell, &mut command, "lockstep", &mut text);
+    if shell == Shell::Fish {
+        for command in command.get_subcommands() {
+            let used = format!("__fish_lockstep_using_subcommand {}", command.get_name());
+            text.extend(fish_places(command, &used).into_bytes());
+            for inner in command.get_subcommands() {
+                let used = format!("{used}; and __fish_seen_subcommand_from {}", inner.get_name());
+                text.extend(fish_places(inner, &used).into_bytes());
+            }
+        }
+    }
     super::print(&text)
+}
+
+/// The names that fish may offer behind a command, which the generated script has for options alone.
+fn fish_places(command: &Command, used: &str) -> String {
+    let values = command.get_positionals().flat_map(Arg::get_possible_values);
+    let names: Vec<_> = values.map(|value| value.get_name().to_string()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("complete -c lockstep -n \"{used}\" -f -a \"{}\"\n", names.join(" "))
 }
 
 /// The same command line with what can stand in each place: shells offer it, and the command itself may take more.
