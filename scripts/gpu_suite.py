@@ -504,7 +504,8 @@ def accuracy(suite):
         args = ["--run", config.parent, "--positions", folder / f"{network}.csv", "--device", suite.device]
         lines = json_lines(suite.lockstep(binary, "grade", "--accuracy", "--json", *args, limit=300).out)
         same = lambda line: {"rows": line["positions"], "same_move": line["same_move"] / line["positions"]}
-        most = lambda line: {"logits": line["logits"]["most"], "values": line["values"]["most"]}
+        # An error without end is a text in JSON.
+        most = lambda line: {key: float(line[key]["most"]) for key in ("logits", "values")}
         return [{"precision": line["precision"], **same(line), **most(line)} for line in lines]
 
     for network in suite.sizes.networks if suite.precisions else ():
