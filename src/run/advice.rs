@@ -418,7 +418,10 @@ mod tests {
             ("full_device", Box::new(|m| (m.stages.evaluate, m.machine.could_be_int16) = (900.0, true))),
             (
                 "full_device",
-                Box::new(move |m| (gpu(GpuUse { utilisation: 0.99, ..busy })(m), m.machine.could_be_bf16 = true).0),
+                Box::new(move |m| {
+                    gpu(GpuUse { utilisation: 0.99, ..busy })(m);
+                    (m.machine.could_be_bf16, m.machine.precision) = (true, Precision::F32);
+                }),
             ),
             ("slow_network", Box::new(|m| m.machine.burn_trains = true)),
             ("slow_network", Box::new(|m| (m.machine.burn_plays, m.machine.burn_trains) = (true, true))),
