@@ -7,7 +7,7 @@ struct Archive(Vec<Vec<Action>>);
 
 /// A lane whose game has just begun has an empty tree. Its own generator chooses, so that the game repeats.
 fn begin_from_archive(
-    mut rows: Rows<(&mut Position<ConnectFour>, &mut LaneRng, &mut GameRecord), &Tree>,
+    mut rows: Rows<(&mut Position<TicTacToe>, &mut LaneRng, &mut GameRecord), &Tree>,
     archive: Res<Archive>,
 ) {
     for ((position, rng, game), mut trees) in rows.answered() {
@@ -22,10 +22,10 @@ fn begin_from_archive(
 /// Runs the experiment.
 pub fn main() -> Result<(), lockstep::Error> {
     let mut config = Config::default();
-    config.game.name = ConnectFour::NAME.into();
-    (config.search.opening_plies, config.search.simulations) = (0, 16);
-    (config.run.generations, config.run.games, config.run.recorded_games) = (3, 100, 100);
-    let mut run = Trainer::<ConnectFour>::new(&config, &device::place_of(&config)?);
+    config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 32, blocks: 2, ..config.network };
+    config.search.opening_plies = 0;
+    (config.run.generations, config.run.games, config.run.recorded_games) = (3, 200, 200);
+    let mut run = Trainer::<TicTacToe>::new(&config, &device::place_of(&config)?);
     run.world.init_resource::<Archive>();
     let system = begin_from_archive.after(TickSystems::Act).before(TickSystems::Root);
     run.world.resource_mut::<Schedules>().add_systems(Tick, system);
@@ -35,7 +35,7 @@ pub fn main() -> Result<(), lockstep::Error> {
             let from_archive = games.iter().filter(|game| !game.opening.is_empty()).count();
             let drawn = games.iter().filter(|game| game.finished == Some(Outcome::Draw));
             let mut archive = run.world.resource_mut::<Archive>();
-            archive.0.extend(drawn.map(|game| game.moves().take(8).collect()));
+            archive.0.extend(drawn.map(|game| game.moves().take(3).collect()));
             let (generation, kept) = (metrics.generation, archive.0.len());
             println!("generation {generation}: {from_archive} games from the archive, which has {kept} openings now");
         }

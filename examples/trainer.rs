@@ -43,6 +43,7 @@ fn surprises(mut rows: Rows<&mut Surprise, &Tree>) {
 /// Runs the experiment.
 pub fn main() -> Result<(), lockstep::Error> {
     let mut config = Config::default();
+    config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 32, blocks: 2, ..config.network };
     (config.run.generations, config.run.games) = (3, 200);
     let curiosity = 0.05;
     let policy = move |_: &SearchConfig| SearchPolicy::new(Curious(curiosity));

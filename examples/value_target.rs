@@ -19,6 +19,7 @@ fn discount(factor: f32, longest: usize) -> impl FnMut(ResMut<TrainingBatch>) {
 pub fn main() -> Result<(), lockstep::Error> {
     for factor in [1.0, 0.9] {
         let mut config = Config::default();
+        config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 32, blocks: 2, ..config.network };
         (config.run.generations, config.run.games) = (3, 200);
         let mut run = Trainer::<TicTacToe>::new(&config, &device::place_of(&config)?);
         let system = discount(factor, TicTacToe::MAX_PLIES).after(LearnSystems::Sample).before(LearnSystems::Step);

@@ -148,6 +148,9 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// What players of it are graded against.
     const ORACLE: Oracle = Oracle::None;
 
+    /// Bytes that a state holds at most beside itself, as for a history. The bound of a run's memory counts them.
+    const HEAP: usize = 0;
+
     /// Moves of a key that trees, caches and the replay buffer have room for in the mean.
     const ROOM: usize = {
         let room = Self::MEAN_LEGAL + Self::MEAN_LEGAL.div_ceil(4);

@@ -247,11 +247,14 @@ impl Bounds {
         let games = game + game / 4 + GameRecord::ROOM;
         Self {
             trees: lanes * (Tree::bytes::<G>(config.search.simulations) + PolicyState::bytes(G::MAX_LEGAL)),
-            // Each row of a batch has its planes, its answer twice over, its position in a few lists, and a slot of the table
-            // that lets equal ones share it.
-            lanes: lanes * (games + 64)
+            // A lane's history has grown by itself, which may be to twice as much. Each row of a batch has its planes, its answer
+            // twice over, its position in a few lists, and a slot of the table that lets equal ones share it.
+            lanes: lanes * (games + 64 + 2 * G::HEAP)
                 + leaves
-                    * (size_of::<Leaf<G>>() + 4 * (size_of::<G::Key>() + 8) + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
+                    * (size_of::<Leaf<G>>()
+                        + G::HEAP
+                        + 4 * (size_of::<G::Key>() + 8)
+                        + 4 * (G::INPUT + 2 * (G::ACTIONS + 4))),
             cache: config.run.lag as usize * Cache::<G>::bytes(config.search.cache_mb as usize * 1_000_000),
             replay: Replay::<G>::bytes(config.replay.window) + Dataset::<G>::bytes(config.replay.window),
         }

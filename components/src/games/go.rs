@@ -156,6 +156,7 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     };
     const ROWS_UP: bool = true;
     const HISTORY: bool = true;
+    const HEAP: usize = (Self::MAX_PLIES + 1) * size_of::<[Cells<2>; 2]>();
 
     fn start() -> Self {
         Self::with_komi(Self::KOMI)
