@@ -38,7 +38,7 @@ struct Part {
 const SLACK: u64 = 12_000_000;
 
 /// What a thread takes beside what it works in.
-const OF_THREAD: u64 = 300_000;
+const OF_THREAD: u64 = 200_000;
 
 /// What a network takes where it evaluates, in bytes of this process: from its description, before any of it is made.
 #[derive(Clone, Copy, Debug)]
@@ -297,7 +297,11 @@ pub fn limit() -> (u64, &'static str) {
     system.refresh_memory();
     let machine = (system.total_memory(), "this machine");
     let group = system.cgroup_limits().map(|limits| (limits.total_memory, "this process's control group"));
-    let all = [Some(machine), group, address_space().map(|bytes| (bytes, "this process (ulimit -v)"))];
+    let all = [
+        Some(machine),
+        group,
+        address_space().map(|bytes| (bytes, "this process (ulimit -v, less what is set aside for its threads)")),
+    ];
     all.into_iter().flatten().filter(|(bytes, _)| *bytes > 0).min_by_key(|(bytes, _)| *bytes).unwrap_or((u64::MAX, ""))
 }
 
