@@ -266,7 +266,7 @@ fn no_memory_limit_aborts_a_large_network() {
     folder.create().unwrap();
     fs::write(folder.config(), settings::to_text(&config)).unwrap();
     Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap()).save(&folder).unwrap();
-    let positions = "set,moves,score,scores\nend,4 4 4 4 4 4 3 3,1,2=1 5=-1\n";
+    let positions = "set,moves,score,scores\nend,2 1 7 7 3 4 2 6 6 7 1 5 5 6 3,-1,1=-1 2=-1 3=-1 4=-1 5=-1 6=-1 7=-1\n";
     fs::write(dir.path().join("positions.csv"), positions).unwrap();
     let set: String = set.iter().map(|set| format!(" --set {set}")).collect();
     let weights = "run/checkpoints/0/weights.safetensors";
