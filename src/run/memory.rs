@@ -274,7 +274,8 @@ fn bounds_of<G: Game>(search: &SearchConfig, lanes: &LanesConfig) -> Bounds {
 /// # Errors
 /// When there is not. The message says what they are for, and what to lower.
 pub fn room_for(more: u64, what: &str, lower: &str) -> Result<(), Error> {
-    fits(resident() + SLACK + more, || (format!("{what} takes up to {} of memory", bytes(more as usize)), lower))
+    let needed = resident() + SLACK + more;
+    fits(needed, || (format!("{what} takes up to {} of memory", bytes(needed as usize)), lower))
 }
 
 fn fits<'a>(needed: u64, say: impl FnOnce() -> (String, &'a str)) -> Result<(), Error> {
@@ -283,7 +284,7 @@ fn fits<'a>(needed: u64, say: impl FnOnce() -> (String, &'a str)) -> Result<(), 
         return Ok(());
     }
     let (what, lower) = say();
-    Err(Error::Usage(format!("{what}, and {of} has {}; lower {lower}", bytes(limit as usize))))
+    Err(Error::Usage(format!("{what}, and {of} has {}; lower {lower}, or give it more memory", bytes(limit as usize))))
 }
 
 /// What the program takes now, and what its threads and the allocator may take besides.
