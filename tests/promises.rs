@@ -227,7 +227,10 @@ fn under_a_memory_limit_nothing_aborts() {
         (output.status.code(), text(&output.stderr))
     };
     assert_eq!(limited("grade --run run --simulations 100000 --threads 2").0, Some(0));
-    assert_eq!(limited("match uniform uniform --game gomoku --leaves 256 --pairs 1 --simulations 256").0, Some(0));
+    assert_eq!(
+        limited("match uniform uniform --game gomoku --leaves 256 --pairs 1 --simulations 256 --threads 2").0,
+        Some(0)
+    );
     for (command, key) in [
         ("bench train --batch 1000000", "learn.batch_size"),
         ("bench network --batch 1000000", "learn.batch_size"),
@@ -263,7 +266,7 @@ fn no_memory_limit_aborts_a_large_network() {
     folder.create().unwrap();
     fs::write(folder.config(), settings::to_text(&config)).unwrap();
     Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap()).save(&folder).unwrap();
-    let positions = "set,moves,score,scores\nend,4 4 4 4 4 4 3 3,1,2=1 5=-1\n";
+    let positions = "set,moves,score,scores\nend,2 1 7 7 3 4 2 6 6 7 1 5 5 6 3,-1,1=-1 2=-1 3=-1 4=-1 5=-1 6=-1 7=-1\n";
     fs::write(dir.path().join("positions.csv"), positions).unwrap();
     let set: String = set.iter().map(|set| format!(" --set {set}")).collect();
     let weights = "run/checkpoints/0/weights.safetensors";
@@ -278,12 +281,13 @@ fn no_memory_limit_aborts_a_large_network() {
         format!("train --run other --from {weights}{set}"),
         "train --run run".into(),
     ];
-    let (mut refused, mut done, limits) = (0, 0, 5 * attacks());
+    let (mut refused, mut done, limits) = (0, 0, 3 * attacks());
     for (number, command) in commands.iter().enumerate() {
         for limit in 0..limits {
             // Other ones for each command, from 60 to 900 MB.
             let kilobytes = 60_000 + 840_000 * (limit * 9 + number as u64) / (9 * limits);
-            let command = format!("ulimit -v {kilobytes}; exec '{}' {command}", env!("CARGO_BIN_EXE_lockstep"));
+            let program = env!("CARGO_BIN_EXE_lockstep");
+            let command = format!("ulimit -v {kilobytes}; exec '{program}' {command} --threads 2");
             let output = Command::new("bash").current_dir(dir.path()).args(["-c", &command]).output().unwrap();
             let (code, message) = (output.status.code(), text(&output.stderr));
             match code {
@@ -351,7 +355,8 @@ fn memory_stays_within_its_bound() {
     assert!(resident.iter().all(|&now| now <= bound), "{resident:?}, at most {bound}");
 
     // The least network on many threads: what each of these takes is counted.
-    let set = ["network.kind=mlp", "network.channels=1", "run.threads=16", "run.generations=3"];
+    let set = "network.kind=mlp network.channels=1 network.length_head=true replay.window=1000 run.threads=64 run.generations=2";
+    let set: Vec<&str> = set.split_whitespace().collect();
     assert!(quick(dir.path(), "threads", &set).status.success());
     for line in metrics(&dir.path().join("threads")) {
         let [most, bound] = ["resident", "bound"].map(|key| line["machine"][key].as_u64().unwrap());

@@ -1,7 +1,7 @@
 //! Exact results by brute force.
 
 use lockstep_components::{Action, Game};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxHashMap;
 
 /// The result of each legal move under best play, for the player to move: 1, 0 or -1. None if it takes more nodes than
 /// allowed, or a larger table than one of so many bytes. `watch` hears of the nodes now and then: of so many since the last time.
@@ -9,10 +9,8 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 /// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry, so it is for games in
 /// which nothing decides that a key does not hold: those without [`Game::HISTORY`].
 pub fn scores<G: Game>(state: &G, nodes: u64, table: usize, watch: impl FnMut(u64)) -> Option<Vec<(Action, i32)>> {
-    let room = room::<G>(table);
-    // Whole at once: one that grows has its old and its new numbers for a while.
-    let known = FxHashMap::with_capacity_and_hasher(room, FxBuildHasher);
-    let mut solver = Solver { known, room, left: nodes, told: nodes, watch };
+    let room = room(table, size_of::<((G::Key, Goal), Effort)>());
+    let mut solver = Solver::<G, _> { known: FxHashMap::default(), room, left: nodes, told: nodes, watch };
     let legal: Vec<Action> = state.legal().collect();
     let of_move = |action| {
         let next = played(state, action);
@@ -34,11 +32,10 @@ pub fn scores<G: Game>(state: &G, nodes: u64, table: usize, watch: impl FnMut(u6
     scores
 }
 
-/// Positions that a table of so many bytes has room for: of each eight places seven are taken, and their number is a power of 2.
-fn room<G: Game>(bytes: usize) -> usize {
-    let place = size_of::<((G::Key, Goal), Effort)>() + 1;
-    // The last group of places is there twice.
-    let places = bytes.saturating_sub(64) / place;
+/// Entries that a table of so many bytes has room for. Their places are a power of 2, with a byte for each; seven of eight are
+/// taken before there are twice as many, and the old ones are there until the new ones are filled.
+fn room(bytes: usize, entry: usize) -> usize {
+    let places = bytes / 3 * 2 / (entry + 1);
     if places < 8 { 0 } else { (1 << places.ilog2()) / 8 * 7 }
 }
 
@@ -170,9 +167,9 @@ mod tests {
     #[test]
     fn a_table_keeps_its_size() {
         let start = TicTacToe::start();
-        let room = room::<TicTacToe>(TABLE);
-        let known = FxHashMap::<(TicTacToe, Goal), Effort>::with_capacity_and_hasher(room, FxBuildHasher);
-        assert!(room > 0 && known.capacity() == room);
+        let known: FxHashMap<u32, u64> = (0..room(100_000, 16) as u32).map(|key| (key, 0)).collect();
+        // 4096 places of 17 bytes beside 2048 are 104,448 bytes, and half of that fits.
+        assert_eq!((known.len(), known.capacity()), (1792, 1792));
         assert!(scores(&start, 1 << 20, TABLE, |_| ()).is_some());
         assert_eq!(scores(&start, 1 << 20, 2048, |_| ()), None);
         assert_eq!(scores(&start, 1 << 20, 0, |_| ()), None);

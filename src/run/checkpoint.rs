@@ -293,7 +293,7 @@ fn read(path: &Path, fail: impl FnOnce(std::io::Error) -> Error) -> Result<Vec<u
         Err(e) => return Err(fail(e)),
     };
     let what = format!("reading {}", path.display());
-    memory::room_for(3 * length, &what, "the size of the network, or take a machine with more")?;
+    memory::room_for(3 * length, &what, "the size of the network")?;
     fs::read(path).map_err(fail)
 }
 

@@ -38,7 +38,7 @@ struct Part {
 const SLACK: u64 = 12_000_000;
 
 /// What a thread takes beside what it works in.
-const OF_THREAD: u64 = 300_000;
+const OF_THREAD: u64 = 200_000;
 
 /// What a network takes where it evaluates, in bytes of this process: from its description, before any of it is made.
 #[derive(Clone, Copy, Debug)]
@@ -274,7 +274,8 @@ fn bounds_of<G: Game>(search: &SearchConfig, lanes: &LanesConfig) -> Bounds {
 /// # Errors
 /// When there is not. The message says what they are for, and what to lower.
 pub fn room_for(more: u64, what: &str, lower: &str) -> Result<(), Error> {
-    fits(resident() + SLACK + more, || (format!("{what} takes up to {} of memory", bytes(more as usize)), lower))
+    let needed = resident() + SLACK + more;
+    fits(needed, || (format!("{what} takes up to {} of memory", bytes(needed as usize)), lower))
 }
 
 fn fits<'a>(needed: u64, say: impl FnOnce() -> (String, &'a str)) -> Result<(), Error> {
@@ -283,7 +284,7 @@ fn fits<'a>(needed: u64, say: impl FnOnce() -> (String, &'a str)) -> Result<(), 
         return Ok(());
     }
     let (what, lower) = say();
-    Err(Error::Usage(format!("{what}, and {of} has {}; lower {lower}", bytes(limit as usize))))
+    Err(Error::Usage(format!("{what}, and {of} has {}; lower {lower}, or give it more memory", bytes(limit as usize))))
 }
 
 /// What the program takes now, and what its threads and the allocator may take besides.
@@ -297,7 +298,11 @@ pub fn limit() -> (u64, &'static str) {
     system.refresh_memory();
     let machine = (system.total_memory(), "this machine");
     let group = system.cgroup_limits().map(|limits| (limits.total_memory, "this process's control group"));
-    let all = [Some(machine), group, address_space().map(|bytes| (bytes, "this process (ulimit -v)"))];
+    let all = [
+        Some(machine),
+        group,
+        address_space().map(|bytes| (bytes, "this process (ulimit -v, less what is set aside for its threads)")),
+    ];
     all.into_iter().flatten().filter(|(bytes, _)| *bytes > 0).min_by_key(|(bytes, _)| *bytes).unwrap_or((u64::MAX, ""))
 }
 

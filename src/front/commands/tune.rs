@@ -173,6 +173,8 @@ impl GameVisitor for Tune {
     fn visit<G: Game>(mut self) -> Result<(), Error> {
         let recipe = self.config.clone();
         let place = device::place_of(&recipe)?;
+        // What cannot be trained here needs no tuning.
+        Bound::of_run::<G>(&recipe, &place)?.check()?;
         let threads = rayon::current_num_threads();
         let with = number(threads as u64, "thread");
         say!("Tuning {} on {} with {with}, for about {}.", G::TITLE, place.name, duration(self.seconds));
