@@ -141,7 +141,8 @@ fn every_number_of_the_schema_has_bounds() {
             Json::Object(keys) => keys.iter().for_each(|(key, value)| check(&format!("{at}/{key}"), value, found)),
             Json::Array(values) => values.iter().for_each(|value| check(at, value, found)),
             Json::Number(number) => {
-                assert!(number.to_string().len() < 20 && !number.to_string().contains("000000"), "{at}: {number}")
+                let fraction = number.to_string().split_once('.').map_or(0, |(_, digits)| digits.len());
+                assert!(fraction < 10, "{at}: {number}");
             }
             _ => {}
         }
