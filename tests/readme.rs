@@ -64,7 +64,7 @@ fn commands_of_the_readme_parse() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let mut commands = 0;
     for line in readme.lines().map(str::trim) {
-        let line = line.split(" #").next().unwrap().split(" > ").next().unwrap().trim();
+        let line = [" #", " > ", " | "].iter().fold(line, |line, end| line.split(end).next().unwrap()).trim();
         let Some(rest) = line.strip_prefix("cargo run --release --bin lockstep").or(line.strip_prefix("lockstep "))
         else {
             continue;

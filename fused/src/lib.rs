@@ -295,7 +295,7 @@ impl FusedNetwork {
     fn scratch_bytes(&self, rows: usize) -> usize {
         let bytes = |numbers: usize| Aligned::<f32>::bytes_of(rows * numbers);
         // What the buffers of the body take, and a row of features for the heads.
-        let (body, features) = match &self.body {
+        let (body, features, pixels) = match &self.body {
             Plan::Resnet { stem, tower, policy_conv, value_conv } => {
                 let tower = match tower {
                     AnyTower::Direct(blocks) => {
@@ -305,13 +305,18 @@ impl FusedNetwork {
                     AnyTower::Int16(tower) => tower.scratch(rows),
                 };
                 let cells = bytes(self.planes * self.cells);
-                (cells + bytes(stem.output_row()) + tower, policy_conv.output_row().max(value_conv.output_row()))
+                let features = policy_conv.output_row().max(value_conv.output_row());
+                (cells + bytes(stem.output_row()) + tower, features, self.cells)
             }
-            Plan::Mlp(layers) => (2 * bytes(layers.iter().map(Layer::output_row).max().unwrap_or(0)), 0),
+            Plan::Mlp(layers) => {
+                // Every second layer has the same buffer.
+                let every_second = |from| layers.iter().skip(from).step_by(2).map(Layer::output_row).max().unwrap_or(0);
+                (bytes(every_second(0)) + bytes(every_second(1)), 0, 1)
+            }
         };
         let outputs = self.policy.output_row().max(self.value_out.output_row());
         // The list of pixels may have grown by doubling.
-        let pixels = 2 * rows * self.cells * size_of::<u32>();
+        let pixels = 2 * rows * pixels * size_of::<u32>();
         body + bytes(features) + bytes(self.value_hidden.output_row()) + bytes(outputs) + pixels
     }
 
