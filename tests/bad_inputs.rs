@@ -222,7 +222,12 @@ fn deep(parsed: Result<Config, lockstep::Error>, text: &str) -> &'static str {
         && config.learn.batch_size <= 4_096;
     let played = match config.game.name.as_str() {
         "tictactoe" => play::<TicTacToe>(&config, &place, small),
-        _ => play::<ConnectFour>(&config, &place, small),
+        _ => {
+            // Whatever the rules of the game that it is for.
+            let mut other = config.clone();
+            other.game = Config::default().game;
+            play::<ConnectFour>(&other, &place, small)
+        }
     };
     played.unwrap_or_else(|error| {
         assert!(error.to_string().contains("lower "), "{error}");
