@@ -15,8 +15,8 @@ fn tick(c: &mut Criterion) {
     for (lanes, simulations) in [(256, 200), (1024, 64)] {
         let search = SearchConfig { simulations, solver: false, cache_mb: 0, ..SearchConfig::default() };
         let config = LanesConfig { count: lanes, cohort: lanes, ..Default::default() };
-        let player = Player::<ConnectFour>::new(Uniform::default(), search.clone());
-        let mut world = Setup::self_play(player).lanes(config).build();
+        let player = Searcher::new(Uniform::default(), search.clone());
+        let mut world = Setup::self_play(AnyGame::of::<ConnectFour>(), player).lanes(config).build();
         let mut plain = Plain::<ConnectFour>::new(lanes as usize, &search);
         // Until every lane is somewhere in a game of its own.
         for _ in 0..20 * simulations {
@@ -37,13 +37,14 @@ fn select(c: &mut Criterion) {
     let root = ConnectFour::start();
     let mut tree = Tree::new::<ConnectFour>(200);
     let mut leaves = [Leaf::<ConnectFour>::default()];
+    let (policy, mut state) = (SearchPolicy::new(Puct), PolicyState::default());
     c.bench_function("simulation/connect_four", |b| {
         b.iter(|| {
             if tree.simulations_at_root() >= 200 {
                 tree.clear();
             }
-            let mut search = Search { settings: &config, state: &mut (), rng: &mut rng };
-            _ = select_leaves(&mut tree, &root, 200, &mut leaves, &Puct, &mut search, None);
+            let search = Search { settings: &config, state: &mut state, rng: &mut rng };
+            _ = select_leaves(&mut tree, &root, 200, &mut leaves, &policy, search, None);
             if leaves[0].state == components::LeafState::Selected {
                 expand_leaf(&mut tree, &leaves[0], &[0.0; 7], 0.0);
                 leaves[0].state = components::LeafState::Idle;
@@ -66,8 +67,8 @@ fn encode(c: &mut Criterion) {
 fn network(c: &mut Criterion) {
     let config = settings::parse("", "bench", &["network.channels=32".into()]).unwrap();
     let place = device::place(DeviceKind::Auto).unwrap();
-    let network = Network::init::<ConnectFour>(&config.network, 1, &place.device);
-    let mut evaluator = place.evaluators::<ConnectFour>(64).0(&network);
+    let network = Network::init(&GameInfo::of::<ConnectFour>(), &config.network, 1, &place.device);
+    let mut evaluator = place.evaluators(AnyGame::of::<ConnectFour>(), 64).0(&network);
     let mut batch = Batch::new::<ConnectFour>(64);
     batch.rows = 64;
     let mut out = Evaluations::new(64, 7);
@@ -85,12 +86,13 @@ fn learn_step(c: &mut Criterion) {
     let overrides = ["network.channels=32", "learn.batch_size=64", "learn.steps={ batches = 1000000 }"];
     let config = settings::parse("", "bench", &overrides.map(String::from)).unwrap();
     let place = device::place(DeviceKind::Auto).unwrap();
-    let player = Player::<ConnectFour>::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
-    let (learner, factory) = (Learner::new::<ConnectFour>(&config, &place.device), place.evaluators::<ConnectFour>(64));
-    let learning = Learning::<ConnectFour>::new(learner, factory, config.replay.clone());
-    let mut world = Setup::self_play(player).plugin(learning).build();
+    let player = Searcher::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
+    let game = AnyGame::of::<ConnectFour>();
+    let (learner, factory) = (Learner::new(&game.info, &config, &place.device), place.evaluators(game, 64));
+    let learning = Learning::new(game, learner, factory, config.replay.clone());
+    let mut world = Setup::self_play(game, player).plugin(learning).build();
     for game in play_games(&mut world, 100).unwrap() {
-        world.resource_mut::<Replay<ConnectFour>>().push(&ConnectFour::start(), &game);
+        world.resource_mut::<ReplayBuffer>().push(&game);
     }
     let mut group = c.benchmark_group("learn");
     group.throughput(Throughput::Elements(64)).sample_size(10);

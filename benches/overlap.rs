@@ -75,7 +75,7 @@ fn busy(rows: u32, time: Duration, in_flight: u32, cache_mb: u32) -> (f64, f64, 
     let workers = Workers::new(in_flight as usize, ConnectFour::ACTIONS, make);
     let search = SearchConfig { simulations: 64, cache_mb, opening_plies: 12, ..SearchConfig::default() };
     let lanes = LanesConfig { count: rows * in_flight, cohort: rows, in_flight, ..LanesConfig::default() };
-    let mut world = Setup::self_play(Player::<ConnectFour>::new(workers, search)).lanes(lanes).build();
+    let mut world = Setup::self_play(AnyGame::of::<ConnectFour>(), Searcher::new(workers, search)).lanes(lanes).build();
     let mut run = |time: Duration| {
         let (start, before) = (Instant::now(), device.busy.load(Ordering::Relaxed));
         let stats = |world: &World| (world.resource::<Stats>().simulations, world.resource::<Stats>().evaluations);

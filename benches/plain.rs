@@ -29,7 +29,7 @@ pub struct Plain<G: Game> {
     logits: Vec<f32>,
     values: Vec<f32>,
     search: SearchConfig,
-    policy: SearchPolicy<G>,
+    policy: SearchPolicy,
 }
 
 impl<G: Game> Slot<G> {
@@ -77,9 +77,9 @@ impl<G: Game> Plain<G> {
                     lane.budget = begin(search, tree, &mut lane.rng);
                     tree.state = TreeState::Searching;
                 }
-                let mut how = Search { settings: search, state: &mut (), rng: &mut lane.rng };
+                let how = Search { settings: search, state: &mut lane.state[0], rng: &mut lane.rng };
                 let budget = lane.budget.simulations;
-                _ = select_leaves(tree, &lane.position, budget, &mut lane.leaf, &Puct, &mut how, None);
+                _ = select_leaves(tree, &lane.position, budget, &mut lane.leaf, policy, how, None);
                 if lane.leaf[0].state == components::LeafState::Selected {
                     G::encode(lane.leaf[0].position.key(), planes);
                 }

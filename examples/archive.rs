@@ -25,16 +25,18 @@ pub fn main() -> Result<(), lockstep::Error> {
     config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 32, blocks: 2, ..config.network };
     config.search.opening_plies = 0;
     (config.run.generations, config.run.games, config.run.recorded_games) = (3, 200, 200);
-    let mut run = Trainer::<TicTacToe>::new(&config, &device::place_of(&config)?);
-    run.world.init_resource::<Archive>();
-    let system = begin_from_archive.after(TickSystems::Act).before(TickSystems::Root);
-    run.world.resource_mut::<Schedules>().add_systems(Tick, system);
+    let hooks = Hooks::default().lanes(|setup| {
+        setup
+            .plugin(|world: &mut World| _ = world.init_resource::<Archive>())
+            .system(begin_from_archive.after(TickSystems::Act).before(TickSystems::Root))
+    });
+    let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place_of(&config)?, &hooks);
     while !run.is_finished() {
         // The games of the next round have begun, but none of their searches.
         if let Advance::Generation(metrics, games) = run.advance()? {
             let from_archive = games.iter().filter(|game| !game.opening.is_empty()).count();
             let drawn = games.iter().filter(|game| game.finished == Some(Outcome::Draw));
-            let mut archive = run.world.resource_mut::<Archive>();
+            let mut archive = run.source.world.resource_mut::<Archive>();
             archive.0.extend(drawn.map(|game| game.moves().take(3).collect()));
             let (generation, kept) = (metrics.generation, archive.0.len());
             println!("generation {generation}: {from_archive} games from the archive, which has {kept} openings now");

@@ -7,15 +7,16 @@ pub fn main() -> Result<(), lockstep::Error> {
     let mut config = Config::default();
     config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 32, blocks: 2, ..config.network };
     let place = device::place(DeviceKind::Cpu)?;
-    let learner = Learner::new::<TicTacToe>(&config, &place.device);
-    let factory = place.evaluators::<TicTacToe>(config.lanes.count as usize);
-    let mut world = Setup::self_play(Player::<TicTacToe>::new(factory.0(&learner.network), config.search.clone()))
+    let game = AnyGame::of::<TicTacToe>();
+    let learner = Learner::new(&game.info, &config, &place.device);
+    let factory = place.evaluators(game, config.lanes.count as usize);
+    let mut world = Setup::self_play(game, Searcher::new(factory.0(&learner.network), config.search.clone()))
         .lanes(config.lanes.clone())
-        .plugin(Learning::<TicTacToe>::new(learner, factory, config.replay.clone()))
+        .plugin(Learning::new(game, learner, factory, config.replay.clone()))
         .build();
     for generation in 1..=3 {
         let games = play_games(&mut world, 300)?;
-        games.iter().for_each(|game| world.resource_mut::<Replay<TicTacToe>>().push(&TicTacToe::start(), game));
+        games.iter().for_each(|game| world.resource_mut::<ReplayBuffer>().push(game));
         while !run_learn(&mut world)? {}
         let losses = world.resource::<Learner>().losses();
         println!(

@@ -33,7 +33,7 @@ impl Evaluator for OpenLines {
 /// Runs the experiment.
 pub fn main() -> Result<(), systems::Error> {
     let search = SearchConfig { simulations: 30, ..SearchConfig::default() };
-    let mut world = Setup::self_play(Player::<TicTacToe>::new(OpenLines::default(), search)).build();
+    let mut world = Setup::self_play(AnyGame::of::<TicTacToe>(), Searcher::new(OpenLines::default(), search)).build();
     play_games(&mut world, 500)?;
     println!("wins, draws and losses of the first player: {:?}", world.resource::<Stats>().results);
     Ok(())

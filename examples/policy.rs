@@ -21,9 +21,11 @@ impl Policy for Ucb1 {
 }
 
 /// Mean result of the first player in self-play with a policy.
-fn first_player_score(policy: SearchPolicy<TicTacToe>) -> Result<f64, systems::Error> {
-    let player = Player::new(Rollouts::<TicTacToe>::new(1, 4), SearchConfig::default()).with_policy(policy);
-    let mut world = Setup::self_play(player).lanes(LanesConfig { count: 32, ..Default::default() }).build();
+fn first_player_score(policy: SearchPolicy) -> Result<f64, systems::Error> {
+    let player = Searcher::new(Rollouts::<TicTacToe>::new(1, 4), SearchConfig::default()).with_policy(policy);
+    let mut world = Setup::self_play(AnyGame::of::<TicTacToe>(), player)
+        .lanes(LanesConfig { count: 32, ..Default::default() })
+        .build();
     play_games(&mut world, 200)?;
     Ok(world.resource::<Stats>().first_player_score())
 }

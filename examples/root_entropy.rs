@@ -21,8 +21,8 @@ fn root_entropy(mut rows: Rows<&mut Entropy, &Tree>) {
 
 /// Runs the experiment.
 pub fn main() -> Result<(), systems::Error> {
-    let player = Player::<ConnectFour>::new(Uniform::default(), SearchConfig::default());
-    let mut world = Setup::self_play(player)
+    let player = Searcher::new(Uniform::default(), SearchConfig::default());
+    let mut world = Setup::self_play(AnyGame::of::<ConnectFour>(), player)
         .lanes(LanesConfig { count: 16, ..Default::default() })
         .lane_component(Entropy::default())
         .system(root_entropy.after(TickSystems::Expand).before(TickSystems::Act))

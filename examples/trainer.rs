@@ -46,16 +46,15 @@ pub fn main() -> Result<(), lockstep::Error> {
     config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 32, blocks: 2, ..config.network };
     (config.run.generations, config.run.games) = (3, 200);
     let curiosity = 0.05;
-    let policy = move |_: &SearchConfig| SearchPolicy::new(Curious(curiosity));
-    let mut run = Trainer::<TicTacToe>::with_policy(&config, &device::place_of(&config)?, policy);
-    let lanes: Vec<Entity> = run.world.query_filtered::<Entity, With<Lane>>().iter(&run.world).collect();
-    run.world.insert_batch(lanes.into_iter().map(|lane| (lane, Surprise::default())));
-    let system = surprises.after(TickSystems::Expand).before(TickSystems::Act);
-    run.world.resource_mut::<Schedules>().add_systems(Tick, system);
+    let hooks = Hooks::default().policy(move |_| SearchPolicy::new(Curious(curiosity))).lanes(|setup| {
+        let system = surprises.after(TickSystems::Expand).before(TickSystems::Act);
+        setup.lane_component(Surprise::default()).system(system)
+    });
+    let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place_of(&config)?, &hooks);
     while !run.is_finished() {
         if let Advance::Generation(metrics, _) = run.advance()? {
             let (mut searches, mut others) = (0, 0);
-            for mut lane in run.world.query::<&mut Surprise>().iter_mut(&mut run.world) {
+            for mut lane in run.source.world.query::<&mut Surprise>().iter_mut(&mut run.source.world) {
                 searches += std::mem::take(&mut lane.searches);
                 others += std::mem::take(&mut lane.others);
             }

@@ -6,9 +6,9 @@ use lockstep::prelude::*;
 pub fn main() -> Result<(), systems::Error> {
     let player = |policy| {
         let search = SearchConfig { policy, opening_plies: 6, ..SearchConfig::default().to_win(16) };
-        Player::<ConnectFour>::new(Rollouts::<ConnectFour>::new(1, 1), search)
+        Searcher::new(Rollouts::<ConnectFour>::new(1, 1), search)
     };
-    let mut world = Setup::match_of(player(PolicyKind::Puct), player(PolicyKind::Gumbel))
+    let mut world = Setup::match_of(AnyGame::of::<ConnectFour>(), player(PolicyKind::Puct), player(PolicyKind::Gumbel))
         .lanes(LanesConfig { count: 32, ..Default::default() })
         .build();
     let games = play_games(&mut world, 100)?;

@@ -21,9 +21,11 @@ pub fn main() -> Result<(), lockstep::Error> {
         let mut config = Config::default();
         config.network = NetworkConfig { kind: NetworkKind::Mlp, channels: 32, blocks: 2, ..config.network };
         (config.run.generations, config.run.games) = (3, 200);
-        let mut run = Trainer::<TicTacToe>::new(&config, &device::place_of(&config)?);
-        let system = discount(factor, TicTacToe::MAX_PLIES).after(LearnSystems::Sample).before(LearnSystems::Step);
-        run.world.resource_mut::<Schedules>().add_systems(Learn, system);
+        let hooks = Hooks::default().learning(move |world| {
+            let system = discount(factor, TicTacToe::MAX_PLIES).after(LearnSystems::Sample).before(LearnSystems::Step);
+            world.resource_mut::<Schedules>().add_systems(Learn, system);
+        });
+        let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place_of(&config)?, &hooks);
         while !run.is_finished() {
             if let Advance::Generation(metrics, _) = run.advance()? {
                 println!("{factor}, generation {}: value loss {:.3}", metrics.generation, metrics.value_loss);

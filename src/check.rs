@@ -7,12 +7,12 @@ use crate::{
     measure,
 };
 use lockstep_components::{
-    Config, Game,
+    Config,
     config::{DeviceKind, LearnPrecision, Precision},
 };
 use lockstep_fused::{Description, ExactNetwork, Frozen};
 use lockstep_systems::{
-    Batch, Evaluations, Evaluator, Learner,
+    AnyGame, Batch, Evaluations, Evaluator, Learner,
     learn::{TrainingBatch, gradients},
     network::{NamedTensor, describe},
     run_learn,
@@ -70,7 +70,8 @@ impl Evaluator for Refused {
 ///
 /// # Errors
 /// When one of them is off, or the device fails.
-pub fn evaluation<G: Game>(
+pub fn evaluation(
+    game: AnyGame,
     evaluator: &mut dyn Evaluator,
     network: &Frozen,
     place: &Place,
@@ -89,13 +90,13 @@ pub fn evaluation<G: Game>(
         sizes.push(1);
     }
     for rows in sizes {
-        let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
+        let (batch, mut out) = (measure::any_batch(game, rows), Evaluations::new(rows, game.info.actions));
         measure::exchange(evaluator, &batch, &mut out)?;
         for row in [0, rows / 2, rows - 1] {
-            let outputs = exact.row(&batch.planes()[row * G::INPUT..(row + 1) * G::INPUT]);
+            let outputs = exact.row(&batch.planes()[row * game.info.input()..(row + 1) * game.info.input()]);
             let [logits, value] = heads.map(|head| &outputs[head]);
             let largest = logits.iter().fold(0.0, |most: f64, x| most.max(x.abs())).max(1e-3);
-            let found = &out.logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
+            let found = &out.logits[row * game.info.actions..(row + 1) * game.info.actions];
             // `max` would pass over what is not a number.
             let worst = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
             let off = logits.iter().zip(found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, worst);
@@ -124,14 +125,14 @@ pub fn evaluation<G: Game>(
 ///
 /// # Errors
 /// When that of a tensor is off either way, or the device fails.
-pub fn learning<G: Game>(config: &Config, place: &Place) -> Result<bool, lockstep_systems::Error> {
+pub fn learning(game: AnyGame, config: &Config, place: &Place) -> Result<bool, lockstep_systems::Error> {
     let rows = config.learn.batch_size.div_ceil(config.learn.accumulation);
-    let asked = (place.name.clone(), describe::<G>(&config.network), config.learn.precision, rows);
+    let asked = (place.name.clone(), describe(&game.info, &config.network), config.learn.precision, rows);
     // Nothing to compare with.
     let Ok(cpu) = device::place(DeviceKind::Cpu) else { return Ok(false) };
-    let right = LazyCell::new(|| Gradient::of::<G>(config, &cpu, rows));
+    let right = LazyCell::new(|| Gradient::of(game, config, &cpu, rows));
     first_right(&LEARNING, asked, &[false, true], |pointwise| {
-        right.as_ref().map_err(Clone::clone)?.compare::<G>(config, place, rows, pointwise)
+        right.as_ref().map_err(Clone::clone)?.compare(game, config, place, rows, pointwise)
     })
 }
 
@@ -146,27 +147,28 @@ struct Gradient {
 
 impl Gradient {
     /// On the CPU, of so few rows that they make up so many again and again.
-    fn of<G: Game>(config: &Config, cpu: &Place, rows: usize) -> Result<Self, lockstep_systems::Error> {
+    fn of(game: AnyGame, config: &Config, cpu: &Place, rows: usize) -> Result<Self, lockstep_systems::Error> {
         let distinct = (8..=64.min(rows)).rev().find(|distinct| rows.is_multiple_of(*distinct)).unwrap_or(rows);
         let mut config = config.clone();
         config.learn.precision = LearnPrecision::F32;
         (config.learn.batch_size, config.learn.accumulation) = (distinct, 1);
-        let mut world = measure::learning::<G>(&config, cpu, 2)?;
+        let mut world = measure::learning(game, &config, cpu, 2)?;
         run_learn(&mut world)?;
         let batch = world.remove_resource().expect("it learned from one");
-        let tensors = gradients(&mut cpu.learner::<G>(&config), &batch)?;
+        let tensors = gradients(&mut cpu.learner(game, &config), &batch)?;
         Ok(Self { batch, tensors })
     }
 
     /// Beside that of the batch made up to so many rows on another device.
-    fn compare<G: Game>(
+    fn compare(
         &self,
+        game: AnyGame,
         config: &Config,
         place: &Place,
         rows: usize,
         pointwise: bool,
     ) -> Result<(), lockstep_systems::Error> {
-        let mut learner = Learner::new::<G>(config, &place.device).with_pointwise(pointwise);
+        let mut learner = Learner::new(&game.info, config, &place.device).with_pointwise(pointwise);
         // The rows are those of one part.
         learner.config.accumulation = 1;
         let found = gradients(&mut learner, &self.batch.repeated(rows))?;
@@ -209,7 +211,7 @@ fn wrong(place: &Place, keys: &str, off: String) -> lockstep_systems::Error {
 mod tests {
     use super::*;
     use crate::device::place;
-    use lockstep_components::games::TicTacToe;
+    use lockstep_components::{GameInfo, games::TicTacToe};
     use lockstep_systems::{BurnEvaluator, BurnOptions, Capabilities, Network};
 
     /// Batches of 8 and 20, of which the last row's last logit is off in the larger ones.
@@ -239,13 +241,13 @@ mod tests {
         let (cpu, burn) = (place(DeviceKind::Cpu).unwrap(), place(DeviceKind::Flex).unwrap());
         let mut config = Config::default();
         (config.network.channels, config.network.blocks, config.network.squeeze) = (8, 1, 4);
-        let gradient = Gradient::of::<TicTacToe>(&config, &cpu, 160).unwrap();
+        let gradient = Gradient::of(AnyGame::of::<TicTacToe>(), &config, &cpu, 160).unwrap();
         for pointwise in [false, true] {
-            gradient.compare::<TicTacToe>(&config, &burn, 160, pointwise).unwrap();
+            gradient.compare(AnyGame::of::<TicTacToe>(), &config, &burn, 160, pointwise).unwrap();
         }
-        let mut world = measure::learning::<TicTacToe>(&config, &burn, 20).unwrap();
+        let mut world = measure::learning(AnyGame::of::<TicTacToe>(), &config, &burn, 20).unwrap();
         run_learn(&mut world).unwrap();
-        let right = gradients(&mut burn.learner::<TicTacToe>(&config), world.resource()).unwrap();
+        let right = gradients(&mut burn.learner(AnyGame::of::<TicTacToe>(), &config), world.resource()).unwrap();
         assert_eq!(far(&right, &right, 0.01), None);
         for (i, tensor) in right.iter().enumerate() {
             for wrong in [f32::NAN, tensor.data[0] + 1.0] {
@@ -273,11 +275,12 @@ mod tests {
     #[test]
     fn wrong_kernels_are_seen() {
         let place = place(DeviceKind::Cpu).unwrap();
-        let network = Network::init::<TicTacToe>(&Config::default().network, 1, &place.device).frozen();
+        let network =
+            Network::init(&GameInfo::of::<TicTacToe>(), &Config::default().network, 1, &place.device).frozen();
         let options = BurnOptions { batch_sizes: vec![8, 20], ..BurnOptions::default() };
         let check = |off| {
             let burn = BurnEvaluator::new(&network, &place.device, options.clone());
-            evaluation::<TicTacToe>(&mut Crooked(burn, off), &network, &place)
+            evaluation(AnyGame::of::<TicTacToe>(), &mut Crooked(burn, off), &network, &place)
         };
         assert_eq!(check(0.0), Ok(()));
         for off in [1.0, f32::NAN] {

@@ -8,13 +8,12 @@ use crate::{
     machine::cores,
 };
 use burn::tensor::{DType, Device};
-use lockstep_components::{
-    Game,
-    config::{Config, DeviceKind, LanesConfig, LearnPrecision, MAX_THREADS, Precision, Tower, Vectors},
+use lockstep_components::config::{
+    Config, DeviceKind, LanesConfig, LearnPrecision, MAX_THREADS, Precision, Tower, Vectors,
 };
 use lockstep_fused::Description;
 use lockstep_systems::{
-    BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, setup::cohorts_of,
+    AnyGame, BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, setup::cohorts_of,
 };
 use std::path::Path;
 
@@ -256,12 +255,12 @@ impl Place {
     ///
     /// The gradient of the first one of its kind in this process on a GPU has to be that of the CPU. If it is not, products of
     /// matrices are tried as convolutions; if that is wrong too, its first step fails and says so.
-    pub fn learner<G: Game>(&self, config: &Config) -> Learner {
-        let learner = Learner::new::<G>(config, &self.device);
+    pub fn learner(&self, game: AnyGame, config: &Config) -> Learner {
+        let learner = Learner::new(&game.info, config, &self.device);
         match self.evaluation {
             Evaluation::Fused => learner.with_fused_gradients(self.level),
             Evaluation::Burn => learner,
-            Evaluation::BurnPadded => match check::learning::<G>(config, self) {
+            Evaluation::BurnPadded => match check::learning(game, config, self) {
                 Ok(pointwise) => learner.with_pointwise(pointwise),
                 Err(error) => learner.refused(error),
             },
@@ -273,7 +272,7 @@ impl Place {
     /// The first one of its kind in this process on a GPU has to compute what the network is, with each kernel that it will
     /// use. If it does not, products of matrices are tried as convolutions, which have other kernels; if that is wrong too, it
     /// evaluates nothing and says so.
-    pub fn evaluators<G: Game>(&self, capacity: usize) -> EvaluatorFactory {
+    pub fn evaluators(&self, game: AnyGame, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
         EvaluatorFactory(Box::new(move |network| {
             let frozen = network.frozen();
@@ -294,12 +293,12 @@ impl Place {
                 let (device, network) = (place.device.clone(), frozen.clone());
                 let options = BurnOptions { board, pointwise, ..options.clone() };
                 let make = move || BurnEvaluator::new(&network, &device, options.clone());
-                Workers::new(place.in_flight as usize, G::ACTIONS, make)
+                Workers::new(place.in_flight as usize, game.info.actions, make)
             };
             let asked = (place.name.clone(), options.clone(), frozen.description.clone());
             let ways = [(board, false), (board, true), (false, false), (false, true)];
             let ways = &ways[..if board { 4 } else { 2 }];
-            let right = |way| check::evaluation::<G>(&mut workers(way), &frozen, &place);
+            let right = |way| check::evaluation(game, &mut workers(way), &frozen, &place);
             match check::first_right(&CHECKED, asked, ways, right) {
                 Ok(way) => Box::new(workers(way)),
                 Err(error) => Box::new(Refused(error)),
@@ -320,9 +319,9 @@ fn padded_sizes(capacity: usize) -> Vec<usize> {
 }
 
 /// Rows of a batch at most.
-pub fn batch_capacity<G: Game>(config: &Config, place: &Place) -> usize {
+pub fn batch_capacity(game: AnyGame, config: &Config, place: &Place) -> usize {
     let lanes = place.lanes(&config.lanes);
-    cohorts_of::<G>(&lanes, &config.search).size() * config.lanes.leaves_per_tree as usize
+    cohorts_of(&game.info, &lanes, &config.search).size() * config.lanes.leaves_per_tree as usize
 }
 
 /// Runs `work` on a pool of so many threads; 0 takes as many as the machine has cores.

@@ -1,68 +1,18 @@
 //! The games that the program knows by name: those that come with lockstep, and those of whoever calls
 //! [`main_with`](crate::main_with).
-//!
-//! Each is a table of what is done with a game whose type is known by its name alone, so that the commands are compiled once
-//! for each game, in the crate that names its type.
 
-use crate::{Error, commands::Task};
-use lockstep_components::{
-    Config, Game,
-    config::{NetworkConfig, OutOfRange},
-    games::{self, GameVisitor},
-};
+use crate::Error;
+use lockstep_components::Config;
 use lockstep_fused::Description;
+pub use lockstep_systems::AnyGame;
 use lockstep_systems::network::describe;
 use std::{
     collections::BTreeSet,
     sync::{LazyLock, OnceLock},
 };
 
-/// A game as the program knows it.
-#[derive(Clone, Copy, Debug)]
-pub struct AnyGame {
-    /// Its [`Game::NAME`].
-    pub name: &'static str,
-    /// Its [`Game::RECIPES`].
-    pub recipes: &'static [(&'static str, &'static str)],
-    check: fn(&Config) -> Result<(), OutOfRange>,
-    describe: fn(&NetworkConfig) -> Description,
-    carry_out: fn(Task) -> Result<(), Error>,
-}
-
-impl AnyGame {
-    /// The one of this type.
-    pub const fn of<G: Game>() -> Self {
-        Self {
-            name: G::NAME,
-            recipes: G::RECIPES,
-            check: |config| config.check_for::<G>(),
-            describe: describe::<G>,
-            carry_out: Task::carry_out::<G>,
-        }
-    }
-
-    /// Whether the settings are in the ranges of this game.
-    pub(crate) fn check(&self, config: &Config) -> Result<(), OutOfRange> {
-        (self.check)(config)
-    }
-
-    /// Does with it what a command asks for.
-    pub(crate) fn carry_out(&self, task: Task) -> Result<(), Error> {
-        (self.carry_out)(task)
-    }
-}
-
 /// Those that come with lockstep.
-static BUILT_IN: LazyLock<Vec<AnyGame>> = LazyLock::new(|| {
-    struct Any;
-    impl GameVisitor for Any {
-        type Output = AnyGame;
-        fn visit<G: Game>(self) -> AnyGame {
-            AnyGame::of::<G>()
-        }
-    }
-    games::NAMES.iter().filter_map(|name| games::visit(name, Any).ok()).collect()
-});
+static BUILT_IN: LazyLock<Vec<AnyGame>> = LazyLock::new(lockstep_games::built_in);
 
 /// All of them, where somebody has added some.
 static ALL: OnceLock<Vec<AnyGame>> = OnceLock::new();
@@ -75,8 +25,9 @@ pub(crate) fn add(own: &[AnyGame]) -> Result<(), Error> {
     let games = [&BUILT_IN[..], own].concat();
     let (mut names, mut recipes) = (BTreeSet::new(), BTreeSet::new());
     for game in &games {
-        if !names.insert(game.name) {
-            return Err(Error::Usage(format!("two games are called '{}'; give one another Game::NAME", game.name)));
+        let name = game.info.name;
+        if !names.insert(name) {
+            return Err(Error::Usage(format!("two games are called '{name}'; give one another Game::NAME")));
         }
         if let Some((name, _)) = game.recipes.iter().find(|(name, _)| !recipes.insert(*name)) {
             return Err(Error::Usage(format!("two recipes are called '{name}'; change one in Game::RECIPES")));
@@ -92,12 +43,20 @@ pub fn all() -> &'static [AnyGame] {
 
 /// The game of that name, if there is one.
 pub fn find(name: &str) -> Option<AnyGame> {
-    all().iter().find(|game| game.name == name).copied()
+    all().iter().find(|game| game.info.name == name).copied()
+}
+
+/// The game of that name.
+///
+/// # Errors
+/// When there is none; the message lists those that there are.
+pub fn named(name: &str) -> Result<AnyGame, Error> {
+    find(name).ok_or_else(|| Error::Usage(format!("unknown game '{name}'; the games are {}", list())))
 }
 
 /// The names of all games.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    all().iter().map(|game| game.name)
+    all().iter().map(|game| game.info.name)
 }
 
 /// The names of all games, for people.
@@ -112,5 +71,5 @@ pub fn recipes() -> Vec<(&'static str, &'static str)> {
 
 /// The network of a whole configuration, for the game that it names; none if there is no such game.
 pub fn description_of(config: &Config) -> Option<Description> {
-    find(&config.game.name).map(|game| (game.describe)(&config.network))
+    find(&config.game.name).map(|game| describe(&game.info, &config.network))
 }

@@ -11,33 +11,36 @@ pub mod front;
 pub mod games;
 pub mod grading;
 pub mod run;
+pub mod session;
 pub mod settings;
 
 pub use front::{cli, commands, display, out};
-pub use grading::{accuracy, analyst, elo, matches, oracle, solver};
+pub use grading::{accuracy, analyst, elo, matches, oracle};
 pub use run::{
-    advice, checkpoint, folder, history, log, machine, measure, memory, metrics, rehearsal, relief, stages, trainer,
+    advice, checkpoint, folder, history, hooks, log, machine, measure, memory, metrics, rehearsal, relief, source,
+    stages, trainer,
 };
 
 pub use error::{Error, Fault};
 pub use front::main_with;
 pub use games::AnyGame;
+pub use hooks::Hooks;
 
 /// What most experiments need, with bevy_ecs and burn at the versions that lockstep uses.
 pub mod prelude {
-    pub use crate::{AnyGame, device, main_with, trainer::Trainer};
+    pub use crate::{AnyGame, Hooks, device, main_with, trainer::Trainer};
     pub use bevy_ecs;
     pub use bevy_ecs::prelude::*;
     pub use burn;
     pub use lockstep_components::{
-        self as components, Action, Config, Edge, Game, GameFinished, GameRecord, Lane, LaneRng, Leaf, Outcome,
-        Position, Replay, SearchBudget, Seats, Stats, Tree, TreeState, config::*, games::*,
+        self as components, Action, Config, Edge, Game, GameFinished, GameInfo, GameRecord, Lane, LaneRng, Leaf,
+        Outcome, Position, ReplayBuffer, SearchBudget, Seats, Side, State, Stats, Tree, TreeState, config::*, games::*,
     };
     pub use lockstep_systems::{
-        self as systems, Agent, Batch, Capabilities, Evaluations, Evaluator, EvaluatorFactory, Gumbel, Inference,
-        Learn, LearnSystems, Learner, Learning, Network, Node, Player, Plugin, Policy, PolicyState, Published, Puct,
-        Rollouts, Rows, Search, SearchPolicy, Setup, Tick, TickSystems, Uniform, learn, play_games, run_learn,
-        run_tick,
+        self as systems, Agent, Batch, Capabilities, Decision, Evaluations, Evaluator, EvaluatorFactory, Gumbel,
+        Inference, Learn, LearnSystems, Learner, Learning, Network, Node, Plugin, Policy, PolicyState, Published, Puct,
+        Rollouts, Rows, Search, SearchPolicy, Searcher, Setup, Tick, TickSystems, Uniform, learn, play_games,
+        run_learn, run_tick,
     };
     pub use rayon::prelude::*;
 }

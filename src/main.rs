@@ -1,5 +1,5 @@
 //! The command line of lockstep; see `lockstep --help`.
 
 fn main() -> std::process::ExitCode {
-    lockstep::main_with(&[])
+    lockstep::main_with(&[], Default::default())
 }

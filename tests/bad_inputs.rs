@@ -239,12 +239,12 @@ fn play<G: Game>(config: &Config, place: &device::Place, small: bool) -> Result<
     if !small {
         return Ok("5 sound, too large to be tried");
     }
-    let bound = memory::Bound::of_run::<G>(config, place)?;
+    let bound = memory::Bound::of_run(AnyGame::of::<G>(), config, place)?;
     bound.check()?;
     if bound.total().saturating_sub(memory::resident()) > 600_000_000 {
         return Ok("5 sound, too large to be tried");
     }
-    let mut run = Trainer::<G>::new(config, place);
+    let mut run = Trainer::new(AnyGame::of::<G>(), config, place, &Hooks::default());
     for _ in 0..6 {
         if let Advance::Generation(..) = run.advance()? {
             return Ok("6 a generation");
@@ -322,11 +322,9 @@ const READERS: [(&str, u32, Reader); 11] = [
             rows[row] = cells.join(",");
             rows.join("\n").into_bytes()
         };
-        match oracle::read_csv(&ConnectFour::start(), &bytes[..], Path::new("x.csv")) {
+        match oracle::read_csv(&State::of(ConnectFour::start()), &bytes[..], Path::new("x.csv")) {
             Ok(sets) => {
-                assert!(
-                    sets.iter().flat_map(|set| &set.positions).all(|p| p.position.legal().count() == p.scores.len())
-                );
+                assert!(sets.iter().flat_map(|set| &set.positions).all(|p| p.position.legal().len() == p.scores.len()));
                 "4 sound"
             }
             Err(error) => {
@@ -455,8 +453,7 @@ const READERS: [(&str, u32, Reader); 11] = [
         assert_eq!(fs::read(&path).unwrap(), bytes, "looking has changed it");
         let truncated = metrics::truncate(&path, 2);
         let player = Player::open(&sound.run(), None).unwrap();
-        let basis = Basis::of::<TicTacToe>(&player, &Grading { simulations: 1, limit: Some(20), ..Default::default() })
-            .unwrap();
+        let basis = Basis::of(&player, &Grading { simulations: 1, limit: Some(20), ..Default::default() }).unwrap();
         let verdict = mutated(rng, &fs::read(sound.run().join("verdict.jsonl")).unwrap());
         let _ = Graded::from_lines(&String::from_utf8_lossy(&verdict), &basis);
         match (checked, truncated) {
@@ -536,7 +533,7 @@ fn weights(rng: &mut LaneRng, sound: &Sound, change: fn(&mut LaneRng, &[u8]) -> 
     fs::write(checkpoint.join("weights.safetensors"), change(rng, &good)).unwrap();
     sign(sound, &checkpoint);
     let player = Player::open(&dir.path().join("run"), None);
-    let evaluator = player.and_then(|player| player.evaluator::<TicTacToe>(&player.place()?, 1));
+    let evaluator = player.and_then(|player| player.evaluator(&player.place()?, 1));
     let mut evaluator = match evaluator {
         Ok(evaluator) => evaluator,
         Err(error) => {

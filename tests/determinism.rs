@@ -2,6 +2,7 @@
 
 use crate::small;
 use lockstep::{
+    AnyGame, Hooks,
     components::{Config, Game, games::ConnectFour, games::TicTacToe},
     device,
     trainer::{Advance, Trainer},
@@ -12,7 +13,7 @@ use lockstep_systems::Level;
 fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, Vec<u32>) {
     device::with_threads(threads, || {
         let place = device::place_of(config)?;
-        let mut run = Trainer::<G>::new(config, &place);
+        let mut run = Trainer::new(AnyGame::of::<G>(), config, &place, &Hooks::default());
         let (mut metrics, mut games) = (vec![], vec![]);
         while !run.is_finished() {
             if let Advance::Generation(generation, records) = run.advance()? {

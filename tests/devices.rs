@@ -25,7 +25,7 @@ fn devices_evaluate_alike() {
     let both = &[false, true][..];
     for (keys, boards) in [(&["network.kind=resnet"][..], both), (&["network.kind=mlp"], &[false]), (&odd, &[false])] {
         let network = trained(keys);
-        let batches = [5, 33, 64].map(measure::any_batch::<ConnectFour>);
+        let batches = [5, 33, 64].map(|rows| measure::any_batch(AnyGame::of::<ConnectFour>(), rows));
         let mut fused = FusedEvaluator::new(&network.frozen()).unwrap();
         let expected = batches.each_ref().map(|batch| evaluate(&mut fused, batch));
         for (kind, place) in devices() {
@@ -38,7 +38,7 @@ fn devices_evaluate_alike() {
                 };
                 for &board in boards {
                     let place = Place { precision, board, ..place.clone() };
-                    let mut evaluator = place.evaluators::<ConnectFour>(64).0(&network);
+                    let mut evaluator = place.evaluators(AnyGame::of::<ConnectFour>(), 64).0(&network);
                     // Two batches in flight, and the first answers first.
                     for two in 0..2 {
                         evaluator.submit(&batches[two]).unwrap();
@@ -84,7 +84,9 @@ fn devices_learn_and_resume() {
             let mut losses = vec![];
             while losses.len() < 3 {
                 // Each generation in a process of its own, as it were, with a stop in the middle.
-                let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder, None).unwrap();
+                let mut run =
+                    trainer::open(AnyGame::of::<TicTacToe>(), &config, &place, &folder, None, &Hooks::default())
+                        .unwrap();
                 for _ in 0..400 {
                     if let trainer::Advance::Generation(generation, _) = run.advance().unwrap() {
                         losses.push(generation.policy_loss - generation.policy_floor);
@@ -106,11 +108,11 @@ fn devices_learn_and_resume() {
 fn memory_does_not_grow() {
     for (kind, place) in devices().into_iter().filter(|(_, place)| place.reserved().is_some()) {
         let config = small(&["network.kind=resnet", "search.cache_mb=0"]);
-        let mut world = measure::learning::<TicTacToe>(&config, &place, 20).unwrap();
+        let mut world = measure::learning(AnyGame::of::<TicTacToe>(), &config, &place, 20).unwrap();
         let network = world.resource::<Learner>().network.clone();
-        let factory = place.evaluators::<TicTacToe>(64);
+        let factory = place.evaluators(AnyGame::of::<TicTacToe>(), 64);
         let mut evaluator = None;
-        let (batch, mut out) = (measure::any_batch::<TicTacToe>(64), Evaluations::new(64, 9));
+        let (batch, mut out) = (measure::any_batch(AnyGame::of::<TicTacToe>(), 64), Evaluations::new(64, 9));
         let mut reserved = vec![];
         for _ in 0..4 {
             // As after each generation.

@@ -76,8 +76,10 @@ impl Evaluator for Failing {
 #[test]
 fn games_that_have_ended_before_an_error_are_not_lost() {
     let search = SearchConfig { simulations: 8, ..SearchConfig::default() };
-    let player = Player::<TicTacToe>::new(Failing(Uniform::default(), 200), search);
-    let mut world = Setup::self_play(player).lanes(LanesConfig { count: 8, ..Default::default() }).build();
+    let player = Searcher::new(Failing(Uniform::default(), 200), search);
+    let mut world = Setup::self_play(AnyGame::of::<TicTacToe>(), player)
+        .lanes(LanesConfig { count: 8, ..Default::default() })
+        .build();
     assert!(play_games(&mut world, 1_000).is_err());
     let ended = world.resource::<Stats>().games;
     let kept: Vec<_> = std::iter::from_fn(|| play_games(&mut world, 1).ok()?.pop()).collect();

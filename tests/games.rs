@@ -54,12 +54,12 @@ fn check_proofs<G: Game>(count: usize, plies: usize, leaves_per_tree: u32, cache
         let score = |action| Some((action, after(&state, action, &mut nodes)?));
         let scores: Option<Vec<(Action, i32)>> = legal.into_iter().map(score).collect();
         if let Some(scores) = scores {
-            labelled.push(Labelled { position: state, scores });
+            labelled.push(Labelled { position: State::of(state), scores });
         }
     }
     let lanes = LanesConfig { count: 64, leaves_per_tree, ..Default::default() };
     let search = SearchConfig { cache_mb, ..SearchConfig::default() };
-    let mut analyst = Analyst::<G>::new(Rollouts::<G>::new(1, 1), &search, lanes, 600);
+    let mut analyst = Analyst::new(AnyGame::of::<G>(), Rollouts::<G>::new(1, 1), &search, lanes, 600);
     let answers = analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap();
     let proven = crate::search::check_proofs(&labelled, &answers);
     (proven, labelled.len())
@@ -115,7 +115,8 @@ fn every_game_trains() {
                 ["network.kind=resnet", "network.channels=8", "network.blocks=1", "lanes.count=8", "run.games=8"];
             let short = ["run.generations=1", "search.simulations=4", "search.opening_plies=1", "learn.batch_size=16"];
             let config = crate::small(&[&[name.as_str()], &small[..], &short[..]].concat());
-            let mut run = Trainer::<G>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+            let mut run =
+                Trainer::new(AnyGame::of::<G>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default());
             while !run.is_finished() {
                 if let lockstep::trainer::Advance::Generation(metrics, games) = run.advance().unwrap() {
                     assert_eq!((metrics.games, games.len()), (8, 8), "{}", G::TITLE);

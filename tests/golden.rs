@@ -35,7 +35,8 @@ fn dump(tree: &Tree, node: u32, depth: usize, out: &mut String) {
 fn check<G: Game>(name: &str, position: &str, leaves_per_tree: u32, solver: bool) {
     let search = SearchConfig { simulations: 120, solver, cache_mb: 0, ..Default::default() };
     let lanes = LanesConfig { count: 1, leaves_per_tree, ..Default::default() };
-    let mut world = Setup::search_only(Player::<G>::new(Uniform::default(), search)).lanes(lanes).seed(11).build();
+    let mut world =
+        Setup::search_only(AnyGame::of::<G>(), Searcher::new(Uniform::default(), search)).lanes(lanes).seed(11).build();
     let position = G::parse(position).unwrap();
     world.query::<&mut Position<G>>().single_mut(&mut world).unwrap().0 = position;
     let mut trees = world.query::<&Tree>();

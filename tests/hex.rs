@@ -1,7 +1,6 @@
 //! Hex on small boards, solved by a program that shares nothing with the game but its rules.
 
-use lockstep::solver;
-use lockstep_components::{Game, game::Oracle, games::Hex};
+use lockstep_components::{Game, game::Oracle, games::Hex, solver};
 use std::collections::HashMap;
 
 /// Stones of both players as bits of cells, row by row. The first player connects top and bottom.

@@ -50,8 +50,8 @@ fn openings_that_cannot_be_are_cut_short() {
     for opening_plies in [8, 9, 1_000] {
         let search = SearchConfig { simulations: 4, opening_plies, ..Default::default() };
         let lanes = LanesConfig { count: 4, ..Default::default() };
-        let player = Player::<TicTacToe>::new(Uniform::default(), search);
-        play_games(&mut Setup::self_play(player).lanes(lanes).build(), 12).unwrap();
+        let player = Searcher::new(Uniform::default(), search);
+        play_games(&mut Setup::self_play(AnyGame::of::<TicTacToe>(), player).lanes(lanes).build(), 12).unwrap();
     }
 }
 
@@ -94,7 +94,7 @@ impl Policy for TooMany {
     type State = ();
 
     fn begin(&self, _: &mut Search<()>, tree: &mut Tree) -> SearchBudget {
-        SearchBudget { simulations: tree.room() + 1, full: true }
+        SearchBudget { simulations: tree.room() + 1, full: true, asked: None }
     }
 
     fn inner(&self, _: &mut Search<()>, _: Node) -> usize {
@@ -112,14 +112,14 @@ impl Policy for NoMove {
         0
     }
 
-    fn decide(&self, _: &mut Search<()>, _: &Tree, _: usize, _: &mut Vec<(Action, f32)>) -> Action {
-        7
+    fn decide(&self, _: &mut Search<()>, tree: &Tree, _: usize, _: &mut Vec<(Action, f32)>) -> Decision {
+        Decision::of(7, tree)
     }
 }
 
 fn with_policy(policy: impl Policy, lanes: LanesConfig, search: SearchConfig) -> World {
-    let player = Player::<ConnectFour>::new(Uniform::default(), search).with_policy(SearchPolicy::new(policy));
-    Setup::self_play(player).lanes(lanes).build()
+    let player = Searcher::new(Uniform::default(), search).with_policy(SearchPolicy::new(policy));
+    Setup::self_play(AnyGame::of::<ConnectFour>(), player).lanes(lanes).build()
 }
 
 /// In one pass over the lanes and, with something between the sets, in four.
@@ -174,7 +174,9 @@ fn a_policy_beyond_the_edges_is_an_error() {
 
 #[test]
 fn a_tick_may_be_run_by_itself() {
-    let world = || Setup::self_play(Player::<TicTacToe>::new(Uniform::default(), SearchConfig::default())).build();
+    let world = || {
+        Setup::self_play(AnyGame::of::<TicTacToe>(), Searcher::new(Uniform::default(), SearchConfig::default())).build()
+    };
     let by_us = play_games(&mut world(), 20).unwrap();
     let (mut by_bevy, mut games) = (world(), vec![]);
     while games.len() < by_us.len() {
@@ -223,7 +225,10 @@ fn logits_of_illegal_moves_are_ignored_and_those_of_legal_ones_are_not() {
     let play = |evaluator: Box<dyn Evaluator>, in_flight: u32, leaves_per_tree: u32, cache_mb: u32| {
         let search = SearchConfig { simulations: 12, cache_mb, ..Default::default() };
         let lanes = LanesConfig { count: 8, in_flight, leaves_per_tree, ..Default::default() };
-        play_games(&mut Setup::self_play(Player::<TicTacToe>::new(evaluator, search)).lanes(lanes).build(), 30)
+        play_games(
+            &mut Setup::self_play(AnyGame::of::<TicTacToe>(), Searcher::new(evaluator, search)).lanes(lanes).build(),
+            30,
+        )
     };
     for (in_flight, leaves, cache_mb) in [(1, 1, 0), (2, 1, 1), (2, 3, 1), (1, 3, 0)] {
         let masked = |illegal, legal_late| Box::new(Masked { batches: Default::default(), illegal, legal_late });
@@ -281,10 +286,10 @@ fn a_score_that_is_not_its_best_move_s_is_named() {
     let path = dir.path().join("own.csv");
     let header = "set,moves,score,c1,c2,c3,c4,c5,c6,c7";
     std::fs::write(&path, format!("{header}\na,44,2,1,2,-1,0,0,0,0\na,44,-1,1,2,-1,0,0,0,0\n")).unwrap();
-    let error = oracle::read_file(&ConnectFour::start(), &path).unwrap_err().to_string();
+    let error = oracle::read_file(&State::of(ConnectFour::start()), &path).unwrap_err().to_string();
     assert!(error.contains("own.csv, line 3: score is -1") && error.contains("best of the moves has 2"), "{error}");
     // The files that come with lockstep keep to it, or they would not be read.
-    assert_eq!(oracle::built_in::<ConnectFour>().len(), 6);
+    assert_eq!(oracle::built_in(AnyGame::of::<ConnectFour>()).len(), 6);
 }
 
 #[test]

@@ -8,8 +8,10 @@ use lockstep::{device, oracle, prelude::*, trainer::Advance};
 fn match_percent(first: Box<dyn Evaluator>, second: Box<dyn Evaluator>, games: usize) -> f64 {
     // Few simulations, so that knowledge counts, and random openings, so that no two games are equal.
     let search = SearchConfig { opening_plies: 2, ..SearchConfig::default().to_win(2) };
-    let (first, second) = (Player::<TicTacToe>::new(first, search.clone()), Player::new(second, search));
-    let setup = Setup::match_of(first, second).lanes(LanesConfig { count: 32, ..Default::default() }).seed(3);
+    let (first, second) = (Searcher::new(first, search.clone()), Searcher::new(second, search));
+    let setup = Setup::match_of(AnyGame::of::<TicTacToe>(), first, second)
+        .lanes(LanesConfig { count: 32, ..Default::default() })
+        .seed(3);
     let records = play_games(&mut setup.build(), games).unwrap();
     // The first agent has the first move in games with even numbers.
     let points = |game: &components::GameRecord| {
@@ -35,27 +37,24 @@ fn a_short_run_beats_a_player_without_knowledge() {
     let overrides = ["run.games=200", "run.generations=8", "lanes.count=64", "network.channels=64"];
     let config = small(&[&overrides[..], &["search.simulations=24", "learn.steps={ reuse = 8.0 }"]].concat());
     let place = device::place(DeviceKind::Cpu).unwrap();
-    let mut run = Trainer::<TicTacToe>::new(&config, &place);
+    let game = AnyGame::of::<TicTacToe>();
+    let mut run = Trainer::new(game, &config, &place, &Hooks::default());
     while !run.is_finished() {
         run.advance().unwrap();
     }
-    let network = &run.world.resource::<Learner>().network;
-    let trained = || place.evaluators::<TicTacToe>(64).0(network);
+    let network = &run.learning.resource::<Learner>().network;
+    let trained = || place.evaluators(game, 64).0(network);
     let percent = match_percent(trained(), uniform(), 600);
     // 95 % here; 17 % with the policy targets moved by one action.
     assert!(percent > 90.0, "{percent} % against a player without knowledge");
 
     // Values must have the sign of the exact ones: 1 if all were exact, 0 for a network that knows nothing, negative
     // with a wrong sign in the value targets or in the backup.
-    let decisions = oracle::decisions::<TicTacToe>();
-    let mut batch = Batch::new::<TicTacToe>(decisions.len());
-    batch.rows = decisions.len();
-    for (planes, labelled) in batch.planes.chunks_mut(TicTacToe::INPUT).zip(&decisions) {
-        TicTacToe::encode(labelled.position, planes);
-    }
+    let decisions = oracle::decisions(game);
+    let positions: Vec<State> = decisions.iter().map(|labelled| labelled.position.clone()).collect();
     let mut out = Evaluations::new(decisions.len(), TicTacToe::ACTIONS);
     let mut evaluator = trained();
-    evaluator.submit(&batch).unwrap();
+    evaluator.submit(&game.batch(&positions)).unwrap();
     evaluator.receive(&mut out).unwrap();
     let exact = decisions.iter().map(|labelled| labelled.scores.iter().map(|s| s.1).max().unwrap() as f32);
     let (agreement, decided) = exact
@@ -70,13 +69,14 @@ fn a_short_run_beats_a_player_without_knowledge() {
 #[test]
 fn illegal_moves_have_no_part_in_the_loss() {
     let config = small(&["run.generations=1", "learn.learning_rate=1e-9", "learn.steps={ batches = 60 }"]);
-    let mut run = Trainer::<TicTacToe>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+    let mut run =
+        Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default());
     let loss = loop {
         if let Advance::Generation(metrics, _) = run.advance().unwrap() {
             break metrics.policy_loss;
         }
     };
-    let dataset = run.world.resource::<components::Dataset<TicTacToe>>();
+    let dataset = run.learning.resource::<ReplayBuffer>().dataset::<TicTacToe>().unwrap();
     let moves = (0..dataset.len()).map(|i| (TicTacToe::moves(dataset.get(i).0.key).count() as f64).ln());
     let expected = moves.sum::<f64>() / dataset.len() as f64;
     assert!((loss - expected).abs() < 0.05, "{loss} instead of {expected}");

@@ -14,9 +14,8 @@ fn played(game: &Match, lanes: u32, threads: usize, simulations: [u32; 2]) -> Sc
     let lanes = LanesConfig { count: lanes, ..Default::default() };
     device::with_threads(threads, || {
         let settings = simulations.map(|simulations| SearchConfig::default().to_win(simulations));
-        let player =
-            |i: usize| (Player::<TicTacToe>::new(Rollouts::<TicTacToe>::new(1, 1), settings[i].clone()), &settings[i]);
-        game.play(TicTacToe::start(), [player(0), player(1)], lanes, |_| {})
+        let player = |i: usize| (Searcher::new(Rollouts::<TicTacToe>::new(1, 1), settings[i].clone()), &settings[i]);
+        game.play(AnyGame::of::<TicTacToe>(), State::of(TicTacToe::start()), [player(0), player(1)], lanes, |_| {})
     })
     .unwrap()
 }

@@ -2,6 +2,7 @@
 
 use crate::{lockstep, resume::copy, small};
 use lockstep::{
+    AnyGame, Hooks,
     components::games::TicTacToe,
     device,
     folder::Folder,
@@ -199,9 +200,11 @@ fn a_run_that_was_killed_before_its_first_checkpoint_begins_anew() {
     let place = device::place(DeviceKind::Cpu).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::at(dir.path());
+    let open =
+        |config| trainer::open(AnyGame::of::<TicTacToe>(), config, &place, &folder, None, &Hooks::default()).unwrap();
     // Killed after the first line, and after that of the generation whose checkpoint was not written any more.
     for killed in [1, 2] {
-        let mut run = trainer::open::<TicTacToe>(&config, &place, &folder, None).unwrap();
+        let mut run = open(&config);
         assert_eq!(run.generation(), 0);
         assert_eq!(fs::read(folder.metrics()).unwrap_or_default(), b"");
         while run.generation() < killed {
@@ -212,7 +215,7 @@ fn a_run_that_was_killed_before_its_first_checkpoint_begins_anew() {
     }
     // It is not the settings that it goes on with which tell when a checkpoint was due.
     let config = small(&["run.checkpoint_every=1"]);
-    assert_eq!(trainer::open::<TicTacToe>(&config, &place, &folder, None).unwrap().generation(), 0);
+    assert_eq!(open(&config).generation(), 0);
 }
 
 #[test]

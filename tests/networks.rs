@@ -9,11 +9,16 @@ use lockstep_systems::{Batch, BurnEvaluator, BurnOptions, Error, Evaluations, Fu
 /// A network after some steps, so that its running statistics are not the initial ones.
 pub fn trained(network: &[&str]) -> Network {
     let config = small(&[&["game.name=connect_four", "run.generations=1", "run.games=8"], network].concat());
-    let mut run = Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+    let mut run = Trainer::new(
+        AnyGame::of::<ConnectFour>(),
+        &config,
+        &device::place(DeviceKind::Cpu).unwrap(),
+        &Hooks::default(),
+    );
     while !run.is_finished() {
         run.advance().unwrap();
     }
-    run.world.resource::<Learner>().network.clone()
+    run.learning.resource::<Learner>().network.clone()
 }
 
 #[test]
@@ -28,7 +33,7 @@ fn frozen_networks_agree_with_trained_ones() {
     ] {
         let network = trained(kind);
         let rows = 33;
-        let batch = any_batch::<ConnectFour>(rows);
+        let batch = any_batch(AnyGame::of::<ConnectFour>(), rows);
         let planes = TensorData::new(batch.planes.clone(), [rows, 2, 6, 7]);
         let outputs =
             network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device), LearnPrecision::F32, false);
@@ -86,12 +91,12 @@ fn rows_do_not_depend_on_their_batch() {
         let wide = ["game.name=connect_four", "network.kind=resnet", "network.channels=32", "network.head_channels=16"];
         let config = small(&[&wide[..], overrides].concat());
         let place = device::place_of(&config).unwrap();
-        let network = Network::init::<ConnectFour>(&config.network, 3, &place.device);
-        let batch = any_batch::<ConnectFour>(300);
+        let network = Network::init(&GameInfo::of::<ConnectFour>(), &config.network, 3, &place.device);
+        let batch = any_batch(AnyGame::of::<ConnectFour>(), 300);
         let answers = |rows: std::ops::Range<usize>| {
-            let mut evaluator = place.evaluators::<ConnectFour>(300).0(&network);
+            let mut evaluator = place.evaluators(AnyGame::of::<ConnectFour>(), 300).0(&network);
             assert!(evaluator.capabilities().rows_are_independent);
-            let mut some = any_batch::<ConnectFour>(rows.len());
+            let mut some = any_batch(AnyGame::of::<ConnectFour>(), rows.len());
             some.planes.copy_from_slice(&batch.planes[rows.start * 84..rows.end * 84]);
             let mut out = Evaluations::new(rows.len() + 1, 7);
             evaluator.submit(&some).unwrap();
@@ -113,7 +118,7 @@ fn weights_round_trip_and_misfits_are_named() {
     let device = device::place(DeviceKind::Cpu).unwrap().device;
     let network = trained(&["network.kind=resnet"]);
     let tensors = network.tensors();
-    let fresh = || Network::init::<ConnectFour>(&small(&["network.kind=resnet"]).network, 9, &device);
+    let fresh = || Network::init(&GameInfo::of::<ConnectFour>(), &small(&["network.kind=resnet"]).network, 9, &device);
     assert_ne!(fresh().tensors(), tensors);
     assert_eq!(fresh().with_tensors(tensors.clone()).unwrap().tensors(), tensors);
     let message = |tensors| fresh().with_tensors(tensors).unwrap_err().to_string();
@@ -145,7 +150,7 @@ impl Evaluator for Broken {
 fn nan_stops_the_tick_and_stays() {
     let lanes = LanesConfig { count: 4, ..Default::default() };
     let search = SearchConfig { cache_mb: 0, ..Default::default() };
-    let mut world = Setup::self_play(Player::<TicTacToe>::new(Broken(0), search)).lanes(lanes).build();
+    let mut world = Setup::self_play(AnyGame::of::<TicTacToe>(), Searcher::new(Broken(0), search)).lanes(lanes).build();
     // The first tick has nothing to evaluate yet.
     for _ in 0..4 {
         run_tick(&mut world).unwrap();
@@ -161,7 +166,8 @@ fn a_nan_loss_stops_the_run() {
     let mut config = small(&["run.generations=5"]);
     config.learn.learning_rate = 1e30;
     config.learn.gradient_clip = 0.0;
-    let mut run = Trainer::<TicTacToe>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+    let mut run =
+        Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default());
     let error = loop {
         assert!(!run.is_finished(), "such a learning rate cannot end well");
         if let Err(error) = run.advance() {

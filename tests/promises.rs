@@ -5,7 +5,7 @@ use crate::{attacks, lockstep, small, text};
 use lockstep::{
     checkpoint, device,
     folder::Folder,
-    prelude::{ConnectFour, DeviceKind, Learner, TicTacToe, Trainer},
+    prelude::{AnyGame, ConnectFour, DeviceKind, GameInfo, Hooks, Learner, TicTacToe, Trainer},
     settings,
     systems::network::describe,
     trainer::Advance,
@@ -163,12 +163,12 @@ fn a_diverged_network_is_never_saved() {
     folder.create().unwrap();
     let config = small(&["network.kind=resnet", "network.blocks=1", "run.checkpoints=1", "learn.gradient_clip=0"]);
     let place = device::place(DeviceKind::Cpu).unwrap();
-    let mut run = Trainer::<TicTacToe>::new(&config, &place);
-    let finish = |run: &mut Trainer<TicTacToe>| while !matches!(run.advance().unwrap(), Advance::Generation(..)) {};
+    let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &place, &Hooks::default());
+    let finish = |run: &mut Trainer| while !matches!(run.advance().unwrap(), Advance::Generation(..)) {};
     finish(&mut run);
     run.save(&folder).unwrap();
     finish(&mut run);
-    let sound = run.world.resource::<Learner>().network.tensors();
+    let sound = run.learning.resource::<Learner>().network.tensors();
     for (name, value) in [
         ("policy.weight", f32::NAN),
         ("stem.norm.running_var", f32::INFINITY),
@@ -178,14 +178,14 @@ fn a_diverged_network_is_never_saved() {
         let mut tensors = sound.clone();
         let tensor = tensors.iter_mut().find(|tensor| tensor.name.ends_with(name)).expect(name);
         tensor.data.fill(value);
-        let mut learner = run.world.resource_mut::<Learner>();
+        let mut learner = run.learning.resource_mut::<Learner>();
         learner.network = learner.network.with_tensors(tensors).unwrap();
         let message = run.save(&folder).unwrap_err().to_string();
         assert!(message.contains("diverged") && message.contains("after generation 2"), "{name}: {message}");
         assert!(message.contains("learn.gradient_clip = 5"), "the advice does not fit: {message}");
         assert_eq!(checkpoint::generations(&folder).unwrap(), [1], "{name}");
     }
-    let mut learner = run.world.resource_mut::<Learner>();
+    let mut learner = run.learning.resource_mut::<Learner>();
     learner.network = learner.network.with_tensors(sound).unwrap();
     run.save(&folder).unwrap();
     assert_eq!(checkpoint::generations(&folder).unwrap(), [1, 2]);
@@ -265,7 +265,9 @@ fn no_memory_limit_aborts_a_large_network() {
     let folder = Folder::at(&dir.path().join("run"));
     folder.create().unwrap();
     fs::write(folder.config(), settings::to_text(&config)).unwrap();
-    Trainer::<ConnectFour>::new(&config, &device::place(DeviceKind::Cpu).unwrap()).save(&folder).unwrap();
+    Trainer::new(AnyGame::of::<ConnectFour>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default())
+        .save(&folder)
+        .unwrap();
     let positions = "set,moves,score,scores\nend,2 1 7 7 3 4 2 6 6 7 1 5 5 6 3,-1,1=-1 2=-1 3=-1 4=-1 5=-1 6=-1 7=-1\n";
     fs::write(dir.path().join("positions.csv"), positions).unwrap();
     let set: String = set.iter().map(|set| format!(" --set {set}")).collect();
@@ -308,7 +310,9 @@ fn a_file_of_weights_is_no_larger_than_it_is() {
     let config = small(&["network.kind=mlp", "network.channels=8"]);
     let folder = Folder::at(&dir.path().join("run"));
     folder.create().unwrap();
-    Trainer::<TicTacToe>::new(&config, &device::place(DeviceKind::Cpu).unwrap()).save(&folder).unwrap();
+    Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default())
+        .save(&folder)
+        .unwrap();
     // A header with its length in front of it, and the numbers of the tensors.
     let file = fs::read(dir.path().join("run/checkpoints/0/weights.safetensors")).unwrap();
     let length = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
@@ -316,7 +320,8 @@ fn a_file_of_weights_is_no_larger_than_it_is() {
     let large = small(&["network.kind=resnet", "network.channels=4096", "network.blocks=100"]);
     let about = header["__metadata__"]["lockstep"].as_str().unwrap();
     let mut about: checkpoint::About = serde_json::from_str(about).unwrap();
-    (about.network, about.settings) = (describe::<TicTacToe>(&large.network), settings::of_player(&large));
+    (about.network, about.settings) =
+        (describe(&GameInfo::of::<TicTacToe>(), &large.network), settings::of_player(&large));
     header["__metadata__"]["lockstep"] = serde_json::to_string(&about).unwrap().into();
     let header = header.to_string();
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &file[length..]].concat();

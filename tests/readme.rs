@@ -21,11 +21,12 @@ impl GameVisitor for FewTicks {
     fn visit<G: Game>(self) {
         let mut config = self.0;
         config.run.device = DeviceKind::Cpu;
-        let mut run = Trainer::<G>::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+        let mut run =
+            Trainer::new(AnyGame::of::<G>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default());
         for _ in 0..3 {
             assert_eq!(run.advance().unwrap(), Advance::Played);
         }
-        assert!(run.world.resource::<Stats>().evaluations >= u64::from(config.lanes.count));
+        assert!(run.source.world.resource::<Stats>().evaluations >= u64::from(config.lanes.count));
     }
 }
 

@@ -2,15 +2,20 @@
 
 use crate::{lockstep, small, text};
 use lockstep::{
-    Error, device,
+    Error,
+    device::{self, Place},
     folder::Folder,
     history::Change,
     metrics,
     prelude::*,
-    relief::{relieve, relieved, with_fewer_lanes},
+    relief::{relieve, relieved, with_fewer_lanes, worked},
     trainer,
 };
 use lockstep_systems::{EVALUATING, Failure, SETTING_UP, TRAINING};
+
+fn game() -> AnyGame {
+    AnyGame::of::<TicTacToe>()
+}
 
 fn out_of_memory(doing: &'static str) -> systems::Error {
     let why = "out of device memory allocating 1048576 bytes";
@@ -44,47 +49,34 @@ fn no_room_for_a_step(learner: Res<Learner>, failure: Res<Failure>) {
     }
 }
 
-fn limit(run: &mut Trainer<TicTacToe>) {
-    let made = run.world.remove_resource::<EvaluatorFactory>().unwrap();
-    let factory = EvaluatorFactory(Box::new(move |network| Box::new(Limited(made.0(network), 8))));
-    let evaluator = factory.0(run.world.resource::<Learner>().playing());
-    run.world.query::<&mut Inference>().single_mut(&mut run.world).unwrap().evaluator = evaluator;
-    run.world.insert_resource(factory);
-    let step = no_room_for_a_step.after(LearnSystems::Sample).before(LearnSystems::Step);
-    run.world.resource_mut::<Schedules>().add_systems(Learn, step);
+fn limited() -> Hooks {
+    Hooks::default().evaluator(|evaluator| Box::new(Limited(evaluator, 8))).learning(|world| {
+        let step = no_room_for_a_step.after(LearnSystems::Sample).before(LearnSystems::Step);
+        world.resource_mut::<Schedules>().add_systems(Learn, step);
+    })
 }
 
 #[test]
 fn a_run_goes_on_with_less_memory() {
-    let place = device::place(DeviceKind::Cpu).unwrap();
+    let mut place = device::place(DeviceKind::Cpu).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::at(&dir.path().join("run"));
     // Without a cache every lane has a row, so that batches are large.
     let mut config = small(&["network.kind=resnet", "network.blocks=1", "search.cache_mb=0", "run.precision=f32"]);
-    let mut changes = vec![];
-    loop {
-        let mut run: Trainer<TicTacToe> = trainer::open(&config, &place, &folder, None).unwrap();
-        limit(&mut run);
-        let mut finish = || -> Result<(), Error> {
-            while !run.is_finished() {
-                if let trainer::Advance::Generation(generation, _) = run.advance()? {
-                    metrics::append(&folder.metrics(), &generation)?;
-                    run.save(&folder)?;
-                }
+    let open = |config: &Config, place: &Place| trainer::open(game(), config, place, &folder, None, &limited());
+    let finish = |run: &mut Trainer, _: &Config| -> Result<(), Error> {
+        while !run.is_finished() {
+            if let trainer::Advance::Generation(generation, _) = run.advance()? {
+                metrics::append(&folder.metrics(), &generation)?;
+                run.save(&folder)?;
             }
-            Ok(())
-        };
-        let error = match finish() {
-            Ok(()) => break,
-            Err(Error::Systems(error)) => error,
-            Err(error) => panic!("{error}"),
-        };
-        let round = run.generation() + 1;
-        drop(run);
-        let change = relieve::<TicTacToe>(&mut config, &place, &folder, round, &error).unwrap();
-        assert!(!change.is_empty(), "{error}");
-        changes.extend(change.into_iter().map(|change| Change { generation: round, ..change }));
-    }
+        }
+        Ok(())
+    };
+    let mut told = vec![];
+    let run = open(&config, &place).unwrap();
+    worked(game(), &mut config, &mut place, &folder, run, finish, open, |why| told.push(why.to_string())).unwrap();
+    assert!(told.len() == 3 && told[0].starts_with("generation 1: ") && told[2].contains("2 -> 4"), "{told:?}");
     let change = |generation, key: &str, from: &str, to: &str| Change {
         generation,
         key: key.into(),
@@ -96,7 +88,6 @@ fn a_run_goes_on_with_less_memory() {
         change(2, "learn.accumulation", "1", "2"),
         change(2, "learn.accumulation", "2", "4"),
     ];
-    assert_eq!(changes, expected);
     let recorded = std::fs::read_to_string(folder.history()).unwrap();
     let recorded: Vec<Change> = recorded.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(recorded, expected);
@@ -111,13 +102,13 @@ fn a_run_goes_on_with_less_memory() {
 
     // Nothing is changed for want of anything else, or where nothing is left to lower.
     let other = systems::Error::of_device(TRAINING, "the cable was pulled".into());
-    assert_eq!(relieve::<TicTacToe>(&mut config, &place, &folder, 5, &other).unwrap(), []);
+    assert_eq!(relieve(game(), &mut config, &place, &folder, 5, &other).unwrap(), []);
     config.lanes.in_flight = 3;
-    let change = relieve::<TicTacToe>(&mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap();
+    let change = relieve(game(), &mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap();
     // 16 lanes make three cohorts of 6 at most, which two in flight keep.
     assert_eq!((config.lanes.cohort, config.lanes.in_flight), (6, 2), "{change:?}");
     (config.lanes.cohort, config.lanes.in_flight) = (1, 1);
-    assert_eq!(relieve::<TicTacToe>(&mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap(), []);
+    assert_eq!(relieve(game(), &mut config, &place, &folder, 5, &out_of_memory(EVALUATING)).unwrap(), []);
 }
 
 /// Where the memory does not suffice for what a run is rehearsed with, or opened with again, it takes less as well.
@@ -127,13 +118,14 @@ fn a_run_is_taken_up_with_less_memory() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::at(&dir.path().join("run"));
     let mut config = small(&["lanes.in_flight=3", "run.precision=f32"]);
-    trainer::open::<TicTacToe>(&config, &place, &folder, None).unwrap();
+    trainer::open(game(), &config, &place, &folder, None, &Hooks::default()).unwrap();
     // A back end panics where it cannot allocate, and whoever looks at what it does makes an error of it.
     fn fails<T>(doing: &'static str) -> Result<T, systems::Error> {
         systems::Error::guard(doing, || panic!("out of device memory allocating 7 bytes"))
     }
     let mut asked = vec![];
-    let run = relieved::<TicTacToe, Trainer<TicTacToe>>(
+    let run = relieved(
+        game(),
         &mut config,
         &mut place,
         &folder,
@@ -143,7 +135,7 @@ fn a_run_is_taken_up_with_less_memory() {
                 (2.., _) => Ok(fails(SETTING_UP)?),
                 (_, 1) => Ok(fails(TRAINING)?),
                 _ if config.lanes.cohort == 6 => Ok(fails(EVALUATING)?),
-                _ => trainer::open(config, place, &folder, None),
+                _ => trainer::open(game(), config, place, &folder, None, &Hooks::default()),
             }
         },
         |told| assert!(told.contains("out of device memory") && told.contains(" -> "), "{told}"),
@@ -156,11 +148,11 @@ fn a_run_is_taken_up_with_less_memory() {
     assert!(kept.contains("in_flight = 1") && kept.contains("accumulation = 2"), "{kept}");
 
     // It ends with the error where nothing is left to lower, and at once where it is another one.
-    let none = relieved::<TicTacToe, ()>(&mut config, &mut place, &folder, |_, _| Ok(fails(EVALUATING)?), |_| ());
+    let none = relieved::<()>(game(), &mut config, &mut place, &folder, |_, _| Ok(fails(EVALUATING)?), |_| ());
     assert!(none.unwrap_err().to_string().contains("out of device memory"));
     assert_eq!(config.lanes.cohort, 1);
     let other = || systems::Error::guard(SETTING_UP, || panic!("the cable was pulled"));
-    let other = relieved::<TicTacToe, ()>(&mut config, &mut place, &folder, |_, _| Ok(other()?), |_| ());
+    let other = relieved::<()>(game(), &mut config, &mut place, &folder, |_, _| Ok(other()?), |_| ());
     assert!(other.unwrap_err().to_string().contains("while setting up the run: the cable was pulled"));
 }
 

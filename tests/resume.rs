@@ -2,7 +2,8 @@
 
 use crate::small;
 use lockstep::{
-    components::{Config, games::TicTacToe},
+    AnyGame, Hooks,
+    components::{Config, State, games::TicTacToe},
     device,
     folder::Folder,
     metrics,
@@ -12,18 +13,22 @@ use lockstep_components::{Game, config::DeviceKind};
 use proptest::prelude::*;
 use std::{fs, path::Path};
 
+fn open(config: &Config, folder: &Folder, hooks: &Hooks) -> Result<Trainer, lockstep::Error> {
+    let place = device::place(DeviceKind::Cpu).unwrap();
+    trainer::open(AnyGame::of::<TicTacToe>(), config, &place, folder, None, hooks)
+}
+
 /// Runs to the end, or until so many advances were made and, if `save`, saves then. Weights as bits at the end.
 fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<u32>> {
     let folder = Folder::at(path);
-    let place = device::place(DeviceKind::Cpu).unwrap();
-    let mut run: Trainer<TicTacToe> = trainer::open(config, &place, &folder, None).unwrap();
+    let mut run = open(config, &folder, &Hooks::default()).unwrap();
     for _ in 0..advances {
         if run.is_finished() {
             let tensors = run.saved().unwrap().tensors;
             return Some(tensors.iter().flat_map(|t| t.data.iter().map(|x| x.to_bits())).collect());
         }
         if let Advance::Generation(generation, games) = run.advance().unwrap() {
-            trainer::write_games(&folder, &TicTacToe::start(), generation.generation, &games).unwrap();
+            trainer::write_games(&folder, &State::of(TicTacToe::start()), generation.generation, &games).unwrap();
             metrics::append(&folder.metrics(), &generation).unwrap();
             if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                 run.save(&folder).unwrap();
@@ -68,7 +73,8 @@ fn stopped_anywhere_statistics_and_mean_end_the_same() {
 fn learning_leaves_what_was_before_as_it_was() {
     for average in ["learn.average=0", "learn.average=0.5"] {
         let config = small(&[&TOWER[..], &[average]].concat());
-        let mut run: Trainer<TicTacToe> = Trainer::new(&config, &device::place(DeviceKind::Cpu).unwrap());
+        let place = device::place(DeviceKind::Cpu).unwrap();
+        let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &place, &Hooks::default());
         while !matches!(run.advance().unwrap(), Advance::Generation(..)) {}
         let before = run.saved().unwrap();
         assert_eq!(before.trained.is_some(), average != "learn.average=0");
@@ -145,8 +151,7 @@ proptest! {
         let at = at.index(bytes.len());
         if cut { bytes.truncate(at) } else { bytes[at] ^= 1 << bit }
         fs::write(&path, bytes).unwrap();
-        let place = device::place(DeviceKind::Cpu).unwrap();
-        let opened = trainer::open::<TicTacToe>(&small(&["run.generations=1"]), &place, &folder, None);
+        let opened = open(&small(&["run.generations=1"]), &folder, &Hooks::default());
         let message = opened.err().expect("the damage is found").to_string();
         prop_assert!(message.contains("checkpoints"), "{message}");
     }
@@ -154,8 +159,8 @@ proptest! {
 
 #[test]
 fn what_an_experiment_keeps_comes_back() {
-    use bevy_ecs::prelude::*;
-    #[derive(Resource, serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+    use lockstep::prelude::{Component, Lane, Resource, World};
+    #[derive(Resource, Default, serde::Serialize, serde::Deserialize, Debug, PartialEq)]
     struct Seen {
         numbers: Vec<u64>,
     }
@@ -163,39 +168,49 @@ fn what_an_experiment_keeps_comes_back() {
     struct Mark(u64);
     let config = small(&["run.generations=2"]);
     let dir = tempfile::tempdir().unwrap();
-    let (folder, place) = (Folder::at(dir.path()), device::place(DeviceKind::Cpu).unwrap());
-    // Only a world that has the component on every lane has a column of it.
-    let open = |config: &Config| {
-        let mut run: Trainer<TicTacToe> = trainer::open(config, &place, &folder, None).unwrap();
-        let lanes: Vec<Entity> =
-            run.world.query_filtered::<Entity, With<lockstep_components::Lane>>().iter(&run.world).collect();
-        for (i, lane) in lanes.into_iter().enumerate() {
-            run.world.entity_mut(lane).insert(Mark(i as u64));
-        }
-        run
+    let folder = Folder::at(dir.path());
+    // Numbered lanes, and nothing seen.
+    let number = |world: &mut World| {
+        world.init_resource::<Seen>();
+        world.query::<(&Lane, &mut Mark)>().iter_mut(world).for_each(|(lane, mut mark)| mark.0 = lane.0.into());
     };
-    let mut first = open(&config);
-    first.world.insert_resource(Seen { numbers: vec![3, 1, 4] });
-    assert!(!first.keep_resource::<Seen>("seen").unwrap() && !first.keep_component::<Mark>("marks").unwrap());
-    assert!(first.keep_resource::<Seen>("../seen").is_err());
-    first.world.query::<&mut Mark>().iter_mut(&mut first.world).for_each(|mut mark| mark.0 *= 10);
+    let asks_not = Hooks::default().lanes(move |setup| setup.lane_component(Mark::default()).plugin(number));
+    let asks = asks_not.clone().keep_resource::<Seen>("seen").keep_component::<Mark>("marks");
+    let state = |run: &mut Trainer| {
+        let world = &mut run.source.world;
+        let marks: Vec<u64> = world.query::<&Mark>().iter(world).map(|mark| mark.0).collect();
+        (world.resource::<Seen>().numbers.clone(), marks)
+    };
+    let new = (vec![], (0..16).collect());
+    let changed = (vec![3, 1, 4], (0..16).map(|i| 10 * i).collect());
+    let mut first = open(&config, &folder, &asks).unwrap();
+    assert_eq!(state(&mut first), new);
+    let world = &mut first.source.world;
+    world.resource_mut::<Seen>().numbers = vec![3, 1, 4];
+    world.query::<&mut Mark>().iter_mut(world).for_each(|mut mark| mark.0 *= 10);
     while first.generation() < 1 {
         first.advance().unwrap();
     }
     first.save(&folder).unwrap();
     drop(first);
     // Somebody who does not ask for it leaves it where it is.
-    let mut second = open(&config);
+    let mut second = open(&config, &folder, &asks_not).unwrap();
+    assert_eq!(state(&mut second), new);
     while !second.is_finished() {
         second.advance().unwrap();
     }
     second.save(&folder).unwrap();
     drop(second);
-    assert!(open(&config).keep_component::<Mark>("seen").is_err(), "it is of another kind");
-    let mut third = open(&config);
-    assert!(third.keep_resource::<Seen>("seen").unwrap());
-    assert_eq!(third.world.resource::<Seen>(), &Seen { numbers: vec![3, 1, 4] });
-    assert!(third.keep_component::<Mark>("marks").unwrap());
-    let marks: Vec<u64> = third.world.query::<&Mark>().iter(&third.world).map(|mark| mark.0).collect();
-    assert_eq!(marks, (0..16).map(|i| 10 * i).collect::<Vec<_>>());
+    let other = asks_not.keep_component::<Mark>("seen");
+    let message = open(&config, &folder, &other).err().expect("it is of another kind").to_string();
+    assert!(message.contains("'seen' is of another kind"), "{message}");
+    assert_eq!(state(&mut open(&config, &folder, &asks).unwrap()), changed);
+}
+
+#[test]
+#[should_panic(expected = "'../seen' is no name")]
+fn what_an_experiment_keeps_has_a_name() {
+    #[derive(bevy_ecs::prelude::Resource, serde::Serialize, serde::Deserialize)]
+    struct Seen;
+    let _ = Hooks::default().keep_resource::<Seen>("../seen");
 }

@@ -9,10 +9,13 @@ use lockstep_systems::Error;
 #[derive(Component, Clone, Default)]
 struct Mark(u32);
 
-fn setup(trees: u32) -> Setup<ConnectFour> {
-    let player =
-        || Player::<ConnectFour>::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
-    let setup = if trees == 1 { Setup::self_play(player()) } else { Setup::match_of(player(), player()) };
+fn setup(trees: u32) -> Setup {
+    let player = || Searcher::new(Uniform::default(), SearchConfig { simulations: 8, ..Default::default() });
+    let setup = if trees == 1 {
+        Setup::self_play(AnyGame::of::<ConnectFour>(), player())
+    } else {
+        Setup::match_of(AnyGame::of::<ConnectFour>(), player(), player())
+    };
     let lanes = LanesConfig { count: 12, cohort: 5, leaves_per_tree: 2, ..Default::default() };
     setup.lanes(lanes).lane_component(Mark::default())
 }
@@ -91,7 +94,7 @@ fn systems_of_experiments_never_see_rows_of_others() {
     struct Ran(u32);
     let ran = |mut ran: ResMut<Ran>| ran.0 += 1;
 
-    let places: [fn(Setup<ConnectFour>) -> Setup<ConnectFour>; 4] = [
+    let places: [fn(Setup) -> Setup; 4] = [
         |setup| setup.system(watch.before(TickSystems::Begin)),
         |setup| setup.system(watch.after(TickSystems::Expand).before(TickSystems::Act)),
         |setup| setup.system(watch.after(TickSystems::End)),

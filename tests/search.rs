@@ -16,15 +16,15 @@ use std::{
     time::Duration,
 };
 
-fn ask<G: Game>(labelled: &[Labelled<G>], simulations: u32) -> Vec<Answer> {
+fn ask(game: AnyGame, labelled: &[Labelled], simulations: u32) -> Vec<Answer> {
     let lanes = LanesConfig { count: 64, ..Default::default() };
     let search = SearchConfig { cache_mb: 0, ..SearchConfig::default() };
-    let mut analyst = Analyst::<G>::new(Box::new(Uniform::default()), &search, lanes, simulations);
+    let mut analyst = Analyst::new(game, Box::new(Uniform::default()), &search, lanes, simulations);
     analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap()
 }
 
 /// What is proven, of the root and of each move, must be what is exact. Returns how many roots were proven.
-pub fn check_proofs<G: Game>(labelled: &[Labelled<G>], answers: &[Answer]) -> usize {
+pub fn check_proofs(labelled: &[Labelled], answers: &[Answer]) -> usize {
     let mut proven = 0;
     for (Labelled { position, scores }, answer) in labelled.iter().zip(answers) {
         let exact = |action: Action| scores.iter().find(|s| s.0 == action).expect("every move has a score").1.signum();
@@ -32,13 +32,24 @@ pub fn check_proofs<G: Game>(labelled: &[Labelled<G>], answers: &[Answer]) -> us
         assert_eq!(answer.moves.len(), scores.len(), "{position:?}");
         for m in &answer.moves {
             if let Some(outcome) = m.proven {
-                assert_eq!(outcome.value(), exact(m.action) as f32, "{}: {position:?}, move {}", G::TITLE, m.action);
+                assert_eq!(
+                    outcome.value(),
+                    exact(m.action) as f32,
+                    "{}: {position:?}, move {}",
+                    position.title(),
+                    m.action
+                );
             }
         }
         if let Some(outcome) = answer.proven {
             proven += 1;
-            assert_eq!((outcome.value(), answer.value), (best as f32, best as f32), "{}: {position:?}", G::TITLE);
-            assert_eq!(exact(answer.action), best, "{}: {position:?}", G::TITLE);
+            assert_eq!(
+                (outcome.value(), answer.value),
+                (best as f32, best as f32),
+                "{}: {position:?}",
+                position.title()
+            );
+            assert_eq!(exact(answer.action), best, "{}: {position:?}", position.title());
         }
     }
     proven
@@ -46,16 +57,18 @@ pub fn check_proofs<G: Game>(labelled: &[Labelled<G>], answers: &[Answer]) -> us
 
 #[test]
 fn tictactoe_is_proven_and_proven_right() {
-    let decisions = oracle::decisions::<TicTacToe>();
-    let proven = check_proofs(&decisions, &ask(&decisions, 2_000));
+    let game = AnyGame::of::<TicTacToe>();
+    let decisions = oracle::decisions(game);
+    let proven = check_proofs(&decisions, &ask(game, &decisions, 2_000));
     assert!(proven > 4_000, "{proven} proofs of {}", decisions.len());
 }
 
 #[test]
 fn what_is_proven_in_connect_four_is_right() {
-    let sets = oracle::built_in::<ConnectFour>();
+    let game = AnyGame::of::<ConnectFour>();
+    let sets = oracle::built_in(game);
     let positions: Vec<_> = sets.iter().flat_map(|set| set.positions.iter().take(100).cloned()).collect();
-    let proven = check_proofs(&positions, &ask(&positions, 800));
+    let proven = check_proofs(&positions, &ask(game, &positions, 800));
     assert!(proven > 100 && proven < positions.len(), "{proven} proofs of {}", positions.len());
 }
 
@@ -122,8 +135,8 @@ fn played<G: Game>(
             ..Default::default()
         };
         let lanes = LanesConfig { count, leaves_per_tree, cohort, in_flight };
-        let player = Player::<G>::new(Hashed::<G>::default(), search);
-        let mut world = Setup::self_play(player).lanes(lanes).build();
+        let player = Searcher::new(Hashed::<G>::default(), search);
+        let mut world = Setup::self_play(AnyGame::of::<G>(), player).lanes(lanes).build();
         *world.query::<&mut Cache<G>>().single_mut(&mut world).unwrap() = Cache::new(cache_bytes);
         let mut games = vec![];
         while (games.len() as u64) < first {
@@ -189,8 +202,8 @@ fn a_tree_that_is_full_ends_its_search() {
     let full = |leaves_per_tree: u32, cache_mb: u32| {
         let search = SearchConfig { simulations: 400, cache_mb, ..Default::default() };
         let lanes = LanesConfig { count: 8, leaves_per_tree, ..Default::default() };
-        let player = Player::<Othello<8>>::new(Hashed::<Othello<8>>::default(), search);
-        let mut world = Setup::self_play(player).lanes(lanes).build();
+        let player = Searcher::new(Hashed::<Othello<8>>::default(), search);
+        let mut world = Setup::self_play(AnyGame::of::<Othello<8>>(), player).lanes(lanes).build();
         let games = play_games(&mut world, 8).unwrap();
         games.iter().for_each(|game| game.check(Othello::<8>::start()).unwrap());
         games.iter().map(|game| game.counts.full).sum::<u32>()
@@ -207,17 +220,19 @@ fn the_cache_saves_evaluations_and_changes_no_answer() {
         let search = SearchConfig { cache_mb, ..SearchConfig::default().to_win(60) };
         let lanes = LanesConfig { count: 8, leaves_per_tree, ..Default::default() };
         let mut world =
-            Setup::analysis(Player::<ConnectFour>::new(Hashed::<ConnectFour>::default(), search)).lanes(lanes).build();
+            Setup::analysis(AnyGame::of::<ConnectFour>(), Searcher::new(Hashed::<ConnectFour>::default(), search))
+                .lanes(lanes)
+                .build();
         // Each position twice, and its mirror image.
-        let sets = oracle::built_in::<ConnectFour>();
-        let positions = sets[2].positions[..40].iter().map(|p| p.position);
-        let positions = positions.flat_map(|p| [p, ConnectFour::transform(p, 1), p]).collect();
-        world.insert_resource(Questions::<ConnectFour>::new(positions));
-        while !world.resource::<Questions<ConnectFour>>().done() {
+        let sets = oracle::built_in(AnyGame::of::<ConnectFour>());
+        let positions = sets[2].positions[..40].iter().map(|p| *p.position.get().unwrap());
+        let positions = positions.flat_map(|p| [p, ConnectFour::transform(p, 1), p].map(State::of)).collect();
+        world.insert_resource(Questions::new(positions));
+        while !world.resource::<Questions>().done() {
             run_tick(&mut world).unwrap();
         }
         let evaluations = world.resource::<Stats>().evaluations;
-        (world.remove_resource::<Questions<ConnectFour>>().unwrap().into_answers(), evaluations)
+        (world.remove_resource::<Questions>().unwrap().into_answers(), evaluations)
     };
     for leaves_per_tree in [1, 8] {
         let ((with, few), (without, many)) = (answers(leaves_per_tree, 1), answers(leaves_per_tree, 0));
@@ -229,9 +244,9 @@ fn the_cache_saves_evaluations_and_changes_no_answer() {
 #[test]
 fn equal_leaves_share_a_row() {
     for (cache_mb, rows) in [(1, 1), (0, 32)] {
-        let player = Player::<ConnectFour>::new(rollouts(), SearchConfig { cache_mb, ..Default::default() });
+        let player = Searcher::new(rollouts(), SearchConfig { cache_mb, ..Default::default() });
         let lanes = LanesConfig { count: 32, ..Default::default() };
-        let mut world = Setup::self_play(player).lanes(lanes).build();
+        let mut world = Setup::self_play(AnyGame::of::<ConnectFour>(), player).lanes(lanes).build();
         // The first one selects.
         run_tick(&mut world).unwrap();
         run_tick(&mut world).unwrap();
@@ -289,7 +304,8 @@ fn a_late_device_changes_nothing() {
     let play = |evaluator: Box<dyn Evaluator>| {
         let search = SearchConfig { simulations: 20, cache_mb: 1, ..Default::default() };
         let lanes = LanesConfig { count: 24, in_flight: 2, ..Default::default() };
-        let mut world = Setup::self_play(Player::<ConnectFour>::new(evaluator, search)).lanes(lanes).build();
+        let mut world =
+            Setup::self_play(AnyGame::of::<ConnectFour>(), Searcher::new(evaluator, search)).lanes(lanes).build();
         let games = play_games(&mut world, 60).unwrap();
         lockstep_systems::drain(&mut world).unwrap();
         (games, world.resource::<Stats>().clone())
@@ -309,7 +325,7 @@ fn a_late_device_changes_nothing() {
 fn a_proof_is_made_once() {
     for policy in [PolicyKind::Puct, PolicyKind::Gumbel] {
         let search = SearchConfig { policy, simulations: 200, ..SearchConfig::default() };
-        let mut world = Setup::self_play(Player::<TicTacToe>::new(Uniform::default(), search)).build();
+        let mut world = Setup::self_play(AnyGame::of::<TicTacToe>(), Searcher::new(Uniform::default(), search)).build();
         let (mut known, mut searched) = (0, 0);
         for game in play_games(&mut world, 100).unwrap() {
             // From the first move on after which the result is known, it stays what it was proven to be.

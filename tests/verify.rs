@@ -2,6 +2,7 @@
 
 use crate::{lockstep, resume::copy, text};
 use ::lockstep::{
+    AnyGame,
     folder::Folder,
     log::{Header, Log},
 };
@@ -233,7 +234,7 @@ fn a_segment_begins_with_all_of_its_settings() {
     folder.create().unwrap();
     let mut rng = LaneRng::new(23, 0);
     let settings: String = (0..2_000_000).map(|_| char::from(b'a' + rng.below(26) as u8)).collect();
-    let header = Header::new::<TicTacToe>(1, settings);
+    let header = Header::new(AnyGame::of::<TicTacToe>(), 1, settings);
     Log::of(&folder).finish(&header, &[]).unwrap();
     assert!(Log::of(&folder).first().unwrap().unwrap().1 == header);
 }
@@ -354,7 +355,7 @@ fn kill_in_round_3(dir: &Path) {
             .spawn()
             .unwrap();
         let begun = || {
-            let read = Log::of(&Folder::at(&dir.join("run"))).read::<TicTacToe>(3);
+            let read = Log::of(&Folder::at(&dir.join("run"))).read(AnyGame::of::<TicTacToe>(), 3);
             read.is_ok_and(|segment| segment.is_some_and(|segment| !segment.whole && !segment.games.is_empty()))
         };
         while child.try_wait().unwrap().is_none() && !begun() {}

@@ -2,7 +2,7 @@
 //!
 //! Cells are numbered by rows from the top left, from 0.
 
-use crate::game::{Action, Game, Player};
+use crate::game::{Action, Game, Side};
 use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, BitXor, Not};
 
 /// A set of cells of a board with at most `64 * WORDS` of them.
@@ -235,8 +235,8 @@ pub fn cell_text(height: usize, width: usize, rows_up: bool, cell: usize) -> Str
 
 /// What stands on a cell, for [`Game::cell`]: a stone of the player to move, one of the other player, or none. Those of the
 /// first player are crosses.
-pub fn stone(mine: bool, theirs: bool, to_move: Player) -> char {
-    match (mine || theirs, mine == (to_move == Player::First)) {
+pub fn stone(mine: bool, theirs: bool, to_move: Side) -> char {
+    match (mine || theirs, mine == (to_move == Side::First)) {
         (false, _) => '.',
         (true, true) => 'x',
         (true, false) => 'o',

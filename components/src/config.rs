@@ -3,7 +3,7 @@
 //! A configuration is TOML with the sections of [`Config`]; the recipe `tictactoe` comments every key.
 //! Unknown keys are refused, and [`Config::check`] names the key and the bound of a value out of range.
 
-use crate::Game;
+use crate::info::GameInfo;
 use bevy_ecs::component::Component;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -215,7 +215,7 @@ pub struct SearchConfig {
     pub final_temperature: f32,
     /// With PUCT: plies played at `temperature`, 0 to 10,000. Default 8.
     pub temperature_plies: u32,
-    /// Up to so many uniformly random moves open each game, 0 to 1,000 and fewer than the game's [`Game::MAX_PLIES`],
+    /// Up to so many uniformly random moves open each game, 0 to 1,000 and fewer than the game's [`crate::Game::MAX_PLIES`],
     /// drawn evenly. Default 0.
     /// They are not learned from; more show the network positions that good play never reaches.
     pub opening_plies: u32,
@@ -938,35 +938,27 @@ impl Config {
         all
     }
 
-    /// What its games begin with.
-    ///
-    /// # Panics
-    /// If [`Config::check_for`] refuses it.
-    pub fn start<G: Game>(&self) -> G {
-        G::start_with(&self.game).unwrap_or_else(|e| panic!("{e}"))
-    }
-
     /// Whether the values whose range depends on the game are within it.
     ///
     /// # Errors
     /// The first value that is not, with its key and its bound.
-    pub fn check_for<G: Game>(&self) -> Result<(), OutOfRange> {
-        G::start_with(&self.game)?;
+    pub fn check_for(&self, game: &GameInfo) -> Result<(), OutOfRange> {
+        let GameInfo { title, max_plies, max_legal, room, .. } = *game;
         // Policies are found by numbers of 32 bits.
-        let (window, most) = (self.replay.window, (u32::MAX as usize - G::MAX_PLIES * G::MAX_LEGAL) / G::ROOM);
+        let (window, most) = (self.replay.window, (u32::MAX as usize - max_plies * max_legal) / room);
         if window > most {
-            let bound = format!("at most {most} in {}", G::TITLE);
+            let bound = format!("at most {most} in {title}");
             return Err(OutOfRange { key: "replay.window", value: window.to_string(), bound });
         }
         // An opening as long as the game leaves nothing to search.
-        let (plies, most) = (self.search.opening_plies, G::MAX_PLIES.saturating_sub(1));
+        let (plies, most) = (self.search.opening_plies, max_plies.saturating_sub(1));
         if plies as usize <= most {
             return Ok(());
         }
         Err(OutOfRange {
             key: "search.opening_plies",
             value: plies.to_string(),
-            bound: format!("from 0 to {most} in {}, whose games have at most {} plies", G::TITLE, G::MAX_PLIES),
+            bound: format!("from 0 to {most} in {title}, whose games have at most {max_plies} plies"),
         })
     }
 }

@@ -10,16 +10,16 @@ use std::{fmt, hash::Hash};
 /// Index of a move in the policy of a game, `0..G::ACTIONS`.
 pub type Action = u16;
 
-/// The two players. [`Player::First`] makes the first move of a game.
+/// The two players. [`Side::First`] makes the first move of a game.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Player {
+pub enum Side {
     /// Makes the first move.
     First,
     /// Answers it.
     Second,
 }
 
-impl Player {
+impl Side {
     /// The other one.
     #[inline]
     pub fn other(self) -> Self {
@@ -179,14 +179,14 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     }
 
     /// A state with this key whose history is not known. Where the key does not tell who is to move, it is
-    /// [`Player::First`].
+    /// [`Side::First`].
     fn of_key(key: Self::Key) -> Self;
 
     /// Its key.
     fn key(&self) -> Self::Key;
 
     /// Whose turn it is.
-    fn to_move(&self) -> Player;
+    fn to_move(&self) -> Side;
 
     /// The moves of a key in ascending order. Must not be asked of a finished game.
     fn moves(key: Self::Key) -> impl Iterator<Item = Action>;
@@ -283,6 +283,17 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// When it is none; the message names the move.
     fn after(self, text: &str) -> Result<Self, ParseError> {
         let mut game = self;
+        game.line(text)?.into_iter().for_each(|action| game.play(action));
+        Ok(game)
+    }
+
+    /// The moves of a list from this state, as [`Game::parse`] reads it.
+    ///
+    /// # Errors
+    /// When one of them is not legal; the message names the move.
+    fn line(&self, text: &str) -> Result<Vec<Action>, ParseError> {
+        let mut game = self.clone();
+        let mut moves = vec![];
         let mut rest = text.trim_start();
         let mut number = 0;
         while !rest.is_empty() {
@@ -307,12 +318,13 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
             match here.max_by_key(|(_, text)| text.len()) {
                 Some((action, text)) => {
                     game.play(*action);
+                    moves.push(*action);
                     rest = rest[text.len()..].trim_start_matches(separator);
                 }
                 None => return fail(format!("is not legal; legal moves are {}", list(&legal))),
             }
         }
-        Ok(game)
+        Ok(moves)
     }
 
     /// What stands on a cell, for [`Game::render`].

@@ -1,6 +1,6 @@
 //! The components of a lane: one slot in which games are played one after another.
 
-use crate::game::{Action, Game, Player};
+use crate::game::{Action, Game, Side};
 use crate::record::GameId;
 use bevy_ecs::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -97,7 +97,7 @@ impl Seats {
 
     /// The tree that moves for this player.
     #[inline]
-    pub fn of(self, player: Player) -> usize {
+    pub fn of(self, player: Side) -> usize {
         self.0[player.index()] as usize
     }
 }

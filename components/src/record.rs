@@ -1,13 +1,14 @@
 //! Games, in play and finished.
 
 use crate::{
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Outcome, Side},
+    info::GameInfo,
     lane::Slot,
     tree::Counts,
 };
 use bevy_ecs::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 /// Which game of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,8 +57,8 @@ impl GameRecord {
 
     /// Bytes that a finished game occupies at most whose policies have at most so many moves. While it is played it may have
     /// room for a quarter more, and for [`GameRecord::ROOM`] bytes.
-    pub fn bytes<G: Game>(moves: usize) -> usize {
-        size_of::<Self>() + G::MAX_PLIES * (size_of::<Ply>() + size_of::<Action>() + 4 * moves.min(G::MAX_LEGAL))
+    pub fn bytes(game: &GameInfo, moves: usize) -> usize {
+        size_of::<Self>() + game.max_plies * (size_of::<Ply>() + size_of::<Action>() + 4 * moves.min(game.max_legal))
     }
 
     /// Becomes the beginning of a game, in the memory that it has.
@@ -172,7 +173,7 @@ impl GameRecord {
 
 /// The outcome as the first player sees it.
 pub fn for_first<G: Game>(position: &G, outcome: Outcome) -> Outcome {
-    if position.to_move() == Player::First { outcome } else { outcome.reversed() }
+    if position.to_move() == Side::First { outcome } else { outcome.reversed() }
 }
 
 /// The games that are still to be begun. Lanes that are free take them in order.
@@ -180,8 +181,8 @@ pub fn for_first<G: Game>(position: &G, outcome: Outcome) -> Outcome {
 pub struct Rounds {
     /// The seed of the run.
     pub seed: u64,
-    /// Each with the number of the game that is next.
-    open: VecDeque<(Round, u64)>,
+    /// Their spans in descending order.
+    open: VecDeque<Round>,
 }
 
 /// A game has ended. A message of the schedule that plays games, in the order of the ticks and of their lanes; it can be read
@@ -196,10 +197,8 @@ pub struct Round {
     pub round: u64,
     /// Its agents.
     pub slot: Slot,
-    /// How many games it has, numbered from 0.
-    pub games: u64,
-    /// Numbers that are played already.
-    pub played: Vec<u64>,
+    /// The numbers of the games that are to be played, in ascending order.
+    pub missing: Vec<Range<u64>>,
     /// Up to so many uniformly random moves open each game, drawn evenly; in a match exactly so many, the same for the two
     /// games of a pair.
     pub opening_plies: u32,
@@ -220,7 +219,7 @@ impl Rounds {
     /// Round 0, without an end.
     pub fn endless(seed: u64, opening_plies: u32) -> Self {
         let mut rounds = Self::none(seed);
-        rounds.open(Round { games: u64::MAX, opening_plies, ..Round::default() });
+        rounds.open(Round { missing: vec![0..u64::MAX], opening_plies, ..Round::default() });
         rounds
     }
 
@@ -229,12 +228,11 @@ impl Rounds {
         Self { seed, open: VecDeque::new() }
     }
 
-    /// Adds the games of a round, but for those that are played already.
+    /// Adds the games of a round.
     pub fn open(&mut self, mut round: Round) {
-        // So that the next one is the last.
-        round.played.sort_unstable_by(|a, b| b.cmp(a));
-        round.played.dedup();
-        self.open.push_back((round, 0));
+        // So that the next span is the last.
+        round.missing.reverse();
+        self.open.push_back(round);
     }
 
     /// Whether all games have been begun.
@@ -244,15 +242,13 @@ impl Rounds {
 
     /// The next game, if there is one.
     pub fn take(&mut self) -> Option<NextGame> {
-        while let Some((open, next)) = self.open.front_mut() {
-            while open.played.pop_if(|number| number == next).is_some() {
-                *next += 1;
-            }
-            let number = *next;
-            if number < open.games {
-                *next += 1;
-                let id = GameId { round: open.round, number };
-                return Some(NextGame { id, slot: open.slot, opening_plies: open.opening_plies });
+        while let Some(open) = self.open.front_mut() {
+            while let Some(span) = open.missing.last_mut() {
+                if let Some(number) = span.next() {
+                    let id = GameId { round: open.round, number };
+                    return Some(NextGame { id, slot: open.slot, opening_plies: open.opening_plies });
+                }
+                open.missing.pop();
             }
             self.open.pop_front();
         }
@@ -266,11 +262,11 @@ mod tests {
     use crate::games::TicTacToe;
 
     #[test]
-    fn rounds_leave_out_what_is_played() {
+    fn rounds_have_what_is_missing() {
         let mut rounds = Rounds::none(1);
         assert_eq!(rounds.take(), None);
-        rounds.open(Round { round: 3, slot: Slot(1), games: 6, played: vec![4, 0, 1, 1, 9], opening_plies: 0 });
-        rounds.open(Round { round: 4, games: 1, ..Round::default() });
+        rounds.open(Round { round: 3, slot: Slot(1), missing: vec![2..4, 4..4, 5..6], opening_plies: 0 });
+        rounds.open(Round { round: 4, missing: vec![0..1], ..Round::default() });
         let taken: Vec<_> =
             std::iter::from_fn(|| rounds.take()).map(|next| (next.id.round, next.id.number, next.slot.0)).collect();
         assert_eq!(taken, [(3, 2, 1), (3, 3, 1), (3, 5, 1), (4, 0, 0)]);

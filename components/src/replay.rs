@@ -3,12 +3,13 @@
 use crate::{
     config::{Merge, ReplayConfig},
     game::{Action, Game},
+    info::GameInfo,
     lane::LaneRng,
     record::{GameRecord, for_first},
 };
 use bevy_ecs::prelude::*;
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
+use std::{any::Any, collections::VecDeque};
 
 /// One position of a finished game.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +29,7 @@ pub struct Sample<K> {
 /// The last positions played, in order. Keys and sparse policies lie in two rings, so nothing is allocated for a sample and
 /// the bound is known in advance. The ring of policies has room for [`Game::ROOM`] moves a position; where
 /// positions have more than that in the mean, the window holds fewer.
-#[derive(Resource, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Replay<G: Game> {
     samples: VecDeque<Sample<G::Key>>,
     policies: VecDeque<(Action, u16)>,
@@ -152,7 +153,7 @@ pub struct Merged<K> {
 }
 
 /// What batches are drawn from: the replay buffer with equal positions averaged.
-#[derive(Resource, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct Dataset<G: Game> {
     entries: Vec<Merged<G::Key>>,
     /// Of each entry in turn.
@@ -310,6 +311,192 @@ impl<G: Game> Dataset<G> {
         // 53 bits: enough to reach every entry of any window that fits into memory.
         let unit = (rand::Rng::next_u64(&mut rng.0) >> 11) as f64 / (1u64 << 53) as f64;
         self.cumulative.partition_point(|&c| c <= unit * total).min(self.entries.len() - 1)
+    }
+}
+
+/// The replay buffer of a run and the dataset that is made of it, whatever the game.
+#[derive(Resource)]
+pub struct ReplayBuffer(Box<dyn Erased>);
+
+/// The numbers of one row of a training batch beside its planes and its policy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Targets {
+    /// [`Merged::outcomes`]
+    pub outcomes: [f32; 3],
+    /// [`Merged::root_value`]
+    pub root_value: f32,
+    /// [`Merged::plies_left`], as a share of the longest game's.
+    pub length: f32,
+    /// [`Merged::policy_weight`]
+    pub policy_weight: f32,
+}
+
+/// A buffer and its dataset, whatever the game.
+trait Erased: Any + Send + Sync {
+    fn info(&self) -> &'static GameInfo;
+    fn push(&mut self, game: &GameRecord);
+    fn len(&self) -> usize;
+    fn within(&self, window: usize) -> usize;
+    fn set_window(&mut self, window: usize);
+    fn added(&mut self) -> &mut u64;
+    fn prepare(&mut self, config: &ReplayConfig);
+    fn distinct(&self) -> usize;
+    fn draw(&self, rng: &mut LaneRng) -> usize;
+    fn row(&self, entry: usize, symmetry: usize, planes: &mut [f32], policy: &mut [f32], legal: &mut [f32]) -> Targets;
+}
+
+/// What is behind a [`ReplayBuffer`].
+struct Typed<G: Game> {
+    start: G,
+    replay: Replay<G>,
+    dataset: Option<Dataset<G>>,
+}
+
+impl<G: Game> Erased for Typed<G> {
+    fn info(&self) -> &'static GameInfo {
+        &const { GameInfo::of::<G>() }
+    }
+
+    fn push(&mut self, game: &GameRecord) {
+        self.replay.push(&self.start, game);
+    }
+
+    fn len(&self) -> usize {
+        self.replay.len()
+    }
+
+    fn within(&self, window: usize) -> usize {
+        self.replay.within(window)
+    }
+
+    fn set_window(&mut self, window: usize) {
+        self.replay.set_window(window);
+    }
+
+    fn added(&mut self) -> &mut u64 {
+        &mut self.replay.added
+    }
+
+    fn prepare(&mut self, config: &ReplayConfig) {
+        match &mut self.dataset {
+            Some(dataset) => dataset.rebuild(&self.replay, config),
+            None => self.dataset = Some(Dataset::new(&self.replay, config)),
+        }
+    }
+
+    fn distinct(&self) -> usize {
+        self.dataset.as_ref().map_or(0, Dataset::len)
+    }
+
+    fn draw(&self, rng: &mut LaneRng) -> usize {
+        self.dataset.as_ref().expect("it was prepared").draw(rng)
+    }
+
+    fn row(&self, entry: usize, symmetry: usize, planes: &mut [f32], policy: &mut [f32], legal: &mut [f32]) -> Targets {
+        let (entry, shares) = self.dataset.as_ref().expect("it was prepared").get(entry);
+        let key = G::transform(entry.key, symmetry);
+        G::encode(key, planes);
+        for &(action, share) in shares {
+            policy[G::transform_action(action, symmetry) as usize] = share;
+        }
+        for action in G::moves(key) {
+            legal[action as usize] = 0.0;
+        }
+        let Merged { outcomes, root_value, plies_left, policy_weight, .. } = *entry;
+        Targets { outcomes, root_value, length: plies_left / G::MAX_PLIES as f32, policy_weight }
+    }
+}
+
+impl ReplayBuffer {
+    /// An empty buffer for the last `window` positions of games from this start.
+    pub fn new<G: Game>(start: G, window: usize) -> Self {
+        Self(Box::new(Typed { start, replay: Replay::new(window), dataset: None }))
+    }
+
+    /// What is known of the game.
+    pub fn info(&self) -> &'static GameInfo {
+        self.0.info()
+    }
+
+    /// The samples, for whoever knows the game; `None` if it is another one.
+    pub fn samples<G: Game>(&self) -> Option<&Replay<G>> {
+        self.typed().map(|typed| &typed.replay)
+    }
+
+    /// The dataset that was prepared last, for whoever knows the game; `None` if it is another one, or none was prepared.
+    pub fn dataset<G: Game>(&self) -> Option<&Dataset<G>> {
+        self.typed()?.dataset.as_ref()
+    }
+
+    fn typed<G: Game>(&self) -> Option<&Typed<G>> {
+        (&*self.0 as &dyn Any).downcast_ref()
+    }
+
+    /// Adds a finished game: see [`Replay::push`].
+    ///
+    /// # Panics
+    /// If the game is not finished.
+    pub fn push(&mut self, game: &GameRecord) {
+        self.0.push(game);
+    }
+
+    /// Positions in the buffer.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many of the positions a buffer with this window would hold.
+    pub fn within(&self, window: usize) -> usize {
+        self.0.within(window)
+    }
+
+    /// Changes the window; the oldest positions leave when it is smaller.
+    pub fn set_window(&mut self, window: usize) {
+        self.0.set_window(window);
+    }
+
+    /// Positions added since the start of the run, to be read or set.
+    pub fn positions(&mut self) -> &mut u64 {
+        self.0.added()
+    }
+
+    /// Makes the dataset of the positions in the window: see [`Dataset::new`].
+    pub fn prepare(&mut self, config: &ReplayConfig) {
+        self.0.prepare(config);
+    }
+
+    /// Entries of the dataset; 0 before the first one was prepared.
+    pub fn distinct(&self) -> usize {
+        self.0.distinct()
+    }
+
+    /// Draws an entry of the dataset: see [`Dataset::draw`].
+    ///
+    /// # Panics
+    /// If no dataset was prepared, or it is empty.
+    pub fn draw(&self, rng: &mut LaneRng) -> usize {
+        self.0.draw(rng)
+    }
+
+    /// Writes an entry under a symmetry: its planes, which are overwritten; the shares of its policy and zeros for its legal
+    /// moves, each at its place among all actions, where other numbers stay.
+    ///
+    /// # Panics
+    /// If no dataset was prepared, or it has no such entry.
+    pub fn row(
+        &self,
+        entry: usize,
+        symmetry: usize,
+        planes: &mut [f32],
+        policy: &mut [f32],
+        legal: &mut [f32],
+    ) -> Targets {
+        self.0.row(entry, symmetry, planes, policy, legal)
     }
 }
 

@@ -4,7 +4,10 @@ mod edge;
 
 pub use edge::{Child, Edge, bfloat16};
 
-use crate::game::{Action, Game, Outcome};
+use crate::{
+    game::{Action, Game, Outcome},
+    info::GameInfo,
+};
 use bevy_ecs::prelude::*;
 use edge::{CELL, CELLS, PENDING, TURNED};
 use serde::{Deserialize, Serialize};
@@ -45,6 +48,8 @@ pub struct SearchBudget {
     pub simulations: u32,
     /// Whether this is a full search, whose visits become a policy target.
     pub full: bool,
+    /// Simulations that the next searches of this tree take in place of those of the settings.
+    pub asked: Option<u32>,
 }
 
 /// A search tree in one slab of cells that is allocated once.
@@ -73,6 +78,10 @@ pub struct Tree {
     pub counts: Counts,
     /// Simulations and new roots whose evaluation was in the cache, since that was last taken.
     pub cache_hits: u32,
+    /// The priors of the root's edges as its search began with them.
+    raw_priors: Vec<f32>,
+    /// The moves of the last descent, from the root to the edge that it came to.
+    pub path: Vec<Action>,
 }
 
 /// What searches count: the same however they were made.
@@ -170,6 +179,8 @@ impl Tree {
             state: TreeState::Empty,
             counts: Counts::default(),
             cache_hits: 0,
+            raw_priors: vec![],
+            path: vec![],
         }
     }
 
@@ -181,8 +192,8 @@ impl Tree {
     }
 
     /// Bytes that a tree of a game occupies.
-    pub fn bytes<G: Game>(simulations: u32) -> usize {
-        size_of::<Self>() + Self::cells(simulations, G::ROOM, G::MAX_LEGAL) * size_of::<Edge>()
+    pub fn bytes(game: &GameInfo, simulations: u32) -> usize {
+        size_of::<Self>() + Self::cells(simulations, game.room, game.max_legal) * size_of::<Edge>()
     }
 
     /// How many nodes there is room for, whatever their moves.
@@ -307,6 +318,20 @@ impl Tree {
     /// The edges of the root; none while the tree is empty.
     pub fn root_edges(&self) -> &[Edge] {
         if self.is_empty() { &[] } else { self.edges(0) }
+    }
+
+    /// The priors of the root's edges as they were when its search began: the network's, without noise, or those of a kept
+    /// sub-tree.
+    pub fn raw_priors(&self) -> &[f32] {
+        &self.raw_priors
+    }
+
+    /// Notes the priors of the root's edges: a search begins.
+    pub fn keep_raw_priors(&mut self) {
+        let mut raw = std::mem::take(&mut self.raw_priors);
+        raw.clear();
+        raw.extend(self.root_edges().iter().map(Edge::prior));
+        self.raw_priors = raw;
     }
 
     /// Value of the root for the player to move there: its result if it is proven, else the mean; 0 without visits.

@@ -262,7 +262,7 @@ pub struct GradeArgs {
     pub leaves: u32,
     /// Grade plain tree search without a network instead, for comparison
     #[arg(long, value_enum, value_name = "KIND", conflicts_with = "network_only")]
-    pub instead: Option<Untrained>,
+    pub instead: Option<crate::analyst::Untrained>,
     /// Set the network's evaluations beside exact ones instead: how far they are off in each precision that its device
     /// has, and how often another move comes first. In JSON an error without end is "inf"
     #[arg(long, conflicts_with_all = ["simulations", "network_only", "instead", "leaves"])]
@@ -276,15 +276,6 @@ pub struct GradeArgs {
     /// Print one JSON object for each set
     #[arg(long)]
     pub json: bool,
-}
-
-/// Evaluators that know nothing.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Untrained {
-    /// Equal priors and value 0
-    Uniform,
-    /// Equal priors and the result of one random game
-    Rollout,
 }
 
 /// `lockstep match`
@@ -343,12 +334,23 @@ pub struct MatchArgs {
 /// `lockstep play`
 #[derive(Args, Debug)]
 pub struct PlayArgs {
-    /// Folder of the run, or the weights.safetensors of a checkpoint alone
+    /// Folder of the run, with @GENERATION behind it for an older checkpoint, the weights.safetensors of a checkpoint alone, or
+    /// `uniform` or `rollout`, which have learned nothing
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
-    /// Simulations for each of its moves; more play better
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub simulations: u32,
+    /// The game, where the player has learned nothing
+    #[arg(long)]
+    pub game: Option<String>,
+    /// Simulations for each of its moves, those of the tree that it keeps from its last move included; more play better
+    /// [default: 400, or with --seconds as many as it makes in that time]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// Time for each of its moves. Not for Gumbel search, which plans its simulations when it begins
+    #[arg(long, value_name = "S", value_parser = positive_seconds)]
+    pub seconds: Option<f64>,
+    /// Begin after these moves, as in --moves "d3 c5 f6"
+    #[arg(long, value_name = "MOVES", default_value = "", hide_default_value = true)]
+    pub moves: String,
     /// Let the player begin
     #[arg(long)]
     pub second: bool,
@@ -470,6 +472,11 @@ fn minutes(text: &str) -> Result<f64, String> {
 fn positive_minutes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|minutes| (0.01..=1e4).contains(minutes));
     number.ok_or_else(|| "it must be a number from 0.01 to 10000".into())
+}
+
+fn positive_seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it must be a number of seconds".to_string())?;
+    if seconds > 0.0 && seconds <= 86_400.0 { Ok(seconds) } else { Err("it must be above 0 and at most 86400".into()) }
 }
 
 fn device(text: &str) -> Result<DeviceKind, String> {

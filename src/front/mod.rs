@@ -12,25 +12,26 @@ pub mod out;
 
 use crate::{
     games::{self, AnyGame},
+    hooks::{self, Hooks},
     tell,
 };
 use clap::Parser;
 use std::process::ExitCode;
 
-/// The whole program, with games of one's own beside those that come with lockstep: its command line is that of the process,
-/// and what it returns is for `main` to return.
+/// The whole program, with games of one's own beside those that come with lockstep, and with runs that have these hooks: its
+/// command line is that of the process, and what it returns is for `main` to return.
 ///
 /// ```no_run
-/// use lockstep::{AnyGame, components::games::Go};
+/// use lockstep::{AnyGame, Hooks, components::games::Go};
 ///
 /// fn main() -> std::process::ExitCode {
-///     lockstep::main_with(&[AnyGame::of::<Go<3>>()])
+///     lockstep::main_with(&[AnyGame::of::<Go<3>>()], Hooks::default())
 /// }
 /// ```
-pub fn main_with(own: &[AnyGame]) -> ExitCode {
+pub fn main_with(own: &[AnyGame], hooks: Hooks) -> ExitCode {
     let cli = cli::Cli::parse();
     let saves = cli.saves();
-    if let Err(error) = games::add(own).and_then(|()| commands::run(cli)) {
+    if let Err(error) = games::add(own).and_then(|()| hooks::add(hooks)).and_then(|()| commands::run(cli)) {
         tell!("error: {error}");
         return ExitCode::from(error.exit_code());
     }

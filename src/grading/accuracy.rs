@@ -1,9 +1,9 @@
 //! How far a network's evaluations are from exact ones, and whether that changes what it would play.
 
 use crate::{Error, analyst::Player, device::Place, display, memory::Bound, oracle, out, say};
-use lockstep_components::{Game, config::Precision};
+use lockstep_components::{Action, State, config::Precision};
 use lockstep_fused::ExactNetwork;
-use lockstep_systems::{Batch, Evaluations};
+use lockstep_systems::Evaluations;
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 use std::path::Path;
@@ -55,29 +55,28 @@ impl Errors {
 ///
 /// # Errors
 /// When the positions or the checkpoint cannot be used, what the network computes is not finite in `f64`, or the device fails.
-pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Vec<Accuracy>, Error> {
+pub fn accuracy(player: &Player, positions: Option<&Path>) -> Result<Vec<Accuracy>, Error> {
     let sets = match positions {
-        Some(path) => oracle::read_file(&player.config.start::<G>(), path)?,
-        None => oracle::built_in(),
+        Some(path) => oracle::read_file(&player.game.start_of(&player.config), path)?,
+        None => oracle::built_in(player.game),
     };
-    let keys: Vec<G::Key> = sets.iter().flat_map(|set| set.positions.iter().map(|p| p.position.key())).collect();
-    if keys.is_empty() {
+    let actions = player.game.info.actions;
+    let states: Vec<State> = sets.into_iter().flat_map(|set| set.positions).map(|p| p.position).collect();
+    if states.is_empty() {
         return Ok(vec![]);
     }
     let place = player.place()?;
-    let footprint = player.footprint::<G>(ROWS)?.with_exact::<G>(&player.config.network);
+    let footprint = player.footprint(ROWS)?.with_exact(player.game, &player.config.network);
     Bound::of_networks(&[footprint]).check()?;
-    let network = player.network::<G>(&place)?;
+    let network = player.network(&place)?;
     let frozen = network.frozen();
     let exact = ExactNetwork::new(&frozen);
     let heads = frozen.description.policy_and_value();
-    let bar = display::bar(keys.len() as u64, "evaluating exactly");
-    let expected: Vec<(Vec<f64>, f64)> = keys
+    let bar = display::bar(states.len() as u64, "evaluating exactly");
+    let expected: Vec<(Vec<f64>, f64)> = states
         .par_iter()
-        .map(|&key| {
-            let mut planes = vec![0.0; G::INPUT];
-            G::encode(key, &mut planes);
-            let mut outputs = exact.row(&planes);
+        .map(|state| {
+            let mut outputs = exact.row(&state.planes());
             bar.inc(1);
             let [logits, raw] = heads.map(|head| std::mem::take(&mut outputs[head]));
             (logits, scalar(&raw))
@@ -101,24 +100,25 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
         .iter()
         .map(|&precision| {
             let place = Place { precision, ..place.clone() };
-            let mut evaluator = place.evaluators::<G>(ROWS).0(&network);
+            let mut evaluator = place.evaluators(player.game, ROWS).0(&network);
             let (mut same_move, mut logits, mut values) = (0, vec![], vec![]);
-            for (keys, expected) in keys.chunks(ROWS).zip(expected.chunks(ROWS)) {
-                let mut found = Evaluations::new(keys.len(), G::ACTIONS);
-                evaluator.submit(&Batch::of::<G>(keys))?;
+            for (states, expected) in states.chunks(ROWS).zip(expected.chunks(ROWS)) {
+                let mut found = Evaluations::new(states.len(), actions);
+                evaluator.submit(&player.game.batch(states))?;
                 evaluator.receive(&mut found)?;
-                let found = found.logits.chunks_exact(G::ACTIONS).zip(&found.values);
-                for ((&key, (exact, exact_value)), (found, value)) in keys.iter().zip(expected).zip(found) {
+                let found = found.logits.chunks_exact(actions).zip(&found.values);
+                for ((state, (exact, exact_value)), (found, value)) in states.iter().zip(expected).zip(found) {
                     let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
-                    same_move += usize::from(preferred::<G>(key, exact) == preferred::<G>(key, &found));
-                    logits.extend(G::moves(key).map(|action| found[action as usize] - exact[action as usize]));
+                    let legal = state.legal();
+                    same_move += usize::from(preferred(&legal, exact) == preferred(&legal, &found));
+                    logits.extend(legal.into_iter().map(|action| found[action as usize] - exact[action as usize]));
                     values.push(f64::from(*value) - exact_value);
                 }
             }
             Ok(Accuracy {
                 device: place.name,
                 precision,
-                positions: keys.len(),
+                positions: states.len(),
                 same_move,
                 logits: Errors::of(logits.into_iter()),
                 values: Errors::of(values.into_iter()),
@@ -131,11 +131,14 @@ pub fn accuracy<G: Game>(player: &Player, positions: Option<&Path>) -> Result<Ve
 const ROWS: usize = 1024;
 
 /// The legal move with the highest logit, the first one among equals; none where a logit is not finite.
-fn preferred<G: Game>(key: G::Key, logits: &[f64]) -> Option<u16> {
-    if !G::moves(key).all(|action| logits[action as usize].is_finite()) {
+fn preferred(legal: &[Action], logits: &[f64]) -> Option<Action> {
+    if !legal.iter().all(|&action| logits[action as usize].is_finite()) {
         return None;
     }
-    G::moves(key).reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
+    legal
+        .iter()
+        .copied()
+        .reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
 }
 
 /// The value that raw outputs of a value head stand for: tanh of one, or win minus loss of three logits.

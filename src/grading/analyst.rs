@@ -4,66 +4,196 @@ use crate::{
     Error, Fault, checkpoint,
     device::{self, Place},
     folder::Folder,
-    games::description_of,
+    games::{self, description_of},
     memory::Footprint,
     settings,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Config, Game,
-    config::{DeviceKind, LanesConfig, LearnPrecision, Precision, SearchConfig},
+    Config, State,
+    config::{DeviceKind, GameConfig, LanesConfig, LearnPrecision, Precision, SearchConfig},
 };
 use lockstep_systems::{
-    Answer, EVALUATING, Evaluator, Network, Player as Searcher, Questions, Setup,
+    Answer, AnyGame, EVALUATING, Evaluator, Network, Questions, Searcher, Setup, Uniform,
     network::{NamedTensor, check_tensors},
     run_tick,
 };
 use std::{
-    marker::PhantomData,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Answers questions about positions with one network and one way to search.
-pub struct Analyst<G: Game> {
+pub struct Analyst {
     /// The lanes that search: add systems to its schedule, or read what they write.
     pub world: World,
-    game: PhantomData<fn() -> G>,
 }
 
-impl<G: Game> Analyst<G> {
+impl Analyst {
     /// Searches up to `lanes` positions at once, each with so many simulations and no randomness.
     pub fn new(
+        game: AnyGame,
         evaluator: impl Evaluator + 'static,
         search: &SearchConfig,
         lanes: LanesConfig,
         simulations: u32,
     ) -> Self {
-        let search = search.to_win(simulations);
-        Self::of(Searcher::new(evaluator, search), lanes)
+        Self::of(game, Searcher::new(evaluator, search.to_win(simulations)), lanes)
     }
 
-    /// The same with a player of your own, who searches as its settings say.
-    pub fn of(player: Searcher<G>, lanes: LanesConfig) -> Self {
-        Self { world: Setup::analysis(player).lanes(lanes).seed(0).build(), game: PhantomData }
+    /// Searches with a player of your own, as its settings say.
+    pub fn of(game: AnyGame, player: Searcher, lanes: LanesConfig) -> Self {
+        Self { world: Setup::analysis(game, player).lanes(lanes).seed(0).build() }
     }
 
     /// Searches these positions; `progress` hears how many are answered.
     ///
     /// # Errors
     /// When the network fails.
-    pub fn ask(&mut self, positions: Vec<G>, mut progress: impl FnMut(usize)) -> Result<Vec<Answer>, Error> {
+    pub fn ask(&mut self, positions: Vec<State>, mut progress: impl FnMut(usize)) -> Result<Vec<Answer>, Error> {
         self.world.insert_resource(Questions::new(positions));
-        while !self.world.resource::<Questions<G>>().done() {
+        while !self.world.resource::<Questions>().done() {
             run_tick(&mut self.world)?;
-            progress(self.world.resource::<Questions<G>>().answered());
+            progress(self.world.resource::<Questions>().answered());
         }
-        let questions = self.world.remove_resource::<Questions<G>>().expect("inserted above");
-        Ok(questions.into_answers())
+        Ok(self.world.remove_resource::<Questions>().expect("inserted above").into_answers())
     }
+}
+
+/// Who plays or searches: a trained player, or one that has learned nothing.
+#[derive(Clone)]
+pub struct Contender {
+    /// What it plays.
+    pub game: AnyGame,
+    /// Under which rules.
+    pub rules: GameConfig,
+    /// How it searches.
+    pub search: SearchConfig,
+    /// What evaluates positions for it.
+    pub evaluates: Evaluates,
+}
+
+/// What evaluates positions for a [`Contender`].
+#[derive(Clone)]
+pub enum Evaluates {
+    /// The network of a trained player.
+    Network(Arc<Player>),
+    /// Nothing that has learned.
+    Untrained(Untrained),
+}
+
+/// Evaluators that know nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Untrained {
+    /// Equal priors and value 0
+    Uniform,
+    /// Equal priors and the result of one random game
+    Rollout,
+}
+
+impl Contender {
+    /// A trained player, who searches as it has learned to.
+    pub fn of(player: Player) -> Self {
+        let Config { game: rules, search, .. } = player.config.clone();
+        Self { game: player.game, rules, search, evaluates: Evaluates::Network(Arc::new(player)) }
+    }
+
+    /// One that has learned nothing.
+    ///
+    /// # Errors
+    /// When there is no such game, or it refuses the rules.
+    pub fn untrained(kind: Untrained, rules: GameConfig) -> Result<Self, Error> {
+        let game = games::named(&rules.name)?;
+        game.start(&rules).map_err(|error| Error::Usage(error.to_string()))?;
+        Ok(Self { game, rules, search: SearchConfig::default(), evaluates: Evaluates::Untrained(kind) })
+    }
+
+    /// Plain Monte-Carlo tree search under the usual rules of a game.
+    pub fn rollouts(game: AnyGame) -> Self {
+        let rules = GameConfig { name: game.info.name.into(), ..GameConfig::default() };
+        let evaluates = Evaluates::Untrained(Untrained::Rollout);
+        Self { game, rules, search: SearchConfig::default(), evaluates }
+    }
+
+    /// The trained player of a name: the folder of a run, with `@GENERATION` behind it for an older checkpoint, or a file of
+    /// weights.
+    ///
+    /// # Errors
+    /// As [`Player::open`], and when what stands behind the `@` is no number.
+    pub fn trained(name: &Path, device: Option<DeviceKind>) -> Result<Self, Error> {
+        // A path may have an @ of its own.
+        let player = match split_at_sign(name).filter(|_| !name.exists()) {
+            None => Player::open(name, None)?,
+            Some((path, number)) => {
+                let message = || format!("'{}': behind the @ stands the number of a generation", name.display());
+                Player::open(&path, Some(number.parse().map_err(|_| Error::Usage(message()))?))?
+            }
+        };
+        Ok(Self::of(player.on(device)))
+    }
+
+    /// The trained player, if it is one.
+    pub fn player(&self) -> Option<&Player> {
+        match &self.evaluates {
+            Evaluates::Network(player) => Some(player),
+            Evaluates::Untrained(_) => None,
+        }
+    }
+
+    /// What its network takes where it runs, in batches of at most so many rows; `None` if it has none.
+    ///
+    /// # Errors
+    /// As [`Player::place`].
+    pub fn footprint(&self, rows: usize) -> Result<Option<Footprint>, Error> {
+        self.player().map(|player| player.footprint(rows)).transpose()
+    }
+
+    /// Whoever searches for it in a world, with these settings and batches of at most so many rows.
+    ///
+    /// # Errors
+    /// When the weights do not fit, or the place is not there.
+    pub fn searcher(&self, rows: usize, search: SearchConfig) -> Result<Searcher, Error> {
+        let evaluator: Box<dyn Evaluator> = match &self.evaluates {
+            Evaluates::Network(player) => player.evaluator(&player.place()?, rows)?,
+            Evaluates::Untrained(Untrained::Rollout) => self.game.rollouts(1, 1),
+            Evaluates::Untrained(Untrained::Uniform) => Box::new(Uniform::default()),
+        };
+        Ok(Searcher::new(evaluator, search))
+    }
+}
+
+impl Untrained {
+    /// The one that is named so on command lines, `uniform` or `rollout`.
+    pub fn named(name: &Path) -> Option<Self> {
+        match name.to_str()? {
+            "uniform" => Some(Self::Uniform),
+            "rollout" => Some(Self::Rollout),
+            _ => None,
+        }
+    }
+}
+
+/// What stands before the last @ of a name, and behind it.
+#[cfg(unix)]
+fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let bytes = name.as_os_str().as_bytes();
+    let at = bytes.iter().rposition(|&byte| byte == b'@')?;
+    let path = OsStr::from_bytes(&bytes[..at]);
+    Some((path.into(), String::from_utf8_lossy(&bytes[at + 1..]).into_owned()))
+}
+
+/// What stands before the last @ of a name, and behind it.
+#[cfg(not(unix))]
+fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
+    let (path, generation) = name.to_str()?.rsplit_once('@')?;
+    Some((path.into(), generation.into()))
 }
 
 /// A trained player as it lies in a run folder.
 pub struct Player {
+    /// What it plays.
+    pub game: AnyGame,
     /// Its configuration.
     pub config: Config,
     /// The folder of the checkpoint, or its file of weights.
@@ -112,7 +242,8 @@ impl Player {
         };
         config.game = made_with.game;
         config.network = made_with.network;
-        Ok(Self { config, checkpoint, weights })
+        let game = games::named(&config.game.name)?;
+        Ok(Self { game, config, checkpoint, weights })
     }
 
     /// `weights.safetensors` of a checkpoint, wherever it lies by now.
@@ -127,7 +258,8 @@ impl Player {
         // Before anything is made that is as large as the network says it is.
         check_tensors(&about.network, &weights)
             .map_err(|e| Error::Run { path: path.into(), message: format!("it is no player: {e}") })?;
-        Ok(Self { config, checkpoint: path.into(), weights })
+        let game = games::named(&config.game.name)?;
+        Ok(Self { game, config, checkpoint: path.into(), weights })
     }
 
     /// The same player where this device is, if one is named.
@@ -141,25 +273,27 @@ impl Player {
     ///
     /// # Errors
     /// When the weights do not fit.
-    pub fn evaluator<G: Game>(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
+    pub fn evaluator(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
         place.device.memory_cleanup();
-        Ok(place.evaluators::<G>(capacity).make(&self.network::<G>(place)?)?)
+        Ok(place.evaluators(self.game, capacity).make(&self.network(place)?)?)
     }
 
     /// What its network takes where it runs, in batches of at most so many rows.
     ///
     /// # Errors
     /// As [`Player::place`].
-    pub fn footprint<G: Game>(&self, rows: usize) -> Result<Footprint, Error> {
-        Ok(Footprint::of::<G>(&self.config.network, &self.place()?, rows))
+    pub fn footprint(&self, rows: usize) -> Result<Footprint, Error> {
+        Ok(Footprint::of(self.game, &self.config.network, &self.place()?, rows))
     }
 
     /// Its network at a place.
     ///
     /// # Errors
     /// When the weights do not fit.
-    pub fn network<G: Game>(&self, place: &Place) -> Result<Network, Error> {
-        let make = || Network::init::<G>(&self.config.network, 0, &place.device).with_tensors(self.weights.clone());
+    pub fn network(&self, place: &Place) -> Result<Network, Error> {
+        let make = || {
+            Network::init(&self.game.info, &self.config.network, 0, &place.device).with_tensors(self.weights.clone())
+        };
         lockstep_systems::Error::guard(EVALUATING, make).map_err(|e| match e {
             lockstep_systems::Error::Weights(_) => {
                 let (path, fault) = (self.checkpoint.clone(), Fault::Unfit);

@@ -7,10 +7,10 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Game, GameFinished, GameRecord, Round, Rounds,
+    GameFinished, GameRecord, Round, Rounds, State,
     config::{LanesConfig, SearchConfig},
 };
-use lockstep_systems::{Player, Setup, run_tick};
+use lockstep_systems::{AnyGame, Searcher, Setup, run_tick};
 use std::collections::{BTreeMap, HashSet};
 
 /// How a match is played.
@@ -57,9 +57,9 @@ impl Match {
     }
 
     /// Games in play at once, for searches with these settings and networks: as many as there are and as fit.
-    pub fn lanes<G: Game>(&self, settings: [&SearchConfig; 2], networks: &[Footprint]) -> LanesConfig {
+    pub fn lanes(&self, game: AnyGame, settings: [&SearchConfig; 2], networks: &[Footprint]) -> LanesConfig {
         let most = 2 * self.most_lanes();
-        let fit = settings.map(|settings| memory::lanes_that_fit::<G>(settings, self.leaves, most, networks));
+        let fit = settings.map(|settings| memory::lanes_that_fit(game, settings, self.leaves, most, networks));
         let count = (fit.into_iter().min().unwrap_or(1) / 2).max(1);
         LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
     }
@@ -68,21 +68,22 @@ impl Match {
     ///
     /// # Errors
     /// When there is no memory for it, or an evaluator fails.
-    pub fn play<G: Game>(
+    pub fn play(
         &self,
-        start: G,
-        players: [(Player<G>, &SearchConfig); 2],
+        game: AnyGame,
+        start: State,
+        players: [(Searcher, &SearchConfig); 2],
         lanes: LanesConfig,
         mut progress: impl FnMut(u64),
     ) -> Result<Score, Error> {
         let [(first, of_first), (second, of_second)] = players;
-        Bound::of_searches::<G>(&[of_first, of_second], &lanes, &[]).check()?;
+        Bound::of_searches(game, &[of_first, of_second], &lanes, &[]).check()?;
         let same_again = of_first.is_deterministic() && of_second.is_deterministic();
         let mut rounds = Rounds::none(self.seed);
         let opening_plies = self.opening_plies;
-        rounds.open(Round { games: 2 * self.pairs, opening_plies, ..Round::default() });
-        let mut world = Setup::match_of(first, second).lanes(lanes).rounds(rounds).start(start.clone()).build();
-        let (mut score, mut begun) = (Score::default(), HashSet::<G::Key>::new());
+        rounds.open(Round { missing: vec![0..2 * self.pairs], opening_plies, ..Round::default() });
+        let mut world = Setup::match_of(game, first, second).lanes(lanes).rounds(rounds).start(start.clone()).build();
+        let (mut score, mut begun) = (Score::default(), HashSet::<State>::new());
         let (mut waiting, mut ended) = (BTreeMap::<u64, GameRecord>::new(), 0);
         let mut next = 0;
         // Pairs count in the order of their numbers, so that the end of a sequential test does not depend on who is fast.
@@ -102,7 +103,7 @@ impl Match {
                 next += 1;
                 let mut opened = start.clone();
                 games[0].opening.iter().for_each(|&action| opened.play(action));
-                if !begun.insert(G::canonical(opened.key()).0) && same_again {
+                if !begun.insert(opened.canonical()) && same_again {
                     score.repeated += 2;
                     continue;
                 }

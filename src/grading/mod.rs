@@ -2,7 +2,6 @@
 //!
 //! - [`analyst`]: a trained player, and searches of single positions with it;
 //! - [`oracle`]: positions with the exact score of every move;
-//! - [`solver`]: exact results by brute force;
 //! - [`accuracy`]: evaluations beside those in double precision;
 //! - [`mod@matches`]: games of two players;
 //! - [`elo`]: what their results say.
@@ -12,4 +11,3 @@ pub mod analyst;
 pub mod elo;
 pub mod matches;
 pub mod oracle;
-pub mod solver;

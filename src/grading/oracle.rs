@@ -2,21 +2,23 @@
 
 use crate::Error;
 use lockstep_components::{
-    Action, Game,
+    Action, GameInfo, State,
+    config::GameConfig,
     game::{Oracle, ParseError},
 };
+use lockstep_systems::AnyGame;
 use std::{collections::HashMap, io::Read, path::Path};
 
 /// A position with the exact score of each legal move, for the player to move: above 0 wins, 0 draws, below 0 loses.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Labelled<G: Game> {
+pub struct Labelled {
     /// The state.
-    pub position: G,
+    pub position: State,
     /// Score of each legal move.
     pub scores: Vec<(Action, i32)>,
 }
 
-impl<G: Game> Labelled<G> {
+impl Labelled {
     /// Whether a move gives away the result: the sign of its score is below the best one's.
     ///
     /// # Panics
@@ -30,51 +32,55 @@ impl<G: Game> Labelled<G> {
 
 /// Positions under one name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Set<G: Game> {
+pub struct Set {
     /// `begin_hard`, `decisions`, ...
     pub name: String,
     /// The positions.
-    pub positions: Vec<Labelled<G>>,
+    pub positions: Vec<Labelled>,
 }
 
 /// The sets that come with lockstep for this game, as its [`Game::ORACLE`] says. Empty for a game without.
-pub fn built_in<G: Game>() -> Vec<Set<G>> {
-    match G::ORACLE {
+pub fn built_in(game: AnyGame) -> Vec<Set> {
+    match game.info.oracle {
         Oracle::None => vec![],
-        Oracle::Everything => vec![Set { name: "decisions".into(), positions: decisions() }],
+        Oracle::Everything => vec![Set { name: "decisions".into(), positions: decisions(game) }],
         Oracle::Positions(compressed) => {
             let text = zstd::decode_all(compressed).expect("the data that comes with lockstep is sound");
-            let name = format!("{}.csv", G::NAME);
-            read_csv(&G::start(), &text[..], Path::new(&name)).expect("the data that comes with lockstep is sound")
+            let name = format!("{}.csv", game.info.name);
+            read_csv(&usual_start(game), &text[..], Path::new(&name))
+                .expect("the data that comes with lockstep is sound")
         }
     }
+}
+
+/// The state before the first move under the usual rules.
+fn usual_start(game: AnyGame) -> State {
+    game.start(&GameConfig::default()).expect("a game has its usual rules")
 }
 
 /// Every position of a small game in which there is a move to choose, with the result of each move under best play. What
 /// its history may forbid is left out of account.
-pub fn decisions<G: Game>() -> Vec<Labelled<G>> {
-    fn value<G: Game>(position: &G, known: &mut HashMap<G::Key, i32>, found: &mut Vec<Labelled<G>>) -> i32 {
+pub fn decisions(game: AnyGame) -> Vec<Labelled> {
+    fn value(position: &State, known: &mut HashMap<State, i32>, found: &mut Vec<Labelled>) -> i32 {
         if let Some(outcome) = position.outcome() {
             return outcome.value() as i32;
         }
-        if let Some(&value) = known.get(&position.key()) {
+        if let Some(&value) = known.get(position) {
             return value;
         }
-        let legal: Vec<Action> = position.legal().collect();
         let score = |action| {
-            let mut after = position.clone();
-            after.play(action);
+            let after = position.played(action);
             let value = value(&after, known, found);
             (action, if after.to_move() == position.to_move() { value } else { -value })
         };
-        let scores: Vec<(Action, i32)> = legal.into_iter().map(score).collect();
+        let scores: Vec<(Action, i32)> = position.legal().into_iter().map(score).collect();
         let best = scores.iter().map(|s| s.1).max().expect("a position in play has moves");
-        known.insert(position.key(), best);
+        known.insert(position.clone(), best);
         found.push(Labelled { position: position.clone(), scores });
         best
     }
     let mut found = vec![];
-    value(&G::start(), &mut HashMap::new(), &mut found);
+    value(&usual_start(game), &mut HashMap::new(), &mut found);
     found
 }
 
@@ -82,7 +88,7 @@ pub fn decisions<G: Game>() -> Vec<Labelled<G>> {
 ///
 /// # Errors
 /// When it cannot be read, or a line of it is not a labelled position; see [`read_csv`].
-pub fn read_file<G: Game>(start: &G, path: &Path) -> Result<Vec<Set<G>>, Error> {
+pub fn read_file(start: &State, path: &Path) -> Result<Vec<Set>, Error> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     read_csv(start, &bytes[..], path)
 }
@@ -94,36 +100,30 @@ pub fn read_file<G: Game>(start: &G, path: &Path) -> Result<Vec<Set<G>>, Error> 
 ///
 /// # Errors
 /// Names the line, counted from 1 with the header, and the cell that cannot be used.
-pub fn read_csv<G: Game>(start: &G, input: impl Read, path: &Path) -> Result<Vec<Set<G>>, Error> {
+pub fn read_csv(start: &State, input: impl Read, path: &Path) -> Result<Vec<Set>, Error> {
+    let GameInfo { title, actions, .. } = *start.info();
     let fail = |line: u64, message: String| Error::Positions { path: path.into(), line, message };
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-    let expected: Vec<String> = ["set", "moves", "score"]
-        .map(String::from)
-        .into_iter()
-        .chain((1..=G::ACTIONS).map(|i| format!("c{i}")))
-        .collect();
+    let expected: Vec<String> =
+        ["set", "moves", "score"].map(String::from).into_iter().chain((1..=actions).map(|i| format!("c{i}"))).collect();
     const IN_ONE: [&str; 4] = ["set", "moves", "score", "scores"];
     let header = reader.headers().map_err(|e| fail(1, e.to_string()))?;
     let in_one = header.iter().map(str::trim).eq(IN_ONE);
     if !in_one && !header.iter().map(str::trim).eq(expected.iter().map(String::as_str)) {
         let found = header.iter().collect::<Vec<_>>().join(",");
-        let expected =
-            if G::ACTIONS <= 20 { expected.join(",") } else { format!("set,moves,score,c1,..,c{}", G::ACTIONS) };
+        let expected = if actions <= 20 { expected.join(",") } else { format!("set,moves,score,c1,..,c{actions}") };
         let or = IN_ONE.join(",");
-        return Err(fail(
-            1,
-            format!("the header is '{found}', and for {} it must be '{expected}' or '{or}'", G::TITLE),
-        ));
+        return Err(fail(1, format!("the header is '{found}', and for {title} it must be '{expected}' or '{or}'")));
     }
     let cells = if in_one { IN_ONE.len() } else { expected.len() };
-    let mut sets: Vec<Set<G>> = vec![];
+    let mut sets: Vec<Set> = vec![];
     for record in reader.records() {
         let record = record.map_err(|e| fail(e.position().map_or(0, csv::Position::line), e.to_string()))?;
         let line = record.position().map_or(0, csv::Position::line);
         if record.len() != cells {
             return Err(fail(line, format!("it has {} cells, and {cells} are needed", record.len())));
         }
-        let position = start.clone().after(&record[1]).map_err(|e| fail(line, e.0))?;
+        let position = start.after(&record[1]).map_err(|e| fail(line, e.0))?;
         if position.outcome().is_some() {
             return Err(fail(line, format!("the game is over in '{}': there is no move to choose", &record[1])));
         }
@@ -157,8 +157,8 @@ fn whole_number(name: &str, cell: &str) -> Result<i32, String> {
 }
 
 /// The score of each legal move from a cell for each move of the policy.
-fn scores_by_column<'a, G: Game>(
-    position: &G,
+fn scores_by_column<'a>(
+    position: &State,
     names: &[String],
     cells: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<(Action, i32)>, String> {
@@ -175,7 +175,7 @@ fn scores_by_column<'a, G: Game>(
 }
 
 /// The score of each legal move from pairs of moves and scores.
-fn scores_in_one<G: Game>(position: &G, cell: &str) -> Result<Vec<(Action, i32)>, String> {
+fn scores_in_one(position: &State, cell: &str) -> Result<Vec<(Action, i32)>, String> {
     let mut scores = vec![];
     for pair in cell.split_whitespace() {
         let (text, score) = pair.split_once('=').ok_or_else(|| format!("'{pair}' is not move=score"))?;
@@ -185,7 +185,7 @@ fn scores_in_one<G: Game>(position: &G, cell: &str) -> Result<Vec<(Action, i32)>
         }
         scores.push((action, whole_number(text, score)?));
     }
-    if let Some(missing) = position.legal().find(|action| scores.iter().all(|(known, _)| known != action)) {
+    if let Some(missing) = position.legal().into_iter().find(|action| scores.iter().all(|(known, _)| known != action)) {
         return Err(format!("{} has no score, but the move is legal", position.action_text(missing)));
     }
     scores.sort_by_key(|&(action, _)| action);
@@ -195,32 +195,34 @@ fn scores_in_one<G: Game>(position: &G, cell: &str) -> Result<Vec<(Action, i32)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_components::games::{ConnectFour, GameVisitor, NAMES, TicTacToe, visit};
+    use crate::games;
+    use lockstep_components::{
+        Game,
+        games::{ConnectFour, TicTacToe},
+    };
     use proptest::prelude::*;
 
     #[test]
     fn tictactoe_is_a_draw_with_4520_decisions() {
-        let found = decisions::<TicTacToe>();
+        let found = decisions(AnyGame::of::<TicTacToe>());
         assert_eq!(found.len(), 4_520);
-        let start = found.iter().find(|p| p.position == TicTacToe::start()).unwrap();
+        let start = found.iter().find(|p| p.position == State::of(TicTacToe::start())).unwrap();
         assert!(start.scores.iter().all(|(_, score)| *score == 0), "every first move draws");
         // After a corner only the centre draws.
-        let corner = TicTacToe::parse("a1").unwrap();
+        let corner = State::of(TicTacToe::parse("a1").unwrap());
         let answers = &found.iter().find(|p| p.position == corner).unwrap().scores;
         assert!(answers.iter().all(|&(action, score)| score == if action == 4 { 0 } else { -1 }));
     }
 
     #[test]
     fn the_pons_sets_are_whole() {
-        let sets = built_in::<ConnectFour>();
+        let sets = built_in(AnyGame::of::<ConnectFour>());
         assert_eq!(sets.len(), 6);
         assert!(sets.iter().all(|s| s.positions.len() == 1_000));
         // An immediate win is the best move wherever there is one.
         for labelled in sets.iter().flat_map(|s| &s.positions) {
             for action in labelled.position.legal() {
-                let mut after = labelled.position;
-                after.play(action);
-                if after.outcome() == Some(lockstep_components::Outcome::Loss) {
+                if labelled.position.played(action).outcome() == Some(lockstep_components::Outcome::Loss) {
                     assert!(!labelled.is_mistake(action), "{:?}", labelled.position);
                 }
             }
@@ -230,31 +232,45 @@ mod tests {
     /// Those that were made by `lockstep label` are what a solver says.
     #[test]
     fn what_comes_with_a_game_is_right() {
-        struct Labels;
-        impl GameVisitor for Labels {
-            type Output = usize;
-            fn visit<G: Game>(self) -> usize {
-                let mut solved = 0;
-                for labelled in built_in::<G>().iter().flat_map(|set| set.positions.iter().step_by(20)) {
-                    let found = crate::solver::scores(&labelled.position, 200_000, 32 << 20, |_| ());
-                    let Some(found) = found else { continue };
-                    let signs: Vec<_> =
-                        labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
-                    assert_eq!(found, signs, "{}: {:?}", G::TITLE, labelled.position);
-                    solved += 1;
-                }
-                solved
+        let solved = |game: &AnyGame| {
+            let mut solved = 0;
+            for labelled in built_in(*game).iter().flat_map(|set| set.positions.iter().step_by(20)) {
+                let Some(found) = game.solve(&labelled.position, 200_000, 32 << 20, |_| ()) else { continue };
+                let signs: Vec<_> = labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
+                assert_eq!(found, signs, "{}: {:?}", game.info.title, labelled.position);
+                solved += 1;
             }
-        }
-        let solved: Vec<usize> = NAMES.iter().map(|name| visit(name, Labels).ok().expect("a game")).collect();
+            solved
+        };
+        let solved: Vec<usize> = games::all().iter().map(solved).collect();
         assert!(solved.iter().filter(|&&count| count >= 20).count() >= 5, "{solved:?}");
+    }
+
+    /// The solver agrees with exhaustive search of a small game, and with another program's scores.
+    #[test]
+    fn the_solver_agrees_with_what_is_known() {
+        let small = AnyGame::of::<TicTacToe>();
+        for labelled in decisions(small) {
+            assert_eq!(small.solve(&labelled.position, 1 << 20, 16 << 20, |_| ()), Some(labelled.scores));
+        }
+        let game = AnyGame::of::<ConnectFour>();
+        let sets = built_in(game);
+        let late = sets.iter().find(|set| set.name == "end_easy").expect("a set of that name");
+        let mut solved = 0;
+        for labelled in &late.positions[..100] {
+            let Some(found) = game.solve(&labelled.position, 100_000, 16 << 20, |_| ()) else { continue };
+            let signs: Vec<_> = labelled.scores.iter().map(|&(action, score)| (action, score.signum())).collect();
+            assert_eq!(found, signs);
+            solved += 1;
+        }
+        assert!(solved > 50, "{solved}");
     }
 
     #[test]
     fn bad_lines_are_named() {
         let header = "set,moves,score,c1,c2,c3,c4,c5,c6,c7\n";
         let message = |body: &str| {
-            read_csv(&ConnectFour::start(), format!("{header}{body}").as_bytes(), Path::new("x.csv"))
+            read_csv(&State::of(ConnectFour::start()), format!("{header}{body}").as_bytes(), Path::new("x.csv"))
                 .unwrap_err()
                 .to_string()
         };
@@ -263,7 +279,7 @@ mod tests {
         assert!(message("a,48,1,1,1,1,1,1,1,1\n").contains("move 2, '8', is not legal"));
         let in_one = |body: &str| {
             let text = format!("set,moves,score,scores\n{body}");
-            read_csv(&TicTacToe::start(), text.as_bytes(), Path::new("x.csv")).map_err(|e| e.to_string())
+            read_csv(&State::of(TicTacToe::start()), text.as_bytes(), Path::new("x.csv")).map_err(|e| e.to_string())
         };
         let drawn = "a,a1 b2 c3 a3 c1,0,b1=-1 a2=-1 c2=-1 b3=0\n";
         let set = in_one(drawn).unwrap();
@@ -281,16 +297,16 @@ mod tests {
         assert!(message("a,44,-3,-3,1,1,1,1,1,1\n").contains("the best of the moves has 1"));
         assert!(message("a,1212121,1,1,1,1,1,1,1,1\n").contains("game is over"));
         assert!(message("a,111111,1,1,1,1,1,1,1,1\n").contains("c1 is '1', but the move is not legal"));
-        let error = read_csv(&ConnectFour::start(), "moves\n".as_bytes(), Path::new("x.csv")).unwrap_err();
+        let error = read_csv(&State::of(ConnectFour::start()), "moves\n".as_bytes(), Path::new("x.csv")).unwrap_err();
         assert!(error.to_string().contains("x.csv, line 1: the header is"));
     }
 
     proptest! {
         #[test]
         fn no_file_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), rows in "([a-z0-9,\n-]{0,30}\n){0,3}") {
-            let _ = read_csv(&ConnectFour::start(), &bytes[..], Path::new("x"));
+            let _ = read_csv(&State::of(ConnectFour::start()), &bytes[..], Path::new("x"));
             let text = format!("set,moves,score,c1,c2,c3,c4,c5,c6,c7\n{rows}");
-            let _ = read_csv(&ConnectFour::start(), text.as_bytes(), Path::new("x"));
+            let _ = read_csv(&State::of(ConnectFour::start()), text.as_bytes(), Path::new("x"));
         }
     }
 }

@@ -22,11 +22,12 @@ use crate::{
     memory, settings,
 };
 use lockstep_components::{
-    Config, Game,
+    Config,
     config::{RunConfig, SearchConfig},
 };
 use lockstep_fused::Description;
 use lockstep_systems::{
+    AnyGame,
     learn::{Progress, Saved},
     network::{NamedTensor, describe},
 };
@@ -117,12 +118,12 @@ pub struct About {
 }
 
 impl About {
-    fn of<G: Game>(config: &Config, search: &SearchConfig) -> Self {
+    fn of(game: AnyGame, config: &Config, search: &SearchConfig) -> Self {
         Self {
-            game: G::NAME.into(),
-            input: [G::PLANES, G::HEIGHT, G::WIDTH],
-            actions: G::ACTIONS,
-            network: describe::<G>(&config.network),
+            game: game.info.name.into(),
+            input: game.info.shape(),
+            actions: game.info.actions,
+            network: describe(&game.info, &config.network),
             settings: settings::of_player(&Config { search: search.clone(), ..config.clone() }),
         }
     }
@@ -151,7 +152,8 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// What has been learned, as a checkpoint with these settings.
-    pub fn new<G: Game>(
+    pub fn new(
+        game: AnyGame,
         saved: Saved,
         earlier: Vec<(u64, Vec<NamedTensor>)>,
         config: Config,
@@ -163,7 +165,7 @@ impl Checkpoint {
         let manifest = Manifest {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
-            game: G::NAME.into(),
+            game: game.info.name.into(),
             progress: saved.progress,
             seconds,
             files: BTreeMap::new(),
@@ -187,11 +189,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When a file cannot be written. The checkpoints that were there before are then still there.
-    pub fn write<G: Game>(mut self, folder: &Folder, search: &SearchConfig) -> Result<PathBuf, Error> {
+    pub fn write(mut self, game: AnyGame, folder: &Folder, search: &SearchConfig) -> Result<PathBuf, Error> {
         let all = folder.checkpoints();
         let place = all.join(self.manifest.progress.generation.to_string());
         let mut files = vec![
-            (WEIGHTS.to_string(), to_safetensors(&self.tensors, Some(&About::of::<G>(&self.config, search)))),
+            (WEIGHTS.to_string(), to_safetensors(&self.tensors, Some(&About::of(game, &self.config, search)))),
             (OPTIMIZER.into(), zstd::encode_all(&self.optimizer[..], 1).expect("writing to memory")),
             (CONFIG.into(), settings::to_text(&self.config).into_bytes()),
         ];
@@ -217,10 +219,14 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When it is damaged, not whole, of another game, or of another version of lockstep.
-    pub fn read<G: Game>(path: &Path) -> Result<Self, Error> {
+    pub fn read(game: AnyGame, path: &Path) -> Result<Self, Error> {
         let manifest = Manifest::read(path)?;
-        if manifest.game != G::NAME {
-            return Err(fault(path, Fault::Unfit, format!("it is one of '{}', not of '{}'", manifest.game, G::NAME)));
+        if manifest.game != game.info.name {
+            return Err(fault(
+                path,
+                Fault::Unfit,
+                format!("it is one of '{}', not of '{}'", manifest.game, game.info.name),
+            ));
         }
         let config = config_of(path, &manifest)?;
         let tensors = tensors_of(path, WEIGHTS, &manifest)?;

@@ -12,7 +12,8 @@ use crate::{
     folder::{Folder, or_warn, sync_dir, write_file},
     history, settings,
 };
-use lockstep_components::{Config, Game, GameRecord, config::MAX_LAG};
+use lockstep_components::{Config, GameRecord, State, config::MAX_LAG};
+use lockstep_systems::AnyGame;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -39,8 +40,8 @@ pub struct Header {
 
 impl Header {
     /// Of a round that is to be played with these settings.
-    pub fn new<G: Game>(round: u64, settings: String) -> Self {
-        Self { format: FORMAT, game: G::NAME.into(), round, settings, positions: 0 }
+    pub fn new(game: AnyGame, round: u64, settings: String) -> Self {
+        Self { format: FORMAT, game: game.info.name.into(), round, settings, positions: 0 }
     }
 
     /// The settings of the round, which is one of a run with these settings; `path` is named in errors.
@@ -58,11 +59,11 @@ impl Header {
         }
     }
 
-    fn of_game<G: Game>(self, path: &Path) -> Result<Self, Error> {
-        if self.game == G::NAME {
+    fn of_game(self, game: AnyGame, path: &Path) -> Result<Self, Error> {
+        if self.game == game.info.name {
             return Ok(self);
         }
-        Err(stored(path, Fault::Unfit, format!("it has games of '{}', not of '{}'", self.game, G::NAME)))
+        Err(stored(path, Fault::Unfit, format!("it has games of '{}', not of '{}'", self.game, game.info.name)))
     }
 }
 
@@ -216,14 +217,14 @@ impl Log {
     ///
     /// # Errors
     /// When a file of it is damaged, of another version or of another game.
-    pub fn read<G: Game>(&self, round: u64) -> Result<Option<Segment>, Error> {
+    pub fn read(&self, game: AnyGame, round: u64) -> Result<Option<Segment>, Error> {
         let Some((path, file, whole)) = self.open(round)? else { return Ok(None) };
         let bytes = read_all(file, &path)?;
         if whole {
-            let (header, games) = read_whole::<G>(&bytes, &path, round)?;
+            let (header, games) = read_whole(game, &bytes, &path, round)?;
             return Ok(Some(Segment { header, games, whole, path }));
         }
-        let Some((header, games, _)) = read_part::<G>(&bytes, &path, round)? else { return Ok(None) };
+        let Some((header, games, _)) = read_part(game, &bytes, &path, round)? else { return Ok(None) };
         Ok((!games.is_empty()).then_some(Segment { header, games, whole, path }))
     }
 
@@ -262,10 +263,10 @@ impl Log {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn begin<G: Game>(&mut self, header: &Header) -> Result<(), Error> {
+    pub fn begin(&mut self, game: AnyGame, header: &Header) -> Result<(), Error> {
         let path = self.path(header.round, "part");
         let found = match fs::read(&path) {
-            Ok(bytes) => read_part::<G>(&bytes, &path, header.round)?.map(|(_, games, sound)| (games.len(), sound)),
+            Ok(bytes) => read_part(game, &bytes, &path, header.round)?.map(|(_, games, sound)| (games.len(), sound)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
@@ -328,9 +329,9 @@ impl Log {
     ///
     /// # Errors
     /// When a segment cannot be used or written.
-    pub fn amend<G: Game>(&mut self, first: u64, change: impl Fn(&mut Config)) -> Result<(), Error> {
+    pub fn amend(&mut self, game: AnyGame, first: u64, change: impl Fn(&mut Config)) -> Result<(), Error> {
         for round in self.begun(first.saturating_sub(1))? {
-            let Some(Segment { header, games, whole, .. }) = self.read::<G>(round)? else { continue };
+            let Some(Segment { header, games, whole, .. }) = self.read(game, round)? else { continue };
             let mut config = settings::with_essence(&Config::default(), &header.settings)?;
             change(&mut config);
             let header = Header { settings: settings::essence(&config), ..header };
@@ -361,11 +362,11 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::read`].
-    pub fn headers<G: Game>(&self, first: u64) -> Result<Vec<(PathBuf, Header)>, Error> {
+    pub fn headers(&self, game: AnyGame, first: u64) -> Result<Vec<(PathBuf, Header)>, Error> {
         let mut headers = vec![];
         for round in self.begun(first.saturating_sub(1))? {
             if let Some((path, header)) = self.header(round)? {
-                let header = header.of_game::<G>(&path)?;
+                let header = header.of_game(game, &path)?;
                 headers.push((path, header));
             }
         }
@@ -390,8 +391,9 @@ impl Log {
     ///
     /// # Errors
     /// When a segment is missing that is needed, or one cannot be used.
-    pub fn window<G: Game>(
+    pub fn window(
         &self,
+        game: AnyGame,
         round: u64,
         positions: usize,
         needed: impl Fn(u64) -> bool,
@@ -406,7 +408,7 @@ impl Log {
                 _ if needed(round) => return Err(self.missing(round)),
                 _ => break,
             };
-            let header = header_of(file, &path, round)?.of_game::<G>(&path)?;
+            let header = header_of(file, &path, round)?.of_game(game, &path)?;
             left = left.saturating_sub(header.positions);
             rounds.push(round);
         }
@@ -462,19 +464,20 @@ fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Header, games, and the length of what is whole; `None` if not even the header is. What is behind the last whole game
 /// is what a killed program was writing; a game that is lost so is played again, and is the same.
-fn read_part<G: Game>(
+fn read_part(
+    game: AnyGame,
     bytes: &[u8],
     path: &Path,
     round: u64,
 ) -> Result<Option<(Header, Vec<GameRecord>, usize)>, Error> {
     let Some((first, mut rest)) = entry(bytes) else { return Ok(None) };
-    let header = checked_header(postcard::from_bytes(first).ok(), path, round)?.of_game::<G>(path)?;
-    let start = start_of::<G>(&header, path)?;
+    let header = checked_header(postcard::from_bytes(first).ok(), path, round)?.of_game(game, path)?;
+    let start = start_of(game, &header, path)?;
     let mut games: Vec<GameRecord> = vec![];
     while let Some((game, behind)) = entry(rest) {
         let game: GameRecord = postcard::from_bytes(game)
             .map_err(|e| stored(path, Fault::Damaged, format!("an entry is no game ({e})")))?;
-        check_game(start.clone(), &game, path, round)?;
+        check_game(&start, &game, path, round)?;
         games.push(game);
         rest = behind;
     }
@@ -486,7 +489,7 @@ fn read_part<G: Game>(
     Ok(Some((header, games, bytes.len() - rest.len())))
 }
 
-fn read_whole<G: Game>(bytes: &[u8], path: &Path, round: u64) -> Result<(Header, Vec<GameRecord>), Error> {
+fn read_whole(game: AnyGame, bytes: &[u8], path: &Path, round: u64) -> Result<(Header, Vec<GameRecord>), Error> {
     let damaged = |message: String| stored(path, Fault::Damaged, message);
     let Some((bytes, digest)) = bytes.split_last_chunk::<DIGEST>() else {
         return Err(damaged("it is cut off".into()));
@@ -496,13 +499,13 @@ fn read_whole<G: Game>(bytes: &[u8], path: &Path, round: u64) -> Result<(Header,
     }
     let bytes = zstd::decode_all(bytes).map_err(|e| damaged(e.to_string()))?;
     let (header, rest) = match postcard::take_from_bytes::<Header>(&bytes) {
-        Ok((header, rest)) => (checked_header(Some(header), path, round)?.of_game::<G>(path)?, rest),
+        Ok((header, rest)) => (checked_header(Some(header), path, round)?.of_game(game, path)?, rest),
         Err(_) => return Err(checked_header(None, path, round).expect_err("there is none")),
     };
     let games: Vec<GameRecord> = postcard::from_bytes(rest).map_err(|e| damaged(e.to_string()))?;
-    let start = start_of::<G>(&header, path)?;
+    let start = start_of(game, &header, path)?;
     for (number, game) in games.iter().enumerate() {
-        check_game(start.clone(), game, path, round)?;
+        check_game(&start, game, path, round)?;
         if game.id.is_none_or(|id| id.number != number as u64) {
             return Err(damaged(format!("game {number} is not where it belongs")));
         }
@@ -543,13 +546,13 @@ fn checked_header(header: Option<Header>, path: &Path, round: u64) -> Result<Hea
 }
 
 /// What the games of a segment begin with.
-fn start_of<G: Game>(header: &Header, path: &Path) -> Result<G, Error> {
+fn start_of(game: AnyGame, header: &Header, path: &Path) -> Result<State, Error> {
     let config = settings::with_essence(&Config::default(), &header.settings);
-    config.map(|config| config.start()).map_err(|e| stored(path, Fault::Damaged, e.to_string()))
+    config.map(|config| game.start_of(&config)).map_err(|e| stored(path, Fault::Damaged, e.to_string()))
 }
 
-fn check_game<G: Game>(start: G, game: &GameRecord, path: &Path, round: u64) -> Result<(), Error> {
-    game.check(start).map_err(|message| stored(path, Fault::Damaged, format!("a game in it is none: {message}")))?;
+fn check_game(start: &State, game: &GameRecord, path: &Path, round: u64) -> Result<(), Error> {
+    start.check(game).map_err(|message| stored(path, Fault::Damaged, format!("a game in it is none: {message}")))?;
     if game.id.is_none_or(|id| id.round != round) {
         return Err(stored(path, Fault::Damaged, "a game in it is of another round"));
     }

@@ -8,12 +8,12 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Config, Game, GameRecord, LaneRng, Replay, Stats, Tree,
+    Config, GameRecord, LaneRng, Stats, Tree,
     config::{LanesConfig, SearchConfig, Steps},
 };
 use lockstep_systems::{
-    Batch, EVALUATING, Evaluations, Evaluator, Learner, Learning, Network, Player, Plugin, Setup, Uniform, play_games,
-    run_learn, run_tick,
+    AnyGame, Batch, EVALUATING, Evaluations, Evaluator, Learner, Learning, Network, Plugin, Searcher, Setup, Uniform,
+    play_games, run_learn, run_tick,
 };
 use std::time::Instant;
 
@@ -36,17 +36,18 @@ pub struct Ticks {
 ///
 /// # Errors
 /// When there is not the memory, or the device fails.
-pub fn ticks<G: Game>(
+pub fn ticks(
+    game: AnyGame,
     config: &Config,
     place: &Place,
     evaluator: Box<dyn Evaluator>,
     timing: Timing,
     seconds: f64,
 ) -> Result<Ticks, Error> {
-    Bound::of_searches::<G>(&[&config.search], &config.lanes, &[]).check()?;
-    let mut world = Setup::<G>::self_play(Player::new(evaluator, config.search.clone()))
+    Bound::of_searches(game, &[&config.search], &config.lanes, &[]).check()?;
+    let mut world = Setup::self_play(game, Searcher::new(evaluator, config.search.clone()))
         .lanes(place.lanes(&config.lanes))
-        .start(config.start())
+        .start(game.start_of(config))
         .plugin(timing)
         .build();
     let run = |world: &mut World, time: f64| -> Result<f64, Error> {
@@ -110,12 +111,12 @@ pub fn counts(world: &mut World) -> Stats {
 ///
 /// # Errors
 /// When there is not the memory, or the device fails.
-pub fn evaluator<G: Game>(config: &Config, place: &Place, rows: usize) -> Result<Box<dyn Evaluator>, Error> {
-    let network = Footprint::of::<G>(&config.network, place, rows);
-    Bound::of_searches::<G>(&[&config.search], &config.lanes, &[network]).check()?;
+pub fn evaluator(game: AnyGame, config: &Config, place: &Place, rows: usize) -> Result<Box<dyn Evaluator>, Error> {
+    let network = Footprint::of(game, &config.network, place, rows);
+    Bound::of_searches(game, &[&config.search], &config.lanes, &[network]).check()?;
     let make = || {
-        let network = Network::init::<G>(&config.network, 1, &place.device);
-        Ok(place.evaluators::<G>(rows).0(&network))
+        let network = Network::init(&game.info, &config.network, 1, &place.device);
+        Ok(place.evaluators(game, rows).0(&network))
     };
     Ok(lockstep_systems::Error::guard(EVALUATING, make)?)
 }
@@ -124,14 +125,14 @@ pub fn evaluator<G: Game>(config: &Config, place: &Place, rows: usize) -> Result
 ///
 /// # Errors
 /// When the device fails.
-pub fn evaluations<G: Game>(evaluator: &mut dyn Evaluator, rows: usize, seconds: f64) -> Result<f64, Error> {
-    let (batch, mut out) = (any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
+pub fn evaluations(game: AnyGame, evaluator: &mut dyn Evaluator, rows: usize, seconds: f64) -> Result<f64, Error> {
+    let (batch, mut out) = (any_batch(game, rows), Evaluations::new(rows, game.info.actions));
     repeat(seconds, rows, || Ok(exchange(evaluator, &batch, &mut out)?))
 }
 
 /// A batch of no positions in particular.
-pub fn any_batch<G: Game>(rows: usize) -> Batch {
-    let mut batch = Batch::new::<G>(rows);
+pub fn any_batch(game: AnyGame, rows: usize) -> Batch {
+    let mut batch = Batch::empty(&game.info, rows);
     batch.rows = rows;
     let mut rng = LaneRng::new(1, 1);
     batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
@@ -155,19 +156,18 @@ pub fn exchange(
 ///
 /// # Errors
 /// When a game fails.
-pub fn learning<G: Game>(config: &Config, place: &Place, games: usize) -> Result<World, lockstep_systems::Error> {
+pub fn learning(game: AnyGame, config: &Config, place: &Place, games: usize) -> Result<World, lockstep_systems::Error> {
     // Played with equal priors: as varied as those of a run.
     let search = SearchConfig { simulations: 8, fast_simulations: 0, ..config.search.clone() };
     let lanes = LanesConfig { count: games.min(64) as u32, ..Default::default() };
-    let player = Player::new(Uniform::default(), search);
-    let mut playing = Setup::<G>::self_play(player).lanes(lanes).start(config.start()).build();
-    let mut replay = Replay::<G>::new(config.replay.window.min(20_000));
-    play_games(&mut playing, games)?.iter().for_each(|game| replay.push(&config.start(), game));
-    let mut learner = place.learner::<G>(config);
+    let player = Searcher::new(Uniform::default(), search);
+    let mut playing = Setup::self_play(game, player).lanes(lanes).start(game.start_of(config)).build();
+    let mut buffer = game.replay(&game.start_of(config), config.replay.window.min(20_000));
+    play_games(&mut playing, games)?.iter().for_each(|game| buffer.push(game));
+    let mut learner = place.learner(game, config);
     learner.config.steps = Steps::Batches(u64::MAX);
     let mut world = World::new();
-    Learning::<G>::new(learner, place.evaluators::<G>(1), config.replay.clone()).build(&mut world);
-    world.insert_resource(replay);
+    Learning { learner, factory: place.evaluators(game, 1), buffer, replay: config.replay.clone() }.build(&mut world);
     Ok(world)
 }
 
@@ -189,8 +189,8 @@ fn step_ended(place: &Place) -> Result<(), Error> {
 ///
 /// # Errors
 /// When a game or the device fails.
-pub fn samples<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<f64, Error> {
-    let mut world = learning::<G>(config, place, 500)?;
+pub fn samples(game: AnyGame, config: &Config, place: &Place, seconds: f64) -> Result<f64, Error> {
+    let mut world = learning(game, config, place, 500)?;
     repeat(seconds, config.learn.batch_size, || step(&mut world, place))
 }
 
@@ -199,8 +199,8 @@ pub fn samples<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<
 ///
 /// # Errors
 /// When a game or the device fails.
-pub fn generations<G: Game>(config: &Config, place: &Place, steps: u64, seconds: f64) -> Result<f64, Error> {
-    let mut world = learning::<G>(config, place, 500)?;
+pub fn generations(game: AnyGame, config: &Config, place: &Place, steps: u64, seconds: f64) -> Result<f64, Error> {
+    let mut world = learning(game, config, place, 500)?;
     world.resource_mut::<Learner>().config.steps = Steps::Batches(steps);
     // The first steps are not like the others.
     let warm = Instant::now();

@@ -7,12 +7,12 @@ use crate::{
     metrics::bytes,
 };
 use lockstep_components::{
-    Config, Game, GameRecord,
+    Config, GameRecord,
     config::{LanesConfig, NetworkConfig, OptimizerKind, ReplayConfig, SearchConfig},
 };
 use lockstep_fused::{Description, Op};
 use lockstep_systems::{
-    Bounds, BurnOptions, FusedEvaluator, Learner, SETTING_UP, network::describe, setup::policy_moves,
+    AnyGame, Bounds, BurnOptions, FusedEvaluator, Learner, SETTING_UP, network::describe, setup::policy_moves,
 };
 use std::{fs, hint::black_box};
 use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -55,8 +55,8 @@ pub struct Footprint {
 
 impl Footprint {
     /// Of a configuration's network at a place, in batches of at most so many rows.
-    pub fn of<G: Game>(network: &NetworkConfig, place: &Place, rows: usize) -> Self {
-        Self::of_description(&describe::<G>(network), place, rows)
+    pub fn of(game: AnyGame, network: &NetworkConfig, place: &Place, rows: usize) -> Self {
+        Self::of_description(&describe(&game.info, network), place, rows)
     }
 
     fn of_description(net: &Description, place: &Place, rows: usize) -> Self {
@@ -82,9 +82,9 @@ impl Footprint {
 
     /// With the same network in `f64` beside it, twice over, and what its threads work in.
     #[must_use]
-    pub fn with_exact<G: Game>(self, network: &NetworkConfig) -> Self {
+    pub fn with_exact(self, game: AnyGame, network: &NetworkConfig) -> Self {
         let threads = rayon::current_num_threads() as u64;
-        let scratch = self.scratch + 2 * threads * activations(&describe::<G>(network));
+        let scratch = self.scratch + 2 * threads * activations(&describe(&game.info, network));
         Self { evaluator: self.evaluator + 4 * self.parameters, scratch, ..self }
     }
 
@@ -129,10 +129,10 @@ impl Bound {
     ///
     /// # Errors
     /// When what is computed does not fit.
-    pub fn of_run<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
+    pub fn of_run(game: AnyGame, config: &Config, place: &Place) -> Result<Self, Error> {
         let process = program();
-        let capacity = device::batch_capacity::<G>(config, place);
-        let net = describe::<G>(&config.network);
+        let capacity = device::batch_capacity(game, config, place);
+        let net = describe(&game.info, &config.network);
         let Footprint { parameters, evaluator, making, scratch } = Footprint::of_description(&net, place, capacity);
         let moments = if config.learn.optimizer == OptimizerKind::AdamW { 2 } else { 1 };
         // The mean of the weights now, before the generation that is learned, and while a step moves it.
@@ -153,10 +153,11 @@ impl Bound {
             (None, Evaluation::Fused | Evaluation::Burn) => 3 * part * activations(&net) + products(&net),
             (None, Evaluation::BurnPadded) => 0,
         };
-        let batch = 4 * rows * (G::INPUT + 2 * G::ACTIONS + 8) as u64;
-        let bounds = Bounds::of::<G>(config);
+        let batch = 4 * rows * (game.info.input() + 2 * game.info.actions + 8) as u64;
+        let bounds = game.bounds(config);
         // All of a round are there until it is learned from, and as many rounds are in play as the run lags behind.
-        let records = lag * config.run.games * GameRecord::bytes::<G>(policy_moves::<G>(&config.search)) as u64;
+        let records =
+            lag * config.run.games * GameRecord::bytes(&game.info, policy_moves(&game.info, &config.search)) as u64;
         let part = |name, bytes, keys| Part { name, bytes, keys };
         let parts = vec![
             part("the program", process, "run.threads"),
@@ -174,8 +175,8 @@ impl Bound {
         if place.evaluation == Evaluation::BurnPadded {
             bound.check()?;
             let make = || {
-                let learner = place.learner::<G>(config);
-                let evaluator = place.evaluators::<G>(capacity).make(&learner.network)?;
+                let learner = place.learner(game, config);
+                let evaluator = place.evaluators(game, capacity).make(&learner.network)?;
                 Ok((program(), learner, evaluator))
             };
             let taken = match lockstep_systems::Error::guard(SETTING_UP, make) {
@@ -193,16 +194,16 @@ impl Bound {
     ///
     /// # Errors
     /// As [`Bound::of_run`].
-    pub fn of_rounds<G: Game>(config: &Config, window: usize, place: &Place) -> Result<Self, Error> {
+    pub fn of_rounds(game: AnyGame, config: &Config, window: usize, place: &Place) -> Result<Self, Error> {
         let replay = ReplayConfig { window, ..config.replay.clone() };
-        Self::of_run::<G>(&Config { replay, ..config.clone() }, place)
+        Self::of_run(game, &Config { replay, ..config.clone() }, place)
     }
 
     /// Of searches alone, those of each player: a tree for each lane and a cache, beside the networks that evaluate.
-    pub fn of_searches<G: Game>(players: &[&SearchConfig], lanes: &LanesConfig, networks: &[Footprint]) -> Self {
+    pub fn of_searches(game: AnyGame, players: &[&SearchConfig], lanes: &LanesConfig, networks: &[Footprint]) -> Self {
         // All trees of a world have room for the largest search.
         let simulations = players.iter().map(|search| search.simulations).max().unwrap_or(1);
-        let of = |search: &&SearchConfig| bounds_of::<G>(&SearchConfig { simulations, ..(*search).clone() }, lanes);
+        let of = |search: &&SearchConfig| bounds_of(game, &SearchConfig { simulations, ..(*search).clone() }, lanes);
         let bounds: Vec<Bounds> = players.iter().map(of).collect();
         let part = |name, of: fn(&Bounds) -> usize, keys| {
             let bytes = bounds.iter().map(|bounds| of(bounds) as u64).sum();
@@ -258,15 +259,15 @@ impl std::fmt::Display for Bound {
 }
 
 /// As many lanes with so many leaves as take half of the memory that these networks leave, one at least and `most` at most.
-pub fn lanes_that_fit<G: Game>(search: &SearchConfig, leaves: u32, most: u32, networks: &[Footprint]) -> u32 {
-    let one = bounds_of::<G>(search, &LanesConfig { count: 1, leaves_per_tree: leaves, ..LanesConfig::default() });
+pub fn lanes_that_fit(game: AnyGame, search: &SearchConfig, leaves: u32, most: u32, networks: &[Footprint]) -> u32 {
+    let one = bounds_of(game, search, &LanesConfig { count: 1, leaves_per_tree: leaves, ..LanesConfig::default() });
     let left = limit().0.saturating_sub(Bound::of_networks(networks).total());
     let fit = left / 2 / (one.trees + one.lanes) as u64;
     (fit.min(u64::from(most)) as u32).max(1)
 }
 
-fn bounds_of<G: Game>(search: &SearchConfig, lanes: &LanesConfig) -> Bounds {
-    Bounds::of::<G>(&Config { search: search.clone(), lanes: lanes.clone(), ..Config::default() })
+fn bounds_of(game: AnyGame, search: &SearchConfig, lanes: &LanesConfig) -> Bounds {
+    game.bounds(&Config { search: search.clone(), lanes: lanes.clone(), ..Config::default() })
 }
 
 /// Whether there is the memory for so many bytes more, beside what the program takes now.

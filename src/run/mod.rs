@@ -1,6 +1,8 @@
 //! A run and its folder.
 //!
-//! - [`trainer`]: the lanes and the learner of a run, advanced step by step;
+//! - [`trainer`]: a run, advanced step by step;
+//! - [`source`]: where its games come from;
+//! - [`hooks`]: what an experiment adds to it;
 //! - [`folder`]: where its files lie, and how they are written;
 //! - [`checkpoint`]: what it has learned;
 //! - [`log`]: the games that were played;
@@ -19,6 +21,7 @@ pub mod advice;
 pub mod checkpoint;
 pub mod folder;
 pub mod history;
+pub mod hooks;
 pub mod log;
 pub mod machine;
 pub mod measure;
@@ -27,5 +30,6 @@ pub mod metrics;
 pub mod probe;
 pub mod rehearsal;
 pub mod relief;
+pub mod source;
 pub mod stages;
 pub mod trainer;

@@ -6,29 +6,29 @@
 
 use crate::{Error, device::Place, measure};
 use lockstep_components::{
-    Config, Game,
-    config::{LanesConfig, NetworkConfig, SearchConfig},
+    Config,
+    config::{GameConfig, LanesConfig, NetworkConfig, SearchConfig},
 };
-use lockstep_systems::{Batch, Evaluations, Network, Player, Setup, play_games};
+use lockstep_systems::{AnyGame, Evaluations, Network, Searcher, Setup, play_games};
 
 /// The digest of the probe at this place, as hexadecimal digits.
 ///
 /// # Errors
 /// When the place cannot evaluate.
-pub fn probe<G: Game>(place: &Place) -> Result<String, Error> {
+pub fn probe(game: AnyGame, place: &Place) -> Result<String, Error> {
     let shape = NetworkConfig { channels: 16, blocks: 1, head_channels: 4, ..Config::default().network };
-    let network = Network::init::<G>(&shape, 0, &place.device);
-    let factory = place.evaluators::<G>(1);
+    let network = Network::init(&game.info, &shape, 0, &place.device);
+    let factory = place.evaluators(game, 1);
     let mut evaluator = factory.0(&network);
     let mut digest = blake3::Hasher::new();
-    let mut out = Evaluations::new(1, G::ACTIONS);
-    let mut position = G::start();
+    let mut out = Evaluations::new(1, game.info.actions);
+    let mut position = game.start(&GameConfig::default()).expect("a game has its usual rules");
     for _ in 0..6 {
-        measure::exchange(&mut *evaluator, &Batch::of::<G>(&[position.key()]), &mut out)?;
+        measure::exchange(&mut *evaluator, &game.batch(&[position.clone()]), &mut out)?;
         for number in out.logits.iter().chain(&out.values) {
             digest.update(&number.to_le_bytes());
         }
-        let Some(action) = position.legal().last() else { break };
+        let Some(&action) = position.legal().last() else { break };
         position.play(action);
         if position.outcome().is_some() {
             break;
@@ -37,7 +37,7 @@ pub fn probe<G: Game>(place: &Place) -> Result<String, Error> {
     // A game with noise and temperature, whose generators and powers come from libraries.
     let search = SearchConfig { simulations: 16, cache_mb: 0, ..SearchConfig::default() };
     let lanes = LanesConfig { count: 1, ..LanesConfig::default() };
-    let mut world = Setup::<G>::self_play(Player::new(evaluator, search)).lanes(lanes).build();
+    let mut world = Setup::self_play(game, Searcher::new(evaluator, search)).lanes(lanes).build();
     let games = play_games(&mut world, 1)?;
     digest.update(&postcard::to_stdvec(&games[0]).expect("plain data"));
     Ok(digest.finalize().to_hex()[..16].into())

@@ -9,8 +9,8 @@ use crate::{
     metrics::bytes,
     out::number,
 };
-use lockstep_components::{Config, Game};
-use lockstep_systems::{Evaluations, Evaluator, TRAINING};
+use lockstep_components::Config;
+use lockstep_systems::{AnyGame, Evaluations, Evaluator, TRAINING};
 use std::time::Instant;
 
 /// How long things took.
@@ -34,30 +34,30 @@ impl Rehearsal {
     ///
     /// # Errors
     /// When the device fails, or computes what is wrong.
-    pub fn of<G: Game>(config: &Config, place: &Place) -> Result<Self, Error> {
+    pub fn of(game: AnyGame, config: &Config, place: &Place) -> Result<Self, Error> {
         let mut done = Self::default();
-        let evaluation = reserved_by(place, || done.evaluate::<G>(config, place));
+        let evaluation = reserved_by(place, || done.evaluate(game, config, place));
         let (_evaluator, evaluation) = evaluation?;
-        let training = reserved_by(place, || done.learn::<G>(config, place));
+        let training = reserved_by(place, || done.learn(game, config, place));
         let ((), training) = training?;
         done.reserved = evaluation.zip(training).map(<[u64; 2]>::from);
         Ok(done)
     }
 
-    fn evaluate<G: Game>(&mut self, config: &Config, place: &Place) -> Result<Box<dyn Evaluator>, Error> {
-        let capacity = device::batch_capacity::<G>(config, place);
-        let mut evaluator = measure::evaluator::<G>(config, place, capacity)?;
+    fn evaluate(&mut self, game: AnyGame, config: &Config, place: &Place) -> Result<Box<dyn Evaluator>, Error> {
+        let capacity = device::batch_capacity(game, config, place);
+        let mut evaluator = measure::evaluator(game, config, place, capacity)?;
         let sizes = evaluator.capabilities().batch_sizes;
         for rows in if sizes.is_empty() { vec![capacity] } else { sizes } {
-            let (batch, mut out) = (measure::any_batch::<G>(rows), Evaluations::new(rows, G::ACTIONS));
+            let (batch, mut out) = (measure::any_batch(game, rows), Evaluations::new(rows, game.info.actions));
             let seconds = self.twice(|| Ok(measure::exchange(&mut *evaluator, &batch, &mut out)?))?;
             self.evaluations.push((rows, seconds));
         }
         Ok(evaluator)
     }
 
-    fn learn<G: Game>(&mut self, config: &Config, place: &Place) -> Result<(), Error> {
-        let mut world = lockstep_systems::Error::guard(TRAINING, || measure::learning::<G>(config, place, GAMES))?;
+    fn learn(&mut self, game: AnyGame, config: &Config, place: &Place) -> Result<(), Error> {
+        let mut world = lockstep_systems::Error::guard(TRAINING, || measure::learning(game, config, place, GAMES))?;
         self.step = self.twice(|| measure::step(&mut world, place))?;
         Ok(())
     }

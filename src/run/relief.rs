@@ -7,9 +7,10 @@ use crate::{
     folder::Folder,
     history::{self, Change},
     log::Log,
+    trainer::Trainer,
 };
-use lockstep_components::{Config, Game, config::LearnConfig};
-use lockstep_systems::{SETTING_UP, TRAINING, setup::cohorts_of};
+use lockstep_components::{Config, config::LearnConfig};
+use lockstep_systems::{AnyGame, SETTING_UP, TRAINING, setup::cohorts_of};
 
 /// Rows of a batch whose size decides how much memory a stream needs: below, it is the least that a stream takes.
 const FEW: usize = 256;
@@ -23,7 +24,8 @@ const FEW: usize = 256;
 ///
 /// # Errors
 /// When the folder cannot be written. Only for the holder of its lock, with nobody writing to its log.
-pub fn relieve<G: Game>(
+pub fn relieve(
+    game: AnyGame,
     config: &mut Config,
     place: &Place,
     folder: &Folder,
@@ -36,10 +38,10 @@ pub fn relieve<G: Game>(
         let parts = more_parts(&config.learn);
         config.learn.accumulation = parts;
         // The games of the round may have ended: what decides how they are learned from is in their segment.
-        Log::of(folder).amend::<G>(round, |settings| settings.learn.accumulation = parts)?;
+        Log::of(folder).amend(game, round, |settings| settings.learn.accumulation = parts)?;
     } else {
         let lanes = place.lanes(&config.lanes);
-        let size = cohorts_of::<G>(&lanes, &config.search).size();
+        let size = cohorts_of(&game.info, &lanes, &config.search).size();
         if (size <= FEW || *doing == SETTING_UP) && lanes.in_flight > 1 {
             (config.lanes.cohort, config.lanes.in_flight) = (size as u32, lanes.in_flight - 1);
         } else if size > 1 {
@@ -56,28 +58,69 @@ pub fn relieve<G: Game>(
 ///
 /// # Errors
 /// Those of `work`, and that of the device where nothing is left to lower. Only for the holder of the folder's lock.
-pub fn relieved<G: Game, T>(
+pub fn relieved<T>(
+    game: AnyGame,
     config: &mut Config,
     place: &mut Place,
     folder: &Folder,
     mut work: impl FnMut(&Config, &Place) -> Result<T, Error>,
-    told: impl Fn(&str),
+    mut told: impl FnMut(&str),
 ) -> Result<T, Error> {
     loop {
         let error = match work(config, place) {
             Err(Error::Systems(error)) => error,
             done => return done,
         };
-        // Nobody holds memory of the device, or writes to the folder, while it is changed.
-        place.device.memory_cleanup();
         let round = checkpoint::generations(folder)?.last().map_or(1, |reached| reached + 1);
-        let changes = relieve::<G>(config, place, folder, round, &error)?;
-        if changes.is_empty() {
-            return Err(error.into());
-        }
-        *place = device::place_of(config)?;
-        told(&format!("generation {round}: {error}. The run goes on with {}.", history::list(&changes)));
+        lower(game, config, place, folder, round, error, &mut told)?;
     }
+}
+
+/// Works on a run, which is opened again with less at once whenever the device runs out of memory. `told` hears why.
+///
+/// # Errors
+/// Those of `work` and `open`, and that of the device where nothing is left to lower. Only for the holder of the folder's lock.
+pub fn worked<T>(
+    game: AnyGame,
+    config: &mut Config,
+    place: &mut Place,
+    folder: &Folder,
+    mut run: Trainer,
+    mut work: impl FnMut(&mut Trainer, &Config) -> Result<T, Error>,
+    mut open: impl FnMut(&Config, &Place) -> Result<Trainer, Error>,
+    mut told: impl FnMut(&str),
+) -> Result<(Trainer, T), Error> {
+    loop {
+        let error = match work(&mut run, config) {
+            Err(Error::Systems(error)) => error,
+            done => return done.map(|done| (run, done)),
+        };
+        let round = run.generation() + 1;
+        // Nobody writes to the folder, or holds memory of the device, while it is changed.
+        drop(run);
+        lower(game, config, place, folder, round, error, &mut told)?;
+        run = relieved(game, config, place, folder, &mut open, &mut told)?;
+    }
+}
+
+/// Asks the device for less at once from this round on, after such an error.
+fn lower(
+    game: AnyGame,
+    config: &mut Config,
+    place: &mut Place,
+    folder: &Folder,
+    round: u64,
+    error: lockstep_systems::Error,
+    told: &mut impl FnMut(&str),
+) -> Result<(), Error> {
+    place.device.memory_cleanup();
+    let changes = relieve(game, config, place, folder, round, &error)?;
+    if changes.is_empty() {
+        return Err(error.into());
+    }
+    *place = device::place_of(config)?;
+    told(&format!("generation {round}: {error}. The run goes on with {}.", history::list(&changes)));
+    Ok(())
 }
 
 /// Twice as many parts of a batch, as far as there are positions for them.

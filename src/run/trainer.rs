@@ -5,48 +5,45 @@ mod saving;
 use crate::{
     Error,
     checkpoint::{self, Checkpoint, Seconds},
-    device::{self, Place},
+    device::Place,
     folder::{Folder, write_file},
+    hooks::Hooks,
     log::{Header, Log, Segment},
-    measure, memory,
+    memory,
     metrics::{self, Learned, Metrics},
     run::probe::probe,
     settings,
-    stages::{StageSeconds, StageTimes, Timing},
+    source::{GameSource, Lanes, Played, Work, missing},
     tell,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{
-    Cache, Config, Dataset, Game, GameFinished, GameRecord, Outcome, Replay, Round as Games, Rounds, Slot, Stats,
-    config::SearchConfig,
-};
+use lockstep_components::{Config, GameRecord, Outcome, ReplayBuffer, State, Stats, config::SearchConfig};
 use lockstep_systems::{
-    Agent, EVALUATING, EvaluatorFactory, Inference, Learner, Learning, Network, Player, SETTING_UP, SearchPolicy,
-    Setup, act::begin_games, learn::Sampling, network::NamedTensor, run_learn, run_tick,
+    AnyGame, EVALUATING, Learner, Learning, Network, Plugin, SETTING_UP, learn::Sampling, network::NamedTensor,
+    run_learn,
 };
 use saving::does_not_fit;
 pub use saving::widest_window;
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::Arc,
     time::Instant,
 };
 
-/// A world with the lanes and the learner of a run, advanced one tick or one optimiser step at a time.
+/// A run: a source of games and a learner, advanced one tick or one optimiser step at a time.
 ///
 /// Round `k` is `run.games` games, numbered, that are played with the weights of generation `k - run.lag`; generation `k` is
 /// learned from them and those before. Each game draws from a generator of its own, and the replay buffer takes them in
-/// the order of their numbers, so a run does not depend on how many lanes play them, or on when.
-///
-/// The world is public: add systems to its schedules, or read what they write.
-pub struct Trainer<G: Game> {
-    /// Lanes, trees, leaves, learner, and both schedules.
-    pub world: World,
+/// the order of their numbers, so a run does not depend on who plays them, or on when.
+pub struct Trainer<S = Lanes> {
+    /// What plays the games.
+    pub source: S,
+    /// What learns from them: the learner, the replay buffer, and the schedule [`lockstep_systems::Learn`].
+    pub learning: World,
+    game: AnyGame,
+    hooks: Hooks,
     /// The settings of rounds that begin from now on.
     config: Config,
-    /// The policy of agents with these settings.
-    policy: PolicyOf<G>,
     /// The rounds in play: the one after the last generation, and the next ones if `run.lag` is more than 1.
     rounds: VecDeque<Round>,
     /// The networks of the last generations that have ended, oldest first: as many as rounds are behind.
@@ -56,10 +53,8 @@ pub struct Trainer<G: Game> {
     oldest: u64,
     /// Where it is computed.
     place: Place,
-    /// What an experiment keeps with the checkpoints.
-    own: Vec<Own>,
-    /// What was kept in the checkpoint that the run goes on from, until it is asked for.
-    own_before: BTreeMap<String, Vec<u8>>,
+    /// What an experiment has kept with the checkpoint that the run goes on from.
+    kept: BTreeMap<String, Vec<u8>>,
     /// Whether the games of the log are played again and compared, instead of gone on with.
     replays: bool,
     /// How the games were played that were learned from last, or are to be learned from first.
@@ -68,14 +63,8 @@ pub struct Trainer<G: Game> {
     from_weights: bool,
     seconds: Seconds,
     /// What every game begins with.
-    start: G,
+    start: State,
 }
-
-/// Makes the policy of an agent from its settings.
-type PolicyOf<G> = Arc<dyn Fn(&SearchConfig) -> SearchPolicy<G> + Send + Sync>;
-
-/// Something of an experiment, by name, and how it is read from the world.
-type Own = (String, fn(&mut World) -> serde_json::Result<Option<Vec<u8>>>);
 
 /// A round in play.
 struct Round {
@@ -98,74 +87,20 @@ pub enum Advance {
     Generation(Box<Metrics>, Vec<GameRecord>),
 }
 
-impl<G: Game> Trainer<G> {
-    /// A new run, in memory alone.
+impl Trainer {
+    /// A new run, in memory alone, whose games are played by lanes of this process.
     ///
     /// # Panics
     /// If the game refuses the rules that the configuration sets.
-    pub fn new(config: &Config, place: &Place) -> Self {
-        Self::with_policy(config, place, SearchPolicy::of)
-    }
-
-    /// The same with a policy of your own, which is made for each round from its settings.
-    pub fn with_policy(
-        config: &Config,
-        place: &Place,
-        policy: impl Fn(&SearchConfig) -> SearchPolicy<G> + Send + Sync + 'static,
-    ) -> Self {
-        let mut run = Self::without_round(config, place, Arc::new(policy));
-        run.open_rounds(false).expect("nothing is read without a log");
+    pub fn new(game: AnyGame, config: &Config, place: &Place, hooks: &Hooks) -> Self {
+        let mut run = Self::of_lanes(game, config, place, hooks);
+        run.open_rounds().expect("nothing is read without a log");
         run
     }
 
-    fn without_round(config: &Config, place: &Place, policy: PolicyOf<G>) -> Self {
-        let learner = place.learner::<G>(config);
-        let factory = place.evaluators::<G>(device::batch_capacity::<G>(config, place));
-        let networks = VecDeque::from([(0, learner.playing().snapshot())]);
-        let start: G = config.start();
-        let player = |_| {
-            let player = Player::new(factory.0(&learner.network), config.search.clone());
-            player.with_policy(policy(&config.search))
-        };
-        let world = Setup::self_play_of((0..config.run.lag).map(player).collect())
-            .lanes(place.lanes(&config.lanes))
-            .rounds(Rounds::none(config.run.seed))
-            .start(start.clone())
-            .plugin(Timing::coarse())
-            .plugin(Learning::<G>::new(learner, factory, config.replay.clone()))
-            .build();
-        Self {
-            world,
-            config: config.clone(),
-            policy,
-            rounds: VecDeque::new(),
-            networks,
-            log: None,
-            oldest: 1,
-            place: place.clone(),
-            own: vec![],
-            own_before: BTreeMap::new(),
-            replays: false,
-            search: config.search.clone(),
-            from_weights: false,
-            seconds: Seconds::default(),
-            start,
-        }
-    }
-
-    /// The run that a checkpoint was made of, whose games are in this log. Rounds after it that have finished games go on
-    /// with the settings that they began with.
-    ///
-    /// # Errors
-    /// When the checkpoint or the log does not fit the configuration, or a part of them is damaged or missing.
-    pub fn resume(config: &Config, place: &Place, checkpoint: Checkpoint, log: Log) -> Result<Self, Error> {
-        set_up(|| {
-            let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
-            run.restore(checkpoint, &log)?;
-            run.log = Some(log);
-            run.open_rounds(false)?;
-            Ok(run)
-        })
+    /// A run without a round.
+    fn of_lanes(game: AnyGame, config: &Config, place: &Place, hooks: &Hooks) -> Self {
+        Self::with_source(game, config, place, hooks, Lanes::new(game, config, place, hooks))
     }
 
     /// The run that a checkpoint was made of, or the beginning of one, to play and learn again what is in the log: a round
@@ -174,19 +109,21 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// As [`Trainer::resume`].
     pub fn replay(
+        game: AnyGame,
         config: &Config,
         place: &Place,
+        hooks: &Hooks,
         checkpoint: Option<(PathBuf, Checkpoint)>,
         log: Log,
     ) -> Result<Self, Error> {
         set_up(|| {
-            let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
+            let mut run = Self::of_lanes(game, config, place, hooks);
             match checkpoint {
                 None => run.fill_replay(&log, 0, &BTreeMap::new())?,
                 Some((path, checkpoint)) => run.restore(checkpoint, &log).map_err(|e| does_not_fit(e, path))?,
             }
             (run.log, run.replays) = (Some(log), true);
-            run.open_rounds(false)?;
+            run.open_rounds()?;
             Ok(run)
         })
     }
@@ -195,20 +132,68 @@ impl<G: Game> Trainer<G> {
     ///
     /// # Errors
     /// When the checkpoint does not fit the configuration.
-    pub fn without_games(config: &Config, place: &Place, path: PathBuf, checkpoint: Checkpoint) -> Result<Self, Error> {
-        let mut run = Self::without_round(config, place, Arc::new(SearchPolicy::of));
+    pub fn without_games(
+        game: AnyGame,
+        config: &Config,
+        place: &Place,
+        path: PathBuf,
+        checkpoint: Checkpoint,
+    ) -> Result<Self, Error> {
+        let mut run = Self::of_lanes(game, config, place, &Hooks::default());
         run.restore_learned(checkpoint).map_err(|e| does_not_fit(e, path))?;
         Ok(run)
     }
+}
+
+impl<S: GameSource> Trainer<S> {
+    fn with_source(game: AnyGame, config: &Config, place: &Place, hooks: &Hooks, source: S) -> Self {
+        let learner = place.learner(game, config);
+        let networks = VecDeque::from([(0, learner.playing().snapshot())]);
+        let start = game.start_of(config);
+        let mut learning = World::new();
+        let buffer = game.replay(&start, config.replay.window);
+        Learning { learner, factory: place.evaluators(game, 1), buffer, replay: config.replay.clone() }
+            .build(&mut learning);
+        hooks.add_learning(&mut learning);
+        Self {
+            source,
+            learning,
+            game,
+            hooks: hooks.clone(),
+            config: config.clone(),
+            rounds: VecDeque::new(),
+            networks,
+            log: None,
+            oldest: 1,
+            place: place.clone(),
+            kept: BTreeMap::new(),
+            replays: false,
+            search: config.search.clone(),
+            from_weights: false,
+            seconds: Seconds::default(),
+            start,
+        }
+    }
+
+    /// Takes up the run that a checkpoint was made of, whose games are in this log. Rounds after it that have finished games
+    /// go on with the settings that they began with.
+    ///
+    /// # Errors
+    /// When the checkpoint or the log does not fit the configuration, or a part of them is damaged or missing.
+    pub fn resume(mut self, checkpoint: Checkpoint, log: Log) -> Result<Self, Error> {
+        self.restore(checkpoint, &log)?;
+        self.log = Some(log);
+        self.open_rounds()?;
+        Ok(self)
+    }
 
     /// Begins the rounds that can be played with the weights that there are, or goes on with them where the log ends.
-    /// `published` if the newest weights have been given to their agent just now.
-    fn open_rounds(&mut self, published: bool) -> Result<(), Error> {
+    fn open_rounds(&mut self) -> Result<(), Error> {
         let lag = self.config.run.lag;
         let last = (self.generation() + lag).min(self.config.run.generations);
         for round in self.generation() + 1 + self.rounds.len() as u64..=last {
             let found = match &self.log {
-                Some(log) => log.read::<G>(round)?,
+                Some(log) => log.read(self.game, round)?,
                 None => None,
             };
             let (config, played, whole) = match found {
@@ -220,55 +205,32 @@ impl<G: Game> Trainer<G> {
             };
             if let Some(log) = self.log.as_mut().filter(|_| !whole && !self.replays) {
                 let began = Instant::now();
-                log.begin::<G>(&Header::new::<G>(round, settings::essence(&config)))?;
+                log.begin(self.game, &Header::new(self.game, round, settings::essence(&config)))?;
                 self.wrote(began.elapsed());
             }
-            // Each round in play has agents of its own, with the weights of the generation that it is behind.
-            let slot = (round % lag) as usize;
             let generation = round.saturating_sub(lag);
             let network = self.networks.iter().find(|(kept, _)| *kept == generation).map(|(_, network)| network);
             let network = network.ok_or_else(|| {
                 Error::Usage(format!("run.lag = {lag}: the weights of generation {generation} are missing"))
             })?;
-            let other = self.place.for_precision(config.run.precision);
-            let evaluator = match &other {
-                Some(place) => {
-                    let capacity = device::batch_capacity::<G>(&self.config, place);
-                    Some(place.evaluators::<G>(capacity).make(network)?)
-                }
-                None if published && generation == self.generation() => None,
-                None => Some(self.world.resource::<EvaluatorFactory>().make(network)?),
-            };
-            let mut agents =
-                self.world.query::<(&Agent, &mut SearchConfig, &mut SearchPolicy<G>, &mut Inference, &mut Cache<G>)>();
-            let own = agents.iter_mut(&mut self.world).find(|(agent, ..)| agent.number() == slot);
-            let (_, mut settings, mut policy, mut inference, mut cache) = own.expect("an agent for each slot");
-            (*settings, *policy) = (config.search.clone(), (self.policy)(&config.search));
-            if let Some(evaluator) = evaluator {
-                inference.evaluator = evaluator;
-                cache.clear();
+            let numbers = played.iter().filter_map(|game| Some(game.id?.number)).collect();
+            let missing = missing(config.run.games, numbers);
+            if !missing.is_empty() {
+                self.source.open(Work { round, config: &config, generation, network, missing })?;
             }
-            self.world.resource_mut::<Rounds>().open(Games {
-                round,
-                slot: Slot(slot as u8),
-                games: config.run.games,
-                played: played.iter().filter_map(|game| Some(game.id?.number)).collect(),
-                opening_plies: config.search.opening_plies,
-            });
             self.rounds.push_back(Round { config, played, ended: None });
             self.end_round_if_played(self.rounds.len() - 1)?;
         }
-        self.world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
         Ok(())
     }
 
     /// Hands the games of the first round in play to the learner, with the settings that they were played with.
     fn begin_learning(&mut self) -> Result<(), Error> {
         let Some(Round { config, played, .. }) = self.rounds.front() else { return Ok(()) };
-        let mut replay = self.world.resource_mut::<Replay<G>>();
-        played.iter().for_each(|game| replay.push(&self.start, game));
-        self.world.resource_mut::<Sampling>().0 = config.replay.clone();
-        Ok(self.world.resource_mut::<Learner>().learn_with(config.learn.clone())?)
+        let mut buffer = self.learning.resource_mut::<ReplayBuffer>();
+        played.iter().for_each(|game| buffer.push(game));
+        self.learning.resource_mut::<Sampling>().0 = config.replay.clone();
+        Ok(self.learning.resource_mut::<Learner>().learn_with(config.learn.clone())?)
     }
 
     /// Plays one tick, or learns one step when all games of the round have ended.
@@ -281,19 +243,19 @@ impl<G: Game> Trainer<G> {
             return Err(Error::Usage("the last generation of the run has ended".into()));
         };
         if round.ended.is_none() {
-            run_tick(&mut self.world)?;
-            self.take_games()?;
+            let games = self.source.poll()?;
+            self.take_games(games)?;
             self.played_for(start, wrote);
             return Ok(Advance::Played);
         }
-        if self.world.resource::<Learner>().is_idle() {
+        if self.learning.resource::<Learner>().is_idle() {
             self.begin_learning()?;
         }
         let (steps, learning_rate) = {
-            let learner = self.world.resource::<Learner>();
+            let learner = self.learning.resource::<Learner>();
             (learner.progress().1, learner.learning_rate())
         };
-        let ended = run_learn(&mut self.world)?;
+        let ended = run_learn(&mut self.learning)?;
         let spent = start.elapsed().as_secs_f64();
         self.seconds.learn += spent;
         self.seconds.this_learn += spent;
@@ -302,14 +264,14 @@ impl<G: Game> Trainer<G> {
         }
         let Round { config, played: mut first, ended: games } = self.rounds.pop_front().expect("it was learned from");
         let games = games.expect("all of its games have ended");
-        let ticks = std::mem::take(&mut *self.world.resource_mut::<Stats>());
-        let learner = self.world.resource::<Learner>();
+        let Played { stats: ticks, stages } = self.source.take();
+        let learner = self.learning.resource::<Learner>();
         let learned = Learned {
             steps: steps.max(1),
             learning_rate,
             losses: learner.losses().clone(),
-            replay: self.world.resource::<Replay<G>>().within(config.replay.window),
-            distinct: self.world.get_resource::<Dataset<G>>().map_or(0, Dataset::len),
+            replay: self.learning.resource::<ReplayBuffer>().within(config.replay.window),
+            distinct: self.learning.resource::<ReplayBuffer>().distinct(),
         };
         let generation = learner.generation();
         let network = lockstep_systems::Error::guard(EVALUATING, || Ok(learner.playing().snapshot()))?;
@@ -317,14 +279,13 @@ impl<G: Game> Trainer<G> {
         while self.networks.len() as u64 > self.config.run.lag {
             self.networks.pop_front();
         }
-        let stages = StageSeconds::take(&mut self.world.resource_mut::<StageTimes>());
         let mut metrics = Metrics::new(generation, &games, &ticks, &learned, self.seconds, stages);
         metrics.resident = memory::resident();
         self.seconds = Seconds { this_play: 0.0, this_learn: 0.0, this_write: 0.0, ..self.seconds };
         self.search = config.search;
         first.truncate(self.config.run.recorded_games);
         let (start, wrote) = (Instant::now(), self.seconds.write);
-        self.open_rounds(true)?;
+        self.open_rounds()?;
         self.played_for(start, wrote);
         Ok(Advance::Generation(Box::new(metrics), first))
     }
@@ -339,15 +300,12 @@ impl<G: Game> Trainer<G> {
     /// The metrics of the generation under way: of what this process has done for it so far, searches and games that have not
     /// ended included. Those of its learning are missing.
     pub fn so_far(&mut self) -> Metrics {
-        let stats = measure::counts(&mut self.world);
-        let stages = StageSeconds::of(self.world.resource::<StageTimes>());
+        let Played { stats, stages } = self.source.so_far();
         Metrics::new(self.generation() + 1, &stats, &stats, &Learned::default(), self.seconds, stages)
     }
 
     /// Sorts the games that have just ended by their rounds.
-    fn take_games(&mut self) -> Result<(), Error> {
-        let mut games: Vec<GameRecord> =
-            self.world.resource_mut::<Messages<GameFinished>>().drain().map(|GameFinished(game)| game).collect();
+    fn take_games(&mut self, mut games: Vec<GameRecord>) -> Result<(), Error> {
         let first = self.generation() + 1;
         for index in 0..self.rounds.len() {
             let round = first + index as u64;
@@ -380,12 +338,12 @@ impl<G: Game> Trainer<G> {
         if !self.replays {
             if !log.whole(number).exists() {
                 let began = Instant::now();
-                log.finish(&Header::new::<G>(number, settings::essence(&round.config)), &round.played)?;
+                log.finish(&Header::new(self.game, number, settings::essence(&round.config)), &round.played)?;
                 self.wrote(began.elapsed());
             }
             return Ok(());
         }
-        let stored = log.read::<G>(number)?.ok_or_else(|| log.missing(number))?.games;
+        let stored = log.read(self.game, number)?.ok_or_else(|| log.missing(number))?.games;
         let same = round.played.iter().zip(&stored).take_while(|(played, stored)| played == stored).count();
         if same < round.played.len().max(stored.len()) {
             return Err(Error::Usage(format!("round {number}, game {same} is another one when it is played again")));
@@ -395,7 +353,7 @@ impl<G: Game> Trainer<G> {
 
     /// Generations that have ended.
     pub fn generation(&self) -> u64 {
-        self.world.resource::<Learner>().generation()
+        self.learning.resource::<Learner>().generation()
     }
 
     /// Whether the last generation of the configuration has ended.
@@ -436,12 +394,14 @@ fn set_up<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 ///
 /// # Errors
 /// When the folder cannot be used, its newest checkpoint does not fit, or the checkpoints that it had are gone.
-pub fn open<G: Game>(
+pub fn open(
+    game: AnyGame,
     config: &Config,
     place: &Place,
     folder: &Folder,
     from: Option<Vec<NamedTensor>>,
-) -> Result<Trainer<G>, Error> {
+    hooks: &Hooks,
+) -> Result<Trainer, Error> {
     folder.create()?;
     checkpoint::mend(folder)?;
     let log = Log::of(folder);
@@ -454,31 +414,32 @@ pub fn open<G: Game>(
         None => {
             metrics::check_new(folder, config)?;
             set_up(|| {
-                let mut run = Trainer::without_round(config, place, Arc::new(SearchPolicy::of));
+                let mut run = Trainer::of_lanes(game, config, place, hooks);
                 run.fill_replay(&log, 0, &BTreeMap::new())?;
                 run.log = Some(log);
                 if let Some(tensors) = from {
-                    let mut learner = run.world.resource_mut::<Learner>();
+                    let mut learner = run.learning.resource_mut::<Learner>();
                     learner.network = learner.network.with_tensors(tensors)?;
                     run.networks = VecDeque::from([(0, learner.playing().snapshot())]);
                     run.from_weights = true;
                     // What it began with is its checkpoint 0.
                     run.save(folder)?;
                 }
-                run.open_rounds(false)?;
+                run.open_rounds()?;
                 Ok(run)
             })?
         }
         Some(path) => {
-            let checkpoint = Checkpoint::read::<G>(&path)?;
-            if checkpoint.manifest.probe != set_up(|| probe::<G>(place))? {
+            let checkpoint = Checkpoint::read(game, &path)?;
+            if checkpoint.manifest.probe != set_up(|| probe(game, place))? {
                 tell!(
                     "{}: it was made on a machine, or with settings of it, that computes other last bits than this one: \
                      the run goes on, but not bit for bit as it would have there",
                     path.display()
                 );
             }
-            Trainer::resume(config, place, checkpoint, log).map_err(|e| does_not_fit(e, path))?
+            set_up(|| Trainer::of_lanes(game, config, place, hooks).resume(checkpoint, log))
+                .map_err(|e| does_not_fit(e, path))?
         }
     };
     // What a finished run was made with stays, and so does all else, whatever it is looked at with.
@@ -498,7 +459,7 @@ pub fn open<G: Game>(
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_games<G: Game>(folder: &Folder, start: &G, generation: u64, games: &[GameRecord]) -> Result<(), Error> {
+pub fn write_games(folder: &Folder, start: &State, generation: u64, games: &[GameRecord]) -> Result<(), Error> {
     if games.is_empty() {
         return Ok(());
     }

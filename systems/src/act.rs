@@ -3,7 +3,7 @@
 use crate::{
     Agent, Error, Failure, SearchPolicy,
     agent::in_order,
-    policy::{PolicyState, Search},
+    policy::{Decision, PolicyState, Search},
     rows::{LIGHT, Rows},
 };
 use bevy_ecs::{prelude::*, system::SystemParam};
@@ -23,7 +23,7 @@ type GameRow<'a, G> = (&'a mut Position<G>, &'a mut LaneRng, &'a mut GameRecord,
 /// Plays the moves of complete searches, records them, and gives lanes whose game has ended the next one.
 pub fn act<G: Game>(
     mut rows: Rows<GameColumns<G>, (&mut Tree, &SearchBudget, &mut PolicyState)>,
-    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>))>,
+    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy))>,
     mut end: EndOfGames<G>,
 ) {
     let agents = in_order(agents.iter());
@@ -101,8 +101,9 @@ impl<G: Game> EndOfGames<'_, G> {
     }
 }
 
-/// Gives every lane that is free the next game, if there is one. Run when lanes are set up, and when a round is opened.
-pub fn begin_games<G: Game>(
+/// Gives every lane that is free the next game, if there is one. Run when lanes are set up, and when a round is opened:
+/// see [`crate::open_round`].
+pub(crate) fn begin_games<G: Game>(
     mut rows: Rows<GameColumns<G>, &mut Tree>,
     start: Res<Start<G>>,
     mut rounds: ResMut<Rounds>,
@@ -179,9 +180,9 @@ pub fn wake(trees: &mut [Tree], active: usize) {
 }
 
 /// Who plays the game of a lane: for each of its trees an agent, and what its policy keeps.
-pub struct Players<'a, G: Game> {
+pub struct Players<'a> {
     /// Settings and policy of each.
-    pub agents: &'a [(&'a SearchConfig, &'a SearchPolicy<G>)],
+    pub agents: &'a [(&'a SearchConfig, &'a SearchPolicy)],
     /// The number of the first.
     pub first: usize,
     /// Which of them moves for whom.
@@ -199,7 +200,7 @@ pub(crate) fn act_in<G: Game>(
     game: &mut GameRecord,
     trees: &mut [Tree],
     budgets: &[SearchBudget],
-    players: Players<G>,
+    players: Players,
     acted: &mut Acted,
 ) -> bool {
     let Some(searched) = trees.iter_mut().find(|tree| tree.state == TreeState::Complete) else { return true };
@@ -217,14 +218,15 @@ pub(crate) fn act_in<G: Game>(
 /// Plays the move that a complete search has chosen, records it, and keeps its sub-tree.
 ///
 /// # Errors
-/// [`Error::NoSuchMove`] if the policy has decided for a move that is not at the root.
+/// [`Error::NoSuchMove`] if the policy has decided for a move that is not at the root, and [`Error::NoSuchValue`] if the value is
+/// none.
 pub fn play_move<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
     game: &mut GameRecord,
     trees: &mut [Tree],
     budgets: &[SearchBudget],
-    players: Players<G>,
+    players: Players,
 ) -> Result<(), Error> {
     let Players { agents, first, seats, states } = players;
     // Only the tree of the player to move searches.
@@ -233,9 +235,13 @@ pub fn play_move<G: Game>(
     game.counts = game.counts + std::mem::take(&mut tree.counts);
     let mut target = Vec::with_capacity(tree.root_edges().len());
     let search = Search { settings, state: &mut states[seat], rng };
-    let action = policy.0.decide(search, tree, game.len(), &mut target);
+    let Decision { action, value } = policy.0.decide(search, tree, game.len(), &mut target);
     if tree.root_edges().iter().all(|edge| edge.action() != action) {
         return Err(Error::NoSuchMove { agent: first + seat, action });
+    }
+    // A mean of many values may be a rounding beyond the ends.
+    if !(-1.001..=1.001).contains(&value) {
+        return Err(Error::NoSuchValue { agent: first + seat, value });
     }
     let before = game.policies.len();
     game.reserve(target.len());
@@ -243,7 +249,7 @@ pub fn play_move<G: Game>(
         game.entropy_sum += record(&mut target, action, &mut game.policies);
     }
     let policy_len = (game.policies.len() - before) as u16;
-    game.plies.push(Ply { action, root_value: tree.root_value(), policy_len });
+    game.plies.push(Ply { action, root_value: value, policy_len });
     position.play(action);
     if let Some(outcome) = position.outcome() {
         game.finished = Some(for_first(position, outcome));

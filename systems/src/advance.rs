@@ -5,9 +5,10 @@ use crate::{
     act::{Acted, EndOfGames, GameColumns, Players, act_in},
     agent::{Inference, in_order},
     expand::expand_tree,
-    policy::{Descents, PolicyState, Search},
+    policy::{PolicyState, Search},
     root::begin,
     rows::{HEAVY, Rows, TreesOf},
+    select::select_leaves,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Cache, Game, Leaf, SearchBudget, Tree, config::SearchConfig};
@@ -19,7 +20,7 @@ use rayon::prelude::*;
 /// It takes the place of the four systems in a schedule that has nothing else between them; see [`crate::tick`].
 pub fn advance<G: Game>(
     mut rows: Rows<GameColumns<G>, (&mut Tree, &mut SearchBudget, &mut PolicyState), &mut Leaf<G>>,
-    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>, &Inference))>,
+    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>, &Inference))>,
     cohorts: Res<Cohorts>,
     mut end: EndOfGames<G>,
 ) {
@@ -47,8 +48,9 @@ pub fn advance<G: Game>(
                 let mut selected = begin(agent, tree, &position.0, policy, search, cache, budget);
                 if selected.is_ok() {
                     let cache = cache.is_on().then_some(*cache);
-                    let descents = Descents { tree, root: &position.0, budget: budget.simulations, leaves, cache };
-                    selected = policy.0.select(Search { settings, state, rng }, descents).map_err(|e| e.of(agent));
+                    let search = Search { settings, state, rng };
+                    selected = select_leaves(tree, &position.0, budget.simulations, leaves, policy, search, cache)
+                        .map_err(|e| e.of(agent));
                 }
                 if let Err(error) = selected {
                     acted.error = acted.error.take().or(Some(error));

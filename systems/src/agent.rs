@@ -28,13 +28,13 @@ impl Agent {
 }
 
 /// An agent to be set up: see [`crate::Setup`].
-pub struct Player<G: Game> {
+pub struct Searcher {
     pub(crate) evaluator: Box<dyn Evaluator>,
     pub(crate) settings: SearchConfig,
-    pub(crate) policy: SearchPolicy<G>,
+    pub(crate) policy: SearchPolicy,
 }
 
-impl<G: Game> Player<G> {
+impl Searcher {
     /// A player that searches as the settings say, with the policy that they name.
     pub fn new(evaluator: impl Evaluator + 'static, settings: SearchConfig) -> Self {
         Self { evaluator: Box::new(evaluator), policy: SearchPolicy::of(&settings), settings }
@@ -42,14 +42,8 @@ impl<G: Game> Player<G> {
 
     /// The same with another policy.
     #[must_use]
-    pub fn with_policy(self, policy: SearchPolicy<G>) -> Self {
+    pub fn with_policy(self, policy: SearchPolicy) -> Self {
         Self { policy, ..self }
-    }
-
-    /// Its components.
-    pub(crate) fn bundle(self, number: usize, capacity: usize) -> impl Bundle {
-        let cache = Cache::<G>::new(self.settings.cache_mb as usize * 1_000_000);
-        (Agent(number as u8), self.settings, self.policy, cache, Inference::new::<G>(self.evaluator, capacity))
     }
 }
 
@@ -58,6 +52,8 @@ impl<G: Game> Player<G> {
 pub struct Inference {
     /// Gives policies and values.
     pub evaluator: Box<dyn Evaluator>,
+    /// Whether what the cache has is of an evaluator before this one.
+    pub(crate) replaced: bool,
     /// Its positions of this tick.
     pub batch: Batch,
     /// What was received last.
@@ -83,12 +79,19 @@ impl Inference {
     pub fn new<G: Game>(evaluator: Box<dyn Evaluator>, capacity: usize) -> Self {
         Self {
             evaluator,
+            replaced: false,
             batch: Batch::new::<G>(capacity),
             evaluations: Evaluations::new(capacity, G::ACTIONS),
             in_flight: VecDeque::new(),
             spare: vec![],
             rows_of_parts: vec![],
         }
+    }
+
+    /// Evaluates with another network from now on: what the agent's cache has of the one before is forgotten in the next tick.
+    /// No batch may be in flight; see [`crate::drain`].
+    pub fn replace(&mut self, evaluator: Box<dyn Evaluator>) {
+        (self.evaluator, self.replaced) = (evaluator, true);
     }
 
     /// Submits the batch, for the cohort that begins with this lane.

@@ -42,6 +42,17 @@ pub enum Error {
         /// What the policy returned.
         action: u16,
     },
+    /// A policy decided for a value that is none.
+    #[error(
+        "the policy of agent {agent} decided for the value {value}; \
+         Policy::decide must return a value from -1 to 1, for the player to move at the root"
+    )]
+    NoSuchValue {
+        /// The agent whose policy it is.
+        agent: usize,
+        /// What the policy returned.
+        value: f32,
+    },
     /// A policy asked for a search that is too large.
     #[error(
         "the policy of agent {agent} wants {simulations} simulations, and its trees have room for {room}; \

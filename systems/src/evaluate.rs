@@ -17,6 +17,9 @@ pub fn evaluate<G: Game>(
 ) {
     let (collected, answered) = (cohorts.collected(), cohorts.answered());
     for (mut inference, mut cache) in in_order(agents.iter_mut()) {
+        if std::mem::take(&mut inference.replaced) {
+            cache.clear();
+        }
         let mut exchange = || -> Result<(), Error> {
             if inference.batch.rows > 0 && !collected.is_empty() {
                 inference.submit::<G>(collected.start)?;

@@ -1,7 +1,7 @@
 //! What evaluates positions: the seam between the search and any model.
 
 use crate::{Error, rows::rows_per_task};
-use lockstep_components::{Game, LaneRng, config::Precision};
+use lockstep_components::{Game, GameInfo, LaneRng, config::Precision};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque, marker::PhantomData};
 
@@ -29,6 +29,12 @@ impl Batch {
             planes: vec![0.0; capacity * G::INPUT],
             keys: Box::new(Vec::<G::Key>::with_capacity(capacity)),
         }
+    }
+
+    /// An empty batch with room for so many rows, for whoever fills in planes alone.
+    pub fn empty(game: &GameInfo, capacity: usize) -> Self {
+        let planes = vec![0.0; capacity * game.input()];
+        Self { rows: 0, input: game.input(), shape: game.shape(), planes, keys: Box::new(()) }
     }
 
     /// A batch of the positions with these keys.

@@ -3,7 +3,7 @@
 
 use crate::{
     expand::exp,
-    policy::{Node, Policy, Search, draw_budget},
+    policy::{Decision, Node, Policy, Search, draw_budget},
 };
 use lockstep_components::{Action, Edge, LaneRng, Outcome, SearchBudget, Tree, config::SearchConfig};
 
@@ -71,11 +71,11 @@ impl Policy for Gumbel {
         tree: &Tree,
         _ply: usize,
         target: &mut Vec<(Action, f32)>,
-    ) -> Action {
+    ) -> Decision {
         let edges = tree.root_edges();
         let wins = |edge: &&Edge| edge.known() == Some(Outcome::Win);
         if let Some(win) = edges.iter().find(wins).filter(|_| search.settings.solver) {
-            return win.action();
+            return Decision::of(win.action(), tree);
         }
         let open = Open::of(edges, search.settings.solver);
         let values = Values::of(search.settings, edges, tree.raw_value(0));
@@ -86,7 +86,7 @@ impl Policy for Gumbel {
                 .map(|edge| (edge.action(), edge.prior() * exp(values.of_edge(edge) - values.highest))),
         );
         let urgency = |i: usize| search.state.urgencies[i] + values.of_edge(&edges[i]);
-        edges[first_best(edges, open, |i, edge| (edge.visits() as f32, urgency(i)))].action()
+        Decision::of(edges[first_best(edges, open, |i, edge| (edge.visits() as f32, urgency(i)))].action(), tree)
     }
 
     /// Each search begins from an empty root, as the simulations of a phase are counted from there.

@@ -11,12 +11,14 @@ pub use sample::{Sampling, TrainingBatch, sample};
 pub use step::{gradients, publish, step};
 
 use crate::{
-    Error, Evaluator, Failure, Network, Plugin, drain,
+    AnyGame, Error, Evaluator, Failure, Network, Plugin, drain,
     error::{EVALUATING, gate},
 };
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
-use lockstep_components::{Game, Replay, config::ReplayConfig};
-use std::marker::PhantomData;
+use lockstep_components::{
+    ReplayBuffer,
+    config::{GameConfig, ReplayConfig},
+};
 
 /// The label of the schedule.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +31,7 @@ pub enum LearnSystems {
     Sample,
     /// The optimiser takes a step.
     Step,
-    /// After the last step of a generation the agents get the new network.
+    /// After the last step of a generation the agents of the same world get the new network.
     Publish,
 }
 
@@ -57,26 +59,28 @@ pub struct Published {
 }
 
 /// A plugin that adds [`Learn`] and what it needs.
-pub struct Learning<G: Game> {
+pub struct Learning {
     /// What is trained.
     pub learner: Learner,
-    /// Makes the agents' evaluators.
+    /// Makes the evaluators of agents in the same world.
     pub factory: EvaluatorFactory,
-    /// The replay buffer's window, and how it is sampled.
+    /// What is learned from: whoever plays the games puts them there.
+    pub buffer: ReplayBuffer,
+    /// How the buffer is sampled.
     pub replay: ReplayConfig,
-    game: PhantomData<fn() -> G>,
 }
 
-impl<G: Game> Learning<G> {
-    /// With an empty replay buffer: whoever plays the games puts them into [`Replay`].
-    pub fn new(learner: Learner, factory: EvaluatorFactory, replay: ReplayConfig) -> Self {
-        Self { learner, factory, replay, game: PhantomData }
+impl Learning {
+    /// With an empty buffer for games under the usual rules.
+    pub fn new(game: AnyGame, learner: Learner, factory: EvaluatorFactory, replay: ReplayConfig) -> Self {
+        let start = game.start(&GameConfig::default()).expect("a game has its usual rules");
+        Self { learner, factory, buffer: game.replay(&start, replay.window), replay }
     }
 }
 
-impl<G: Game> Plugin for Learning<G> {
+impl Plugin for Learning {
     fn build(self, world: &mut World) {
-        world.insert_resource(Replay::<G>::new(self.replay.window));
+        world.insert_resource(self.buffer);
         world.insert_resource(Sampling(self.replay));
         world.insert_resource(TrainingBatch::default());
         world.insert_resource(self.learner);
@@ -87,7 +91,7 @@ impl<G: Game> Plugin for Learning<G> {
         schedule.set_executor(bevy_ecs::schedule::SingleThreadedExecutor::new());
         use LearnSystems::*;
         schedule.configure_sets((Sample, Step, Publish).chain());
-        schedule.add_systems((sample::<G>.in_set(Sample), step.in_set(Step), publish::<G>.in_set(Publish)));
+        schedule.add_systems((sample.in_set(Sample), step.in_set(Step), publish.in_set(Publish)));
         gate(&mut schedule);
         world.add_schedule(schedule);
     }

@@ -2,18 +2,18 @@
 
 use crate::{
     Gumbel, Puct, puct,
-    select::{NoEdge, select_leaves},
+    select::{Descent, descend},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, Cache, Edge, Game, LaneRng, Leaf, SearchBudget, Tree,
+    Action, Edge, LaneRng, SearchBudget, Tree,
     config::{PolicyKind, SearchConfig},
 };
 use std::any::Any;
 
 /// How a search goes: the four decisions in it.
 ///
-/// Implement it for a type of your own, and give it to a player: `Player::new(..).with_policy(SearchPolicy::new(MyPolicy))`.
+/// Implement it for a type of your own, and give it to a player: `Searcher::new(..).with_policy(SearchPolicy::new(MyPolicy))`.
 /// Only [`Policy::inner`] has to be written: [`Policy::root`] then does the same, and the rest is as with [`Puct`]. (mctx
 /// passes functions for the root and for inner nodes in the same way.)
 ///
@@ -43,10 +43,11 @@ pub trait Policy: Send + Sync + 'static {
     /// per tree, a policy that does not count what is in flight sends all descents of a group to one leaf.
     fn inner(&self, search: &mut Search<Self::State>, node: Node) -> usize;
 
-    /// The move of a complete search, and in `target` what the network is to learn from it: moves with weights of any scale.
-    /// If there is none with a weight, the move itself is learned.
+    /// What a complete search has decided, and in `target` what the network's policy is to learn from it: moves with weights of
+    /// any scale. If there is none with a weight, the move itself is learned.
     ///
-    /// `ply` counts the moves of the game so far. A move that is not at the root ends the tick with
+    /// `ply` counts the moves of the game so far. The priors of [`Tree::raw_priors`] are the network's, without the noise that
+    /// [`Policy::begin`] has mixed into those of the edges. A move that is not at the root ends the tick with
     /// [`crate::Error::NoSuchMove`].
     fn decide(
         &self,
@@ -54,14 +55,31 @@ pub trait Policy: Send + Sync + 'static {
         tree: &Tree,
         ply: usize,
         target: &mut Vec<(Action, f32)>,
-    ) -> Action {
-        puct::decide(search.settings, tree, ply, search.rng, target)
+    ) -> Decision {
+        Decision::of(puct::decide(search.settings, tree, ply, search.rng, target), tree)
     }
 
     /// Whether the sub-tree of the move played is kept for the next search. One that is proven is kept in any case, so that a
     /// proof is not made again.
     fn keeps_subtree(&self, settings: &SearchConfig) -> bool {
         settings.keep_subtree
+    }
+}
+
+/// What a policy makes of a complete search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// The move to be played.
+    pub action: Action,
+    /// The value that is recorded for the position, for the player to move there, -1 to 1: a part of the value target where
+    /// `learn.search_value_share` is above 0.
+    pub value: f32,
+}
+
+impl Decision {
+    /// This move, and the value of the root as the search has it: see [`Tree::root_value`].
+    pub fn of(action: Action, tree: &Tree) -> Self {
+        Self { action, value: tree.root_value() }
     }
 }
 
@@ -77,6 +95,12 @@ pub struct Search<'a, S> {
 }
 
 impl<'a> Search<'a, PolicyState> {
+    /// The same search, lent for one call.
+    #[inline]
+    pub(crate) fn lent(&mut self) -> Search<'_, PolicyState> {
+        Search { settings: self.settings, state: self.state, rng: self.rng }
+    }
+
     /// With the state as a policy knows it.
     #[inline]
     fn typed<S: Default + Send + Sync + 'static>(self) -> Search<'a, S> {
@@ -115,11 +139,11 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The policy of an agent.
+/// The policy of an agent, whatever its game.
 #[derive(Component)]
-pub struct SearchPolicy<G: Game>(pub(crate) Box<dyn Erased<G>>);
+pub struct SearchPolicy(pub(crate) Box<dyn Erased>);
 
-impl<G: Game> SearchPolicy<G> {
+impl SearchPolicy {
     /// This one.
     pub fn new(policy: impl Policy) -> Self {
         Self(Box::new(policy))
@@ -171,35 +195,32 @@ impl PolicyState {
     }
 }
 
-/// A tree to be descended.
-pub(crate) struct Descents<'a, G: Game> {
-    pub tree: &'a mut Tree,
-    pub root: &'a G,
-    pub budget: u32,
-    pub leaves: &'a mut [Leaf<G>],
-    pub cache: Option<&'a Cache<G>>,
-}
-
-/// A policy whose state has no type, so that agents with different ones can play in one world. It is called once for a
-/// tree in a tick; inside, each policy is compiled into the descent.
-pub(crate) trait Erased<G: Game>: Send + Sync {
+/// A policy whose type nobody knows, so that agents with different ones can play in one world. It is called once for a
+/// descent; inside, each policy is compiled into the way through the tree, which no game has a part in.
+pub(crate) trait Erased: Send + Sync {
     fn begin(&self, search: Search<PolicyState>, tree: &mut Tree) -> SearchBudget;
-    fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Result<(), NoEdge>;
-    fn decide(&self, search: Search<PolicyState>, tree: &Tree, ply: usize, target: &mut Vec<(Action, f32)>) -> Action;
+    fn descend(&self, search: Search<PolicyState>, tree: &mut Tree) -> Descent;
+    fn decide(&self, search: Search<PolicyState>, tree: &Tree, ply: usize, target: &mut Vec<(Action, f32)>)
+    -> Decision;
     fn keeps_subtree(&self, settings: &SearchConfig) -> bool;
 }
 
-impl<G: Game, P: Policy> Erased<G> for P {
+impl<P: Policy> Erased for P {
     fn begin(&self, search: Search<PolicyState>, tree: &mut Tree) -> SearchBudget {
         Policy::begin(self, &mut search.typed(), tree)
     }
 
-    fn select(&self, search: Search<PolicyState>, descents: Descents<G>) -> Result<(), NoEdge> {
-        let Descents { tree, root, budget, leaves, cache } = descents;
-        select_leaves(tree, root, budget, leaves, self, &mut search.typed(), cache)
+    fn descend(&self, search: Search<PolicyState>, tree: &mut Tree) -> Descent {
+        descend(tree, self, &mut search.typed())
     }
 
-    fn decide(&self, search: Search<PolicyState>, tree: &Tree, ply: usize, target: &mut Vec<(Action, f32)>) -> Action {
+    fn decide(
+        &self,
+        search: Search<PolicyState>,
+        tree: &Tree,
+        ply: usize,
+        target: &mut Vec<(Action, f32)>,
+    ) -> Decision {
         Policy::decide(self, &mut search.typed(), tree, ply, target)
     }
 
@@ -211,5 +232,6 @@ impl<G: Game, P: Policy> Erased<G> for P {
 /// A full search, or a fast one (playout cap randomisation, Wu 2019).
 pub fn draw_budget(settings: &SearchConfig, rng: &mut LaneRng) -> SearchBudget {
     let full = settings.fast_simulations == 0 || rng.unit() < settings.full_search_chance;
-    SearchBudget { simulations: if full { settings.simulations } else { settings.fast_simulations }, full }
+    let simulations = if full { settings.simulations } else { settings.fast_simulations };
+    SearchBudget { simulations, full, asked: None }
 }

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 /// gets its edges here.
 pub fn root<G: Game>(
     mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &mut SearchBudget, &mut PolicyState)>,
-    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>))>,
+    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>))>,
     failure: Res<Failure>,
 ) {
     let agents = in_order(agents.iter());
@@ -42,7 +42,7 @@ pub(crate) fn begin<G: Game>(
     agent: usize,
     tree: &mut Tree,
     position: &G,
-    policy: &SearchPolicy<G>,
+    policy: &SearchPolicy,
     search: Search<PolicyState>,
     cache: &Cache<G>,
     budget: &mut SearchBudget,
@@ -55,7 +55,14 @@ pub(crate) fn begin<G: Game>(
         }
     }
     if tree.state == TreeState::Expanded {
-        *budget = policy.0.begin(search, tree);
+        tree.keep_raw_priors();
+        let own;
+        let Search { mut settings, state, rng } = search;
+        if let Some(simulations) = budget.asked {
+            own = SearchConfig { simulations, fast_simulations: 0, ..settings.clone() };
+            settings = &own;
+        }
+        *budget = SearchBudget { asked: budget.asked, ..policy.0.begin(Search { settings, state, rng }, tree) };
         tree.state = TreeState::Searching;
         if budget.simulations > tree.room() {
             return Err(Error::NoRoom { agent, simulations: budget.simulations, room: tree.room() });

@@ -364,6 +364,13 @@ pub fn column<C: Component>(world: &mut World) -> Vec<&C> {
     rows.into_iter().map(|(_, component)| component).collect()
 }
 
+/// The lanes, trees or leaves that have a component, in the order of their rows.
+pub fn entities<C: Component>(world: &mut World) -> Vec<Entity> {
+    let mut rows: Vec<_> = world.query_filtered::<(&Row, Entity), With<C>>().iter(world).collect();
+    rows.sort_by_key(|(row, _)| row.0);
+    rows.into_iter().map(|(_, entity)| entity).collect()
+}
+
 /// Sets it, in the same order, as far as there are rows and values.
 pub fn set_column<C: Component<Mutability = Mutable>>(world: &mut World, values: Vec<C>) {
     let mut query = world.query::<(&Row, &mut C)>();

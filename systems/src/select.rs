@@ -4,12 +4,12 @@ use crate::{
     Agent, Error, Failure, SearchPolicy,
     agent::in_order,
     expand::{add_known, backup, expand_known, settle},
-    policy::{Descents, Node, Policy, PolicyState, Search},
+    policy::{Node, Policy, PolicyState, Search},
     rows::{HEAVY, Rows},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Game, LaneRng, Leaf, LeafState, Position, SearchBudget, Slot, Tree, TreeState,
+    Cache, Game, LaneRng, Leaf, LeafState, Outcome, Position, SearchBudget, Slot, Tree, TreeState,
     config::SearchConfig,
     tree::{Child, ROOT, Turn},
 };
@@ -18,7 +18,7 @@ use rayon::prelude::*;
 /// Fills the leaves of every tree that is searching.
 pub fn select<G: Game>(
     mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &SearchBudget, &mut PolicyState), &mut Leaf<G>>,
-    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy<G>, &Cache<G>))>,
+    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>))>,
     failure: Res<Failure>,
 ) {
     let agents = in_order(agents.iter());
@@ -27,8 +27,8 @@ pub fn select<G: Game>(
         let mut wrong = None;
         for (((tree, budget, state), leaves), (agent, (settings, policy, cache))) in trees.zip(agents) {
             let cache = cache.is_on().then_some(*cache);
-            let descents = Descents { tree, root: &position.0, budget: budget.simulations, leaves, cache };
-            if let Err(e) = policy.0.select(Search { settings, state, rng }, descents) {
+            let search = Search { settings, state, rng };
+            if let Err(e) = select_leaves(tree, &position.0, budget.simulations, leaves, policy, search, cache) {
                 wrong = wrong.or(Some(e.of(agent)));
             }
         }
@@ -65,13 +65,13 @@ const COLLISIONS: usize = 2;
 ///
 /// # Errors
 /// What the policy has chosen that is no edge: then the descents end.
-pub fn select_leaves<G: Game, P: Policy>(
+pub fn select_leaves<G: Game>(
     tree: &mut Tree,
     root: &G,
     budget: u32,
     leaves: &mut [Leaf<G>],
-    policy: &P,
-    search: &mut Search<P::State>,
+    policy: &SearchPolicy,
+    mut search: Search<PolicyState>,
     cache: Option<&Cache<G>>,
 ) -> Result<(), NoEdge> {
     if tree.state == TreeState::Empty {
@@ -82,7 +82,7 @@ pub fn select_leaves<G: Game, P: Policy>(
         return Ok(());
     }
     loop {
-        let (count, selected) = select_group(tree, root, budget, leaves, policy, search, cache);
+        let (count, selected) = select_group(tree, root, budget, leaves, policy, &mut search, cache);
         let group = &mut leaves[..count];
         if selected.is_err() || group.is_empty() || group.iter().any(|leaf| leaf.state == LeafState::Selected) {
             return selected;
@@ -103,30 +103,37 @@ pub fn select_leaves<G: Game, P: Policy>(
 /// A tree that has no room for a group's nodes, whatever their moves, gets a smaller one: how many it is does not depend on
 /// what the cache has put into the tree already, because all nodes of former groups are there.
 #[inline]
-fn select_group<G: Game, P: Policy>(
+fn select_group<G: Game>(
     tree: &mut Tree,
     root: &G,
     budget: u32,
     leaves: &mut [Leaf<G>],
-    policy: &P,
-    search: &mut Search<P::State>,
+    policy: &SearchPolicy,
+    search: &mut Search<PolicyState>,
     cache: Option<&Cache<G>>,
 ) -> (usize, Result<(), NoEdge>) {
     let (mut count, mut collisions) = (0, 0);
     let mut selected = Ok(());
     let most = leaves.len().min(tree.free_nodes(G::MAX_LEGAL));
     while count < most && tree.simulations_at_root() + (count as u32) < budget && tree.proven.is_none() {
-        let leaf = &mut leaves[count];
-        leaf.position.clone_from(root);
-        match descend(tree, &mut leaf.position, policy, search) {
-            Descent::Leaf { node, edge, turn } => {
+        match policy.0.descend(search.lent(), tree) {
+            Descent::New { node, edge, turn } => {
+                let leaf = &mut leaves[count];
+                leaf.position.clone_from(root);
+                tree.path.iter().for_each(|&action| leaf.position.play(action));
+                let turn = turn.and(Turn::of(leaf.position.to_move() == root.to_move()));
+                if let Some(outcome) = leaf.position.outcome() {
+                    end_at(tree, node, edge, turn.outcome(outcome), search.settings.solver);
+                    continue;
+                }
+                tree.edge_mut(edge).set_child(Child::Pending);
                 leaf.select(node, edge, turn);
                 if let Some(cached) = cache.and_then(|cache| cache.get(&leaf.asked)) {
                     add_known(tree, leaf, cached);
                 }
                 count += 1;
             }
-            Descent::Terminal => {}
+            Descent::Known => {}
             Descent::Met { edge } => {
                 let met = leaves[..count].iter_mut().find(|leaf| leaf.edge == edge);
                 met.expect("a pending edge leads to a leaf of the group").collisions += 1;
@@ -150,30 +157,39 @@ fn select_group<G: Game, P: Policy>(
     (count, selected)
 }
 
-enum Descent {
-    Leaf { node: u32, edge: u32, turn: Turn },
-    Terminal,
-    Met { edge: u32 },
+/// What a descent has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descent {
+    /// An edge that none has followed before. Behind it is the position after [`Tree::path`].
+    New {
+        /// The node that has the edge.
+        node: u32,
+        /// The edge.
+        edge: u32,
+        /// From the player to move at the root to the one at the node.
+        turn: Turn,
+    },
+    /// A result that is known, which is backed up.
+    Known,
+    /// An edge behind which an evaluation is pending.
+    Met {
+        /// The edge.
+        edge: u32,
+    },
+    /// What the policy has chosen is no edge. Nothing is left of the descent.
     NoEdge(NoEdge),
 }
 
-/// One descent from the root, whose state becomes that of the leaf, in flight on every edge that it passes. It is finished if
-/// its result is known.
-#[inline]
-fn descend<G: Game, P: Policy>(
-    tree: &mut Tree,
-    position: &mut G,
-    policy: &P,
-    search: &mut Search<P::State>,
-) -> Descent {
-    let at_root = position.to_move();
-    // From the player to move at the root to the one at the node.
+/// One descent from the root, in flight on every edge that it passes. It is finished if it has come to a known result. The
+/// rules of the game have no part in it: the moves are left in [`Tree::path`].
+pub fn descend<P: Policy>(tree: &mut Tree, policy: &P, search: &mut Search<P::State>) -> Descent {
     let mut turn = Turn::SAME;
     let mut node = 0;
     let (mut visits, mut in_flight) = (tree.root_visits, tree.root_in_flight);
     let mut value = tree.root_value();
     let mut depth = 0;
     tree.root_in_flight += 1;
+    tree.path.clear();
     let descent = loop {
         let count = tree.edges(node).len();
         let at = Node { tree, cell: node, depth, visits, in_flight, value };
@@ -186,9 +202,9 @@ fn descend<G: Game, P: Policy>(
         let edge = node + 1 + chosen as u32;
         depth += 1;
         let taken = tree.edge_mut(edge);
-        position.play(taken.action());
         let (before, child) = (*taken, taken.child());
         taken.enter();
+        tree.path.push(before.action());
         match child {
             Child::Node(child) => {
                 node = child;
@@ -199,32 +215,31 @@ fn descend<G: Game, P: Policy>(
                 value = turned.value(before.value_sum / before.visits() as f32);
             }
             Child::Terminal(outcome) => {
+                tree.counts.terminals += 1;
                 backup(tree, node, edge, outcome.value());
-                break Descent::Terminal;
+                break Descent::Known;
             }
-            Child::Pending => return Descent::Met { edge },
-            Child::Unexpanded => match position.outcome() {
-                Some(outcome) => {
-                    let outcome = turn.and(Turn::of(position.to_move() == at_root)).outcome(outcome);
-                    tree.edge_mut(edge).set_child(Child::Terminal(outcome));
-                    if search.settings.solver {
-                        settle(tree, node, edge, outcome);
-                    } else {
-                        backup(tree, node, edge, outcome.value());
-                    }
-                    break Descent::Terminal;
-                }
-                None => {
-                    tree.edge_mut(edge).set_child(Child::Pending);
-                    break Descent::Leaf { node, edge, turn: turn.and(Turn::of(position.to_move() == at_root)) };
-                }
-            },
+            Child::Pending => break Descent::Met { edge },
+            Child::Unexpanded => break Descent::New { node, edge, turn },
         }
     };
-    tree.counts.simulations += 1;
-    tree.counts.depth_sum += u64::from(depth);
-    tree.counts.terminals += u32::from(matches!(descent, Descent::Terminal));
+    // One that has met another is taken back.
+    if !matches!(descent, Descent::Met { .. }) {
+        tree.counts.simulations += 1;
+        tree.counts.depth_sum += u64::from(depth);
+    }
     descent
+}
+
+/// The end of a game behind a new edge, as the player who chooses the edge sees it.
+fn end_at(tree: &mut Tree, node: u32, edge: u32, outcome: Outcome, solver: bool) {
+    tree.counts.terminals += 1;
+    tree.edge_mut(edge).set_child(Child::Terminal(outcome));
+    if solver {
+        settle(tree, node, edge, outcome);
+    } else {
+        backup(tree, node, edge, outcome.value());
+    }
 }
 
 /// Takes descents back that are in flight on the path to an edge.
@@ -240,7 +255,7 @@ fn leave(tree: &mut Tree, mut node: u32, mut edge: u32, descents: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Player, Setup, Uniform, run_tick};
+    use crate::{AnyGame, Searcher, Setup, Uniform, run_tick};
     use lockstep_components::{config::LanesConfig, games::ConnectFour};
 
     /// Every simulation of a node but its own evaluation has passed through one of its edges, and is finished.
@@ -261,8 +276,8 @@ mod tests {
         for (leaves_per_tree, cache_mb) in [(1, 0), (8, 0), (8, 1), (32, 0)] {
             let search = SearchConfig { simulations: 150, cache_mb, ..Default::default() };
             let lanes = LanesConfig { count: 1, leaves_per_tree, ..Default::default() };
-            let player = Player::<ConnectFour>::new(Uniform::default(), search);
-            let mut world = Setup::search_only(player).lanes(lanes).build();
+            let player = Searcher::new(Uniform::default(), search);
+            let mut world = Setup::search_only(AnyGame::of::<ConnectFour>(), player).lanes(lanes).build();
             let mut trees = world.query::<&Tree>();
             while trees.single(&world).unwrap().state != TreeState::Complete {
                 run_tick(&mut world).unwrap();

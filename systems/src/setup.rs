@@ -1,20 +1,19 @@
 //! Setting a world up: lanes, trees, leaves and agents, once.
 
 use crate::{
-    Cohorts, Failure, Player,
-    act::begin_games,
-    analyse::Asked,
+    Agent, AnyGame, Cohorts, Failure, Searcher,
+    analyse::{Asked, Orders},
     collect::SharedRows,
     error::gate,
     policy::PolicyState,
     rows::{Layout, Row},
-    tick::{Acts, Passes, Tick, tick_schedule},
+    tick::{Acts, Passes, Tick},
 };
 use bevy_ecs::{prelude::*, system::ScheduleSystem};
 use lockstep_components::{
-    Cache, Config, Dataset, Game, GameFinished, GameRecord, Lane, LaneRng, Leaf, LeafOf, Position, Replay, Rounds,
-    SearchBudget, Seats, Slot, Start, Stats, Tree, TreeOf, TreeState,
-    config::{LanesConfig, PolicyKind, SearchConfig},
+    Cache, Config, Dataset, Game, GameFinished, GameInfo, GameRecord, Lane, LaneRng, Leaf, LeafOf, Replay, Round,
+    Rounds, SearchBudget, Seats, Slot, State, Stats, Tree, TreeOf, TreeState,
+    config::{GameConfig, LanesConfig, PolicyKind, SearchConfig},
 };
 
 /// Something that is added to a world when it is set up: systems, resources, whole schedules. Every function of
@@ -36,67 +35,70 @@ impl<F: FnOnce(&mut World)> Plugin for F {
 ///
 /// ```
 /// use lockstep_components::{Stats, config::*, games::TicTacToe};
-/// use lockstep_systems::{Player, Setup, Uniform, run_tick};
+/// use lockstep_systems::{AnyGame, Searcher, Setup, Uniform, run_tick};
 ///
-/// let player = Player::<TicTacToe>::new(Uniform::default(), SearchConfig::default());
-/// let mut world = Setup::self_play(player).lanes(LanesConfig { count: 8, ..Default::default() }).build();
+/// let player = Searcher::new(Uniform::default(), SearchConfig::default());
+/// let lanes = LanesConfig { count: 8, ..Default::default() };
+/// let mut world = Setup::self_play(AnyGame::of::<TicTacToe>(), player).lanes(lanes).build();
 /// while world.resource::<Stats>().games < 8 {
 ///     run_tick(&mut world)?;
 /// }
 /// # Ok::<(), lockstep_systems::Error>(())
 /// ```
-pub struct Setup<G: Game> {
-    players: Vec<Player<G>>,
+pub struct Setup {
+    game: AnyGame,
+    players: Vec<Searcher>,
     trees_per_lane: usize,
     acts: Acts,
     lanes: LanesConfig,
     rounds: Option<Rounds>,
-    start: G,
+    start: Option<State>,
     seed: u64,
     lane_components: Vec<Box<dyn Fn(&mut EntityWorldMut)>>,
     plugins: Vec<Box<dyn FnOnce(&mut World)>>,
 }
 
-impl<G: Game> Setup<G> {
+impl Setup {
     /// Games of a player against itself.
-    pub fn self_play(player: Player<G>) -> Self {
-        Self::new(vec![player], 1, Acts::Play)
+    pub fn self_play(game: AnyGame, player: Searcher) -> Self {
+        Self::new(game, vec![player], 1, Acts::Play)
     }
 
     /// Games of several players, each against itself: those of a round are played by the one that its [`Slot`] names.
     ///
     /// # Panics
     /// Without players, or with more than 256.
-    pub fn self_play_of(players: Vec<Player<G>>) -> Self {
+    pub fn self_play_of(game: AnyGame, players: Vec<Searcher>) -> Self {
         assert!((1..=256).contains(&players.len()), "from 1 to 256 players, not {}", players.len());
-        Self::new(players, 1, Acts::Play)
+        Self::new(game, players, 1, Acts::Play)
     }
 
     /// Games of two players. The first has the first move in games with even numbers; the game after such a one has the same
     /// opening, with the players on the other sides: exactly as many random moves as the first player's `opening_plies`.
-    pub fn match_of(first: Player<G>, second: Player<G>) -> Self {
-        Self::new(vec![first, second], 2, Acts::Play)
+    pub fn match_of(game: AnyGame, first: Searcher, second: Searcher) -> Self {
+        Self::new(game, vec![first, second], 2, Acts::Play)
     }
 
-    /// Answers to [`crate::Questions`].
-    pub fn analysis(player: Player<G>) -> Self {
-        Self::new(vec![player], 1, Acts::Answer)
+    /// Searches of positions that [`crate::Orders`] put into the lanes, or answers to [`crate::Questions`].
+    pub fn analysis(game: AnyGame, player: Searcher) -> Self {
+        Self::new(game, vec![player], 1, Acts::Answer)
     }
 
     /// Searches of the start of the game, or of positions that are put into the lanes. What becomes of complete ones is left
     /// to you.
-    pub fn search_only(player: Player<G>) -> Self {
-        Self::new(vec![player], 1, Acts::Not)
+    pub fn search_only(game: AnyGame, player: Searcher) -> Self {
+        Self::new(game, vec![player], 1, Acts::Not)
     }
 
-    fn new(players: Vec<Player<G>>, trees_per_lane: usize, acts: Acts) -> Self {
+    fn new(game: AnyGame, players: Vec<Searcher>, trees_per_lane: usize, acts: Acts) -> Self {
         Self {
+            game,
             players,
             trees_per_lane,
             acts,
             lanes: LanesConfig::default(),
             rounds: None,
-            start: G::start(),
+            start: None,
             seed: 1,
             lane_components: vec![],
             plugins: vec![],
@@ -122,10 +124,10 @@ impl<G: Game> Setup<G> {
         Self { rounds: Some(rounds), ..self }
     }
 
-    /// With games that begin here: see [`Game::start_with`]. Without it they begin with [`Game::start`].
+    /// With games that begin here: see [`AnyGame::start`]. Without it they begin under the usual rules.
     #[must_use]
-    pub fn start(self, start: G) -> Self {
-        Self { start, ..self }
+    pub fn start(self, start: State) -> Self {
+        Self { start: Some(start), ..self }
     }
 
     /// With a component of yours on every lane, in the order of the rows.
@@ -165,13 +167,15 @@ impl<G: Game> Setup<G> {
     /// If the world was set up before.
     pub fn build_in(self, world: &mut World) {
         assert!(world.query::<&Row>().iter(world).next().is_none(), "the world has lanes already");
-        let Self { players, trees_per_lane, acts, lanes, rounds, start, seed, lane_components, plugins } = self;
+        let Self { game, players, trees_per_lane, acts, lanes, rounds, start, seed, lane_components, plugins } = self;
+        let usual = || game.start(&GameConfig::default()).expect("a game has its usual rules");
+        let start = start.unwrap_or_else(usual);
         // An evaluator knows how many batches it works on at a time.
         let asked = players.iter().map(|player| player.evaluator.capabilities().in_flight).min().unwrap_or(1);
         let lanes = LanesConfig { in_flight: if lanes.in_flight == 0 { asked } else { lanes.in_flight }, ..lanes };
         let simulations = players.iter().map(|player| player.settings.simulations).max().expect("there are players");
         let leaves_per_tree = lanes.leaves_per_tree as usize;
-        let tree_bytes = Tree::bytes::<G>(simulations);
+        let tree_bytes = Tree::bytes(&game.info, simulations);
         let cohorts = Cohorts::new(&lanes, trees_per_lane * tree_bytes, simulations);
         let capacity = cohorts.size() * leaves_per_tree;
         let layout = Layout { lanes: lanes.count as usize, trees_per_lane, leaves_per_tree };
@@ -180,10 +184,11 @@ impl<G: Game> Setup<G> {
         // Kind by kind, so that the rows of each lie in the order of the lanes.
         let lanes: Vec<Entity> = (0..layout.lanes as u32)
             .map(|lane| {
-                let game = (Position(start.clone()), LaneRng::new(seed, lane.into()), GameRecord::default());
-                let mut entity = world.spawn((Row(lane), Lane(lane), game, Seats([0, 0]), Slot(0)));
+                let of_game = (LaneRng::new(seed, lane.into()), GameRecord::default());
+                let mut entity = world.spawn((Row(lane), Lane(lane), of_game, Seats([0, 0]), Slot(0)));
+                (game.lane)(&mut entity, &start);
                 if acts == Acts::Answer {
-                    entity.insert(Asked::default());
+                    entity.insert((Asked::default(), Orders::default()));
                 }
                 lane_components.iter().for_each(|insert| insert(&mut entity));
                 entity.id()
@@ -192,7 +197,7 @@ impl<G: Game> Setup<G> {
         let mut trees = vec![];
         for &lane in &lanes {
             for _ in 0..trees_per_lane {
-                let mut tree = Tree::new::<G>(simulations);
+                let mut tree = Tree::with_moves(simulations, game.info.room, game.info.max_legal);
                 tree.state = TreeState::Idle;
                 let row = Row(trees.len() as u32);
                 trees
@@ -201,12 +206,15 @@ impl<G: Game> Setup<G> {
         }
         let leaves = trees.iter().flat_map(|&tree| std::iter::repeat_n(tree, leaves_per_tree)).enumerate();
         for (row, tree) in leaves {
-            world.spawn((Row(row as u32), LeafOf(tree), Leaf::<G>::default()));
+            (game.leaf)(&mut world.spawn((Row(row as u32), LeafOf(tree))));
         }
-        for (number, player) in players.into_iter().enumerate() {
-            world.spawn(player.bundle(number, capacity));
+        for (number, Searcher { evaluator, settings, policy }) in players.into_iter().enumerate() {
+            let cache_bytes = settings.cache_mb as usize * 1_000_000;
+            let mut agent = world.spawn((Agent(number as u8), settings, policy));
+            (game.agent)(&mut agent, evaluator, capacity, cache_bytes);
         }
-        world.insert_resource(Start(start));
+        (game.begins_with)(world, &start);
+        world.insert_resource(game);
         world.insert_resource(layout);
         world.insert_resource(cohorts);
         world.insert_resource(SharedRows::new(capacity));
@@ -216,12 +224,19 @@ impl<G: Game> Setup<G> {
         world.init_resource::<Stats>();
         world.insert_resource(rounds.unwrap_or_else(|| Rounds::endless(seed, opening_plies)));
         if acts != Acts::Answer {
-            world.run_system_cached(begin_games::<G>).expect("a system without conditions runs");
+            (game.begin_games)(world);
         }
-        world.add_schedule(tick_schedule::<G>(acts));
+        world.add_schedule((game.schedule)(acts));
         plugins.into_iter().for_each(|plugin| plugin(world));
         world.schedule_scope(Tick, |_, schedule| gate(schedule));
     }
+}
+
+/// Opens a round in a world that plays games, and gives its games to the lanes that are free.
+pub fn open_round(world: &mut World, round: Round) {
+    world.resource_mut::<Rounds>().open(round);
+    let game = *world.resource::<AnyGame>();
+    (game.begin_games)(world);
 }
 
 /// How many bytes a run occupies at most, known before it starts.
@@ -243,10 +258,11 @@ impl Bounds {
         let lanes = config.lanes.count as usize;
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
         // A game in play has a quarter more room than it needs.
-        let game = GameRecord::bytes::<G>(policy_moves::<G>(&config.search));
+        let game = GameRecord::bytes(&GameInfo::of::<G>(), policy_moves(&GameInfo::of::<G>(), &config.search));
         let games = game + game / 4 + GameRecord::ROOM;
         Self {
-            trees: lanes * (Tree::bytes::<G>(config.search.simulations) + PolicyState::bytes(G::MAX_LEGAL)),
+            trees: lanes
+                * (Tree::bytes(&GameInfo::of::<G>(), config.search.simulations) + PolicyState::bytes(G::MAX_LEGAL)),
             // A lane's history has grown by itself, which may be to twice as much. Each row of a batch has its planes, its answer
             // twice over, its position in a few lists, and a slot of the table that lets equal ones share it.
             lanes: lanes * (games + 64 + 2 * G::HEAP)
@@ -267,14 +283,14 @@ impl Bounds {
 }
 
 /// Moves of the policy of a searched position at most: PUCT's has the moves that were visited.
-pub fn policy_moves<G: Game>(search: &SearchConfig) -> usize {
+pub fn policy_moves(game: &GameInfo, search: &SearchConfig) -> usize {
     match search.policy {
-        PolicyKind::Puct => G::MAX_LEGAL.min(search.simulations as usize),
-        PolicyKind::Gumbel => G::MAX_LEGAL,
+        PolicyKind::Puct => game.max_legal.min(search.simulations as usize),
+        PolicyKind::Gumbel => game.max_legal,
     }
 }
 
 /// The cohorts of self-play with this configuration.
-pub fn cohorts_of<G: Game>(lanes: &LanesConfig, search: &SearchConfig) -> Cohorts {
-    Cohorts::new(lanes, Tree::bytes::<G>(search.simulations), search.simulations)
+pub fn cohorts_of(game: &GameInfo, lanes: &LanesConfig, search: &SearchConfig) -> Cohorts {
+    Cohorts::new(lanes, Tree::bytes(game, search.simulations), search.simulations)
 }

@@ -1,8 +1,16 @@
 //! The schedule that advances every lane by at least one simulation.
 
 use crate::{
-    Cohorts, Error, Failure, act::act, advance::advance, analyse::answer, collect::collect, error::gate,
-    evaluate::evaluate, expand::expand, root::root, select::select,
+    Cohorts, Error, Failure,
+    act::act,
+    advance::advance,
+    analyse::{answer, obey},
+    collect::collect,
+    error::gate,
+    evaluate::evaluate,
+    expand::expand,
+    root::root,
+    select::select,
 };
 use bevy_ecs::{
     prelude::*,
@@ -52,7 +60,7 @@ pub struct Advance;
 pub(crate) enum Acts {
     /// Plays their moves.
     Play,
-    /// Answers [`crate::Questions`].
+    /// Answers [`crate::Questions`], and obeys [`crate::Orders`].
     Answer,
     /// Nothing.
     Not,
@@ -98,7 +106,7 @@ pub(crate) fn tick_schedule<G: Game>(acts: Acts) -> Schedule {
             act::<G>.in_set(Act).in_set(Own::Middle).run_if(apart),
             advance::<G>.in_set(Advance).before(Expand).run_if(not(apart)),
         )),
-        Acts::Answer => schedule.add_systems(answer::<G>.in_set(Act)),
+        Acts::Answer => schedule.add_systems((answer, obey::<G>).chain().in_set(Act)),
         Acts::Not => &mut schedule,
     };
     schedule
@@ -209,13 +217,27 @@ fn is_fused(schedule: &Schedule) -> bool {
 /// # Errors
 /// As [`run_tick`].
 pub fn drain(world: &mut World) -> Result<(), Error> {
-    world.resource_mut::<Cohorts>().draining = true;
-    let mut drained = Ok(());
-    while drained.is_ok() && world.resource::<Cohorts>().is_waiting() {
-        drained = run_tick(world);
+    without_selecting(world, |cohorts| cohorts.is_waiting())
+}
+
+/// Evaluates the leaves of the lanes whose turn it is, waits for batches that are in flight, and selects no new leaves. Where all
+/// lanes are one cohort, no descent is under way then.
+///
+/// # Errors
+/// As [`run_tick`].
+pub fn settle(world: &mut World) -> Result<(), Error> {
+    let mut first = true;
+    without_selecting(world, |cohorts| std::mem::take(&mut first) || cohorts.is_waiting())
+}
+
+fn without_selecting(world: &mut World, mut goes_on: impl FnMut(&Cohorts) -> bool) -> Result<(), Error> {
+    let mut done = Ok(());
+    while done.is_ok() && goes_on(world.resource::<Cohorts>()) {
+        world.resource_mut::<Cohorts>().draining = true;
+        done = run_tick(world);
+        world.resource_mut::<Cohorts>().draining = false;
     }
-    world.resource_mut::<Cohorts>().draining = false;
-    drained
+    done
 }
 
 /// Runs `work`, which has many short parallel regions, while the other threads of the pool look for its tasks without

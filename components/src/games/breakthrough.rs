@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, cell_text, stone},
-    game::{Action, Game, Oracle, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Side},
 };
 
 /// Breakthrough. A pawn moves one row forward, straight or diagonally to an empty cell, and takes diagonally. Whoever reaches the
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breakthrough<const ROWS: usize, const COLUMNS: usize> {
     pawns: Pawns,
-    to_move: Player,
+    to_move: Side,
 }
 
 /// The pawns of the player to move, who goes up, and of the other one.
@@ -52,9 +52,9 @@ impl<const ROWS: usize, const COLUMNS: usize> Breakthrough<ROWS, COLUMNS> {
     }
 
     /// A cell as it lies, from one as a player sees it, and back.
-    fn absolute(player: Player, cell: usize) -> usize {
+    fn absolute(player: Side, cell: usize) -> usize {
         let row = cell / COLUMNS;
-        if player == Player::First { cell } else { (ROWS - 1 - row) * COLUMNS + cell % COLUMNS }
+        if player == Side::First { cell } else { (ROWS - 1 - row) * COLUMNS + cell % COLUMNS }
     }
 }
 
@@ -90,14 +90,14 @@ impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMN
     }
 
     fn of_key(pawns: Pawns) -> Self {
-        Self { pawns, to_move: Player::First }
+        Self { pawns, to_move: Side::First }
     }
 
     fn key(&self) -> Pawns {
         self.pawns
     }
 
-    fn to_move(&self) -> Player {
+    fn to_move(&self) -> Side {
         self.to_move
     }
 

@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, cell_text, images, stone},
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Outcome, Side},
 };
 
 /// Clobber. Stones of both players fill the board as a checkerboard. A move takes an own stone onto a neighbouring one of
@@ -62,8 +62,8 @@ impl Game for Clobber {
         *self
     }
 
-    fn to_move(&self) -> Player {
-        if (self.mine | self.theirs).len() % 2 == CELLS % 2 { Player::First } else { Player::Second }
+    fn to_move(&self) -> Side {
+        if (self.mine | self.theirs).len() % 2 == CELLS % 2 { Side::First } else { Side::Second }
     }
 
     fn moves(Self { mine, theirs }: Self) -> impl Iterator<Item = Action> {

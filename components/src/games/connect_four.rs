@@ -1,6 +1,6 @@
 use crate::{
     board,
-    game::{Action, Bits, Game, Oracle, Outcome, Player},
+    game::{Action, Bits, Game, Oracle, Outcome, Side},
 };
 
 /// Connect Four on the usual board of 7 columns and 6 rows. A move is a column, 0 to 6; people write 1 to 7, and a position
@@ -98,8 +98,8 @@ impl Game for ConnectFour {
     }
 
     #[inline]
-    fn to_move(&self) -> Player {
-        if self.all.count_ones().is_multiple_of(2) { Player::First } else { Player::Second }
+    fn to_move(&self) -> Side {
+        if self.all.count_ones().is_multiple_of(2) { Side::First } else { Side::Second }
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, cell_text, images},
-    game::{Action, Game, Oracle, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Side},
 };
 
 /// Dots and Boxes on a square of boxes. A player draws a line between two neighbouring dots; whoever draws the fourth line of a
@@ -14,7 +14,7 @@ pub struct DotsAndBoxes<const BOXES: usize> {
     lines: u64,
     /// The boxes of both players, cells of the grid.
     owned: [u64; 2],
-    to_move: Player,
+    to_move: Side,
 }
 
 /// The lines, and by how many boxes the player to move is ahead: who owns which box does not matter.
@@ -83,7 +83,7 @@ impl<const BOXES: usize> Game for DotsAndBoxes<BOXES> {
     };
 
     fn start() -> Self {
-        Self { lines: 0, owned: [0; 2], to_move: Player::First }
+        Self { lines: 0, owned: [0; 2], to_move: Side::First }
     }
 
     fn of_key(Lines { lines, ahead }: Lines) -> Self {
@@ -94,15 +94,15 @@ impl<const BOXES: usize> Game for DotsAndBoxes<BOXES> {
             let first = 2 * i as i32 + 2 <= boxes.count_ones() as i32 + i32::from(ahead);
             owned[usize::from(!first)] |= 1 << at;
         }
-        Self { lines, owned, to_move: Player::First }
+        Self { lines, owned, to_move: Side::First }
     }
 
     fn key(&self) -> Lines {
         let ahead = self.ahead();
-        Lines { lines: self.lines, ahead: if self.to_move == Player::First { ahead } else { -ahead } }
+        Lines { lines: self.lines, ahead: if self.to_move == Side::First { ahead } else { -ahead } }
     }
 
-    fn to_move(&self) -> Player {
+    fn to_move(&self) -> Side {
         self.to_move
     }
 

@@ -1,7 +1,7 @@
 use crate::{
     board::{Cells, images, stone},
     config::{GameConfig, KOMI, Komi, OutOfRange},
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Outcome, Side},
 };
 
 /// Go with area scoring: stones and the empty cells that only they reach count, and the second player gets komi. No move may
@@ -10,7 +10,7 @@ use crate::{
 #[derive(Debug, PartialEq, Eq)]
 pub struct Go<const SIZE: usize> {
     key: Board,
-    to_move: Player,
+    to_move: Side,
     plies: u16,
     over: bool,
     /// Every board so far, the stones of the first player in front.
@@ -110,8 +110,8 @@ impl<const SIZE: usize> Go<SIZE> {
     }
 
     /// A board with the first player's stones in front.
-    fn absolute(player: Player, mine: Cells<2>, theirs: Cells<2>) -> [Cells<2>; 2] {
-        if player == Player::First { [mine, theirs] } else { [theirs, mine] }
+    fn absolute(player: Side, mine: Cells<2>, theirs: Cells<2>) -> [Cells<2>; 2] {
+        if player == Side::First { [mine, theirs] } else { [theirs, mine] }
     }
 
     /// Half points by which the player to move is ahead, komi included.
@@ -178,14 +178,14 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     fn of_key(key: Board) -> Self {
         let mut history = Vec::with_capacity(Self::MAX_PLIES + 1);
         history.push([key.mine, key.theirs]);
-        Self { key, to_move: Player::First, plies: 0, over: false, history }
+        Self { key, to_move: Side::First, plies: 0, over: false, history }
     }
 
     fn key(&self) -> Board {
         self.key
     }
 
-    fn to_move(&self) -> Player {
+    fn to_move(&self) -> Side {
         self.to_move
     }
 
@@ -231,12 +231,12 @@ impl<const SIZE: usize> Game for Go<SIZE> {
 
     fn score(&self) -> Option<f32> {
         let ahead = self.ahead() as f32 / 2.0;
-        Some(if self.to_move == Player::First { ahead } else { -ahead })
+        Some(if self.to_move == Side::First { ahead } else { -ahead })
     }
 
     fn komi(&self) -> Option<f32> {
         let komi = f32::from(self.key.komi) / 2.0;
-        Some(if self.to_move == Player::First { -komi } else { komi })
+        Some(if self.to_move == Side::First { -komi } else { komi })
     }
 
     fn encode(Board { mine, theirs, ko, passed, komi }: Board, planes: &mut [f32]) {

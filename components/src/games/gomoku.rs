@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, images, stone},
-    game::{Action, Game, Outcome, Player},
+    game::{Action, Game, Outcome, Side},
 };
 
 /// Gomoku, free style: five or more in a row, in any direction, win. A full board is a draw.
@@ -55,8 +55,8 @@ impl<const SIZE: usize> Game for Gomoku<SIZE> {
         *self
     }
 
-    fn to_move(&self) -> Player {
-        if self.mine.len() == self.theirs.len() { Player::First } else { Player::Second }
+    fn to_move(&self) -> Side {
+        if self.mine.len() == self.theirs.len() { Side::First } else { Side::Second }
     }
 
     fn moves(key: Self) -> impl Iterator<Item = Action> {

@@ -1,6 +1,6 @@
 use crate::{
     board::{self, Cells, cell_text},
-    game::{Action, Game, Oracle, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Side},
 };
 
 /// Hex on a rhombus. Each player puts a stone on any empty cell; the first player wins by connecting top and bottom, the second
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hex<const SIZE: usize> {
     stones: Stones,
-    to_move: Player,
+    to_move: Side,
     /// Whether the last move has connected.
     won: bool,
 }
@@ -63,7 +63,7 @@ impl<const SIZE: usize> Hex<SIZE> {
 
     /// A cell of the board as it lies, from one as the player to move sees it, and back.
     fn absolute(&self, cell: usize) -> usize {
-        if self.to_move == Player::First { cell } else { Self::EXCHANGED[cell].into() }
+        if self.to_move == Side::First { cell } else { Self::EXCHANGED[cell].into() }
     }
 }
 
@@ -109,14 +109,14 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
     }
 
     fn of_key(stones: Stones) -> Self {
-        Self { stones, to_move: Player::First, won: Self::connects(stones.theirs.moved(&Self::EXCHANGED)) }
+        Self { stones, to_move: Side::First, won: Self::connects(stones.theirs.moved(&Self::EXCHANGED)) }
     }
 
     fn key(&self) -> Stones {
         self.stones
     }
 
-    fn to_move(&self) -> Player {
+    fn to_move(&self) -> Side {
         self.to_move
     }
 
@@ -163,7 +163,7 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
     fn marked(&self, last: Action) -> Option<usize> {
         // It was made by the other player.
         let cell = usize::from(last);
-        Some(if self.to_move == Player::First { Self::EXCHANGED[cell].into() } else { cell })
+        Some(if self.to_move == Side::First { Self::EXCHANGED[cell].into() } else { cell })
     }
 
     fn cell(&self, row: usize, column: usize) -> char {

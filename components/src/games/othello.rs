@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, images, stone},
-    game::{Action, Game, Oracle, Outcome, Player},
+    game::{Action, Game, Oracle, Outcome, Side},
 };
 
 /// Othello on a square board, also called Reversi. A player without a move passes while the other one has some; the game ends
@@ -8,7 +8,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Othello<const SIZE: usize> {
     discs: Discs,
-    to_move: Player,
+    to_move: Side,
 }
 
 /// The discs of the player to move and of the other one: all that an evaluation depends on, so a position and the one with the
@@ -101,14 +101,14 @@ impl<const SIZE: usize> Game for Othello<SIZE> {
     }
 
     fn of_key(discs: Discs) -> Self {
-        Self { discs, to_move: Player::First }
+        Self { discs, to_move: Side::First }
     }
 
     fn key(&self) -> Discs {
         self.discs
     }
 
-    fn to_move(&self) -> Player {
+    fn to_move(&self) -> Side {
         self.to_move
     }
 
@@ -144,7 +144,7 @@ impl<const SIZE: usize> Game for Othello<SIZE> {
     fn score(&self) -> Option<f32> {
         let (mine, theirs) = self.count();
         let ahead = mine as f32 - theirs as f32;
-        Some(if self.to_move == Player::First { ahead } else { -ahead })
+        Some(if self.to_move == Side::First { ahead } else { -ahead })
     }
 
     fn encode(discs: Discs, planes: &mut [f32]) {

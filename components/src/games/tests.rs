@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::{GameConfig, Komi},
-    game::{Action, Outcome, Player},
+    game::{Action, Outcome, Side},
 };
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ fn check_playout<G: Game>(choices: &[u16]) -> Result<(usize, usize), TestCaseErr
     let mut images: Vec<G> =
         (0..G::SYMMETRIES).map(|symmetry| G::of_key(G::transform(G::start().key(), symmetry))).collect();
     let (mut text, mut keys_moves, mut copy) = (String::new(), 0, G::start());
-    prop_assert_eq!(game.to_move(), Player::First);
+    prop_assert_eq!(game.to_move(), Side::First);
     for plies in 0.. {
         check_state(&game)?;
         copy.clone_from(&game);
@@ -347,9 +347,9 @@ fn games_with_rules_of_their_own() {
     assert!(passes > 20, "{passes}");
     // The fourth line of a box.
     let game = DotsAndBoxes::<3>::parse("b1 a2 c2 a4").unwrap();
-    assert_eq!((game.to_move(), game.score()), (Player::First, Some(0.0)));
+    assert_eq!((game.to_move(), game.score()), (Side::First, Some(0.0)));
     let game = DotsAndBoxes::<3>::parse("b1 a2 c2 a4 b3").unwrap();
-    assert_eq!((game.to_move(), game.score()), (Player::First, Some(1.0)));
+    assert_eq!((game.to_move(), game.score()), (Side::First, Some(1.0)));
     // A stone takes the last liberty of another, which may not be taken back at once, nor by a longer way round.
     let ko = Go::<5>::parse("b3 c3 a2 d2 b1 c1 c2 b2").unwrap();
     assert_eq!(ko.cell(3, 2), '.', "{}", ko.render(None));

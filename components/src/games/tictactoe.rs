@@ -1,6 +1,6 @@
 use crate::{
     board::{images, stone},
-    game::{Action, Bits, Game, Oracle, Outcome, Player},
+    game::{Action, Bits, Game, Oracle, Outcome, Side},
 };
 
 /// Tic-tac-toe. Cells are numbered 0 to 8 by rows from the top left; people write them `a1` to `c3`, column and row.
@@ -93,8 +93,8 @@ impl Game for TicTacToe {
     }
 
     #[inline]
-    fn to_move(&self) -> Player {
-        if self.mine.count_ones() == self.theirs.count_ones() { Player::First } else { Player::Second }
+    fn to_move(&self) -> Side {
+        if self.mine.count_ones() == self.theirs.count_ones() { Side::First } else { Side::Second }
     }
 
     #[inline]

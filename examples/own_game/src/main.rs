@@ -3,8 +3,8 @@
 //! Treblecross: both players mark a cell of a strip with the same mark, and whoever makes three in a row wins.
 
 use lockstep::{
-    AnyGame,
-    components::{Player, game::Oracle},
+    AnyGame, Hooks,
+    components::{Side, game::Oracle},
     prelude::{Action, Game, Outcome},
 };
 
@@ -40,8 +40,8 @@ impl Game for Treblecross {
         *self
     }
 
-    fn to_move(&self) -> Player {
-        if self.0.count_ones().is_multiple_of(2) { Player::First } else { Player::Second }
+    fn to_move(&self) -> Side {
+        if self.0.count_ones().is_multiple_of(2) { Side::First } else { Side::Second }
     }
 
     fn moves(key: Self) -> impl Iterator<Item = Action> {
@@ -71,5 +71,5 @@ impl Game for Treblecross {
 }
 
 fn main() -> std::process::ExitCode {
-    lockstep::main_with(&[AnyGame::of::<Treblecross>()])
+    lockstep::main_with(&[AnyGame::of::<Treblecross>()], Hooks::default())
 }

@@ -3,6 +3,7 @@ use crate::{
     checkpoint::Seconds,
     cli::{BenchArgs, BenchKind},
     device::{self, Evaluation, Place},
+    games::{self, AnyGame},
     measure,
     memory::Bound,
     metrics::{Learned, Metrics, count},
@@ -11,7 +12,7 @@ use crate::{
     stages::{StageSeconds, Timing},
     tell,
 };
-use lockstep_components::{Config, Game, games::GameVisitor};
+use lockstep_components::Config;
 use lockstep_systems::{Evaluator, Uniform};
 use serde_json::{Map, Value, json};
 
@@ -23,117 +24,112 @@ pub fn run(args: BenchArgs) -> Result<(), Error> {
     if let Some(batch) = args.batch.filter(|batch| !(1..=1_000_000).contains(batch)) {
         return Err(Error::Usage(format!("--batch {batch} must be from 1 to 1000000")));
     }
-    let name = args.game.clone();
-    device::with_threads(args.threads, || super::with_game(&name, Bench(args)))
+    let game = games::named(&args.game)?;
+    device::with_threads(args.threads, || bench(game, args))
 }
 
-pub(crate) struct Bench(BenchArgs);
-
-impl GameVisitor for Bench {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let args = self.0;
-        let given = [
-            args.lanes.map(|n| format!("lanes.count={n}")),
-            args.simulations.map(|n| format!("search.simulations={n}")),
-            // Those are of each search.
-            args.simulations.map(|_| "search.fast_simulations=0".into()),
-            args.network.map(|kind| format!("network.kind={}", json!(kind))),
-            args.channels.map(|n| format!("network.channels={n}")),
-            args.blocks.map(|n| format!("network.blocks={n}")),
-            args.batch.map(|n| format!("learn.batch_size={n}")),
-            args.device.as_ref().map(|device| format!("run.device={device}")),
-            args.precision.as_ref().map(|precision| format!("run.precision={precision}")),
-            args.vectors.as_ref().map(|vectors| format!("run.vectors={vectors}")),
-        ];
-        let mut overrides: Vec<String> = given.into_iter().flatten().collect();
-        if args.what == BenchKind::Search {
-            overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
-        }
-        overrides.extend(args.set.iter().cloned());
-        let recipe = G::RECIPES.iter().find(|(name, _)| *name == G::NAME);
-        let config = match recipe {
-            Some((name, _)) => settings::load(Source::Recipe(name), &overrides)?,
-            None => settings::parse(&format!("[game]\nname = \"{}\"", G::NAME), "bench", &overrides)?,
-        };
-        if config.game.name != G::NAME {
-            return Err(Error::Usage(format!("name the game with --game {}, not with --set", config.game.name)));
-        }
-        let place = device::place_of(&config)?;
-        let mut line = Map::new();
-        let mut put = |key: &str, value: Value| line.insert(key.into(), value);
-        put("bench", format!("{:?}", args.what).to_lowercase().into());
-        put("game", G::NAME.into());
-        if let Some((name, _)) = recipe {
-            put("recipe", (*name).into());
-        }
-        if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
-            put("lanes", config.lanes.count.into());
-            put("simulations", config.search.simulations.into());
-            if config.search.fast_simulations > 0 {
-                put("fast_simulations", config.search.fast_simulations.into());
-                put("full_search_chance", json!((f64::from(config.search.full_search_chance) * 1e6).round() / 1e6));
-            }
-        }
-        if args.what != BenchKind::Search {
-            put("network", json!(config.network.kind));
-            put("channels", config.network.channels.into());
-            put("blocks", config.network.blocks.into());
-            put("device", place.name.clone().into());
-            put("precision", json!(place.precision));
-            if place.evaluation == Evaluation::Fused {
-                put("vectors", place.level.name().into());
-            }
-        }
-        if matches!(args.what, BenchKind::Network | BenchKind::Train) {
-            put("batch", config.learn.batch_size.into());
-        }
-        put("threads", rayon::current_num_threads().into());
-        if matches!(args.what, BenchKind::Network | BenchKind::Train) {
-            Bound::of_run::<G>(&config, &place)?.check()?;
-        }
-        let rates = match args.what {
-            BenchKind::Search => ticks::<G>(&config, &place, Box::new(Uniform::default()), &args)?,
-            BenchKind::Selfplay => {
-                let rows = device::batch_capacity::<G>(&config, &place);
-                ticks::<G>(&config, &place, measure::evaluator::<G>(&config, &place, rows)?, &args)?
-            }
-            BenchKind::Network => network::<G>(&config, &place, args.seconds)?,
-            BenchKind::Train => {
-                vec![("samples_per_second".into(), measure::samples::<G>(&config, &place, args.seconds)?)]
-            }
-        };
-        for (name, rate) in &rates {
-            put(name, json!(if *rate < 100.0 { (rate * 1000.0).round() / 1000.0 } else { rate.round() }));
-        }
-        if args.json {
-            say!("{}", Value::Object(line));
-        } else {
-            let measured = |key: &str| rates.iter().any(|(name, _)| name == key);
-            let settings = line.iter().filter(|(key, _)| !measured(key)).skip(1);
-            let settings = settings.map(|(key, value)| format!("{key} {}", value.to_string().trim_matches('"')));
-            say!("{}", settings.collect::<Vec<_>>().join(", "));
-            for (name, rate) in rates {
-                let number = if name.starts_with("ns_") || rate < 100.0 { format!("{rate:.2}") } else { count(rate) };
-                say!("  {:<34} {number:>10}", name.replace('_', " "));
-            }
-        }
-        Ok(())
+/// Measures a game with the settings of its recipe, and what the command line changes.
+fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
+    let given = [
+        args.lanes.map(|n| format!("lanes.count={n}")),
+        args.simulations.map(|n| format!("search.simulations={n}")),
+        // Those are of each search.
+        args.simulations.map(|_| "search.fast_simulations=0".into()),
+        args.network.map(|kind| format!("network.kind={}", json!(kind))),
+        args.channels.map(|n| format!("network.channels={n}")),
+        args.blocks.map(|n| format!("network.blocks={n}")),
+        args.batch.map(|n| format!("learn.batch_size={n}")),
+        args.device.as_ref().map(|device| format!("run.device={device}")),
+        args.precision.as_ref().map(|precision| format!("run.precision={precision}")),
+        args.vectors.as_ref().map(|vectors| format!("run.vectors={vectors}")),
+    ];
+    let mut overrides: Vec<String> = given.into_iter().flatten().collect();
+    if args.what == BenchKind::Search {
+        overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
     }
+    overrides.extend(args.set.iter().cloned());
+    let recipe = game.recipes.iter().find(|(name, _)| *name == game.info.name);
+    let config = match recipe {
+        Some((name, _)) => settings::load(Source::Recipe(name), &overrides)?,
+        None => settings::parse(&format!("[game]\nname = \"{}\"", game.info.name), "bench", &overrides)?,
+    };
+    if config.game.name != game.info.name {
+        return Err(Error::Usage(format!("name the game with --game {}, not with --set", config.game.name)));
+    }
+    let place = device::place_of(&config)?;
+    let mut line = Map::new();
+    let mut put = |key: &str, value: Value| line.insert(key.into(), value);
+    put("bench", format!("{:?}", args.what).to_lowercase().into());
+    put("game", game.info.name.into());
+    if let Some((name, _)) = recipe {
+        put("recipe", (*name).into());
+    }
+    if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
+        put("lanes", config.lanes.count.into());
+        put("simulations", config.search.simulations.into());
+        if config.search.fast_simulations > 0 {
+            put("fast_simulations", config.search.fast_simulations.into());
+            put("full_search_chance", json!((f64::from(config.search.full_search_chance) * 1e6).round() / 1e6));
+        }
+    }
+    if args.what != BenchKind::Search {
+        put("network", json!(config.network.kind));
+        put("channels", config.network.channels.into());
+        put("blocks", config.network.blocks.into());
+        put("device", place.name.clone().into());
+        put("precision", json!(place.precision));
+        if place.evaluation == Evaluation::Fused {
+            put("vectors", place.level.name().into());
+        }
+    }
+    if matches!(args.what, BenchKind::Network | BenchKind::Train) {
+        put("batch", config.learn.batch_size.into());
+    }
+    put("threads", rayon::current_num_threads().into());
+    if matches!(args.what, BenchKind::Network | BenchKind::Train) {
+        Bound::of_run(game, &config, &place)?.check()?;
+    }
+    let rates = match args.what {
+        BenchKind::Search => ticks(game, &config, &place, Box::new(Uniform::default()), &args)?,
+        BenchKind::Selfplay => {
+            let rows = device::batch_capacity(game, &config, &place);
+            ticks(game, &config, &place, measure::evaluator(game, &config, &place, rows)?, &args)?
+        }
+        BenchKind::Network => network(game, &config, &place, args.seconds)?,
+        BenchKind::Train => {
+            vec![("samples_per_second".into(), measure::samples(game, &config, &place, args.seconds)?)]
+        }
+    };
+    for (name, rate) in &rates {
+        put(name, json!(if *rate < 100.0 { (rate * 1000.0).round() / 1000.0 } else { rate.round() }));
+    }
+    if args.json {
+        say!("{}", Value::Object(line));
+    } else {
+        let measured = |key: &str| rates.iter().any(|(name, _)| name == key);
+        let settings = line.iter().filter(|(key, _)| !measured(key)).skip(1);
+        let settings = settings.map(|(key, value)| format!("{key} {}", value.to_string().trim_matches('"')));
+        say!("{}", settings.collect::<Vec<_>>().join(", "));
+        for (name, rate) in rates {
+            let number = if name.starts_with("ns_") || rate < 100.0 { format!("{rate:.2}") } else { count(rate) };
+            say!("  {:<34} {number:>10}", name.replace('_', " "));
+        }
+    }
+    Ok(())
 }
 
 type Rates = Vec<(String, f64)>;
 
 /// Rates of ticks.
-fn ticks<G: Game>(
+fn ticks(
+    game: AnyGame,
     config: &Config,
     place: &Place,
     evaluator: Box<dyn Evaluator>,
     args: &BenchArgs,
 ) -> Result<Rates, Error> {
     let timing = if args.stages { Timing::fine() } else { Timing::coarse() };
-    let ticks = measure::ticks::<G>(config, place, evaluator, timing, args.seconds)?;
+    let ticks = measure::ticks(game, config, place, evaluator, timing, args.seconds)?;
     let (all, spent) = (ticks.stats, ticks.seconds);
     let mut rates = vec![("simulations_per_second".to_string(), ticks.simulations_per_second)];
     if args.what == BenchKind::Selfplay {
@@ -167,9 +163,9 @@ fn ticks<G: Game>(
     Ok(rates)
 }
 
-fn network<G: Game>(config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
+fn network(game: AnyGame, config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
     let rows = config.learn.batch_size;
-    let mut evaluator = measure::evaluator::<G>(config, place, rows)?;
-    let rate = measure::evaluations::<G>(&mut *evaluator, rows, seconds)?;
+    let mut evaluator = measure::evaluator(game, config, place, rows)?;
+    let rate = measure::evaluations(game, &mut *evaluator, rows, seconds)?;
     Ok(vec![("evaluations_per_second".into(), rate)])
 }

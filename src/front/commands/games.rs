@@ -1,5 +1,5 @@
 use crate::{Error, cli::JsonArgs, games, say};
-use lockstep_components::{Game, games::GameVisitor};
+use lockstep_components::{GameInfo, config::GameConfig};
 use serde_json::json;
 
 /// `lockstep games`
@@ -16,28 +16,20 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
             "komi"
         );
     }
-    games::names().try_for_each(|name| super::with_game(name, Line(args.json)))
-}
-
-pub(crate) struct Line(bool);
-
-impl GameVisitor for Line {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let komi = G::start().komi();
-        if self.0 {
+    for game in games::all() {
+        let GameInfo { name, title, planes, height, width, actions, symmetries, .. } = game.info;
+        let komi = game.start(&GameConfig::default()).ok().and_then(|start| start.komi());
+        if args.json {
             let line = json!({
-                "game": G::NAME, "title": G::TITLE, "height": G::HEIGHT, "width": G::WIDTH,
-                "planes": G::PLANES, "actions": G::ACTIONS, "symmetries": G::SYMMETRIES, "komi": komi,
+                "game": name, "title": title, "height": height, "width": width,
+                "planes": planes, "actions": actions, "symmetries": symmetries, "komi": komi,
             });
             say!("{line}");
         } else {
-            let board = format!("{}x{}", G::HEIGHT, G::WIDTH);
-            let (planes, actions, symmetries) = (G::PLANES, G::ACTIONS, G::SYMMETRIES);
+            let board = format!("{height}x{width}");
             let komi = komi.map_or("-".into(), |komi| komi.to_string());
-            say!("{:<14} {:<18} {board:>7} {planes:>7} {actions:>8} {symmetries:>11} {komi:>6}", G::NAME, G::TITLE);
+            say!("{name:<14} {title:<18} {board:>7} {planes:>7} {actions:>8} {symmetries:>11} {komi:>6}");
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 use crate::{
     Error, accuracy,
-    analyst::{Analyst, Player},
-    cli::{GradeArgs, Untrained},
+    analyst::{Analyst, Player, Untrained},
+    cli::GradeArgs,
     device, display,
     memory::{self, Bound},
     oracle::{self, Set},
@@ -9,12 +9,11 @@ use crate::{
     say,
 };
 use lockstep_components::{
-    Action, Game, Outcome, Player as Side,
+    Action, Outcome, Side, State,
     config::{LanesConfig, SearchConfig},
     game::Oracle,
-    games::GameVisitor,
 };
-use lockstep_systems::{Evaluator, Rollouts, Uniform};
+use lockstep_systems::{Evaluator, Uniform};
 use rustc_hash::FxHasher;
 use serde_json::{Value, json};
 use std::{
@@ -62,7 +61,7 @@ impl Basis {
     ///
     /// # Errors
     /// When the positions, the weights or the place cannot be used.
-    pub fn of<G: Game>(player: &Player, grading: &Grading) -> Result<Self, Error> {
+    pub fn of(player: &Player, grading: &Grading) -> Result<Self, Error> {
         let mut weights = FxHasher::default();
         let mut tensors = player.weights.clone();
         // They come in any order.
@@ -74,10 +73,10 @@ impl Basis {
         let search = search_of(player, grading);
         let settings = json!([player.config.network, search, grading.leaves.max(1), format!("{:?}", grading.instead)]);
         let mut positions = FxHasher::default();
-        G::NAME.hash(&mut positions);
-        for set in sets_of::<G>(player, grading)? {
+        player.game.info.name.hash(&mut positions);
+        for set in sets_of(player, grading)? {
             set.name.hash(&mut positions);
-            set.positions.iter().for_each(|p| (p.position.key(), &p.scores).hash(&mut positions));
+            set.positions.iter().for_each(|p| (&p.position, &p.scores).hash(&mut positions));
         }
         let place = player.place()?;
         let hex = |hasher: FxHasher| format!("{:016x}", hasher.finish());
@@ -222,87 +221,78 @@ impl Graded {
 /// `lockstep grade`
 pub fn run(args: GradeArgs) -> Result<(), Error> {
     let player = Player::open(&args.run, args.checkpoint)?.on(args.device);
-    let name = player.config.game.name.clone();
-    device::with_threads(args.threads, || super::with_game(&name, Grade { player, args }))
+    device::with_threads(args.threads, || report(&player, args))
 }
 
-pub(crate) struct Grade {
-    player: Player,
-    args: GradeArgs,
-}
-
-impl GameVisitor for Grade {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { player, args } = self;
-        let nothing = || {
-            Error::Usage(format!(
-                "there is no exact solver for {} here; name a file of labelled positions with --positions",
-                G::TITLE
-            ))
-        };
-        if args.accuracy {
-            let lines = accuracy::accuracy::<G>(&player, args.positions.as_deref())?;
-            if lines.is_empty() {
-                return Err(nothing());
-            }
-            if args.json {
-                lines.iter().for_each(|line| say!("{}", json!(line)));
-            } else {
-                accuracy::print_table(&lines);
-            }
-            return Ok(());
-        }
-        let simulations = match args.network_only {
-            true => 0,
-            false => args.simulations.unwrap_or(player.config.run.grade_simulations),
-        };
-        let GradeArgs { positions, instead, leaves, .. } = args;
-        let grading = Grading { simulations, positions, instead, leaves, limit: None };
-        let graded = grade::<G>(&player, &grading)?;
-        if graded.is_empty() {
+/// Grades a player as the command line says, and prints what comes of it.
+fn report(player: &Player, args: GradeArgs) -> Result<(), Error> {
+    let nothing = || {
+        Error::Usage(format!(
+            "there is no exact solver for {} here; name a file of labelled positions with --positions",
+            player.game.info.title
+        ))
+    };
+    if args.accuracy {
+        let lines = accuracy::accuracy(player, args.positions.as_deref())?;
+        if lines.is_empty() {
             return Err(nothing());
         }
         if args.json {
-            graded.iter().for_each(|g| say!("{}", g.json()));
+            lines.iter().for_each(|line| say!("{}", json!(line)));
         } else {
-            Graded::print_table(&graded);
+            accuracy::print_table(&lines);
         }
-        Ok(())
+        return Ok(());
     }
+    let simulations = match args.network_only {
+        true => 0,
+        false => args.simulations.unwrap_or(player.config.run.grade_simulations),
+    };
+    let GradeArgs { positions, instead, leaves, .. } = args;
+    let grading = Grading { simulations, positions, instead, leaves, limit: None };
+    let graded = grade(player, &grading)?;
+    if graded.is_empty() {
+        return Err(nothing());
+    }
+    if args.json {
+        graded.iter().for_each(|g| say!("{}", g.json()));
+    } else {
+        Graded::print_table(&graded);
+    }
+    Ok(())
 }
 
 /// Grades a player. Empty when there is nothing to grade it with.
 ///
 /// # Errors
 /// When the positions or the checkpoint cannot be used.
-pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
-    let sets = sets_of::<G>(player, grading)?;
+pub fn grade(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
+    let sets = sets_of(player, grading)?;
     if sets.is_empty() {
         return Ok(vec![]);
     }
-    let positions: Vec<G> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position.clone())).collect();
+    let game = player.game;
+    let positions: Vec<State> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position.clone())).collect();
     // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
     let simulations = grading.simulations.max(1);
     let leaves_per_tree = grading.leaves.max(1);
     let search = SearchConfig { simulations, ..search_of(player, grading) };
     let most = positions.len().min(1024) as u32;
     let networks = match grading.instead {
-        None => vec![player.footprint::<G>((most * leaves_per_tree) as usize)?],
+        None => vec![player.footprint((most * leaves_per_tree) as usize)?],
         Some(_) => vec![],
     };
-    let count = memory::lanes_that_fit::<G>(&search, leaves_per_tree, most, &networks);
+    let count = memory::lanes_that_fit(game, &search, leaves_per_tree, most, &networks);
     let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
-    Bound::of_searches::<G>(&[&search], &lanes, &networks).check()?;
+    Bound::of_searches(game, &[&search], &lanes, &networks).check()?;
     let answers = with_fewer_lanes(count, |count| {
         let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
         let evaluator: Box<dyn Evaluator> = match grading.instead {
-            None => player.evaluator::<G>(&player.place()?, (count * leaves_per_tree) as usize)?,
+            None => player.evaluator(&player.place()?, (count * leaves_per_tree) as usize)?,
             Some(Untrained::Uniform) => Box::new(Uniform::default()),
-            Some(Untrained::Rollout) => Box::new(Rollouts::<G>::new(1, 1)),
+            Some(Untrained::Rollout) => game.rollouts(1, 1),
         };
-        let mut analyst = Analyst::<G>::new(evaluator, &search, lanes, simulations);
+        let mut analyst = Analyst::new(game, evaluator, &search, lanes, simulations);
         let bar = display::bar(positions.len() as u64, "grading");
         let answers = analyst.ask(positions.clone(), |done| bar.set_position(done as u64));
         bar.finish_and_clear();
@@ -322,10 +312,10 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
             simulations: grading.simulations,
         })
         .collect();
-    if G::ORACLE == Oracle::Everything && grading.positions.is_none() {
-        let choices = positions.iter().map(G::key).zip(answers.iter().map(|a| a.action)).collect();
+    if game.info.oracle == Oracle::Everything && grading.positions.is_none() {
+        let choices = positions.iter().cloned().zip(answers.iter().map(|a| a.action)).collect();
         let [first, second] =
-            [Side::First, Side::Second].map(|side| lines_of_play(&player.config.start::<G>(), side, &choices));
+            [Side::First, Side::Second].map(|side| lines_of_play(&game.start_of(&player.config), side, &choices));
         graded.push(Graded::LinesOfPlay {
             games: first.0 + second.0,
             lost: first.1 + second.1,
@@ -336,10 +326,10 @@ pub fn grade<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Graded>,
 }
 
 /// The positions to grade a player in.
-fn sets_of<G: Game>(player: &Player, grading: &Grading) -> Result<Vec<Set<G>>, Error> {
-    let mut sets: Vec<Set<G>> = match &grading.positions {
-        Some(path) => oracle::read_file(&player.config.start::<G>(), path)?,
-        None => oracle::built_in(),
+fn sets_of(player: &Player, grading: &Grading) -> Result<Vec<Set>, Error> {
+    let mut sets: Vec<Set> = match &grading.positions {
+        Some(path) => oracle::read_file(&player.game.start_of(&player.config), path)?,
+        None => oracle::built_in(player.game),
     };
     if let Some(limit) = grading.limit.filter(|_| sets.len() > 1) {
         sets.iter_mut().for_each(|set| set.positions.truncate(limit));
@@ -355,36 +345,35 @@ fn search_of(player: &Player, grading: &Grading) -> SearchConfig {
 }
 
 /// Games and lost games when one side plays the chosen moves and the other side plays every legal move.
-fn lines_of_play<G: Game>(position: &G, side: Side, choices: &HashMap<G::Key, Action>) -> (usize, usize) {
+fn lines_of_play(position: &State, side: Side, choices: &HashMap<State, Action>) -> (usize, usize) {
     if let Some(outcome) = position.outcome() {
         let own = if position.to_move() == side { outcome } else { outcome.reversed() };
         return (1, usize::from(own == Outcome::Loss));
     }
-    let after = |action| {
-        let mut next = position.clone();
-        next.play(action);
-        lines_of_play(&next, side, choices)
-    };
+    let after = |action| lines_of_play(&position.played(action), side, choices);
     if position.to_move() == side {
-        return after(choices[&position.key()]);
+        return after(choices[position]);
     }
-    position.legal().map(after).fold((0, 0), |sum, line| (sum.0 + line.0, sum.1 + line.1))
+    position.legal().into_iter().map(after).fold((0, 0), |sum, line| (sum.0 + line.0, sum.1 + line.1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_components::games::TicTacToe;
+    use lockstep_components::{Game, games::TicTacToe};
+    use lockstep_systems::AnyGame;
 
     #[test]
     fn the_solver_loses_no_line_and_the_first_legal_move_many() {
-        let decisions = oracle::decisions::<TicTacToe>();
-        let best = decisions.iter().map(|p| (p.position, p.scores.iter().max_by_key(|s| s.1).unwrap().0)).collect();
-        let first = decisions.iter().map(|p| (p.position, p.scores[0].0)).collect();
+        let decisions = oracle::decisions(AnyGame::of::<TicTacToe>());
+        let best =
+            decisions.iter().map(|p| (p.position.clone(), p.scores.iter().max_by_key(|s| s.1).unwrap().0)).collect();
+        let first = decisions.iter().map(|p| (p.position.clone(), p.scores[0].0)).collect();
+        let start = State::of(TicTacToe::start());
         for side in [Side::First, Side::Second] {
-            let (games, lost) = lines_of_play(&TicTacToe::start(), side, &best);
+            let (games, lost) = lines_of_play(&start, side, &best);
             assert!(games > 50 && lost == 0);
-            assert!(lines_of_play(&TicTacToe::start(), side, &first).1 > 0);
+            assert!(lines_of_play(&start, side, &first).1 > 0);
         }
     }
 

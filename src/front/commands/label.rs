@@ -1,6 +1,14 @@
-use crate::{Error, cli::LabelArgs, device, display, memory, metrics::count, out, say, settings, solver, tell};
+use crate::{
+    Error,
+    cli::LabelArgs,
+    device, display,
+    games::{self, AnyGame},
+    memory,
+    metrics::count,
+    out, say, settings, tell,
+};
 use indicatif::ProgressBar;
-use lockstep_components::{Action, Game, LaneRng, games::GameVisitor};
+use lockstep_components::{Action, LaneRng, State};
 use rayon::prelude::*;
 use std::{
     fmt,
@@ -29,70 +37,65 @@ pub fn run(args: LabelArgs) -> Result<(), Error> {
             return Err(Error::Usage(format!("--set {set}: {message}")));
         }
     }
-    let name = args.game.clone();
-    device::with_threads(args.threads, || super::with_game(&name, Label(args)))
+    let game = games::named(&args.game)?;
+    device::with_threads(args.threads, || label(game, args))
 }
 
-pub(crate) struct Label(LabelArgs);
-
-impl GameVisitor for Label {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let LabelArgs { positions, before_end, nodes, tries, table, name, set, seed, .. } = self.0;
-        if G::HISTORY {
-            return Err(Error::Usage(format!(
-                "positions of {} cannot be solved: its history decides too, so that a position has no result of its own; \
+/// Draws positions from random games, and solves them.
+fn label(game: AnyGame, args: LabelArgs) -> Result<(), Error> {
+    let LabelArgs { positions, before_end, nodes, tries, table, name, set, seed, .. } = args;
+    if game.info.history {
+        return Err(Error::Usage(format!(
+            "positions of {} cannot be solved: its history decides too, so that a position has no result of its own; \
                  lockstep match tells how strong its players are",
-                G::TITLE
-            )));
-        }
-        let rules = format!("[game]\nname = \"{}\"\n", G::NAME);
-        let start: G = settings::parse(&rules, "the game", &set)?.start();
-        let table = table as usize * 1_000_000;
-        let threads = rayon::current_num_threads() as u64;
-        memory::room_for(threads * table as u64, "solving positions", "--table or --threads")?;
-        let progress = Progress::of(positions.into());
-        let [from, to] = [before_end[0], before_end[1]];
-        tell!("Solving {positions} positions of {}, {from} to {to} plies before the end.", start.title());
-        say!("set,moves,score,scores");
-        let mut counts = Counts::default();
-        // Each game is drawn from a generator of its own, and they count in their order.
-        let games = tries.min(16);
-        'all: for batch in 0.. {
-            let lines: Vec<Result<String, Unsolved>> = (batch * games..(batch + 1) * games)
-                .into_par_iter()
-                .map(|game| {
-                    let mut rng = LaneRng::new(seed, game);
-                    let line = line(&start, &mut rng, &before_end, &name, |state| {
-                        solver::scores(state, nodes * 1_000_000, table, |nodes| progress.searched(nodes))
-                    });
-                    progress.counts().add(&line);
-                    line
-                })
-                .collect();
-            for line in lines {
-                counts.add(&line);
-                if let Ok(line) = line {
-                    progress.bar.suspend(|| say!("{line}"));
-                }
-                // Or nobody reads them any more.
-                if counts.solved == u64::from(positions) || out::failed() {
-                    break 'all;
-                }
-                if counts.tried() >= tries * (counts.solved + 1) {
-                    progress.bar.finish_and_clear();
-                    return Err(Error::Usage(format!(
-                        "{counts}, which is not one in {tries}: go back fewer plies with --before-end, or allow more --nodes, a \
+            game.info.title
+        )));
+    }
+    let rules = format!("[game]\nname = \"{}\"\n", game.info.name);
+    let start = game.start_of(&settings::parse(&rules, "the game", &set)?);
+    let table = table as usize * 1_000_000;
+    let threads = rayon::current_num_threads() as u64;
+    memory::room_for(threads * table as u64, "solving positions", "--table or --threads")?;
+    let progress = Progress::of(positions.into());
+    let [from, to] = [before_end[0], before_end[1]];
+    tell!("Solving {positions} positions of {}, {from} to {to} plies before the end.", start.title());
+    say!("set,moves,score,scores");
+    let mut counts = Counts::default();
+    // Each game is drawn from a generator of its own, and they count in their order.
+    let games = tries.min(16);
+    'all: for batch in 0.. {
+        let lines: Vec<Result<String, Unsolved>> = (batch * games..(batch + 1) * games)
+            .into_par_iter()
+            .map(|number| {
+                let mut rng = LaneRng::new(seed, number);
+                let line = line(&start, &mut rng, &before_end, &name, |state| {
+                    game.solve(state, nodes * 1_000_000, table, |nodes| progress.searched(nodes))
+                });
+                progress.counts().add(&line);
+                line
+            })
+            .collect();
+        for line in lines {
+            counts.add(&line);
+            if let Ok(line) = line {
+                progress.bar.suspend(|| say!("{line}"));
+            }
+            // Or nobody reads them any more.
+            if counts.solved == u64::from(positions) || out::failed() {
+                break 'all;
+            }
+            if counts.tried() >= tries * (counts.solved + 1) {
+                progress.bar.finish_and_clear();
+                return Err(Error::Usage(format!(
+                    "{counts}, which is not one in {tries}: go back fewer plies with --before-end, or allow more --nodes, a \
                          larger --table or more --tries"
-                    )));
-                }
+                )));
             }
         }
-        progress.bar.finish_and_clear();
-        tell!("{counts}.");
-        Ok(())
     }
+    progress.bar.finish_and_clear();
+    tell!("{counts}.");
+    Ok(())
 }
 
 /// Why there is no result.
@@ -104,16 +107,17 @@ enum Unsolved {
 }
 
 /// A labelled position from a random game.
-fn line<G: Game>(
-    start: &G,
+fn line(
+    start: &State,
     rng: &mut LaneRng,
     before_end: &[usize],
     name: &str,
-    scores: impl FnOnce(&G) -> Option<Vec<(Action, i32)>>,
+    scores: impl FnOnce(&State) -> Option<Vec<(Action, i32)>>,
 ) -> Result<String, Unsolved> {
     let (mut game, mut states, mut moves) = (start.clone(), vec![], vec![]);
     while game.outcome().is_none() {
-        let action = rng.legal_move(&game);
+        let legal = game.legal();
+        let action = legal[rng.below(legal.len())];
         moves.push(game.action_text(action));
         states.push(game.clone());
         game.play(action);

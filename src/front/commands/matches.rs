@@ -1,6 +1,6 @@
 use crate::{
     Error,
-    analyst::Player,
+    analyst::{Contender, Untrained},
     checkpoint,
     cli::MatchArgs,
     device, display,
@@ -13,17 +13,15 @@ use crate::{
     say, settings,
 };
 use lockstep_components::{
-    Config, Game,
-    config::{DeviceKind, GameConfig, LanesConfig, RunConfig, SearchConfig},
-    games::GameVisitor,
+    Config,
+    config::{GameConfig, LanesConfig, RunConfig, SearchConfig},
 };
-use lockstep_systems::{Player as Searcher, Rollouts, Uniform};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// `lockstep match`
 pub fn run(args: MatchArgs) -> Result<(), Error> {
-    let (mut sides, labels) = match (&args.ladder, &args.run) {
+    let (names, labels): (Vec<PathBuf>, Vec<String>) = match (&args.ladder, &args.run) {
         (true, Some(run)) => {
             let generations = checkpoint::generations(&Folder::of_run(run)?)?;
             if generations.len() < 2 {
@@ -31,31 +29,28 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
                                and at the end";
                 return Err(Error::Run { path: run.clone(), message: message.into() });
             }
-            let sides = generations.iter().map(|&generation| Side::trained(run, Some(generation), args.device));
-            let labels = generations.iter().map(|generation| format!("generation {generation}")).collect();
-            (sides.collect::<Result<Vec<_>, _>>()?, labels)
+            let name = |generation: &u64| {
+                let mut name = run.clone().into_os_string();
+                name.push(format!("@{generation}"));
+                (name.into(), format!("generation {generation}"))
+            };
+            generations.iter().map(name).unzip()
         }
         (true, None) => return Err(Error::Usage("name the run whose generations are to play with --run DIR".into())),
-        (false, _) => {
-            let [a, b] = &args.players[..] else {
-                let message = "name two players: a run folder, one with a generation (runs/connect_four@100), \
-                               uniform, or rollout; or a run with --run DIR --ladder";
-                return Err(Error::Usage(message.into()));
-            };
-            let labels = args.players.iter().map(|name| name.display().to_string()).collect();
-            (vec![Side::named(a, args.device)?, Side::named(b, args.device)?], labels)
+        (false, _) if args.players.len() != 2 => {
+            let message = "name two players: a run folder, one with a generation (runs/connect_four@100), \
+                           uniform, or rollout; or a run with --run DIR --ladder";
+            return Err(Error::Usage(message.into()));
         }
+        (false, _) => args.players.iter().map(|name| (name.clone(), name.display().to_string())).unzip(),
     };
-    let own = sides.iter().filter_map(|side| Some(side.player.as_ref()?.config.run.grade_simulations)).max();
-    let simulations = args.simulations.or(own).unwrap_or(RunConfig::default().grade_simulations);
-    // In a ladder nothing is set.
-    for (number, side) in sides.iter_mut().enumerate() {
-        let (option, set) = if number == 0 { ("--a-set", &args.a_set) } else { ("--b-set", &args.b_set) };
-        let config = side.player.as_ref().map_or_else(Config::default, |player| player.config.clone());
-        side.search = to_win(config, simulations, option, set)?;
-    }
-    let mut games = sides.iter().filter_map(|side| Some(side.player.as_ref()?.config.game.clone()));
-    let game = match (games.next(), &args.game) {
+    let trained = |name: &PathBuf| match Untrained::named(name) {
+        None => Contender::trained(name, args.device).map(Some),
+        Some(_) => Ok(None),
+    };
+    let trained = names.iter().map(trained).collect::<Result<Vec<_>, _>>()?;
+    let mut games = trained.iter().flatten().map(|side| side.rules.clone());
+    let rules = match (games.next(), &args.game) {
         (Some(game), Some(name)) if game.name != *name => {
             return Err(Error::Usage(format!("--game {name}: a player of a run of {game} is named")));
         }
@@ -65,68 +60,22 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
             return Err(Error::Usage("name the game with --game: neither player is of a run".into()));
         }
     };
-    if let Some(other) = games.find(|other| *other != game) {
-        return Err(Error::Usage(format!("one of them plays {game}, the other {other}")));
+    if let Some(other) = games.find(|other| *other != rules) {
+        return Err(Error::Usage(format!("one of them plays {rules}, the other {other}")));
     }
-    let name = game.name.clone();
-    device::with_threads(args.threads, || super::with_game(&name, Play { sides, labels, game, args }))
-}
-
-/// A player as it was named.
-struct Side {
-    /// Of a run; without one it knows nothing.
-    player: Option<Player>,
-    rollouts: bool,
-    search: SearchConfig,
-}
-
-impl Side {
-    fn named(name: &Path, device: Option<DeviceKind>) -> Result<Self, Error> {
-        let rollouts = name.as_os_str() == "rollout";
-        if rollouts || name.as_os_str() == "uniform" {
-            return Ok(Self { player: None, rollouts, search: SearchConfig::default() });
-        }
-        // A path may have an @ of its own.
-        match split_at_sign(name).filter(|_| !name.exists()) {
-            None => Self::trained(name, None, device),
-            Some((path, number)) => {
-                let message = || format!("'{}': behind the @ stands the number of a generation", name.display());
-                let generation = number.parse().map_err(|_| Error::Usage(message()))?;
-                Self::trained(&path, Some(generation), device)
-            }
-        }
+    let own = trained.iter().flatten().filter_map(|side| Some(side.player()?.config.run.grade_simulations)).max();
+    let simulations = args.simulations.or(own).unwrap_or(RunConfig::default().grade_simulations);
+    let mut sides = vec![];
+    for (number, (side, name)) in trained.into_iter().zip(&names).enumerate() {
+        let untrained = || Contender::untrained(Untrained::named(name).unwrap_or(Untrained::Uniform), rules.clone());
+        let mut side = side.map_or_else(untrained, Ok)?;
+        // In a ladder nothing is set.
+        let (option, set) = if number == 0 { ("--a-set", &args.a_set) } else { ("--b-set", &args.b_set) };
+        let config = side.player().map_or_else(Config::default, |player| player.config.clone());
+        side.search = to_win(config, simulations, option, set)?;
+        sides.push(side);
     }
-
-    fn trained(path: &Path, generation: Option<u64>, device: Option<DeviceKind>) -> Result<Self, Error> {
-        let player = Player::open(path, generation)?.on(device);
-        Ok(Self { search: player.config.search.clone(), player: Some(player), rollouts: false })
-    }
-
-    fn searcher<G: Game>(&self, rows: usize) -> Result<Searcher<G>, Error> {
-        let search = self.search.clone();
-        Ok(match &self.player {
-            Some(player) => Searcher::new(player.evaluator::<G>(&player.place()?, rows)?, search),
-            None if self.rollouts => Searcher::new(Rollouts::<G>::new(1, 1), search),
-            None => Searcher::new(Uniform::default(), search),
-        })
-    }
-}
-
-/// What stands before the last @ of a name, and behind it.
-#[cfg(unix)]
-fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
-    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-    let bytes = name.as_os_str().as_bytes();
-    let at = bytes.iter().rposition(|&byte| byte == b'@')?;
-    let path = OsStr::from_bytes(&bytes[..at]);
-    Some((path.into(), String::from_utf8_lossy(&bytes[at + 1..]).into_owned()))
-}
-
-/// What stands before the last @ of a name, and behind it.
-#[cfg(not(unix))]
-fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
-    let (path, generation) = name.to_str()?.rsplit_once('@')?;
-    Some((path.into(), generation.into()))
+    device::with_threads(args.threads, || play(&sides, &labels, &args))
 }
 
 /// The search of a configuration with so many simulations and without anything that makes games differ, but for what is set.
@@ -143,69 +92,63 @@ fn to_win(config: Config, simulations: u32, option: &str, set: &[String]) -> Res
     Ok(settings::with_overrides(&Config { search, ..config }, option, set)?.search)
 }
 
-pub(crate) struct Play {
-    sides: Vec<Side>,
-    labels: Vec<String>,
-    game: GameConfig,
-    args: MatchArgs,
-}
-
-impl GameVisitor for Play {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { sides, labels, game, args } = self;
-        let start = Config { game, ..Config::default() }.start::<G>();
-        let most = (G::MAX_PLIES - 1) as u32;
-        let opening_plies = args.opening_plies.unwrap_or((G::MAX_PLIES as u32 / 4).min(6));
-        if opening_plies > most {
-            let message = format!("--opening-plies {opening_plies}: from 0 to {most} in {}", G::TITLE);
-            return Err(Error::Usage(message));
-        }
-        let sprt = args.sprt.as_ref().map(|bounds| Sprt { elo0: bounds[0], elo1: bounds[1], alpha: 0.05, beta: 0.05 });
-        if let Some(Sprt { elo0, elo1, .. }) = sprt.filter(|s| !(s.elo0 < s.elo1 && s.elo0 > -4e3 && s.elo1 < 4e3)) {
-            return Err(Error::Usage(format!("--sprt {elo0} {elo1}: the first must be below the second, within 4000")));
-        }
-        let game = Match { pairs: args.pairs, opening_plies, seed: args.seed, leaves: args.leaves, sprt };
-        let mut duels = vec![];
-        for a in 0..sides.len() {
-            for b in a + 1..sides.len() {
-                let settings = [&sides[a].search, &sides[b].search];
-                let networks = [&sides[a], &sides[b]].into_iter().filter_map(|side| side.player.as_ref());
-                let rows = (game.most_lanes() * args.leaves) as usize;
-                let networks = networks.map(|player| player.footprint::<G>(rows)).collect::<Result<Vec<_>, _>>()?;
-                let lanes = game.lanes::<G>(settings, &networks);
-                Bound::of_searches::<G>(&settings, &lanes, &networks).check()?;
-                let score = with_fewer_lanes(lanes.count, |count| {
-                    let rows = (count * args.leaves) as usize;
-                    let players =
-                        [(sides[a].searcher::<G>(rows)?, settings[0]), (sides[b].searcher::<G>(rows)?, settings[1])];
-                    let bar = display::bar(args.pairs, "pairs");
-                    let lanes = LanesConfig { count, ..lanes.clone() };
-                    let score = game.play(start.clone(), players, lanes, |pairs| bar.set_position(pairs));
-                    bar.finish_and_clear();
-                    score
-                })?;
-                if args.json {
-                    say!("{}", line(&game, [&labels[a], &labels[b]], settings, &score));
-                } else {
-                    tell_score(&game, [&labels[a], &labels[b]], settings, &score, most);
-                }
-                duels.push(Duel { a, b, pairs: score.pairs });
-            }
-        }
-        if args.ladder {
-            let ratings = ladder(&duels, sides.len());
-            for (label, Elo { value, low, high }) in labels.iter().zip(&ratings) {
-                if args.json {
-                    say!("{}", json!({ "player": label, "elo": value, "low": low, "high": high }));
-                } else {
-                    say!("  {label:<20} {value:>+7.0}   95 %: {low:+.0} to {high:+.0}");
-                }
-            }
-        }
-        Ok(())
+/// Plays each of the sides against each other one, and prints the scores.
+fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), Error> {
+    let game = sides[0].game;
+    let start = game.start(&sides[0].rules).map_err(|error| Error::Usage(error.to_string()))?;
+    let most = (game.info.max_plies - 1) as u32;
+    let opening_plies = args.opening_plies.unwrap_or((game.info.max_plies as u32 / 4).min(6));
+    if opening_plies > most {
+        let message = format!("--opening-plies {opening_plies}: from 0 to {most} in {}", game.info.title);
+        return Err(Error::Usage(message));
     }
+    let sprt = args.sprt.as_ref().map(|bounds| Sprt { elo0: bounds[0], elo1: bounds[1], alpha: 0.05, beta: 0.05 });
+    if let Some(Sprt { elo0, elo1, .. }) = sprt.filter(|s| !(s.elo0 < s.elo1 && s.elo0 > -4e3 && s.elo1 < 4e3)) {
+        return Err(Error::Usage(format!("--sprt {elo0} {elo1}: the first must be below the second, within 4000")));
+    }
+    let matched = Match { pairs: args.pairs, opening_plies, seed: args.seed, leaves: args.leaves, sprt };
+    let mut duels = vec![];
+    for a in 0..sides.len() {
+        for b in a + 1..sides.len() {
+            let settings = [&sides[a].search, &sides[b].search];
+            let rows = (matched.most_lanes() * args.leaves) as usize;
+            let mut networks = vec![];
+            for side in [&sides[a], &sides[b]] {
+                networks.extend(side.footprint(rows)?);
+            }
+            let lanes = matched.lanes(game, settings, &networks);
+            Bound::of_searches(game, &settings, &lanes, &networks).check()?;
+            let score = with_fewer_lanes(lanes.count, |count| {
+                let rows = (count * args.leaves) as usize;
+                let players =
+                    [&sides[a], &sides[b]].map(|side| Ok((side.searcher(rows, side.search.clone())?, &side.search)));
+                let [first, second]: [Result<_, Error>; 2] = players;
+                let bar = display::bar(args.pairs, "pairs");
+                let lanes = LanesConfig { count, ..lanes.clone() };
+                let score =
+                    matched.play(game, start.clone(), [first?, second?], lanes, |pairs| bar.set_position(pairs));
+                bar.finish_and_clear();
+                score
+            })?;
+            if args.json {
+                say!("{}", line(&matched, [&labels[a], &labels[b]], settings, &score));
+            } else {
+                tell_score(&matched, [&labels[a], &labels[b]], settings, &score, most);
+            }
+            duels.push(Duel { a, b, pairs: score.pairs });
+        }
+    }
+    if args.ladder {
+        let ratings = ladder(&duels, sides.len());
+        for (label, Elo { value, low, high }) in labels.iter().zip(&ratings) {
+            if args.json {
+                say!("{}", json!({ "player": label, "elo": value, "low": low, "high": high }));
+            } else {
+                say!("  {label:<20} {value:>+7.0}   95 %: {low:+.0} to {high:+.0}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn policy(search: &SearchConfig) -> String {

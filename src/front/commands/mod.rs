@@ -20,9 +20,8 @@ pub use train::interrupted;
 use crate::{
     Error,
     cli::{Cli, Command, TrainArgs},
-    device, games as known, out,
+    device, out,
 };
-use lockstep_components::{Game, games::GameVisitor};
 
 /// Carries out a command line.
 ///
@@ -56,41 +55,4 @@ pub fn run(cli: Cli) -> Result<(), Error> {
 fn print(text: &[u8]) -> Result<(), Error> {
     out::write(format_args!("{}", String::from_utf8_lossy(text)));
     Ok(())
-}
-
-/// What commands do with a game.
-macro_rules! tasks {
-    ($($module:ident::$name:ident),*) => {
-        #[allow(non_camel_case_types)]
-        pub(crate) enum Task {
-            $($module($module::$name)),*
-        }
-
-        impl Task {
-            /// Does it with the game of this type.
-            pub(crate) fn carry_out<G: Game>(self) -> Result<(), Error> {
-                match self {
-                    $(Self::$module(task) => task.visit::<G>()),*
-                }
-            }
-        }
-
-        $(impl From<$module::$name> for Task {
-            fn from(task: $module::$name) -> Self {
-                Self::$module(task)
-            }
-        })*
-    };
-}
-
-tasks! {
-    bench::Bench, games::Line, grade::Grade, label::Label, matches::Play, play::Play, train::Train, tune::Tune, verify::Verify
-}
-
-/// Does something with the game of that name.
-fn with_game(name: &str, task: impl Into<Task>) -> Result<(), Error> {
-    match known::find(name) {
-        Some(game) => game.carry_out(task.into()),
-        None => Err(Error::Usage(format!("unknown game '{name}'; the games are {}", known::list()))),
-    }
 }

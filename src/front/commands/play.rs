@@ -1,161 +1,260 @@
 use crate::{
     Error,
-    analyst::{Analyst, Player},
+    analyst::{Contender, Untrained},
     cli::PlayArgs,
-    device,
-    memory::Bound,
-    out, say,
+    device, out, say,
+    session::{Ended, Found, Limit, Room, Session, Table},
 };
-use lockstep_components::{
-    Action, Game, Outcome, Player as Side,
-    config::{LanesConfig, SearchConfig},
-    games::GameVisitor,
+use lockstep_components::{Outcome, Side, State, config::GameConfig};
+use std::{
+    io::{BufRead, Read},
+    sync::{
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, TryRecvError, channel},
+    },
+    time::Duration,
 };
-use lockstep_systems::Answer;
-use std::io::{BufRead, Read};
 
-/// Leaves that the one tree sends to the network at once.
-const LEAVES: u32 = 8;
+/// Simulations of a move where nothing else is said.
+const SIMULATIONS: u32 = 400;
 
-/// `lockstep play`
-pub fn run(args: PlayArgs) -> Result<(), Error> {
-    let player = Player::open(&args.run, None)?.on(args.device);
-    let name = player.config.game.name.clone();
-    device::with_threads(args.threads, || super::with_game(&name, Play { player, args }))
-}
-
-pub(crate) struct Play {
-    player: Player,
-    args: PlayArgs,
-}
+/// Simulations of a search that is limited by its time alone, if there is memory for them.
+const MOST: u32 = 100_000;
 
 /// How games write a move that leaves the turn to the other player.
 const PASS: &str = "pass";
 
-const HELP: &str = "Type a move, or: undo, hint, moves, new, help, quit";
+const HELP: &str = "Type a move, or: undo, hint, moves, position MOVES, new, help, quit; and stop while it thinks";
 
-impl GameVisitor for Play {
-    type Output = Result<(), Error>;
+/// Whether Ctrl-C was pressed while it thinks: it then plays what it has found.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Whether it thinks.
+static THINKING: AtomicBool = AtomicBool::new(false);
 
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { player, args } = self;
-        let lanes = LanesConfig { count: 1, leaves_per_tree: LEAVES.min(args.simulations), ..LanesConfig::default() };
-        let search = SearchConfig { simulations: args.simulations, ..player.config.search.clone() };
-        Bound::of_searches::<G>(&[&search], &lanes, &[player.footprint::<G>(LEAVES as usize)?]).check()?;
-        let evaluator = player.evaluator::<G>(&player.place()?, LEAVES as usize)?;
-        let mut analyst = Analyst::<G>::new(evaluator, &player.config.search, lanes, args.simulations);
-        let you = if args.second { Side::Second } else { Side::First };
-        let start: G = player.config.start();
-        let komi = start.komi().map_or(String::new(), |komi| format!(", komi {komi} of the second player included"));
-        let (title, checkpoint) = (start.title(), player.checkpoint.display());
-        say!("{title} against {checkpoint}, {} a move.", out::number(args.simulations.into(), "simulation"));
-        say!("{HELP}");
-        // The positions of the game, and the moves between them.
-        let mut line: Vec<G> = vec![start];
-        let mut moves: Vec<Action> = vec![];
-        let mut input = std::io::stdin().lock();
-        loop {
-            let position = line.last().expect("a game has its start").clone();
-            say!("\n{}", position.render(moves.last().copied()));
-            if !moves.is_empty() {
-                let texts: Vec<_> =
-                    line.iter().zip(&moves).map(|(before, &action)| before.action_text(action)).collect();
-                say!("Moves: {}", texts.join(" "));
+/// `lockstep play`
+pub fn run(args: PlayArgs) -> Result<(), Error> {
+    let contender = match (Untrained::named(&args.run), &args.game) {
+        (Some(kind), Some(name)) => {
+            Contender::untrained(kind, GameConfig { name: name.clone(), ..GameConfig::default() })?
+        }
+        (Some(_), None) => {
+            return Err(Error::Usage("name the game with --game: this player is of no run".into()));
+        }
+        (None, game) => {
+            let contender = Contender::trained(&args.run, args.device)?;
+            if let Some(name) = game.as_ref().filter(|name| *name != contender.game.info.name) {
+                let message = format!("--game {name}: the player of {} plays {}", args.run.display(), contender.rules);
+                return Err(Error::Usage(message));
             }
-            if let Some(outcome) = position.outcome() {
-                let value = if position.to_move() == you { outcome.value() } else { -outcome.value() };
-                let result = match value {
-                    1.0 => "You win",
-                    -1.0 => "You lose",
-                    _ => "A draw",
-                };
-                match position.score() {
-                    Some(score) if score != 0.0 => say!("{result} by {}{komi}.", score.abs()),
-                    _ => say!("{result}."),
+            contender
+        }
+    };
+    device::with_threads(args.threads, || play(&contender, &args))
+}
+
+fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
+    let time = args.seconds.map(Duration::from_secs_f64);
+    let simulations = args.simulations.or(time.is_none().then_some(SIMULATIONS));
+    let mut room = Room { simulations: simulations.unwrap_or(SIMULATIONS), ..Room::default() };
+    room.leaves_per_tree = room.leaves_per_tree.min(room.simulations);
+    if simulations.is_none() {
+        room.simulations = Table::largest(contender, &room, MOST)?;
+    }
+    let table = Table::open(contender, room)?;
+    let mut session = table.session().expect("a new table has a place");
+    let limit = Limit { simulations, time, nodes: None };
+    session.set(&args.moves)?;
+    let you = if args.second { Side::Second } else { Side::First };
+    let komi = session.state().komi();
+    let komi = komi.map_or(String::new(), |komi| format!(", komi {komi} of the second player included"));
+    let whom = contender.player().map_or_else(|| args.run.display(), |player| player.checkpoint.display());
+    let effort = match (simulations, args.seconds) {
+        (Some(simulations), None) => out::number(simulations.into(), "simulation"),
+        (None, Some(seconds)) => format!("{seconds} s"),
+        (simulations, seconds) => {
+            let simulations = out::number(simulations.unwrap_or(0).into(), "simulation");
+            format!("{simulations} or {} s", seconds.unwrap_or(0.0))
+        }
+    };
+    say!("{} against {whom}, {effort} a move.", session.state().title());
+    say!("{HELP}");
+    let handler = || {
+        if INTERRUPTED.swap(true, Relaxed) || !THINKING.load(Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot start threads to listen to Ctrl-C: {e}")))?;
+    let mut input = Input::new()?;
+    loop {
+        let position = session.state().clone();
+        say!("\n{}", position.render(session.moves().last().copied()));
+        if !session.moves().is_empty() {
+            say!("Moves: {}", session.texts().join(" "));
+        }
+        if let Some(outcome) = position.outcome() {
+            let value = if position.to_move() == you { outcome.value() } else { -outcome.value() };
+            let result = match value {
+                1.0 => "You win",
+                -1.0 => "You lose",
+                _ => "A draw",
+            };
+            match position.score() {
+                Some(score) if score != 0.0 => say!("{result} by {}{komi}.", score.abs()),
+                _ => say!("{result}."),
+            }
+        } else if position.to_move() != you {
+            let found = think(&mut session, &limit, &mut input)?;
+            let does = match position.action_text(found.action) {
+                text if text != PASS => format!("plays {text}"),
+                _ if has_to_pass(&position) => "has no move but to pass".into(),
+                _ => "passes".into(),
+            };
+            say!("It {does} and expects {:+.2} for itself ({}).", found.value, told(&found));
+            session.play_action(found.action)?;
+            continue;
+        } else if has_to_pass(&position) {
+            say!("You have no move but to pass. Type: {PASS}");
+        }
+        // Nobody sees the board any more.
+        if out::failed() {
+            return Ok(());
+        }
+        // Without a line left to read the game is over, as after `quit`.
+        out::write(format_args!("> "));
+        let Some(text) = input.line()? else { return Ok(()) };
+        match text.to_lowercase().as_str() {
+            "" | "stop" => {}
+            "quit" | "exit" | "q" => return Ok(()),
+            "help" | "?" => say!("{HELP}"),
+            "new" => session.restart(),
+            "undo" => {
+                // Back to the last position in which you were to move, leaving out the present one.
+                let before = session.states().iter().rev().skip(1).position(|state| state.to_move() == you);
+                match before {
+                    Some(before) => _ = session.take_back(before + 1),
+                    None => say!("There is nothing to undo."),
                 }
-            } else if position.to_move() != you {
-                let answer = ask(&mut analyst, &position)?;
-                let does = match position.action_text(answer.action) {
-                    text if text != PASS => format!("plays {text}"),
-                    _ if has_to_pass(&position) => "has no move but to pass".into(),
-                    _ => "passes".into(),
-                };
-                say!("It {does} and expects {:+.2} for itself.", answer.value);
-                let mut next = position;
-                next.play(answer.action);
-                line.push(next);
-                moves.push(answer.action);
-                continue;
-            } else if has_to_pass(&position) {
-                say!("You have no move but to pass. Type: {PASS}");
             }
-            // Nobody sees the board any more.
-            if out::failed() {
-                return Ok(());
+            "moves" if position.outcome().is_none() => {
+                let legal: Vec<_> = session.legal().into_iter().map(|(_, text)| text).collect();
+                say!("Legal moves: {}", legal.join(" "));
             }
-            // Without a line left to read the game is over, as after `quit`.
-            let Some(text) = prompt(&mut input)? else { return Ok(()) };
-            match text.to_lowercase().as_str() {
-                "" => {}
-                "quit" | "exit" | "q" => return Ok(()),
-                "help" | "?" => say!("{HELP}"),
-                "new" => line.truncate(1),
-                "undo" => {
-                    // Back to the last position in which you were to move, leaving out the present one.
-                    let before = line[..line.len() - 1].iter().rposition(|p| p.to_move() == you);
-                    match before {
-                        Some(before) => line.truncate(before + 1),
-                        None => say!("There is nothing to undo."),
-                    }
+            "hint" if position.outcome().is_none() => {
+                let found = think(&mut session, &limit, &mut input)?;
+                hint(&session, &found);
+            }
+            lower if lower.split_whitespace().next() == Some("position") => {
+                if let Err(error) = session.set(text.split_once(char::is_whitespace).map_or("", |(_, moves)| moves)) {
+                    say!("{error}");
                 }
-                "moves" if position.outcome().is_none() => {
-                    let legal: Vec<_> = position.legal().map(|a| position.action_text(a)).collect();
-                    say!("Legal moves: {}", legal.join(" "));
-                }
-                "hint" if position.outcome().is_none() => hint(&position, &ask(&mut analyst, &position)?),
-                _ => match position.parse_action(&text) {
-                    Ok(action) => {
-                        let mut next = position;
-                        next.play(action);
-                        line.push(next);
-                        moves.push(action);
-                    }
-                    Err(_) if position.outcome().is_some() => say!("The game is over. Type: undo, new or quit"),
-                    Err(error) => say!("{error}. {HELP}"),
-                },
             }
-            moves.truncate(line.len() - 1);
+            _ => match session.play(&text) {
+                Ok(_) => {}
+                Err(_) if position.outcome().is_some() => say!("The game is over. Type: undo, new or quit"),
+                Err(error) => say!("{error}. {HELP}"),
+            },
         }
     }
 }
 
-fn has_to_pass<G: Game>(position: &G) -> bool {
-    position.legal().map(|action| position.action_text(action)).eq([PASS])
+/// Searches until the limit, Ctrl-C, or a line with nothing but `stop`.
+fn think(session: &mut Session, limit: &Limit, input: &mut Input) -> Result<Found, Error> {
+    INTERRUPTED.store(false, Relaxed);
+    THINKING.store(true, Relaxed);
+    let found = session.search(limit, |_| !INTERRUPTED.load(Relaxed) && !input.says_stop());
+    THINKING.store(false, Relaxed);
+    found
+}
+
+fn told(found: &Found) -> String {
+    let mut text = out::number(found.simulations.into(), "simulation");
+    if found.reused > 0 {
+        text += &format!(", {} kept", found.reused);
+    }
+    match found.ended {
+        Ended::Stopped => text += ", stopped",
+        Ended::Full => text += ", tree full",
+        Ended::Proven => text += ", proven",
+        Ended::Limit | Ended::NotYet => {}
+    }
+    text
+}
+
+fn has_to_pass(position: &State) -> bool {
+    let legal = position.legal();
+    legal.len() == 1 && position.action_text(legal[0]) == PASS
 }
 
 /// The longest line that is looked at, in bytes; what follows it on the line is left out.
-const LINE: u64 = 256;
+const LINE: u64 = 4096;
 
-fn prompt(input: &mut impl BufRead) -> Result<Option<String>, Error> {
-    out::write(format_args!("> "));
-    let io = |source| Error::Io { doing: "talk to", path: "the terminal".into(), source };
+/// What is typed, read by a thread of its own, so that it is heard while the player thinks.
+struct Input {
+    lines: Receiver<std::io::Result<String>>,
+    /// A line that was read and has not been looked at.
+    next: Option<std::io::Result<String>>,
+}
+
+impl Input {
+    fn new() -> Result<Self, Error> {
+        let (to, lines) = channel();
+        let read = move || {
+            let mut input = std::io::stdin().lock();
+            loop {
+                let read = read_line(&mut input);
+                let is_last = !matches!(read, Ok(Some(_)));
+                let Some(line) = read.transpose() else { return };
+                if to.send(line).is_err() || is_last {
+                    return;
+                }
+            }
+        };
+        let started = std::thread::Builder::new().spawn(read);
+        started.map_err(|e| Error::Usage(format!("cannot start threads to read what is typed: {e}")))?;
+        Ok(Self { lines, next: None })
+    }
+
+    /// The next line, once it is there; none at the end of the input.
+    fn line(&mut self) -> Result<Option<String>, Error> {
+        let io = |source| Error::Io { doing: "talk to", path: "the terminal".into(), source };
+        self.next.take().or_else(|| self.lines.recv().ok()).transpose().map_err(io)
+    }
+
+    /// Whether the next line is there and says nothing but `stop`, which it then has had its use.
+    fn says_stop(&mut self) -> bool {
+        if self.next.is_none() {
+            match self.lines.try_recv() {
+                Ok(line) => self.next = Some(line),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            }
+        }
+        let stop = matches!(&self.next, Some(Ok(line)) if line.eq_ignore_ascii_case("stop"));
+        if stop {
+            self.next = None;
+        }
+        stop
+    }
+}
+
+fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<String>> {
     // Bytes that are no text are a wrong move like any other, not the end of the game.
     let mut line = vec![];
-    let read = input.by_ref().take(LINE).read_until(b'\n', &mut line).map_err(io)?;
+    let read = input.by_ref().take(LINE).read_until(b'\n', &mut line)?;
     if read as u64 == LINE && !line.ends_with(b"\n") {
-        input.skip_until(b'\n').map_err(io)?;
+        input.skip_until(b'\n')?;
     }
     Ok((read > 0).then(|| String::from_utf8_lossy(&line).trim().to_string()))
 }
 
-fn ask<G: Game>(analyst: &mut Analyst<G>, position: &G) -> Result<Answer, Error> {
-    Ok(analyst.ask(vec![position.clone()], |_| ())?.remove(0))
-}
-
-fn hint<G: Game>(position: &G, answer: &Answer) {
-    say!("It would play {} here; value for you {:+.2}.", position.action_text(answer.action), answer.value);
+fn hint(session: &Session, found: &Found) {
+    say!(
+        "It would play {} here; value for you {:+.2} ({}).",
+        session.line_text(&found.line).join(" "),
+        found.value,
+        told(found)
+    );
     say!("{:>6} {:>7} {:>7} {:>7}", "move", "visits", "prior", "value");
-    let mut moves = answer.moves.clone();
+    let mut moves = found.moves.clone();
     moves.sort_by_key(|m| std::cmp::Reverse(m.visits));
     for m in moves {
         let value = m.value.map_or("-".into(), |v| format!("{v:+.2}"));
@@ -164,6 +263,6 @@ fn hint<G: Game>(position: &G, answer: &Answer) {
             Outcome::Draw => "  proven to draw",
             Outcome::Loss => "  proven to lose",
         });
-        say!("{:>6} {:>7} {:>6.1}% {value:>7}{proven}", position.action_text(m.action), m.visits, 100.0 * m.prior);
+        say!("{:>6} {:>7} {:>6.1}% {value:>7}{proven}", session.text(m.action), m.visits, 100.0 * m.prior);
     }
 }

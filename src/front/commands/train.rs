@@ -7,29 +7,31 @@ use crate::{
     device::{self, Evaluation, Place},
     display::{Display, duration},
     folder::{Folder, or_warn, write_file},
+    games::{self, AnyGame},
     history::{self, Resolved, list},
+    hooks,
     log::Log,
     machine::{self, Machine, Monitor},
     memory::{self, Bound},
     metrics::{self, Metrics, bytes},
     out::{self, Stream, number},
     rehearsal::{Rehearsal, name_keys},
-    relief::{relieve, relieved},
+    relief::{relieved, worked},
     say,
     settings::{self, Source},
     tell,
     trainer::{self, Advance, Trainer},
 };
 use lockstep_components::{
-    Cache, Config, Game,
+    Config,
     config::{Precision, RateSchedule},
-    games::GameVisitor,
 };
 use lockstep_systems::{
     Learner,
     network::{NamedTensor, check_tensors, describe},
 };
 use std::{
+    cell::RefCell,
     ffi::OsStr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -82,18 +84,15 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
             std::process::exit(130);
         }
     };
-    ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot listen to Ctrl-C: {e}")))?;
+    ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot start threads to listen to Ctrl-C: {e}")))?;
     if !folder.is_run()
         && let Some(warning) = settings::recipe_warning(recipe.unwrap_or_default(), &resolved.config)
     {
         tell!("warning: {warning}");
     }
     let until = args.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
-    let name = resolved.config.game.name.clone();
     let from = args.from.as_deref().map(|from| weights_from(from, &folder)).transpose()?;
-    device::with_threads(resolved.config.run.threads, || {
-        super::with_game(&name, Train { resolved, folder, from, until })
-    })
+    device::with_threads(resolved.config.run.threads, || train(Train { resolved, folder, from, until }))
 }
 
 /// What the folder of a run is called unless the user says: as its recipe, or its game where there is none.
@@ -121,7 +120,8 @@ fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error>
     checkpoint::read_weights_file(from)
 }
 
-pub(crate) struct Train {
+/// A run that is to be trained.
+struct Train {
     resolved: Resolved,
     folder: Folder,
     from: Option<Vec<NamedTensor>>,
@@ -129,187 +129,177 @@ pub(crate) struct Train {
     until: Option<Instant>,
 }
 
-impl GameVisitor for Train {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { resolved: Resolved { mut config, mut changes, ignored }, folder, from, until } = self;
-        device::keep_kernels_of(&folder, &config);
-        let mut place = device::place_of(&config)?;
-        // A run keeps the numbers that it begins with, wherever it goes on.
-        config.run.precision = place.precision;
-        for change in changes.iter_mut().filter(|change| change.key == "run.precision") {
-            change.to = toml::Value::from(place.precision.name()).to_string();
+/// Begins a run or goes on with it, and grades its player at the end.
+fn train(run: Train) -> Result<(), Error> {
+    let Train { resolved: Resolved { mut config, mut changes, ignored }, folder, from, until } = run;
+    let game = games::named(&config.game.name)?;
+    let hooks = hooks::of_program();
+    device::keep_kernels_of(&folder, &config);
+    let mut place = device::place_of(&config)?;
+    // A run keeps the numbers that it begins with, wherever it goes on.
+    config.run.precision = place.precision;
+    for change in changes.iter_mut().filter(|change| change.key == "run.precision") {
+        change.to = toml::Value::from(place.precision.name()).to_string();
+    }
+    changes.retain(|change| change.from != change.to);
+    if let Some(tensors) = &from {
+        check_tensors(&describe(&game.info, &config.network), tensors).map_err(|e| {
+            Error::Usage(format!(
+                "--from: {e}; game.name and the keys of [network] must be those that the weights were made with"
+            ))
+        })?;
+    }
+    let is_gpu = place.evaluation == Evaluation::BurnPadded;
+    if is_gpu {
+        tell!("Choosing kernels for {}, which takes minutes the first time.", place.name);
+    }
+    // First of all, and before anything is created or allocated.
+    let began = Instant::now();
+    let bound = bound(game, &config, &place, &folder)?;
+    bound.check()?;
+    let looked = began.elapsed().as_secs_f64();
+    let resumed = folder.is_run();
+    folder.create()?;
+    let _lock = folder.lock()?;
+    out::text(&format!("Memory at most {}: {bound}.", bytes(bound.total() as usize)));
+    let reached = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
+    let told = |message: &str| tell!("{message}");
+    if reached < config.run.generations {
+        // A run that is there goes on with less at once; before it begins the user may choose.
+        let mut rehearsal = match resumed {
+            true => relieved(
+                game,
+                &mut config,
+                &mut place,
+                &folder,
+                |config, place| Rehearsal::of(game, config, place),
+                told,
+            )?,
+            false => Rehearsal::of(game, &config, &place).map_err(|error| name_keys(error, &config))?,
+        };
+        // The first evaluator and the first learner chose their kernels there.
+        rehearsal.tuning += if is_gpu { looked } else { 0.0 };
+        out::text(&format!("Rehearsed: {rehearsal}."));
+    }
+    let open = |config: &Config, place: &Place| trainer::open(game, config, place, &folder, from.clone(), &hooks);
+    let run = relieved(game, &mut config, &mut place, &folder, open, told)?;
+    let (shown, title) = (folder.path().display(), game.start_of(&config).title());
+    if run.is_finished() {
+        say!("{shown} is finished: {} of {title}.", number(run.generation(), "generation"));
+        verdict(&folder, &config)?;
+        say!(
+            "To start anew, name another folder with --run. To go on longer: {} --set run.generations={}",
+            command(&folder),
+            run.generation() * 2
+        );
+        if !changes.is_empty() {
+            let kept = changes.iter().map(|change| format!("{} = {}, and not {}", change.key, change.from, change.to));
+            let kept = kept.collect::<Vec<_>>().join("; ");
+            tell!("Nothing was trained, so the run keeps its settings: {kept}.");
         }
-        changes.retain(|change| change.from != change.to);
-        if let Some(tensors) = &from {
-            check_tensors(&describe::<G>(&config.network), tensors).map_err(|e| {
-                Error::Usage(format!(
-                    "--from: {e}; game.name and the keys of [network] must be those that the weights were made with"
-                ))
-            })?;
-        }
-        let is_gpu = place.evaluation == Evaluation::BurnPadded;
-        if is_gpu {
-            tell!("Choosing kernels for {}, which takes minutes the first time.", place.name);
-        }
-        // First of all, and before anything is created or allocated.
-        let began = Instant::now();
-        let bound = bound::<G>(&config, &place, &folder)?;
-        bound.check()?;
-        let looked = began.elapsed().as_secs_f64();
-        let resumed = folder.is_run();
-        folder.create()?;
-        let _lock = folder.lock()?;
-        out::text(&format!("Memory at most {}: {bound}.", bytes(bound.total() as usize)));
-        let reached = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
-        let told = |message: &str| tell!("{message}");
-        if reached < config.run.generations {
-            // A run that is there goes on with less at once; before it begins the user may choose.
-            let mut rehearsal = match resumed {
-                true => relieved::<G, _>(&mut config, &mut place, &folder, Rehearsal::of::<G>, told)?,
-                false => Rehearsal::of::<G>(&config, &place).map_err(|error| name_keys(error, &config))?,
-            };
-            // The first evaluator and the first learner chose their kernels there.
-            rehearsal.tuning += if is_gpu { looked } else { 0.0 };
-            out::text(&format!("Rehearsed: {rehearsal}."));
-        }
-        let open = |config: &Config, place: &Place| trainer::open::<G>(config, place, &folder, from.clone());
-        let mut run = relieved::<G, _>(&mut config, &mut place, &folder, open, told)?;
-        let (shown, title) = (folder.path().display(), config.start::<G>().title());
-        if run.is_finished() {
-            say!("{shown} is finished: {} of {title}.", number(run.generation(), "generation"));
-            verdict::<G>(&folder, &config)?;
+        return Ok(());
+    }
+    let trains_fused = run.learning.resource::<Learner>().is_fused();
+    let fixed = fixed(game, &config, &place, &bound, trains_fused);
+    if let Some(slow) = advice::slow_network(&config, &fixed) {
+        complain(&format!("warning: {slow}."));
+    }
+    if !ignored.is_empty() {
+        let keys = ignored.iter().map(|c| format!("{} = {} (the recipe has {})", c.key, c.to, c.from));
+        let keys = keys.collect::<Vec<_>>().join(", ");
+        complain(&format!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE."));
+    }
+    if !changes.is_empty() {
+        let from = run.next_round();
+        out::text(&format!("Changed from generation {from} on: {}.", list(&changes)));
+        history::record(&folder, from, &changes)?;
+    }
+    out::text(&format!(
+        "{} {title} in {shown}: {}, {} a move, on {} ({}) with {}, seed {}. Ctrl-C saves and stops.",
+        if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
+        number(config.lanes.count.into(), "lane"),
+        number(config.search.simulations.into(), "simulation"),
+        place.name,
+        place.precision.name(),
+        number(rayon::current_num_threads() as u64, "thread"),
+        config.run.seed,
+    ));
+    if let Some(until) = until {
+        out::text(&of_the_time(&config, until));
+    }
+    let watch = RefCell::new(Watch {
+        display: Display::new(config.run.generations, run.generation(), until),
+        monitor: Monitor::new(fixed, &place),
+        generations: metrics::load(&folder.metrics())?,
+    });
+    AT_WORK.store(true, Ordering::Relaxed);
+    let work = |run: &mut Trainer, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
+    let open = |config: &Config, place: &Place| {
+        let run = trainer::open(game, config, place, &folder, None, &hooks)?;
+        // Those after the checkpoint are made again.
+        watch.borrow_mut().generations = metrics::load(&folder.metrics())?;
+        Ok(run)
+    };
+    let told = |text: &str| watch.borrow_mut().display.tell(text);
+    let trained = worked(game, &mut config, &mut place, &folder, run, work, open, told);
+    // One that was stopped has only to say so: a second signal must not take that away.
+    if matches!(trained, Ok((_, true))) {
+        AT_WORK.store(false, Ordering::Relaxed);
+    }
+    watch.into_inner().display.close();
+    let run = match trained {
+        Ok((run, true)) => run,
+        Ok((run, false)) => {
             say!(
-                "To start anew, name another folder with --run. To go on longer: {} --set run.generations={}",
-                command(&folder),
-                run.generation() * 2
+                "Stopped and saved, with {} of generation {} of {}. To go on: {}",
+                number(run.played() as u64, "game"),
+                run.generation() + 1,
+                config.run.generations,
+                command(&folder)
             );
-            if !changes.is_empty() {
-                let kept =
-                    changes.iter().map(|change| format!("{} = {}, and not {}", change.key, change.from, change.to));
-                let kept = kept.collect::<Vec<_>>().join("; ");
-                tell!("Nothing was trained, so the run keeps its settings: {kept}.");
+            // Whoever has set a time wants to know what has become of it.
+            if !interrupted() && run.generation() > 0 {
+                drop(run);
+                // All of it is saved: a signal ends the program.
+                AT_WORK.store(false, Ordering::Relaxed);
+                if interrupted() {
+                    return Ok(());
+                }
+                verdict(&folder, &config)?;
             }
             return Ok(());
         }
-        let trains_fused = run.world.resource::<Learner>().is_fused();
-        let fixed = fixed::<G>(&config, &place, &bound, trains_fused);
-        if let Some(slow) = advice::slow_network(&config, &fixed) {
-            complain(&format!("warning: {slow}."));
+        Err(error) => {
+            let good = checkpoint::newest(&folder)?;
+            let good = good.map_or("there is none yet".into(), |path| path.display().to_string());
+            return Err(Error::Run {
+                path: folder.path().into(),
+                message: format!("{error}. The last good checkpoint: {good}"),
+            });
         }
-        if !ignored.is_empty() {
-            let keys = ignored.iter().map(|c| format!("{} = {} (the recipe has {})", c.key, c.to, c.from));
-            let keys = keys.collect::<Vec<_>>().join(", ");
-            complain(&format!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE."));
-        }
-        if !changes.is_empty() {
-            let from = run.next_round();
-            out::text(&format!("Changed from generation {from} on: {}.", list(&changes)));
-            history::record(&folder, from, &changes)?;
-        }
-        out::text(&format!(
-            "{} {title} in {shown}: {}, {} a move, on {} ({}) with {}, seed {}. Ctrl-C saves and stops.",
-            if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
-            number(config.lanes.count.into(), "lane"),
-            number(config.search.simulations.into(), "simulation"),
-            place.name,
-            place.precision.name(),
-            number(rayon::current_num_threads() as u64, "thread"),
-            config.run.seed,
-        ));
-        if let Some(until) = until {
-            out::text(&of_the_time(&config, until));
-        }
-        let mut watch = Watch {
-            display: Display::new(config.run.generations, run.generation(), until),
-            monitor: Monitor::new(fixed, &place),
-            generations: metrics::load(&folder.metrics())?,
-        };
-        AT_WORK.store(true, Ordering::Relaxed);
-        let trained = loop {
-            let error = match train(&mut run, &config, &folder, &mut watch, until) {
-                Err(Error::Systems(error)) => error,
-                Ok(finished) => break Ok((run, finished)),
-                Err(error) => break Err(error),
-            };
-            let round = run.generation() + 1;
-            // Nobody writes to its folder, or holds memory of the device, while it is changed.
-            drop(run);
-            place.device.memory_cleanup();
-            let changes = relieve::<G>(&mut config, &place, &folder, round, &error)?;
-            if changes.is_empty() {
-                break Err(error.into());
-            }
-            place = device::place_of(&config)?;
-            watch.display.tell(&format!("generation {round}: {error}. The run goes on with {}.", list(&changes)));
-            let open = |config: &Config, place: &Place| trainer::open::<G>(config, place, &folder, None);
-            run = match relieved::<G, _>(&mut config, &mut place, &folder, open, |told| watch.display.tell(told)) {
-                Ok(run) => run,
-                Err(error) => break Err(error),
-            };
-            // Those after the checkpoint are made again.
-            watch.generations = metrics::load(&folder.metrics())?;
-        };
-        // One that was stopped has only to say so: a second signal must not take that away.
-        if matches!(trained, Ok((_, true))) {
-            AT_WORK.store(false, Ordering::Relaxed);
-        }
-        watch.display.close();
-        let run = match trained {
-            Ok((run, true)) => run,
-            Ok((run, false)) => {
-                say!(
-                    "Stopped and saved, with {} of generation {} of {}. To go on: {}",
-                    number(run.played() as u64, "game"),
-                    run.generation() + 1,
-                    config.run.generations,
-                    command(&folder)
-                );
-                // Whoever has set a time wants to know what has become of it.
-                if !interrupted() && run.generation() > 0 {
-                    drop(run);
-                    // All of it is saved: a signal ends the program.
-                    AT_WORK.store(false, Ordering::Relaxed);
-                    if interrupted() {
-                        return Ok(());
-                    }
-                    verdict::<G>(&folder, &config)?;
-                }
-                return Ok(());
-            }
-            Err(error) => {
-                let good = checkpoint::newest(&folder)?;
-                let good = good.map_or("there is none yet".into(), |path| path.display().to_string());
-                return Err(Error::Run {
-                    path: folder.path().into(),
-                    message: format!("{error}. The last good checkpoint: {good}"),
-                });
-            }
-        };
-        let seconds = run.seconds();
-        let writing = if seconds.write > 1.0_f64.max(0.1 * seconds.total()) {
-            format!(", {} of it for writing", duration(seconds.write))
-        } else {
-            String::new()
-        };
-        say!("Trained {} in {}{writing}.", number(run.generation(), "generation"), duration(seconds.total()));
-        // Its memory is for the grading now.
-        drop(run);
-        verdict::<G>(&folder, &config)?;
-        say!("To play against it: lockstep play --run{}", quoted(folder.path()));
-        Ok(())
-    }
+    };
+    let seconds = run.seconds();
+    let writing = if seconds.write > 1.0_f64.max(0.1 * seconds.total()) {
+        format!(", {} of it for writing", duration(seconds.write))
+    } else {
+        String::new()
+    };
+    say!("Trained {} in {}{writing}.", number(run.generation(), "generation"), duration(seconds.total()));
+    // Its memory is for the grading now.
+    drop(run);
+    verdict(&folder, &config)?;
+    say!("To play against it: lockstep play --run{}", quoted(folder.path()));
+    Ok(())
 }
 
 /// The memory of a run, of which a round that has begun may have a wider window.
-fn bound<G: Game>(config: &Config, place: &Place, folder: &Folder) -> Result<Bound, Error> {
+fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<Bound, Error> {
     if !folder.is_run() {
-        return Bound::of_run::<G>(config, place);
+        return Bound::of_run(game, config, place);
     }
     let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
-    let window = trainer::widest_window::<G>(config, &Log::of(folder), reached + 1)?;
-    Bound::of_rounds::<G>(config, window, place)
+    let window = trainer::widest_window(game, config, &Log::of(folder), reached + 1)?;
+    Bound::of_rounds(game, config, window, place)
 }
 
 /// What looks at a run.
@@ -321,9 +311,9 @@ struct Watch {
 }
 
 /// What the monitor cannot see.
-fn fixed<G: Game>(config: &Config, place: &Place, bound: &Bound, trains_fused: bool) -> Machine {
+fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &Bound, trains_fused: bool) -> Machine {
     let (is_gpu, has_kernels) = (place.evaluation == Evaluation::BurnPadded, place.evaluation == Evaluation::Fused);
-    let network = describe::<G>(&config.network);
+    let network = describe(&game.info, &config.network);
     Machine {
         device: place.name.clone(),
         is_gpu,
@@ -336,14 +326,15 @@ fn fixed<G: Game>(config: &Config, place: &Place, bound: &Bound, trains_fused: b
         cores: machine::cores(),
         bound: bound.total(),
         memory: memory::limit().0,
-        cache_positions: Cache::<G>::positions(config.search.cache_mb as usize * 1_000_000) as u64,
+        cache_positions: game.cache_positions(config.search.cache_mb as usize * 1_000_000) as u64,
         ..Machine::default()
     }
 }
 
 /// Advances the run to its end. False when it was interrupted and saved.
-fn train<G: Game>(
-    run: &mut Trainer<G>,
+fn advance(
+    game: AnyGame,
+    run: &mut Trainer,
     config: &Config,
     folder: &Folder,
     watch: &mut Watch,
@@ -356,13 +347,13 @@ fn train<G: Game>(
                 watch.display.playing(progress, &run.so_far(), &watch.monitor.peek());
             }
             Advance::Learned if watch.display.is_due() => {
-                watch.display.learning(run.world.resource::<Learner>().progress());
+                watch.display.learning(run.learning.resource::<Learner>().progress());
             }
             Advance::Played | Advance::Learned => {}
             Advance::Generation(generation, games) => {
                 let generation = watch.generation(config, *generation);
                 let began = Instant::now();
-                let text = trainer::write_games(folder, &config.start::<G>(), generation.generation, &games);
+                let text = trainer::write_games(folder, &game.start_of(config), generation.generation, &games);
                 or_warn(&folder.games(), text);
                 metrics::append(&folder.metrics(), generation)?;
                 let last = generation.generation;
@@ -399,20 +390,20 @@ impl Watch {
 }
 
 /// Prints how the finished player was graded, and grades it the first time.
-fn verdict<G: Game>(folder: &Folder, config: &Config) -> Result<(), Error> {
+fn verdict(folder: &Folder, config: &Config) -> Result<(), Error> {
     // With the settings of this command, which are not stored for a run that is finished.
     let player = Player { config: config.clone(), ..Player::open(folder.path(), None)? };
     let path = folder.verdict();
     let grading = Grading { simulations: config.run.grade_simulations, limit: Some(200), ..Grading::default() };
-    let basis = Basis::of::<G>(&player, &grading)?;
+    let basis = Basis::of(&player, &grading)?;
     // A file that cannot be read is one that says nothing: the player is graded anew.
     let known = std::fs::read_to_string(&path).ok().and_then(|text| Graded::from_lines(&text, &basis));
     let graded = match known {
         Some(graded) => graded,
         None => {
-            let graded = grade::<G>(&player, &grading)?;
+            let graded = grade(&player, &grading)?;
             if graded.is_empty() {
-                say!("There is no exact solver for {} here, so it was not graded.", G::TITLE);
+                say!("There is no exact solver for {} here, so it was not graded.", player.game.info.title);
                 return Ok(());
             }
             // It only saves grading the player again.

@@ -3,6 +3,7 @@ use crate::{
     cli::TuneArgs,
     device::{self, Evaluation, Place},
     display::duration,
+    games::{self, AnyGame},
     machine::{self, Machine, Monitor},
     measure::{self, Ticks, median},
     memory::Bound,
@@ -15,9 +16,8 @@ use crate::{
     tell,
 };
 use lockstep_components::{
-    Config, Game,
+    Config,
     config::{Precision, Steps},
-    games::GameVisitor,
 };
 use std::{
     collections::BTreeMap,
@@ -47,9 +47,9 @@ pub fn run(args: TuneArgs) -> Result<(), Error> {
     create(&out)?;
     std::fs::remove_file(&out).map_err(Error::io("remove", &out))?;
     let work = if args.config.is_none() { Work::of(&recipe, &config) } else { None };
-    let game = config.game.name.clone();
+    let game = games::named(&config.game.name)?;
     let tune = Tune { config, out, work, seconds: 60.0 * args.minutes, evaluations: 1.0, reasons: BTreeMap::new() };
-    device::with_threads(tune.config.run.threads, || super::with_game(&game, tune))
+    device::with_threads(tune.config.run.threads, || tune.all(game))
 }
 
 /// The file for the settings, which is made here.
@@ -65,7 +65,7 @@ fn create(out: &Path) -> Result<File, Error> {
     })
 }
 
-pub(crate) struct Tune {
+struct Tune {
     /// The best settings so far.
     config: Config,
     out: PathBuf,
@@ -100,10 +100,10 @@ impl Work {
     }
 
     /// What the games of a measurement let expect.
-    fn guess<G: Game>(config: &Config, ticks: &Ticks) -> Self {
+    fn guess(game: AnyGame, config: &Config, ticks: &Ticks) -> Self {
         let stats = &ticks.stats;
         // Where no game has ended in the time, half of the longest one.
-        let length = if stats.games > 0 { stats.mean_length() } else { G::MAX_PLIES as f64 / 2.0 };
+        let length = if stats.games > 0 { stats.mean_length() } else { game.info.max_plies as f64 / 2.0 };
         let moves = config.run.generations as f64 * config.run.games as f64 * length;
         let simulations = moves * f64::from(config.search.simulations);
         let batch = config.learn.batch_size as f64;
@@ -167,30 +167,29 @@ impl std::fmt::Display for Ratio {
     }
 }
 
-impl GameVisitor for Tune {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(mut self) -> Result<(), Error> {
+impl Tune {
+    /// Measures, and writes the best settings.
+    fn all(mut self, game: AnyGame) -> Result<(), Error> {
         let recipe = self.config.clone();
         let place = device::place_of(&recipe)?;
         // What cannot be trained here needs no tuning.
-        Bound::of_run::<G>(&recipe, &place)?.check()?;
+        Bound::of_run(game, &recipe, &place)?.check()?;
         let threads = rayon::current_num_threads();
         let with = number(threads as u64, "thread");
-        say!("Tuning {} on {} with {with}, for about {}.", G::TITLE, place.name, duration(self.seconds));
+        say!("Tuning {} on {} with {with}, for about {}.", game.info.title, place.name, duration(self.seconds));
         let mut monitor = Monitor::new(Machine { threads, cores: machine::cores(), ..Machine::default() }, &place);
-        self.precision::<G>(&place)?;
+        self.precision(game, &place)?;
         let trials = self.trials(&place);
         let measurements = ROUNDS * (trials.iter().map(|(_, values, _)| values.len() + 1).sum::<usize>() + 2);
         let each = 0.75 * self.seconds / measurements as f64;
         for trial in trials {
-            self.key::<G>(trial, each)?;
+            self.key(game, trial, each)?;
         }
         // The whole against the recipe.
         let (mut before, mut after, mut last) = (vec![], vec![], None);
         for _ in 0..ROUNDS {
-            before.push(rate::<G>(&recipe, each)?.simulations_per_second);
-            let ticks = rate::<G>(&self.config, each)?;
+            before.push(rate(game, &recipe, each)?.simulations_per_second);
+            let ticks = rate(game, &self.config, each)?;
             after.push(ticks.simulations_per_second);
             last = Some(ticks);
         }
@@ -206,15 +205,15 @@ impl GameVisitor for Tune {
             self.config.lanes = recipe.lanes.clone();
             self.config.search.cache_mb = recipe.search.cache_mb;
             self.reasons.retain(|key, _| key.starts_with("run."));
-            ticks = rate::<G>(&self.config, each)?;
+            ticks = rate(game, &self.config, each)?;
         }
         let place = device::place_of(&self.config)?;
-        let work = self.work.unwrap_or_else(|| Work::guess::<G>(&self.config, &ticks));
+        let work = self.work.unwrap_or_else(|| Work::guess(game, &self.config, &ticks));
         let steps = work.samples / (self.config.run.generations * self.config.learn.batch_size as u64) as f64;
         let seconds = (0.1 * self.seconds).max(1.0);
         let samples = loop {
             let steps = steps.ceil().max(1.0) as u64;
-            match measure::generations::<G>(&self.config, &place, steps, seconds) {
+            match measure::generations(game, &self.config, &place, steps, seconds) {
                 // As a run would go on.
                 Err(Error::Systems(error @ lockstep_systems::Error::OutOfMemory { .. }))
                     if more_parts(&self.config.learn) > self.config.learn.accumulation =>
@@ -252,12 +251,10 @@ impl GameVisitor for Tune {
         say!("To train with it: lockstep train --config {}", self.out.display());
         Ok(())
     }
-}
 
-impl Tune {
     /// Batches of each size in each precision; the fastest precision is taken if the recipe leaves it open.
-    fn precision<G: Game>(&mut self, place: &Place) -> Result<(), Error> {
-        let capacity = device::batch_capacity::<G>(&self.config, place);
+    fn precision(&mut self, game: AnyGame, place: &Place) -> Result<(), Error> {
+        let capacity = device::batch_capacity(game, &self.config, place);
         let sizes: Vec<usize> =
             [64, 256, 1024, 4096].into_iter().filter(|&rows| rows <= 2 * capacity.max(32)).collect();
         let precisions =
@@ -268,7 +265,7 @@ impl Tune {
         for precision in precisions {
             let place = Place { precision, ..place.clone() };
             for &rows in &sizes {
-                let evaluator = measure::evaluator::<G>(&self.config, &place, rows)?;
+                let evaluator = measure::evaluator(game, &self.config, &place, rows)?;
                 // The kernels may not know the network in this precision.
                 if evaluator.capabilities().precision == precision || place.evaluation != Evaluation::Fused {
                     jobs.push((precision, rows, evaluator, vec![]));
@@ -278,7 +275,7 @@ impl Tune {
         for _ in 0..ROUNDS {
             let mut refused = vec![];
             for (precision, rows, evaluator, rates) in &mut jobs {
-                let measured = measure::evaluations::<G>(&mut **evaluator, *rows, each);
+                let measured = measure::evaluations(game, &mut **evaluator, *rows, each);
                 let what = format!("network, {}, batches of {rows}", precision.name());
                 match unless_refused(&what, place, measured)? {
                     Some(rate) => rates.push(rate),
@@ -336,7 +333,7 @@ impl Tune {
     }
 
     /// Tries the values of a key, and takes the best one of those that are clearly better than its own.
-    fn key<G: Game>(&mut self, (key, mut values, of): Trial, seconds: f64) -> Result<(), Error> {
+    fn key(&mut self, game: AnyGame, (key, mut values, of): Trial, seconds: f64) -> Result<(), Error> {
         let own = *of(&mut self.config);
         values.sort_unstable();
         values.dedup();
@@ -349,7 +346,7 @@ impl Tune {
                 continue;
             }
             let place = device::place_of(&config)?;
-            if Bound::of_run::<G>(&config, &place).and_then(|bound| bound.check()).is_err() {
+            if Bound::of_run(game, &config, &place).and_then(|bound| bound.check()).is_err() {
                 tell!("{key} = {value}: not enough memory");
                 continue;
             }
@@ -357,10 +354,10 @@ impl Tune {
         }
         let mut base = vec![];
         for _ in 0..ROUNDS {
-            base.push(rate::<G>(&self.config, seconds)?.simulations_per_second);
+            base.push(rate(game, &self.config, seconds)?.simulations_per_second);
             let mut refused = vec![];
             for (value, config, place, rates) in &mut candidates {
-                match unless_refused(&format!("{key} = {value}"), place, rate::<G>(config, seconds))? {
+                match unless_refused(&format!("{key} = {value}"), place, rate(game, config, seconds))? {
                     Some(ticks) => rates.push(ticks.simulations_per_second),
                     None => refused.push(*value),
                 }
@@ -429,12 +426,12 @@ fn unless_refused<T>(what: &str, place: &Place, measured: Result<T, Error>) -> R
 }
 
 /// What self-play with a new network comes to.
-fn rate<G: Game>(config: &Config, seconds: f64) -> Result<Ticks, Error> {
+fn rate(game: AnyGame, config: &Config, seconds: f64) -> Result<Ticks, Error> {
     let place = device::place_of(config)?;
     // On a GPU it has evaluated a batch of each size by now, with which kernels are tuned: before, and not while, it is measured.
-    let rows = device::batch_capacity::<G>(config, &place);
-    let evaluator = measure::evaluator::<G>(config, &place, rows)?;
-    measure::ticks::<G>(config, &place, evaluator, Timing::coarse(), seconds)
+    let rows = device::batch_capacity(game, config, &place);
+    let evaluator = measure::evaluator(game, config, &place, rows)?;
+    measure::ticks(game, config, &place, evaluator, Timing::coarse(), seconds)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use crate::{
     display::bar,
     error::Fault,
     folder::Folder,
+    games::{self, AnyGame},
     history::{self, Change},
+    hooks,
     log::{Log, Segment},
     metrics::{self, bytes},
     out::number,
@@ -14,7 +16,7 @@ use crate::{
     say, settings,
     trainer::{Advance, Trainer},
 };
-use lockstep_components::{Config, Game, games::GameVisitor};
+use lockstep_components::Config;
 use lockstep_systems::network::NamedTensor;
 use std::collections::BTreeMap;
 
@@ -31,17 +33,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Error> {
         });
         config = settings::with_essence(&config, &settings::essence(&made_with))?;
     }
-    let name = config.game.name.clone();
-    device::with_threads(args.threads, || super::with_game(&name, Verify { folder, config, edited, args }))
-}
-
-pub(crate) struct Verify {
-    folder: Folder,
-    /// What the run was made with.
-    config: Config,
-    /// If its `config.toml` says otherwise.
-    edited: Option<Error>,
-    args: VerifyArgs,
+    device::with_threads(args.threads, || verify(&folder, &config, edited, args.replay))
 }
 
 /// What was looked at so far: everything is, whatever is wrong with a part of it.
@@ -61,91 +53,88 @@ impl Findings {
     }
 }
 
-impl GameVisitor for Verify {
-    type Output = Result<(), Error>;
-
-    fn visit<G: Game>(self) -> Result<(), Error> {
-        let Self { folder, config, edited, args } = self;
-        let stretch = args.replay.map(|round| Stretch::to(&folder, round));
-        if let (Some(Some(_)), Some(Err(Error::Usage(why)))) = (args.replay, &stretch) {
-            return Err(Error::Usage(why.clone()));
-        }
-        let mut findings = Findings::default();
-        if let Some(error) = edited {
-            findings.take("settings", Err(error));
-        }
-        device::keep_kernels_of(&folder, &config);
-        let place = device::place_of(&config)?;
-        Bound::of_run::<G>(&config, &place)?.check()?;
-        let was_saved = folder.was_saved();
-        let generations = checkpoint::generations(&folder)?;
-        let newest = generations.last().copied().unwrap_or(0);
-        let log = Log::of(&folder);
-        for name in log.strays(newest)? {
-            say!("log: {name} is no file of this run, and is ignored");
-        }
-        let mut window = config.replay.window;
-        for round in log.known(newest)? {
-            let read = log.read::<G>(round).and_then(|segment| {
-                let Some(Segment { header, games, whole, path }) = segment else {
-                    let is_there = log.known(newest)?.contains(&round);
-                    return Ok(
-                        if is_there { "no game that has ended" } else { "the run has removed it meanwhile" }.into()
-                    );
-                };
-                window = window.max(header.settings_of(&config, &path)?.replay.window);
-                let games = number(games.len() as u64, "game");
-                Ok(format!("{games}{}", if whole { ", whole" } else { " that ended" }))
-            });
-            findings.take(&format!("log of round {round}"), read);
-        }
-        Bound::of_rounds::<G>(&config, window, &place)?.check()?;
-        for &generation in &generations {
-            let found = verify_checkpoint::<G>(&config, &place, &folder, generation, newest);
-            match found {
-                Err(_) if checkpoint::of_generation(&folder, generation).is_none() => {
-                    say!("checkpoint {generation}: the run has removed it meanwhile");
-                }
-                found => findings.take(&format!("checkpoint {generation}"), found),
-            }
-        }
-        if was_saved && generations.is_empty() {
-            findings.take("checkpoints", Err(folder.checkpoints_are_gone()));
-        }
-        let look = || metrics::check(&folder.metrics(), newest);
-        // A line that a run is writing is whole the next time.
-        let notices = look().and_then(|notices| if notices.is_empty() { Ok(notices) } else { look() });
-        let notices = notices.and_then(|notices| match notices.first() {
-            None => Ok(format!("whole up to generation {newest}")),
-            Some(notice) => Err(Error::Usage(notice.clone())),
+/// Looks at all of a run that was made with these settings, and plays a round of it again if one is asked for. `edited` tells
+/// where its `config.toml` says otherwise.
+fn verify(folder: &Folder, config: &Config, edited: Option<Error>, replay: Option<Option<u64>>) -> Result<(), Error> {
+    let game = games::named(&config.game.name)?;
+    let stretch = replay.map(|round| Stretch::to(folder, round));
+    if let (Some(Some(_)), Some(Err(Error::Usage(why)))) = (replay, &stretch) {
+        return Err(Error::Usage(why.clone()));
+    }
+    let mut findings = Findings::default();
+    if let Some(error) = edited {
+        findings.take("settings", Err(error));
+    }
+    device::keep_kernels_of(folder, config);
+    let place = device::place_of(config)?;
+    Bound::of_run(game, config, &place)?.check()?;
+    let was_saved = folder.was_saved();
+    let generations = checkpoint::generations(folder)?;
+    let newest = generations.last().copied().unwrap_or(0);
+    let log = Log::of(folder);
+    for name in log.strays(newest)? {
+        say!("log: {name} is no file of this run, and is ignored");
+    }
+    let mut window = config.replay.window;
+    for round in log.known(newest)? {
+        let read = log.read(game, round).and_then(|segment| {
+            let Some(Segment { header, games, whole, path }) = segment else {
+                let is_there = log.known(newest)?.contains(&round);
+                return Ok(if is_there { "no game that has ended" } else { "the run has removed it meanwhile" }.into());
+            };
+            window = window.max(header.settings_of(config, &path)?.replay.window);
+            let games = number(games.len() as u64, "game");
+            Ok(format!("{games}{}", if whole { ", whole" } else { " that ended" }))
         });
-        findings.take("metrics", notices);
-        match stretch {
-            None => {}
-            Some(Err(Error::Usage(why))) => say!("replay: {why}"),
-            Some(Err(error)) => findings.take("replay", Err(error)),
-            Some(Ok(stretch)) => match stretch.play::<G>(&config, &place, &folder) {
-                Err(_) if Stretch::to(&folder, Some(stretch.end)).ok() != Some(stretch) => {
-                    say!("replay: the run has removed meanwhile what it was to be compared with: call this again");
-                }
-                played => findings.take("replay", played),
-            },
-        }
-        match findings.0 {
-            0 => {
-                say!("All of it is sound.");
-                Ok(())
+        findings.take(&format!("log of round {round}"), read);
+    }
+    Bound::of_rounds(game, config, window, &place)?.check()?;
+    for &generation in &generations {
+        let found = verify_checkpoint(game, config, &place, folder, generation, newest);
+        match found {
+            Err(_) if checkpoint::of_generation(folder, generation).is_none() => {
+                say!("checkpoint {generation}: the run has removed it meanwhile");
             }
-            n => Err(Error::Run {
-                path: folder.path().into(),
-                message: format!("{n} {} not sound; see above", if n == 1 { "part is" } else { "parts are" }),
-            }),
+            found => findings.take(&format!("checkpoint {generation}"), found),
         }
+    }
+    if was_saved && generations.is_empty() {
+        findings.take("checkpoints", Err(folder.checkpoints_are_gone()));
+    }
+    let look = || metrics::check(&folder.metrics(), newest);
+    // A line that a run is writing is whole the next time.
+    let notices = look().and_then(|notices| if notices.is_empty() { Ok(notices) } else { look() });
+    let notices = notices.and_then(|notices| match notices.first() {
+        None => Ok(format!("whole up to generation {newest}")),
+        Some(notice) => Err(Error::Usage(notice.clone())),
+    });
+    findings.take("metrics", notices);
+    match stretch {
+        None => {}
+        Some(Err(Error::Usage(why))) => say!("replay: {why}"),
+        Some(Err(error)) => findings.take("replay", Err(error)),
+        Some(Ok(stretch)) => match stretch.play(game, config, &place, folder) {
+            Err(_) if Stretch::to(folder, Some(stretch.end)).ok() != Some(stretch) => {
+                say!("replay: the run has removed meanwhile what it was to be compared with: call this again");
+            }
+            played => findings.take("replay", played),
+        },
+    }
+    match findings.0 {
+        0 => {
+            say!("All of it is sound.");
+            Ok(())
+        }
+        n => Err(Error::Run {
+            path: folder.path().into(),
+            message: format!("{n} {} not sound; see above", if n == 1 { "part is" } else { "parts are" }),
+        }),
     }
 }
 
 /// A checkpoint loads, belongs to the log, and evaluates.
-fn verify_checkpoint<G: Game>(
+fn verify_checkpoint(
+    game: AnyGame,
     config: &Config,
     place: &Place,
     folder: &Folder,
@@ -153,15 +142,15 @@ fn verify_checkpoint<G: Game>(
     newest: u64,
 ) -> Result<String, Error> {
     let path = folder.checkpoints().join(generation.to_string());
-    let stored = Checkpoint::read::<G>(&path)?;
+    let stored = Checkpoint::read(game, &path)?;
     let size: usize = 4 * stored.tensors.iter().map(|tensor| tensor.data.len()).sum::<usize>();
     // As a run that goes on from it would begin, with the settings of then.
     let config = Config { run: config.run.clone(), lanes: config.lanes.clone(), ..stored.config.clone() };
     let sound = format!("loads and evaluates, {} of weights", bytes(size));
-    match Trainer::<G>::replay(&config, place, Some((path.clone(), stored)), Log::of(folder)) {
+    match Trainer::replay(game, &config, place, &hooks::of_program(), Some((path.clone(), stored)), Log::of(folder)) {
         Err(Error::Log { fault: Fault::Removed, .. }) if generation < newest => {
-            let stored = Checkpoint::read::<G>(&path)?;
-            Trainer::<G>::without_games(&config, place, path, stored)?.saved()?;
+            let stored = Checkpoint::read(game, &path)?;
+            Trainer::without_games(game, &config, place, path, stored)?.saved()?;
             Ok(format!("{sound}; a player alone, whose games are gone by run.keep_log = false"))
         }
         run => run?.saved().map(|_| sound),
@@ -233,11 +222,11 @@ impl Stretch {
     }
 
     /// Plays and learns them again, and compares games and weights bit for bit.
-    fn play<G: Game>(&self, config: &Config, place: &Place, folder: &Folder) -> Result<String, Error> {
+    fn play(&self, game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<String, Error> {
         let Self { start, end } = *self;
         let path = folder.checkpoints().join(start.to_string());
         let stored = if start > 0 || path.is_dir() {
-            let checkpoint = Checkpoint::read::<G>(&path)?;
+            let checkpoint = Checkpoint::read(game, &path)?;
             Some((path, checkpoint))
         } else {
             None
@@ -245,7 +234,7 @@ impl Stretch {
         // Those after the end may not have ended yet.
         let mut config = config.clone();
         config.run.generations = end;
-        let mut run = Trainer::<G>::replay(&config, place, stored, Log::of(folder))?;
+        let mut run = Trainer::replay(game, &config, place, &hooks::of_program(), stored, Log::of(folder))?;
         let bar = bar(end - start, "rounds");
         while run.generation() < end {
             if let Advance::Generation(..) = run.advance()? {
@@ -254,7 +243,7 @@ impl Stretch {
         }
         bar.finish_and_clear();
         let games = format!("the games of rounds {} to {end} are the same", start + 1);
-        let stored = checkpoint::of_generation(folder, end).map(|path| (Checkpoint::read::<G>(&path), path));
+        let stored = checkpoint::of_generation(folder, end).map(|path| (Checkpoint::read(game, &path), path));
         let (stored, path) = match stored {
             Some((Ok(stored), path)) => (stored, path),
             Some((Err(error), path)) if path.is_dir() => return Err(error),

@@ -9,22 +9,18 @@ use crate::{
     log::{self, Log},
     measure,
     run::probe::probe,
+    source::GameSource,
 };
-use bevy_ecs::{component::Mutable, prelude::*};
-use lockstep_components::{Config, Game, Replay};
-use lockstep_systems::{
-    Batch, Evaluations, EvaluatorFactory, Learner, Network,
-    learn::Saved,
-    rows::{column, set_column},
-};
-use serde::{Serialize, de::DeserializeOwned};
+use bevy_ecs::prelude::*;
+use lockstep_components::{Config, ReplayBuffer};
+use lockstep_systems::{AnyGame, Evaluations, EvaluatorFactory, Learner, Network, learn::Saved};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-impl<G: Game> Trainer<G> {
+impl<S: GameSource> Trainer<S> {
     pub(super) fn restore(&mut self, checkpoint: Checkpoint, log: &Log) -> Result<(), Error> {
         let Manifest { progress, segments, .. } = &checkpoint.manifest;
         let removes = !(self.config.run.keep_log && checkpoint.config.run.keep_log);
@@ -43,13 +39,14 @@ impl<G: Game> Trainer<G> {
     /// All that a checkpoint keeps, but for the games that it has learned from.
     pub(super) fn restore_learned(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
         let Checkpoint { manifest, tensors, trained, earlier, optimizer, own, .. } = checkpoint;
-        self.own_before = own;
+        self.hooks.put_back(&mut worlds(&mut self.source, &mut self.learning), &own)?;
+        self.kept = own;
         let Manifest { progress, seconds, from_weights, .. } = manifest;
         // The versions that did not say so have made a checkpoint 0 of nothing else.
         self.from_weights = from_weights || progress.generation == 0;
-        self.world.resource_mut::<Replay<G>>().added = progress.positions;
+        *self.learning.resource_mut::<ReplayBuffer>().positions() = progress.positions;
         self.networks.clear();
-        let mut learner = self.world.resource_mut::<Learner>();
+        let mut learner = self.learning.resource_mut::<Learner>();
         for (generation, tensors) in earlier {
             self.networks.push_back((generation, learner.network.with_tensors(tensors)?));
         }
@@ -61,56 +58,22 @@ impl<G: Game> Trainer<G> {
 
     /// Puts the games of the rounds up to this one into the replay buffer, of which a checkpoint names some.
     pub(super) fn fill_replay(&mut self, log: &Log, round: u64, segments: &BTreeMap<u64, String>) -> Result<(), Error> {
-        let window = widest_window::<G>(&self.config, log, round + 1)?;
-        let rounds = log.window::<G>(round, window, |round| segments.contains_key(&round))?;
+        let window = widest_window(self.game, &self.config, log, round + 1)?;
+        let rounds = log.window(self.game, round, window, |round| segments.contains_key(&round))?;
         self.oldest = rounds.first().copied().unwrap_or(1);
-        let mut replay = self.world.resource_mut::<Replay<G>>();
+        let mut replay = self.learning.resource_mut::<ReplayBuffer>();
         replay.set_window(window);
         for round in rounds {
-            let segment = log.read::<G>(round)?.filter(|segment| segment.whole).ok_or_else(|| log.missing(round))?;
+            let segment =
+                log.read(self.game, round)?.filter(|segment| segment.whole).ok_or_else(|| log.missing(round))?;
             let own = log.digest(round)?;
             if segments.get(&round).is_some_and(|digest| *digest != own) {
                 let message = "they are not the games that the checkpoint has learned from".into();
                 return Err(Error::Log { path: log.whole(round), fault: Fault::Damaged, message });
             }
-            segment.games.iter().for_each(|game| replay.push(&self.start, game));
+            segment.games.iter().for_each(|game| replay.push(game));
         }
         Ok(())
-    }
-
-    /// Keeps a resource of an experiment with every checkpoint, as JSON under this name and as it is at that moment. If the
-    /// run goes on from a checkpoint that has it, it is put into the world; returns whether that is so.
-    ///
-    /// # Errors
-    /// When the name is no name of a file, or what was kept under it is of another kind.
-    pub fn keep_resource<R: Resource + Serialize + DeserializeOwned>(&mut self, name: &str) -> Result<bool, Error> {
-        let kept = self.take_own::<R>(name)?;
-        self.own.push((name.into(), |world| world.get_resource::<R>().map(serde_json::to_vec).transpose()));
-        Ok(kept.map(|resource| self.world.insert_resource(resource)).is_some())
-    }
-
-    /// The same for a component of yours on lanes, trees or leaves, in the order of their rows.
-    ///
-    /// # Errors
-    /// As [`Trainer::keep_resource`].
-    pub fn keep_component<C>(&mut self, name: &str) -> Result<bool, Error>
-    where
-        C: Component<Mutability = Mutable> + Serialize + DeserializeOwned,
-    {
-        let kept = self.take_own::<Vec<C>>(name)?;
-        self.own.push((name.into(), |world| serde_json::to_vec(&column::<C>(world)).map(Some)));
-        Ok(kept.map(|values| set_column(&mut self.world, values)).is_some())
-    }
-
-    fn take_own<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Error> {
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(Error::Usage(format!(
-                "'{name}' is no name to keep something under: take letters, digits and _"
-            )));
-        }
-        let Some(bytes) = self.own_before.remove(name) else { return Ok(None) };
-        let fail = |e| Error::Usage(format!("what the checkpoint keeps under '{name}' is of another kind: {e}"));
-        serde_json::from_slice(&bytes).map(Some).map_err(fail)
     }
 
     /// What has been learned by the end of the last generation, though the next one may be learned already.
@@ -118,21 +81,21 @@ impl<G: Game> Trainer<G> {
     /// # Errors
     /// When the network, what it evaluates, its optimiser or its losses are not finite.
     pub fn saved(&mut self) -> Result<Saved, Error> {
-        let mut learner = self.world.resource_mut::<Learner>();
+        let mut learner = self.learning.resource_mut::<Learner>();
         let saved = lockstep_systems::Error::guard("reading the weights", || learner.save())?;
-        self.evaluate_once(self.world.resource::<Learner>().playing())?;
+        self.evaluate_once(self.learning.resource::<Learner>().playing())?;
         Ok(saved)
     }
 
     /// Evaluates the start of the game with a network, as the games will: weights can be finite and what they compute not.
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
-        let mut evaluator = self.world.resource::<EvaluatorFactory>().make(network)?;
-        let mut out = Evaluations::new(1, G::ACTIONS);
-        measure::exchange(&mut *evaluator, &Batch::of::<G>(&[self.start.key()]), &mut out)?;
+        let mut evaluator = self.learning.resource::<EvaluatorFactory>().make(network)?;
+        let mut out = Evaluations::new(1, self.game.info.actions);
+        measure::exchange(&mut *evaluator, &self.game.batch(&[self.start.clone()]), &mut out)?;
         if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
             return Ok(());
         }
-        let learner = self.world.resource::<Learner>();
+        let learner = self.learning.resource::<Learner>();
         Err(learner.diverged("the network's evaluation of the start").into())
     }
 
@@ -154,21 +117,18 @@ impl<G: Game> Trainer<G> {
             None => BTreeMap::new(),
             Some(log) => {
                 let needed = |round| round >= self.oldest;
-                let window = log.window::<G>(saved.progress.generation, self.config.replay.window, needed)?;
+                let window = log.window(self.game, saved.progress.generation, self.config.replay.window, needed)?;
                 log::digests(log, &window)?
             }
         };
         let config = self.config.clone();
         // What nobody has asked for is kept as it is.
-        let mut own = self.own_before.clone();
-        for (name, read) in &self.own {
-            let fail = |e| Error::Usage(format!("{name} cannot be kept with the checkpoint: {e}"));
-            own.extend(read(&mut self.world).map_err(fail)?.map(|bytes| (name.clone(), bytes)));
-        }
-        let probe = probe::<G>(&self.place)?;
-        let mut checkpoint = Checkpoint::new::<G>(saved, earlier, config, self.seconds, segments, probe, own);
+        let mut own = self.kept.clone();
+        own.extend(self.hooks.kept(&mut worlds(&mut self.source, &mut self.learning))?);
+        let probe = probe(self.game, &self.place)?;
+        let mut checkpoint = Checkpoint::new(self.game, saved, earlier, config, self.seconds, segments, probe, own);
         checkpoint.manifest.from_weights = self.from_weights;
-        checkpoint.write::<G>(folder, &self.search)?;
+        checkpoint.write(self.game, folder, &self.search)?;
         folder.mark_saved()?;
         checkpoint::prune(folder, self.generation(), &self.config.run);
         or_warn(&folder.log(), self.thin(folder));
@@ -192,14 +152,19 @@ impl<G: Game> Trainer<G> {
         });
         let Some(&oldest) = generations.first() else { return Ok(()) };
         // To go on from each of them, and to look at each with the settings of then.
-        let mut window = widest_window::<G>(&self.config, log, oldest + 1)?;
+        let mut window = widest_window(self.game, &self.config, log, oldest + 1)?;
         for generation in generations {
             let path = folder.checkpoints().join(generation.to_string());
             window = window.max(checkpoint::read_config(&path)?.replay.window);
         }
-        let needed = log.window::<G>(oldest, window, |round| round >= self.oldest)?;
+        let needed = log.window(self.game, oldest, window, |round| round >= self.oldest)?;
         log.thin(needed.first().copied().unwrap_or(oldest + 1))
     }
+}
+
+/// The worlds of a run in this process.
+fn worlds<'a>(source: &'a mut impl GameSource, learning: &'a mut World) -> Vec<&'a mut World> {
+    source.world().into_iter().chain([learning]).collect()
 }
 
 /// The widest window that a round from this one on is learned with: one that has begun keeps what it has begun with. What is
@@ -207,9 +172,9 @@ impl<G: Game> Trainer<G> {
 ///
 /// # Errors
 /// When a segment of the log cannot be used.
-pub fn widest_window<G: Game>(config: &Config, log: &Log, first: u64) -> Result<usize, Error> {
+pub fn widest_window(game: AnyGame, config: &Config, log: &Log, first: u64) -> Result<usize, Error> {
     let mut widest = config.replay.window;
-    for (path, header) in log.headers::<G>(first)? {
+    for (path, header) in log.headers(game, first)? {
         widest = widest.max(header.settings_of(config, &path)?.replay.window);
     }
     Ok(widest)

@@ -154,7 +154,7 @@ mod tests {
     use bevy_ecs::prelude::*;
     use burn::tensor::Device;
     use lockstep_components::{
-        Config, Game, LaneRng,
+        Config, Game, GameInfo, LaneRng,
         config::{NetworkConfig, NetworkKind, OptimizerKind, Steps, ValueHead},
         games::{ConnectFour, TicTacToe},
     };
@@ -197,7 +197,7 @@ mod tests {
 
     /// What one step of plain gradient descent changes, by name, and the losses.
     fn change<G: Game>(config: &Config, fused: bool) -> (Vec<(String, Vec<f32>)>, [f64; 2]) {
-        let mut learner = Learner::new::<G>(config, &Device::flex());
+        let mut learner = Learner::new(&GameInfo::of::<G>(), config, &Device::flex());
         if fused {
             learner = learner.with_fused_gradients(Level::default());
         }
@@ -279,7 +279,7 @@ mod tests {
         config.network = NetworkConfig { channels: 8, blocks: 1, head_channels: 2, ..config.network };
         config.learn.steps = Steps::Batches(20);
         for fused in [false, true] {
-            let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+            let mut learner = Learner::new(&GameInfo::of::<TicTacToe>(), &config, &Device::flex());
             if fused {
                 learner = learner.with_fused_gradients(Level::default());
             }

@@ -9,7 +9,7 @@ use burn::{
     tensor::{Bytes, Device, Tensor, TensorData},
 };
 use lockstep_components::{
-    Game, LaneRng,
+    GameInfo, LaneRng,
     config::{Config, LearnConfig, LearnPrecision, OptimizerKind},
 };
 use lockstep_fused::{Description, Level, TrainingNetwork};
@@ -106,8 +106,8 @@ pub struct Saved {
 
 impl Learner {
     /// A learner with a new network on the training side of `device`.
-    pub fn new<G: Game>(config: &Config, device: &Device) -> Self {
-        let network = Network::init::<G>(&config.network, config.run.seed, &device.clone().autodiff());
+    pub fn new(game: &GameInfo, config: &Config, device: &Device) -> Self {
+        let network = Network::init(game, &config.network, config.run.seed, &device.clone().autodiff());
         Self {
             optimizer: optimizer(&config.learn, &network),
             network,
@@ -444,7 +444,7 @@ mod tests {
             let mut config = Config::default();
             config.network = NetworkConfig { channels: 4, blocks: 1, head_channels: 2, ..config.network };
             config.learn = LearnConfig { optimizer: kind, weight_decay: 0.5, ..config.learn };
-            let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+            let mut learner = Learner::new(&GameInfo::of::<TicTacToe>(), &config, &Device::flex());
             let mut before = learner.network.tensors();
             // Biases begin at 0.
             before.iter_mut().filter(|t| t.shape.len() == 1).for_each(|t| t.data.fill(0.25));
@@ -463,7 +463,7 @@ mod tests {
         let mut config = Config::default();
         config.network.kind = NetworkKind::Mlp;
         config.learn.average = 0.9;
-        let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+        let mut learner = Learner::new(&GameInfo::of::<TicTacToe>(), &config, &Device::flex());
         learner.begin(10);
         let gradients = gradients_of(&learner.network, 1.0);
         learner.network = learner.optimizer.step(0.1, learner.network.clone(), gradients);
@@ -485,7 +485,7 @@ mod tests {
     fn an_optimiser_that_has_overflowed_is_not_saved() {
         let mut config = Config::default();
         config.network.kind = NetworkKind::Mlp;
-        let mut learner = Learner::new::<TicTacToe>(&config, &Device::flex());
+        let mut learner = Learner::new(&GameInfo::of::<TicTacToe>(), &config, &Device::flex());
         learner.save().unwrap();
         let huge = gradients_of(&learner.network, 1e30);
         learner.network = learner.optimizer.step(0.001, learner.network.clone(), huge);

@@ -3,7 +3,7 @@
 use super::Learner;
 use crate::{Error, Failure};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Dataset, Game, Replay, config::ReplayConfig};
+use lockstep_components::{ReplayBuffer, config::ReplayConfig};
 use rayon::prelude::*;
 
 /// One batch on the host, with room for the next: positions as planes, and their targets.
@@ -60,94 +60,74 @@ const ILLEGAL: f32 = -1e9;
 pub struct Sampling(pub ReplayConfig);
 
 /// Draws the next batch. At the first step of a generation, decides how many steps it takes and prepares the dataset.
-pub fn sample<G: Game>(
-    mut commands: Commands,
-    replay: Res<Replay<G>>,
+pub fn sample(
+    mut buffer: ResMut<ReplayBuffer>,
     sampling: Res<Sampling>,
-    dataset: Option<ResMut<Dataset<G>>>,
     mut learner: ResMut<Learner>,
     mut batch: ResMut<TrainingBatch>,
     failure: Res<Failure>,
 ) {
-    if replay.is_empty() {
+    if buffer.is_empty() {
         failure.set(Error::NothingToLearn);
         return;
     }
     let learner = &mut *learner;
-    let first = learner.is_idle();
-    if first {
-        learner.begin(replay.added);
+    if learner.is_idle() {
+        learner.begin(*buffer.positions());
+        buffer.prepare(&sampling.0);
     }
-    match dataset {
-        Some(mut dataset) => {
-            if first {
-                dataset.rebuild(&replay, &sampling.0);
-            }
-            fill(&mut batch, &dataset, learner);
-        }
-        None => {
-            let dataset = Dataset::new(&replay, &sampling.0);
-            fill(&mut batch, &dataset, learner);
-            commands.insert_resource(dataset);
-        }
-    }
+    fill(&mut batch, &buffer, learner);
     let course = learner.course.as_mut().expect("begun at the first step");
     course.sums.policy_floor += f64::from(batch.policy_floor);
 }
 
-fn fill<G: Game>(batch: &mut TrainingBatch, dataset: &Dataset<G>, learner: &mut Learner) {
+fn fill(batch: &mut TrainingBatch, buffer: &ReplayBuffer, learner: &mut Learner) {
     let rows = learner.config.batch_size;
     let config = &learner.config;
+    let game = buffer.info();
+    let (input, actions) = (game.input(), game.actions);
     let rng = &mut learner.course.as_mut().expect("begun at the first step").rng;
     // All draws come from one generator in order; only the work that follows is spread over threads.
     let draws: Vec<(usize, usize)> = (0..rows)
         .map(|_| {
-            let entry = dataset.draw(rng);
-            (entry, if config.symmetries { rng.below(G::SYMMETRIES) } else { 0 })
+            let entry = buffer.draw(rng);
+            (entry, if config.symmetries { rng.below(game.symmetries) } else { 0 })
         })
         .collect();
     batch.rows = rows;
-    batch.shape = [G::PLANES, G::HEIGHT, G::WIDTH];
-    batch.actions = G::ACTIONS;
-    batch.planes.resize(rows * G::INPUT, 0.0);
-    batch.policies.resize(rows * G::ACTIONS, 0.0);
-    batch.masks.resize(rows * G::ACTIONS, 0.0);
+    batch.shape = game.shape();
+    batch.actions = actions;
+    batch.planes.resize(rows * input, 0.0);
+    batch.policies.resize(rows * actions, 0.0);
+    batch.masks.resize(rows * actions, 0.0);
     batch.policy_weights.resize(rows, 0.0);
     batch.outcomes.resize(rows * 3, 0.0);
     batch.lengths.resize(rows, 0.0);
     batch
         .planes
-        .par_chunks_exact_mut(G::INPUT)
-        .zip(batch.policies.par_chunks_exact_mut(G::ACTIONS))
-        .zip(batch.masks.par_chunks_exact_mut(G::ACTIONS))
+        .par_chunks_exact_mut(input)
+        .zip(batch.policies.par_chunks_exact_mut(actions))
+        .zip(batch.masks.par_chunks_exact_mut(actions))
         .zip(batch.policy_weights.par_iter_mut())
         .zip(batch.outcomes.par_chunks_exact_mut(3))
         .zip(batch.lengths.par_iter_mut())
         .zip(&draws)
         .with_min_len(64)
         .for_each(|((((((planes, policy), mask), weight), outcomes), length), &(entry, symmetry))| {
-            let (entry, shares) = dataset.get(entry);
-            let key = G::transform(entry.key, symmetry);
-            G::encode(key, planes);
             policy.fill(0.0);
-            for &(action, share) in shares {
-                policy[G::transform_action(action, symmetry) as usize] = share;
-            }
             mask.fill(ILLEGAL);
-            for action in G::moves(key) {
-                mask[action as usize] = 0.0;
-            }
-            *weight = entry.policy_weight;
-            *length = entry.plies_left / G::MAX_PLIES as f32;
-            let q = entry.root_value.clamp(-1.0, 1.0);
+            let targets = buffer.row(entry, symmetry, planes, policy, mask);
+            *weight = targets.policy_weight;
+            *length = targets.length;
+            let q = targets.root_value.clamp(-1.0, 1.0);
             let searched = [q.max(0.0), 1.0 - q.abs(), (-q).max(0.0)];
-            for ((outcome, played), searched) in outcomes.iter_mut().zip(entry.outcomes).zip(searched) {
+            for ((outcome, played), searched) in outcomes.iter_mut().zip(targets.outcomes).zip(searched) {
                 *outcome = played + config.search_value_share * (searched - played);
             }
         });
     let entropy = |(policy, weight): (&[f32], &f32)| -> f32 {
         weight * policy.iter().filter(|&&p| p > 0.0).map(|p| -p * p.ln()).sum::<f32>()
     };
-    let entropies = batch.policies.chunks_exact(G::ACTIONS).zip(&batch.policy_weights).map(entropy);
+    let entropies = batch.policies.chunks_exact(actions).zip(&batch.policy_weights).map(entropy);
     batch.policy_floor = entropies.sum::<f32>() / batch.policy_weights.iter().sum::<f32>().max(1.0);
 }

@@ -16,7 +16,6 @@ use burn::{
     optim::{GradientsAccumulator, GradientsParams},
     tensor::{Tensor, TensorData},
 };
-use lockstep_components::{Cache, Game};
 
 /// Takes one step of the optimiser with the batch that was drawn.
 pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, failure: Res<Failure>) {
@@ -47,12 +46,12 @@ fn take_step(learner: &mut Learner, batch: &TrainingBatch) -> Result<(), Error> 
     }
 }
 
-/// After the last step of a generation: gives an agent the new network, and forgets what the old one has
-/// said. With one agent it is this one; with several, whose generations are in play, the one with the oldest.
-pub fn publish<G: Game>(
+/// Ends a generation after its last step. An agent of the same world gets the new network: where there are several, whose
+/// generations are in play, the one with the oldest.
+pub fn publish(
     mut learner: ResMut<Learner>,
     factory: Res<EvaluatorFactory>,
-    mut agents: Query<(&Agent, (&mut Inference, &mut Cache<G>))>,
+    mut agents: Query<(&Agent, &mut Inference)>,
     mut published: ResMut<Messages<Published>>,
     failure: Res<Failure>,
 ) {
@@ -65,12 +64,11 @@ pub fn publish<G: Game>(
     let mut agents = in_order(agents.iter_mut());
     let generation = learner.generation();
     let agent = (generation % agents.len().max(1) as u64) as usize;
-    if let Some((inference, cache)) = agents.get_mut(agent) {
+    if let Some(inference) = agents.get_mut(agent) {
         match factory.make(learner.playing()) {
-            Ok(evaluator) => inference.evaluator = evaluator,
+            Ok(evaluator) => inference.replace(evaluator),
             Err(error) => return failure.set(error),
         }
-        cache.clear();
         published.write(Published { generation, agent });
     }
 }

@@ -1,7 +1,7 @@
 //! The networks that a configuration can name.
 
 use lockstep_components::{
-    Game,
+    GameInfo,
     config::{NetworkConfig, NetworkKind, ValueHead},
 };
 use lockstep_fused::{Description, Head, HeadKind, Op};
@@ -10,9 +10,9 @@ use lockstep_fused::{Description, Head, HeadKind, Op};
 ///
 /// `resnet` is that of AlphaGo Zero (Silver et al. 2017): a stem, residual blocks of two 3x3 convolutions with batch norm, and
 /// 1x1 convolutions before the heads. `mlp` is a chain of dense layers.
-pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
+pub fn describe(game: &GameInfo, config: &NetworkConfig) -> Description {
     let NetworkConfig { kind, channels, blocks, head_channels, squeeze, value_head, length_head } = *config;
-    let mut net = Description::new([G::PLANES, G::HEIGHT, G::WIDTH]);
+    let mut net = Description::new(game.shape());
     let (policy, value) = match kind {
         NetworkKind::Resnet => {
             let stem = convolve(&mut net, "stem", channels, 3, 0);
@@ -42,7 +42,7 @@ pub fn describe<G: Game>(config: &NetworkConfig) -> Description {
             (x, x)
         }
     };
-    let logits = net.add("policy", Op::Dense { outputs: G::ACTIONS }, &[policy]);
+    let logits = net.add("policy", Op::Dense { outputs: game.actions }, &[policy]);
     net.heads.push(Head { kind: HeadKind::Policy, value: logits });
     let hidden = net.add("value_hidden", Op::Dense { outputs: channels }, &[value]);
     let hidden = net.add("", Op::Relu, &[hidden]);

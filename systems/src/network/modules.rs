@@ -13,7 +13,7 @@ use burn::{
     },
 };
 use lockstep_components::{
-    Game,
+    GameInfo,
     config::{LearnPrecision, NetworkConfig},
 };
 use lockstep_fused::{Description, Form, Op, Step};
@@ -181,8 +181,8 @@ impl Network {
     /// A network with weights drawn from this seed, the same on every device.
     ///
     /// Weights follow He et al. 2015; the last layers begin near 0, so that a new network is nearly uniform.
-    pub fn init<G: Game>(config: &NetworkConfig, seed: u64, device: &Device) -> Self {
-        Self::of(describe::<G>(config), seed, device)
+    pub fn init(game: &GameInfo, config: &NetworkConfig, seed: u64, device: &Device) -> Self {
+        Self::of(describe(game, config), seed, device)
     }
 
     /// The same for any description.

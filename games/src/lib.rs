@@ -1,0 +1,21 @@
+//! The games that come with lockstep, each compiled into the search, the replay buffer and the solver.
+//!
+//! All that is compiled once for each game is compiled here, so that a change elsewhere in the program does not compile it again.
+
+use lockstep_components::{
+    Game,
+    games::{NAMES, GameVisitor, visit},
+};
+use lockstep_systems::AnyGame;
+
+/// All of them, in the order of the registry.
+pub fn built_in() -> Vec<AnyGame> {
+    struct Any;
+    impl GameVisitor for Any {
+        type Output = AnyGame;
+        fn visit<G: Game>(self) -> AnyGame {
+            AnyGame::of::<G>()
+        }
+    }
+    NAMES.iter().filter_map(|name| visit(name, Any).ok()).collect()
+}

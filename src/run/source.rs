@@ -1,0 +1,176 @@
+//! Where the games of a run come from: the lanes of this process, or whatever else plays them.
+
+use crate::{
+    Error,
+    device::{self, Place},
+    hooks::Hooks,
+    measure,
+    stages::{StageSeconds, StageTimes, Timing},
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{Config, GameFinished, GameRecord, Round, Rounds, Slot, Stats, config::SearchConfig};
+use lockstep_systems::{
+    Agent, AnyGame, EvaluatorFactory, Inference, Network, SearchPolicy, Searcher, Setup, Uniform, drain, open_round,
+    run_tick,
+};
+use std::ops::Range;
+
+/// Games of one round that are to be played.
+#[derive(Debug)]
+pub struct Work<'a> {
+    /// The number of the round, counted from 1.
+    pub round: u64,
+    /// The settings of the round.
+    pub config: &'a Config,
+    /// The generation whose weights play it: `run.lag` before the round.
+    pub generation: u64,
+    /// These weights.
+    pub network: &'a Network,
+    /// The numbers of the games that are missing, in ascending order.
+    pub missing: Vec<Range<u64>>,
+}
+
+/// What a source has done since somebody has taken note of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Played {
+    /// What its searches and games have counted.
+    pub stats: Stats,
+    /// Where their time went.
+    pub stages: StageSeconds,
+}
+
+/// Where games come from. A game is a function of weights, settings, seed, round and number, so it does not matter who plays
+/// it, in which order games come back, or whether one is played twice.
+pub trait GameSource {
+    /// Begins to play these games. Several rounds may be open at a time.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn open(&mut self, work: Work) -> Result<(), Error>;
+
+    /// Plays on for a moment, and returns the games that have ended meanwhile, of any round, in any order.
+    ///
+    /// # Errors
+    /// When a game cannot be played.
+    fn poll(&mut self) -> Result<Vec<GameRecord>, Error>;
+
+    /// What was done since [`GameSource::take`], searches and games that are under way included.
+    fn so_far(&mut self) -> Played;
+
+    /// What was done since the last call, and begins to count anew.
+    fn take(&mut self) -> Played;
+
+    /// The world in which the games are played, if it is one of this process.
+    fn world(&mut self) -> Option<&mut World> {
+        None
+    }
+}
+
+/// Lanes of this process, which play on the threads of rayon's pool.
+pub struct Lanes {
+    /// The lanes with their trees, leaves and agents, and the schedule that plays.
+    pub world: World,
+    place: Place,
+    factory: EvaluatorFactory,
+    hooks: Hooks,
+    /// Rounds that can be in play at once: each has an agent of its own.
+    lag: u64,
+}
+
+impl Lanes {
+    /// Lanes for runs with this configuration, with nothing to play yet.
+    ///
+    /// # Panics
+    /// If the game refuses the rules that the configuration sets.
+    pub fn new(game: AnyGame, config: &Config, place: &Place, hooks: &Hooks) -> Self {
+        // Each gets the evaluator and the policy of its round.
+        let player = |_| Searcher::new(Uniform::default(), config.search.clone());
+        let setup = Setup::self_play_of(game, (0..config.run.lag).map(player).collect())
+            .lanes(place.lanes(&config.lanes))
+            .rounds(Rounds::none(config.run.seed))
+            .start(game.start_of(config))
+            .plugin(Timing::coarse());
+        Self {
+            world: hooks.set_up(setup).build(),
+            place: place.clone(),
+            factory: place.evaluators(game, device::batch_capacity(game, config, place)),
+            hooks: hooks.clone(),
+            lag: config.run.lag,
+        }
+    }
+}
+
+impl GameSource for Lanes {
+    fn open(&mut self, Work { round, config, network, missing, .. }: Work) -> Result<(), Error> {
+        // Nobody may wait for what the network before has in flight.
+        drain(&mut self.world)?;
+        let evaluator = match self.place.for_precision(config.run.precision) {
+            None => self.factory.make(network)?,
+            Some(place) => {
+                let game = *self.world.resource::<AnyGame>();
+                let capacity = device::batch_capacity(game, config, &place);
+                place.evaluators(game, capacity).make(network)?
+            }
+        };
+        let slot = (round % self.lag) as usize;
+        let mut agents = self.world.query::<(&Agent, &mut SearchConfig, &mut SearchPolicy, &mut Inference)>();
+        let own = agents.iter_mut(&mut self.world).find(|(agent, ..)| agent.number() == slot);
+        let (_, mut settings, mut policy, mut inference) = own.expect("an agent for each slot");
+        (*settings, *policy) = (config.search.clone(), self.hooks.policy_of(&config.search));
+        inference.replace(self.hooks.wrapped(evaluator));
+        let opening_plies = config.search.opening_plies;
+        open_round(&mut self.world, Round { round, slot: Slot(slot as u8), missing, opening_plies });
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Vec<GameRecord>, Error> {
+        run_tick(&mut self.world)?;
+        Ok(self.world.resource_mut::<Messages<GameFinished>>().drain().map(|GameFinished(game)| game).collect())
+    }
+
+    fn so_far(&mut self) -> Played {
+        let stats = measure::counts(&mut self.world);
+        Played { stats, stages: StageSeconds::of(self.world.resource::<StageTimes>()) }
+    }
+
+    fn take(&mut self) -> Played {
+        let stats = std::mem::take(&mut *self.world.resource_mut::<Stats>());
+        Played { stats, stages: StageSeconds::take(&mut self.world.resource_mut::<StageTimes>()) }
+    }
+
+    fn world(&mut self) -> Option<&mut World> {
+        Some(&mut self.world)
+    }
+}
+
+/// The numbers below `games` that are not among these, as spans.
+pub fn missing(games: u64, mut played: Vec<u64>) -> Vec<Range<u64>> {
+    played.sort_unstable();
+    let (mut spans, mut next) = (vec![], 0);
+    for number in played.into_iter().chain([games]) {
+        let end = number.min(games);
+        if end > next {
+            spans.push(next..end);
+        }
+        next = next.max(number.saturating_add(1));
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_what_is_not_there() {
+        for (games, played, expected) in [
+            (6, vec![4, 0, 1, 1, 9], vec![2..4, 5..6]),
+            (3, vec![], vec![0..3]),
+            (3, vec![2, 1, 0], vec![]),
+            (0, vec![], vec![]),
+            (4, vec![3], vec![0..3]),
+        ] {
+            assert_eq!(missing(games, played), expected);
+        }
+    }
+}

@@ -1,0 +1,582 @@
+//! Positions that are searched for somebody: what every front end stands on, whatever the game.
+//!
+//! A [`Table`] is one player with room for some sessions, which share its batches; a [`Session`] is one game at it: a position,
+//! the moves that have led there, and the tree of its search, which stays from move to move.
+//!
+//! ```
+//! use lockstep::{games, session::{Limit, Room, Table}, analyst::Contender};
+//!
+//! let table = Table::open(&Contender::rollouts(games::named("connect_four")?), Room::default())?;
+//! let mut session = table.session().expect("a free place");
+//! session.play("4")?;
+//! let found = session.search(&Limit::simulations(200), |_| true)?;
+//! println!("{} with {} simulations", session.text(found.action), found.simulations);
+//! session.play_action(found.action)?;
+//! # Ok::<(), lockstep::Error>(())
+//! ```
+//!
+//! A search whose limit is a number of simulations or nodes depends on the weights, the position, the settings and the sub-tree
+//! that it begins with, and on nothing else: not on the other sessions, the threads, or the time. (Limits as objects, and reports
+//! while the search goes on, follow Leela Chess Zero's search interface and KataGo's asynchronous bot.)
+
+use crate::{
+    Error,
+    analyst::Contender,
+    memory::{Bound, lanes_that_fit},
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{
+    Action, GameInfo, Lane, Outcome, SearchBudget, State, Tree, TreeState,
+    config::{LanesConfig, PolicyKind, SearchConfig},
+    tree::{Child, Counts},
+};
+use lockstep_systems::{
+    Answer, AnyGame, Evaluations, Inference, MoveStats, Order, Orders, Setup, analyse::answer_of, rows::entities,
+    run_tick, settle,
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// What a table has room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Sessions at the same time, from 1 to 65,536.
+    pub sessions: u32,
+    /// Simulations of the largest search, from 1 to 1,000,000.
+    pub simulations: u32,
+    /// Leaves that each tree sends to the network at once, from 1 to 256.
+    pub leaves_per_tree: u32,
+}
+
+impl Default for Room {
+    /// One session with searches of up to 10,000 simulations.
+    fn default() -> Self {
+        Self { sessions: 1, simulations: 10_000, leaves_per_tree: 8 }
+    }
+}
+
+/// How long a search goes on: until one of its limits is reached, the result of the position is proven, its tree is full, or
+/// somebody stops it. Without any limit it goes on until then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// Simulations through the root, those of the sub-tree that was kept included.
+    pub simulations: Option<u32>,
+    /// Simulations of this search alone. Not for Gumbel search.
+    pub nodes: Option<u32>,
+    /// Time. Not for Gumbel search, which plans all of its simulations when it begins.
+    pub time: Option<Duration>,
+}
+
+impl Limit {
+    /// So many simulations, those of the sub-tree that was kept included.
+    pub fn simulations(simulations: u32) -> Self {
+        Self { simulations: Some(simulations), ..Self::default() }
+    }
+
+    /// So much time.
+    pub fn time(time: Duration) -> Self {
+        Self { time: Some(time), ..Self::default() }
+    }
+}
+
+/// Why a search has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It goes on.
+    NotYet,
+    /// A limit was reached.
+    Limit,
+    /// The result of the position is proven.
+    Proven,
+    /// Its tree has room for no more.
+    Full,
+    /// Whoever watches it has stopped it.
+    Stopped,
+}
+
+/// What a search has found by now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The move that it would play.
+    pub action: Action,
+    /// Value of the position for the player to move, -1 to 1: its result if it is proven, else the mean of the simulations.
+    pub value: f32,
+    /// The result for the player to move, if the search has proven it.
+    pub proven: Option<Outcome>,
+    /// Every legal move, in ascending order of the actions.
+    pub moves: Vec<MoveStats>,
+    /// The moves that follow one another with the most visits each, beginning with `action`.
+    pub line: Vec<Action>,
+    /// Simulations through the root.
+    pub simulations: u32,
+    /// Of these, the ones of the sub-tree that was kept from the search before.
+    pub reused: u32,
+    /// Time since the search began.
+    pub time: Duration,
+    /// Why it has ended.
+    pub ended: Ended,
+}
+
+/// What the network says of a position by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// The probability of each legal move.
+    pub policy: Vec<(Action, f32)>,
+    /// The value for the player to move, -1 to 1.
+    pub value: f32,
+}
+
+/// A player with room for sessions, which share its batches.
+#[derive(Clone)]
+pub struct Table(Arc<Shared>);
+
+struct Shared {
+    game: AnyGame,
+    start: State,
+    search: SearchConfig,
+    /// Each lane and its tree.
+    places: Vec<(Entity, Entity)>,
+    world: Mutex<Searches>,
+}
+
+/// What sessions take turns with: each tick searches for all of them.
+struct Searches {
+    world: World,
+    /// Places that no session has.
+    free: Vec<usize>,
+}
+
+impl Table {
+    /// A table with this player, who plays to win.
+    ///
+    /// # Errors
+    /// When a number of `room` is out of range, the memory does not suffice, or the weights do not fit the place.
+    pub fn open(contender: &Contender, room: Room) -> Result<Self, Error> {
+        let Room { sessions, simulations, leaves_per_tree } = room;
+        for (what, value, most) in [
+            ("sessions", sessions, 65_536),
+            ("simulations", simulations, 1_000_000),
+            ("leaves of a tree", leaves_per_tree, 256),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(Error::Usage(format!("{value} {what}: from 1 to {most}")));
+            }
+        }
+        let game = contender.game;
+        let search = contender.search.to_win(simulations);
+        let lanes = LanesConfig { count: sessions, leaves_per_tree, ..LanesConfig::default() };
+        let rows = (sessions * leaves_per_tree) as usize;
+        let networks: Vec<_> = contender.footprint(rows)?.into_iter().collect();
+        Bound::of_searches(game, &[&search], &lanes, &networks).check()?;
+        let start = game.start(&contender.rules).map_err(|error| Error::Usage(error.to_string()))?;
+        let searcher = contender.searcher(rows, search.clone())?;
+        let mut world = Setup::analysis(game, searcher).lanes(lanes).start(start.clone()).seed(0).build();
+        let places: Vec<_> = entities::<Lane>(&mut world).into_iter().zip(entities::<Tree>(&mut world)).collect();
+        let free = (0..places.len()).rev().collect();
+        let world = Mutex::new(Searches { world, free });
+        Ok(Self(Arc::new(Shared { game, start, search, places, world })))
+    }
+
+    /// How many simulations of a search there is memory for with this player, up to `most`, in so many sessions.
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub fn largest(contender: &Contender, room: &Room, most: u32) -> Result<u32, Error> {
+        let networks: Vec<_> =
+            contender.footprint((room.sessions * room.leaves_per_tree) as usize)?.into_iter().collect();
+        let fits = |simulations: u32| {
+            let search = contender.search.to_win(simulations);
+            lanes_that_fit(contender.game, &search, room.leaves_per_tree, room.sessions, &networks) == room.sessions
+        };
+        let mut simulations = most;
+        while simulations > room.simulations && !fits(simulations) {
+            simulations = (simulations / 2).max(room.simulations);
+        }
+        Ok(simulations)
+    }
+
+    /// A new session, at the start of the game; `None` if all places are taken.
+    pub fn session(&self) -> Option<Session> {
+        let place = self.0.lock().free.pop()?;
+        let start = self.0.start.clone();
+        let orders = vec![Order::Set(start.clone())];
+        Some(Session { shared: self.0.clone(), place, states: vec![start], moves: vec![], orders })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Searches> {
+        // A tick that has panicked leaves a world that nobody can rely on; but it says so by its error from then on.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One game at a [`Table`]: a position with the moves that have led there, and the tree of its search.
+pub struct Session {
+    shared: Arc<Shared>,
+    place: usize,
+    /// The positions of the game, of which there is one at least, and the moves between them.
+    states: Vec<State>,
+    moves: Vec<Action>,
+    /// What the lane does not know yet.
+    orders: Vec<Order>,
+}
+
+impl Session {
+    /// What is known of the game.
+    pub fn game(&self) -> &GameInfo {
+        &self.shared.game.info
+    }
+
+    /// The settings of its searches.
+    pub fn settings(&self) -> &SearchConfig {
+        &self.shared.search
+    }
+
+    /// The position.
+    pub fn state(&self) -> &State {
+        self.states.last().expect("a game has its start")
+    }
+
+    /// The positions of the game from its start, the present one last.
+    pub fn states(&self) -> &[State] {
+        &self.states
+    }
+
+    /// The moves of the game.
+    pub fn moves(&self) -> &[Action] {
+        &self.moves
+    }
+
+    /// The moves of the game as people write them.
+    pub fn texts(&self) -> Vec<String> {
+        self.states.iter().zip(&self.moves).map(|(before, &action)| before.action_text(action)).collect()
+    }
+
+    /// A move in this position as people write it.
+    pub fn text(&self, action: Action) -> String {
+        self.state().action_text(action)
+    }
+
+    /// Moves that follow one another from this position, as people write them.
+    pub fn line_text(&self, line: &[Action]) -> Vec<String> {
+        let mut state = self.state().clone();
+        let text = |&action: &Action| {
+            let text = state.action_text(action);
+            state.play(action);
+            text
+        };
+        line.iter().map(text).collect()
+    }
+
+    /// The legal moves with their texts; none when the game is over.
+    pub fn legal(&self) -> Vec<(Action, String)> {
+        self.state().legal().into_iter().map(|action| (action, self.text(action))).collect()
+    }
+
+    /// Begins again at the start of the game.
+    pub fn restart(&mut self) {
+        self.states.truncate(1);
+        self.moves.clear();
+        self.orders = vec![Order::Set(self.state().clone())];
+    }
+
+    /// Takes the position after these moves from the start of the game, as people write them. Without any it is the start.
+    ///
+    /// # Errors
+    /// When one of them is not legal; the session stays as it is.
+    pub fn set(&mut self, moves: &str) -> Result<(), Error> {
+        let (states, moves) = self.shared.start.line(moves).map_err(|error| Error::Usage(error.0))?;
+        (self.states, self.moves) = (states, moves);
+        self.orders = vec![Order::Set(self.state().clone())];
+        Ok(())
+    }
+
+    /// Plays a move as people write it.
+    ///
+    /// # Errors
+    /// When the text is no legal move here; the message lists what is expected.
+    pub fn play(&mut self, text: &str) -> Result<Action, Error> {
+        let action = self.state().parse_action(text).map_err(|error| Error::Usage(error.0))?;
+        self.play_action(action)?;
+        Ok(action)
+    }
+
+    /// Plays a move. The sub-tree behind it is kept for the next search, if the policy keeps any.
+    ///
+    /// # Errors
+    /// When the move is not legal here.
+    pub fn play_action(&mut self, action: Action) -> Result<(), Error> {
+        if !self.state().is_legal(action) {
+            return Err(Error::Usage(format!("move {action} is not legal here")));
+        }
+        self.orders.push(Order::Play(action));
+        self.states.push(self.state().played(action));
+        self.moves.push(action);
+        Ok(())
+    }
+
+    /// Takes back so many moves, or as many as there are. Returns how many.
+    pub fn take_back(&mut self, moves: usize) -> usize {
+        let taken = moves.min(self.moves.len());
+        if taken > 0 {
+            self.moves.truncate(self.moves.len() - taken);
+            self.states.truncate(self.moves.len() + 1);
+            self.orders = vec![Order::Set(self.state().clone())];
+        }
+        taken
+    }
+
+    /// Searches the position. `watch` hears what was found after every tick, and stops the search by returning false: what is on
+    /// its way to the network is then waited for, and nothing is lost of the tree. A search that follows goes on with it.
+    ///
+    /// One simulation is made in any case.
+    ///
+    /// # Errors
+    /// When the game is over, the limit is none of this policy, or the network fails.
+    pub fn search(&mut self, limit: &Limit, mut watch: impl FnMut(&Found) -> bool) -> Result<Found, Error> {
+        let began = Instant::now();
+        if self.state().outcome().is_some() {
+            return Err(Error::Usage("the game is over: there is no move to search for".into()));
+        }
+        let room = self.shared.search.simulations;
+        let is_gumbel = self.shared.search.policy == PolicyKind::Gumbel;
+        if is_gumbel && (limit.nodes.is_some() || limit.time.is_some() || limit.simulations.is_none()) {
+            return Err(Error::Usage(
+                "Gumbel search plans its simulations when it begins: limit it by simulations, and not by time or nodes"
+                    .into(),
+            ));
+        }
+        let most = limit.simulations.map_or(room, |simulations| simulations.clamp(1, room));
+        self.orders.push(Order::Search);
+        let (lane, tree) = self.shared.places[self.place];
+        {
+            let world = &mut self.shared.lock().world;
+            world.entity_mut(lane).get_mut::<Orders>().expect("an analysis").0.append(&mut self.orders);
+            world.entity_mut(tree).get_mut::<SearchBudget>().expect("a tree").asked = Some(most);
+            world.entity_mut(tree).get_mut::<Tree>().expect("a tree").counts = Counts::default();
+        }
+        let mut begun = false;
+        loop {
+            // Whoever has the lock ticks for all; then the others have their turn.
+            let world = &mut self.shared.lock().world;
+            if let Err(error) = run_tick(world) {
+                self.orders = vec![Order::Set(self.state().clone())];
+                return Err(error.into());
+            }
+            let mut searching = world.entity_mut(tree);
+            let (here, mut budget) =
+                searching.get_components_mut::<(&Tree, &mut SearchBudget)>().expect("a tree has a budget");
+            // The root is on its way to the network, or the turn is that of others.
+            if !matches!(here.state, TreeState::Searching | TreeState::Complete) {
+                continue;
+            }
+            if !std::mem::replace(&mut begun, true)
+                && let Some(nodes) = limit.nodes
+            {
+                let kept = here.simulations_at_root() + here.root_in_flight - here.counts.simulations;
+                budget.simulations = kept.saturating_add(nodes.max(1)).min(most);
+            }
+            let ended = match here.state {
+                TreeState::Complete if here.proven.is_some() => Ended::Proven,
+                TreeState::Complete if here.simulations_at_root() < budget.simulations => Ended::Full,
+                TreeState::Complete => Ended::Limit,
+                _ if here.simulations_at_root() == 0 => continue,
+                _ => Ended::NotYet,
+            };
+            let found = self.found(world, began, ended);
+            let late = limit.time.is_some_and(|time| began.elapsed() >= time);
+            let ended = match ended {
+                Ended::NotYet if late => Ended::Limit,
+                Ended::NotYet if !watch(&found) => Ended::Stopped,
+                Ended::NotYet => continue,
+                ended => ended,
+            };
+            settle(world)?;
+            world.entity_mut(tree).get_mut::<Tree>().expect("a tree").state = TreeState::Idle;
+            return Ok(self.found(world, began, ended));
+        }
+    }
+
+    /// What the network says of the position by itself, without a search.
+    ///
+    /// # Errors
+    /// When the game is over, or the network fails.
+    pub fn evaluate(&mut self) -> Result<Evaluated, Error> {
+        let (game, state) = (self.shared.game, self.state().clone());
+        let legal = state.legal();
+        if legal.is_empty() {
+            return Err(Error::Usage("the game is over: the network is not asked about it".into()));
+        }
+        let mut out = Evaluations::new(1, game.info.actions);
+        {
+            let world = &mut self.shared.lock().world;
+            // Batches come back in the order in which they were submitted.
+            settle(world)?;
+            let mut agents = world.query::<&mut Inference>();
+            let mut agent = agents.single_mut(world).expect("one player");
+            agent.evaluator.submit(&game.batch(&[state]))?;
+            agent.evaluator.receive(&mut out)?;
+        }
+        let logit = |&action: &Action| out.logits[usize::from(action)];
+        let highest = legal.iter().map(logit).fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f32> = legal.iter().map(|action| (logit(action) - highest).exp()).collect();
+        let sum: f32 = weights.iter().sum();
+        let policy = legal.into_iter().zip(weights.iter().map(|weight| weight / sum)).collect();
+        Ok(Evaluated { policy, value: out.values[0] })
+    }
+
+    /// What the tree has of the position behind these moves from here: its moves in ascending order, with visits, priors and
+    /// values for the player to move there. `None` where the tree does not reach.
+    ///
+    /// # Errors
+    /// When the network fails.
+    pub fn look(&mut self, path: &[Action]) -> Result<Option<Vec<MoveStats>>, Error> {
+        let (lane, tree) = self.shared.places[self.place];
+        let world = &mut self.shared.lock().world;
+        if !self.orders.is_empty() {
+            world.entity_mut(lane).get_mut::<Orders>().expect("an analysis").0.append(&mut self.orders);
+            settle(world)?;
+        }
+        let tree = world.entity(tree).get::<Tree>().expect("a tree");
+        let mut node = 0;
+        if tree.is_empty() {
+            return Ok(None);
+        }
+        for action in path {
+            let edge = tree.edges(node).iter().find(|edge| edge.action() == *action);
+            let Some(Child::Node(child)) = edge.map(|edge| edge.child()) else { return Ok(None) };
+            node = child;
+        }
+        Ok(Some(tree.edges(node).iter().map(MoveStats::of).collect()))
+    }
+
+    fn found(&self, world: &mut World, began: Instant, ended: Ended) -> Found {
+        let (lane, tree) = self.shared.places[self.place];
+        let Answer { action, value, proven, moves } = answer_of(world, lane, tree);
+        let tree = world.entity(tree).get::<Tree>().expect("a tree");
+        let (simulations, made) = (tree.simulations_at_root(), tree.counts.simulations);
+        let reused = (simulations + tree.root_in_flight).saturating_sub(made);
+        Found {
+            action,
+            value,
+            proven,
+            moves,
+            line: line(tree, action),
+            simulations,
+            reused,
+            time: began.elapsed(),
+            ended,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (lane, tree) = self.shared.places[self.place];
+        let mut searches = self.shared.lock();
+        searches.free.push(self.place);
+        searches.world.entity_mut(lane).get_mut::<Orders>().expect("an analysis").0.clear();
+        searches.world.entity_mut(tree).get_mut::<Tree>().expect("a tree").state = TreeState::Idle;
+    }
+}
+
+/// The moves with the most visits from the root on, beginning with this one.
+fn line(tree: &Tree, first: Action) -> Vec<Action> {
+    let mut line = vec![];
+    let mut next = tree.root_edges().iter().find(|edge| edge.action() == first);
+    while let Some(edge) = next {
+        line.push(edge.action());
+        let Child::Node(child) = edge.child() else { break };
+        next = tree.edges(child).iter().filter(|edge| edge.visits() > 0).max_by_key(|edge| edge.visits());
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::games;
+
+    fn table(game: &str, room: Room) -> Table {
+        Table::open(&Contender::rollouts(games::named(game).unwrap()), room).unwrap()
+    }
+
+    /// A search is a function of the position, the limit and the sub-tree, whoever shares its batches and however it was watched.
+    #[test]
+    fn sessions_do_not_see_each_other() {
+        let alone = {
+            let mut session = table("connect_four", Room { simulations: 300, ..Room::default() }).session().unwrap();
+            session.set("444").unwrap();
+            let first = session.search(&Limit::simulations(300), |_| true).unwrap();
+            session.play_action(first.action).unwrap();
+            let second = session.search(&Limit { nodes: Some(100), ..Limit::default() }, |_| true).unwrap();
+            assert_eq!((first.simulations, first.reused, first.ended), (300, 0, Ended::Limit));
+            assert!(second.reused > 0 && second.simulations == second.reused + 100, "{second:?}");
+            [first, second].map(|found| (found.action, found.moves, found.line))
+        };
+        let shared = table("connect_four", Room { sessions: 4, simulations: 300, ..Room::default() });
+        let play = |opening: &str, nodes: u32| {
+            let mut session = shared.session().unwrap();
+            session.set(opening).unwrap();
+            let first = session.search(&Limit::simulations(300), |_| true).unwrap();
+            session.play_action(first.action).unwrap();
+            let second = session.search(&Limit { nodes: Some(nodes), ..Limit::default() }, |_| true).unwrap();
+            [first, second].map(|found| (found.action, found.moves, found.line))
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> =
+                ["", "1", "44"].into_iter().map(|opening| scope.spawn(move || play(opening, 170))).collect();
+            assert_eq!(play("444", 100), alone);
+            others.into_iter().for_each(|other| _ = other.join().unwrap());
+        });
+        let mut all: Vec<_> = std::iter::from_fn(|| shared.session()).collect();
+        assert_eq!(all.len(), 4, "places are given back");
+        assert_eq!(all[0].take_back(1), 0);
+    }
+
+    #[test]
+    fn a_search_ends_as_it_is_told() {
+        let mut session = table("othello6", Room { simulations: 5_000, ..Room::default() }).session().unwrap();
+        let stopped = session.search(&Limit::default(), |found| found.simulations < 50).unwrap();
+        assert_eq!((stopped.ended, stopped.simulations >= 50 && stopped.simulations < 100), (Ended::Stopped, true));
+        let on = session.search(&Limit::simulations(200), |_| true).unwrap();
+        assert_eq!((on.reused, on.simulations), (stopped.simulations, 200));
+        let late = session.search(&Limit::time(Duration::ZERO), |_| true).unwrap();
+        assert_eq!(late.ended, Ended::Limit);
+        let found = session.look(&[]).unwrap().unwrap();
+        assert_eq!(found.iter().map(|of| of.visits).sum::<u32>(), late.simulations);
+        let below = session.look(&late.line[..1]).unwrap().unwrap();
+        assert!(below.iter().map(|of| of.visits).sum::<u32>() > 0 && session.look(&[0, 0, 0]).unwrap().is_none());
+        // A mistake changes nothing.
+        let before = session.moves().len();
+        assert!(session.play("z9").is_err() && session.set("a1 b2 z9").is_err());
+        assert_eq!(session.moves().len(), before);
+        session.play_action(late.action).unwrap();
+        let policy = session.evaluate().unwrap().policy;
+        assert!((policy.iter().map(|(_, share)| share).sum::<f32>() - 1.0).abs() < 1e-5);
+        assert_eq!(policy.len(), session.legal().len());
+    }
+
+    #[test]
+    fn proofs_end_a_search_and_gumbel_wants_a_budget() {
+        let mut session = table("tictactoe", Room::default()).session().unwrap();
+        session.set("a1 b1 a2 b2").unwrap();
+        let won = session.search(&Limit::default(), |_| true).unwrap();
+        assert_eq!((won.ended, won.proven, won.value), (Ended::Proven, Some(Outcome::Win), 1.0));
+        assert_eq!(session.line_text(&won.line), ["a3"]);
+        session.play_action(won.action).unwrap();
+        assert!(session.search(&Limit::default(), |_| true).unwrap_err().to_string().contains("over"));
+        let mut contender = Contender::rollouts(games::named("tictactoe").unwrap());
+        contender.search.policy = PolicyKind::Gumbel;
+        let mut session = Table::open(&contender, Room::default()).unwrap().session().unwrap();
+        assert_eq!(session.search(&Limit::simulations(40), |_| true).unwrap().simulations, 40);
+        for limit in
+            [Limit::default(), Limit::time(Duration::from_secs(1)), Limit { nodes: Some(3), ..Limit::default() }]
+        {
+            assert!(session.search(&limit, |_| true).unwrap_err().to_string().contains("Gumbel"), "{limit:?}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The one way from a game that is known by name to its type.
+
+use crate::{
+    Batch, Evaluator, Rollouts,
+    act::begin_games,
+    agent::Inference,
+    setup::Bounds,
+    tick::{Acts, tick_schedule},
+};
+use bevy_ecs::prelude::*;
+use lockstep_components::{
+    Action, Cache, Config, Game, GameInfo, Leaf, Position, ReplayBuffer, Start, State,
+    config::{GameConfig, OutOfRange},
+    solver,
+};
+use std::fmt;
+
+/// A game whose type is known by its name alone: what is known of it, and a function for each thing that takes its rules.
+///
+/// The functions are compiled where [`AnyGame::of`] names the type, once for each game; nothing else in the program has a
+/// game for a type parameter.
+#[derive(Resource, Clone, Copy)]
+pub struct AnyGame {
+    /// What is known of it.
+    pub info: GameInfo,
+    /// [`Game::RECIPES`]
+    pub recipes: &'static [(&'static str, &'static str)],
+    start: fn(&GameConfig) -> Result<State, OutOfRange>,
+    pub(crate) bounds: fn(&Config) -> Bounds,
+    cache_positions: fn(usize) -> usize,
+    buffer: fn(&State, usize) -> ReplayBuffer,
+    batch: fn(&[State]) -> Batch,
+    rollouts: fn(u64, u32) -> Box<dyn Evaluator>,
+    solve: fn(&State, u64, usize, &mut dyn FnMut(u64)) -> Option<Vec<(Action, i32)>>,
+    /// The parts of a world that have the type of the game.
+    pub(crate) lane: fn(&mut EntityWorldMut, &State),
+    pub(crate) leaf: fn(&mut EntityWorldMut),
+    pub(crate) agent: fn(&mut EntityWorldMut, Box<dyn Evaluator>, usize, usize),
+    pub(crate) begins_with: fn(&mut World, &State),
+    pub(crate) schedule: fn(Acts) -> Schedule,
+    pub(crate) begin_games: fn(&mut World),
+}
+
+/// A state as its own type.
+fn typed<G: Game>(state: &State) -> &G {
+    let found = || panic!("{:?} is asked about a state of {:?}", GameInfo::of::<G>(), state.info());
+    state.get().unwrap_or_else(found)
+}
+
+impl AnyGame {
+    /// The game of this type.
+    pub const fn of<G: Game>() -> Self {
+        Self {
+            info: GameInfo::of::<G>(),
+            recipes: G::RECIPES,
+            start: |rules| G::start_with(rules).map(State::of),
+            bounds: Bounds::of::<G>,
+            cache_positions: Cache::<G>::positions,
+            buffer: |start, window| ReplayBuffer::new(typed::<G>(start).clone(), window),
+            batch: |states| Batch::of::<G>(&states.iter().map(|state| typed::<G>(state).key()).collect::<Vec<_>>()),
+            rollouts: |seed, games| Box::new(Rollouts::<G>::new(seed, games)),
+            solve: |state, nodes, table, watch| solver::scores(typed::<G>(state), nodes, table, watch),
+            lane: |lane, start| _ = lane.insert(Position(typed::<G>(start).clone())),
+            leaf: |leaf| _ = leaf.insert(Leaf::<G>::default()),
+            agent: |agent, evaluator, capacity, cache_bytes| {
+                agent.insert((Cache::<G>::new(cache_bytes), Inference::new::<G>(evaluator, capacity)));
+            },
+            begins_with: |world, start| world.insert_resource(Start(typed::<G>(start).clone())),
+            schedule: tick_schedule::<G>,
+            begin_games: |world| world.run_system_cached(begin_games::<G>).expect("a system without conditions runs"),
+        }
+    }
+
+    /// The state before the first move, under the rules that are set in `[game]`.
+    ///
+    /// # Errors
+    /// The key that the game does not have, or whose value is out of range.
+    pub fn start(&self, rules: &GameConfig) -> Result<State, OutOfRange> {
+        (self.start)(rules)
+    }
+
+    /// The state that the games of a run with this configuration begin with.
+    ///
+    /// # Panics
+    /// If [`AnyGame::check`] refuses the configuration.
+    pub fn start_of(&self, config: &Config) -> State {
+        self.start(&config.game).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Whether the values of a configuration whose range depends on the game are within it.
+    ///
+    /// # Errors
+    /// The first value that is not, with its key and its bound.
+    pub fn check(&self, config: &Config) -> Result<(), OutOfRange> {
+        self.start(&config.game)?;
+        config.check_for(&self.info)
+    }
+
+    /// Bytes that the world of a run with this configuration occupies at most.
+    pub fn bounds(&self, config: &Config) -> Bounds {
+        (self.bounds)(config)
+    }
+
+    /// Positions that a cache of at most so many bytes has room for.
+    pub fn cache_positions(&self, bytes: usize) -> usize {
+        (self.cache_positions)(bytes)
+    }
+
+    /// An empty replay buffer for the last `window` positions of games from this start.
+    ///
+    /// # Panics
+    /// If the state is one of another game.
+    pub fn replay(&self, start: &State, window: usize) -> ReplayBuffer {
+        (self.buffer)(start, window)
+    }
+
+    /// A batch of these positions, to be evaluated.
+    ///
+    /// # Panics
+    /// If a state is one of another game.
+    pub fn batch(&self, states: &[State]) -> Batch {
+        (self.batch)(states)
+    }
+
+    /// The evaluator that plays positions to their end at random: see [`Rollouts`].
+    pub fn rollouts(&self, seed: u64, games: u32) -> Box<dyn Evaluator> {
+        (self.rollouts)(seed, games)
+    }
+
+    /// The exact result of each legal move: see [`solver::scores`].
+    ///
+    /// # Panics
+    /// If the state is one of another game.
+    pub fn solve(
+        &self,
+        state: &State,
+        nodes: u64,
+        table: usize,
+        mut watch: impl FnMut(u64),
+    ) -> Option<Vec<(Action, i32)>> {
+        (self.solve)(state, nodes, table, &mut watch)
+    }
+}
+
+impl fmt::Debug for AnyGame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.info.fmt(f)
+    }
+}
