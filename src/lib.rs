@@ -33,13 +33,13 @@ pub mod prelude {
     pub use bevy_ecs::prelude::*;
     pub use burn;
     pub use lockstep_components::{
-        self as components, Action, Config, Edge, Game, GameFinished, GameInfo, GameRecord, Lane, LaneRng, Leaf,
-        Outcome, Position, ReplayBuffer, SearchBudget, Seats, Side, State, Stats, Tree, TreeState, config::*, games::*,
+        self as components, Action, Config, Edge, Game, GameFinished, GameInfo, GameRecord, LaneRng, Leaf, Outcome,
+        Position, ReplayBuffer, SearchBudget, Seats, Side, State, Stats, Tree, TreeState, config::*, games::*,
     };
     pub use lockstep_systems::{
         self as systems, Agent, Batch, Capabilities, Decision, Evaluations, Evaluator, EvaluatorFactory, Gumbel,
-        Inference, Learn, LearnSystems, Learner, Learning, Network, Node, Plugin, Policy, PolicyState, Published, Puct,
-        Rollouts, Rows, Search, SearchPolicy, Searcher, Setup, Tick, TickSystems, Uniform, learn, play_games,
+        Inference, Lane, Learn, LearnSystems, Learner, Learning, Network, Node, Plugin, Policy, PolicyState, Published,
+        Puct, Rollouts, Rows, Search, SearchPolicy, Searcher, Setup, Tick, TickSystems, Uniform, learn, play_games,
         run_learn, run_tick,
     };
     pub use rayon::prelude::*;

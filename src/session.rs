@@ -26,12 +26,12 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Action, GameInfo, Lane, Outcome, SearchBudget, State, Tree, TreeState,
+    Action, GameInfo, Outcome, SearchBudget, State, Tree, TreeState,
     config::{LanesConfig, PolicyKind, SearchConfig},
     tree::{Child, Counts},
 };
 use lockstep_systems::{
-    Answer, AnyGame, Evaluations, Inference, MoveStats, Order, Orders, Setup, analyse::answer_of, rows::entities,
+    Answer, AnyGame, Evaluations, Inference, Lane, MoveStats, Order, Orders, Setup, analyse::answer_of, rows::entities,
     run_tick, settle,
 };
 use std::{
@@ -166,7 +166,7 @@ impl Table {
         }
         let game = contender.game;
         let search = contender.search.to_win(simulations);
-        let lanes = LanesConfig { count: sessions, leaves_per_tree, ..LanesConfig::default() };
+        let lanes = LanesConfig { count: sessions, leaves_per_tree, cohort: sessions, ..LanesConfig::default() };
         let rows = (sessions * leaves_per_tree) as usize;
         let networks: Vec<_> = contender.footprint(rows)?.into_iter().collect();
         Bound::of_searches(game, &[&search], &lanes, &networks).check()?;

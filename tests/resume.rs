@@ -172,7 +172,7 @@ fn what_an_experiment_keeps_comes_back() {
     // Numbered lanes, and nothing seen.
     let number = |world: &mut World| {
         world.init_resource::<Seen>();
-        world.query::<(&Lane, &mut Mark)>().iter_mut(world).for_each(|(lane, mut mark)| mark.0 = lane.0.into());
+        world.query::<(&Lane, &mut Mark)>().iter_mut(world).for_each(|(lane, mut mark)| mark.0 = lane.index() as u64);
     };
     let asks_not = Hooks::default().lanes(move |setup| setup.lane_component(Mark::default()).plugin(number));
     let asks = asks_not.clone().keep_resource::<Seen>("seen").keep_component::<Mark>("marks");

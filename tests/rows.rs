@@ -1,10 +1,7 @@
 //! The rows of lanes, trees and leaves belong together, and whoever moves them is told.
 
-use lockstep::{
-    components::{LeafOf, TreeOf},
-    prelude::*,
-};
-use lockstep_systems::Error;
+use lockstep::prelude::*;
+use lockstep_systems::{Error, LeafRow, TreeRow};
 
 #[derive(Component, Clone, Default)]
 struct Mark(u32);
@@ -78,11 +75,12 @@ fn whoever_moves_rows_is_told_in_the_next_tick() {
 }
 
 /// An experiment's own system: every lane that it gets must have its own trees and leaves.
-fn watch(mut rows: Rows<(Entity, &Lane, &mut Mark), (Entity, &TreeOf), &LeafOf>) {
-    for (i, ((entity, lane, mark), own)) in rows.all().enumerate() {
-        assert_eq!(lane.0 as usize, i);
-        for ((tree, of), leaves) in own {
-            assert!(of.0 == *entity && leaves.iter().all(|leaf| leaf.0 == *tree));
+fn watch(mut rows: Rows<(&Lane, &mut Mark), &TreeRow, &LeafRow>) {
+    for (i, ((lane, mark), own)) in rows.all().enumerate() {
+        assert_eq!(lane.index(), i);
+        let own: Vec<_> = own.collect();
+        for (tree, leaves) in &own {
+            assert!(tree.index() / own.len() == i && leaves.iter().all(|leaf| leaf.index() / 2 == tree.index()));
         }
         mark.0 += 1;
     }
@@ -144,26 +142,26 @@ fn rows_that_move_in_the_middle_of_a_tick_are_not_handed_out() {
 #[test]
 fn entities_of_the_host_with_the_same_components_do_no_harm() {
     let mut world = world(1);
-    world.spawn((Lane(0), Position(ConnectFour::start()), LaneRng::new(1, 1), GameRecord::default()));
+    world.spawn((Position(ConnectFour::start()), LaneRng::new(1, 1), GameRecord::default()));
     world.spawn((Tree::with_moves(3, 7, 7), Leaf::<ConnectFour>::default(), SearchConfig::default(), Mark(7)));
     assert_eq!(next_error(&mut world), None);
 }
 
 #[test]
 fn rows_give_each_lane_its_own_trees_and_leaves() {
-    fn check(mut rows: Rows<(&Lane, &mut Mark), &Tree, &Leaf<ConnectFour>>, lanes: Query<&TreeOf>) {
+    fn check(mut rows: Rows<(&Lane, &mut Mark), &Tree, &Leaf<ConnectFour>>, lanes: Query<&TreeRow>) {
         let (trees, mut seen) = (lanes.iter().count() / 12, 0);
         for ((lane, mark), own) in rows.all() {
-            assert_eq!(lane.0, seen);
+            assert_eq!(lane.index(), seen);
             mark.0 += 1;
             seen += 1;
             let leaves: Vec<_> = own.map(|(_, leaves)| leaves.len()).collect();
             assert_eq!(leaves, vec![2; trees]);
         }
         assert_eq!(seen, 12);
-        let parallel: Vec<_> = rows.all().par_rows(1).map(|((lane, _), _)| lane.0).collect();
+        let parallel: Vec<_> = rows.all().par_rows(1).map(|((lane, _), _)| lane.index()).collect();
         assert_eq!(parallel, (0..12).collect::<Vec<_>>());
-        assert_eq!(rows.all().nth(7).map(|((lane, _), _)| lane.0), Some(7));
+        assert_eq!(rows.all().nth(7).map(|((lane, _), _)| lane.index()), Some(7));
     }
     for trees in [1, 2] {
         let mut world = world(trees);

@@ -6,10 +6,6 @@ use bevy_ecs::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// The index of a lane, which is also its row.
-#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lane(pub u32);
-
 /// The state that the lane's game has reached.
 #[derive(Component, Clone, Debug)]
 pub struct Position<G: Game>(pub G);

@@ -3,16 +3,6 @@
 use crate::{game::Game, tree::Turn};
 use bevy_ecs::prelude::*;
 
-/// The tree that this pending evaluation belongs to.
-#[derive(Component, Clone, Copy, Debug)]
-#[relationship(relationship_target = Leaves)]
-pub struct LeafOf(pub Entity);
-
-/// The pending evaluations of a tree.
-#[derive(Component, Clone, Debug, Default)]
-#[relationship_target(relationship = LeafOf)]
-pub struct Leaves(Vec<Entity>);
-
 /// Whether a leaf waits for an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LeafState {

@@ -6,9 +6,9 @@
 //!
 //! | entity | how many | components |
 //! |---|---|---|
-//! | lane: one slot in which games are played one after another | `lanes.count` | [`Lane`], [`Position`], [`LaneRng`], [`GameRecord`], [`Seats`], [`Slot`] |
-//! | tree: one search | one per lane, or one per player in a match | [`TreeOf`], [`Tree`], [`SearchBudget`] |
-//! | leaf: one pending evaluation | `lanes.leaves_per_tree` per tree | [`LeafOf`], [`Leaf`] |
+//! | lane: one slot in which games are played one after another | `lanes.count` | [`Position`], [`LaneRng`], [`GameRecord`], [`Seats`], [`Slot`] |
+//! | tree: one search | one per lane, or one per player in a match | [`Tree`], [`SearchBudget`] |
+//! | leaf: one pending evaluation | `lanes.leaves_per_tree` per tree | [`Leaf`] |
 //! | agent: one way to play | one, two in a match, one for each generation in play | [`config::SearchConfig`], [`Cache`], and what `lockstep-systems` adds |
 //!
 //! All of them are spawned once, at set-up, in lane order.
@@ -51,10 +51,10 @@ pub use cache::{Cache, Evaluation};
 pub use config::Config;
 pub use game::{Action, Game, Outcome, Side};
 pub use info::GameInfo;
-pub use lane::{Lane, LaneRng, Position, Seats, Slot, Start};
-pub use leaf::{Leaf, LeafOf, LeafState};
+pub use lane::{LaneRng, Position, Seats, Slot, Start};
+pub use leaf::{Leaf, LeafState};
 pub use record::{GameFinished, GameId, GameRecord, NextGame, Ply, Round, Rounds};
 pub use replay::{Dataset, Replay, ReplayBuffer, Sample};
 pub use state::State;
 pub use stats::Stats;
-pub use tree::{Edge, SearchBudget, Tree, TreeOf, TreeState};
+pub use tree::{Edge, SearchBudget, Tree, TreeState};

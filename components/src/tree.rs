@@ -12,16 +12,6 @@ use bevy_ecs::prelude::*;
 use edge::{CELL, CELLS, PENDING, TURNED};
 use serde::{Deserialize, Serialize};
 
-/// The lane that this tree searches for.
-#[derive(Component, Clone, Copy, Debug)]
-#[relationship(relationship_target = Trees)]
-pub struct TreeOf(pub Entity);
-
-/// The trees of a lane.
-#[derive(Component, Clone, Debug, Default)]
-#[relationship_target(relationship = TreeOf)]
-pub struct Trees(Vec<Entity>);
-
 /// Stands for "the root itself" where an edge is named.
 pub const ROOT: u32 = u32::MAX;
 

@@ -4,7 +4,7 @@
 
 use lockstep_components::{
     Game,
-    games::{NAMES, GameVisitor, visit},
+    games::{GameVisitor, NAMES, visit},
 };
 use lockstep_systems::AnyGame;
 

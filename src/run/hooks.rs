@@ -192,11 +192,7 @@ impl Hooks {
     ///
     /// # Errors
     /// When it was kept by something else under the same name.
-    pub(crate) fn put_back(
-        &self,
-        worlds: &mut [&mut World],
-        kept: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<(), Error> {
+    pub(crate) fn put_back(&self, worlds: &mut [&mut World], kept: &BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
         for Kept { name, write, .. } in &self.kept {
             let Some(bytes) = kept.get(name) else { continue };
             let fail = |e| Error::Usage(format!("what the checkpoint keeps under '{name}' is of another kind: {e}"));

@@ -38,7 +38,7 @@ pub fn advance<G: Game>(
             }
             let in_game = Players { agents: &players[first..], first, seats: *seats, states };
             let goes_on = act_in(first_lane + lane, &mut position.0, rng, game, trees, budgets, in_game, &mut acted);
-            if !goes_on || cohorts.draining {
+            if !goes_on || !cohorts.is_selecting() {
                 continue;
             }
             let each = trees.iter_mut().zip(budgets).zip(states).zip(leaves.chunks_mut(leaves_per_tree));

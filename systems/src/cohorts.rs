@@ -36,6 +36,8 @@ pub struct Cohorts {
     answered: Option<usize>,
     /// Whether batches in flight are only to be received: see [`crate::drain`].
     pub(crate) draining: bool,
+    /// Whether no new leaves are to be selected: see [`crate::settle`].
+    pub(crate) holding: bool,
 }
 
 impl Cohorts {
@@ -63,6 +65,7 @@ impl Cohorts {
             collected: None,
             answered: None,
             draining: false,
+            holding: false,
         }
     }
 
@@ -83,6 +86,16 @@ impl Cohorts {
 
     fn range(&self, cohort: Option<usize>) -> Range<usize> {
         cohort.map_or(0..0, |i| i * self.size..((i + 1) * self.size).min(self.lanes))
+    }
+
+    /// Whether new searches begin and leaves are selected.
+    pub(crate) fn is_selecting(&self) -> bool {
+        !(self.draining || self.holding)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lanes.div_ceil(self.size)
     }
 
     /// Whether a batch is in flight between two ticks.

@@ -67,7 +67,7 @@ pub use lockstep_fused::Level;
 pub use network::{BurnEvaluator, BurnOptions, FusedEvaluator, Network};
 pub use policy::{Decision, Node, Policy, PolicyState, Search, SearchPolicy};
 pub use puct::Puct;
-pub use rows::Rows;
+pub use rows::{Lane, LeafRow, Rows, TreeRow};
 pub use setup::{Bounds, Plugin, Setup, open_round};
 pub use tick::{Advance, Tick, TickSystems, drain, play_games, run_tick, settle};
 pub use workers::Workers;

@@ -4,15 +4,46 @@ use crate::{Cohorts, Error, Failure};
 use bevy_ecs::{
     change_detection::ContiguousMut, component::Mutable, prelude::*, query::ContiguousQueryData, system::SystemParam,
 };
-use lockstep_components::{Lane, LeafOf, TreeOf};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// The place of a lane, tree or leaf among its kind. Only what set-up has spawned has one, so other entities may have the
-/// same components.
-#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
-#[component(immutable)]
-pub struct Row(pub(crate) u32);
+macro_rules! places {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// Only what set-up has spawned has one, so other entities may have the same components beside it.
+        #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+        #[component(immutable)]
+        pub struct $name(pub(crate) u32);
+
+        impl $name {
+            /// Its number, counted from 0.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl Numbered for $name {
+            fn number(&self) -> u32 {
+                self.0
+            }
+        }
+    )*};
+}
+
+places! {
+    /// The place of a lane among the lanes.
+    Lane;
+    /// The place of a tree among the trees: those of a lane follow one another, and the lanes' are in the order of the lanes.
+    TreeRow;
+    /// The place of a leaf among the leaves: those of a tree follow one another, and the trees' are in the order of the trees.
+    LeafRow;
+}
+
+/// A place among its kind.
+trait Numbered: Component {
+    fn number(&self) -> u32;
+}
 
 /// How many rows belong together.
 #[derive(Resource, Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +53,9 @@ pub struct Layout {
     pub(crate) leaves_per_tree: usize,
 }
 
-type LaneRow = (With<Row>, With<Lane>, Without<TreeOf>, Without<LeafOf>);
-type TreeRow = (With<Row>, With<TreeOf>, Without<LeafOf>);
-type LeafRow = (With<Row>, With<LeafOf>);
+type IsLane = (Without<TreeRow>, Without<LeafRow>);
+type IsTree = (With<TreeRow>, Without<LeafRow>);
+type IsLeaf = With<LeafRow>;
 
 /// The lanes with their trees and leaves, side by side: `L`, `T` and `F` are what is wanted of each, as in a query.
 ///
@@ -55,9 +86,9 @@ where
     T: RowData + 'static,
     F: RowData + 'static,
 {
-    lanes: Query<'w, 's, (L, &'static Row), LaneRow>,
-    trees: Query<'w, 's, (T, &'static Row), TreeRow>,
-    leaves: Query<'w, 's, (F, &'static Row), LeafRow>,
+    lanes: Query<'w, 's, (L, &'static Lane), IsLane>,
+    trees: Query<'w, 's, (T, &'static TreeRow), IsTree>,
+    leaves: Query<'w, 's, (F, &'static LeafRow), IsLeaf>,
     layout: Res<'w, Layout>,
     cohorts: Res<'w, Cohorts>,
     failure: Res<'w, Failure>,
@@ -113,9 +144,10 @@ where
         let Layout { lanes: count, trees_per_lane, leaves_per_tree } = *self.layout;
         let place = |what, per_lane| Place { what, all: count * per_lane, wanted: times(&lanes, per_lane) };
         let (leaves_per_lane, failure) = (trees_per_lane * leaves_per_tree, &self.failure);
-        let found = place("lanes", 1).find::<L, _, _>(self.lanes.contiguous_iter_mut()).and_then(|found| {
-            let trees = place("trees", trees_per_lane).find::<T, _, _>(self.trees.contiguous_iter_mut())?;
-            let leaves = place("leaves", leaves_per_lane).find::<F, _, _>(self.leaves.contiguous_iter_mut())?;
+        let found = place("lanes", 1).find::<L, Lane, _, _>(self.lanes.contiguous_iter_mut()).and_then(|found| {
+            let trees = place("trees", trees_per_lane).find::<T, TreeRow, _, _>(self.trees.contiguous_iter_mut())?;
+            let leaves =
+                place("leaves", leaves_per_lane).find::<F, LeafRow, _, _>(self.leaves.contiguous_iter_mut())?;
             Ok(View { lanes: found, trees, leaves, count: lanes.len(), trees_per_lane, leaves_per_tree })
         });
         found.unwrap_or_else(|error| {
@@ -136,7 +168,7 @@ struct Place {
 
 impl Place {
     /// Takes them from the tables that a query matches: they must lie in one, which has all rows of this kind, in their order.
-    fn find<'a, 's, D: RowData + 'static, E, I: Iterator<Item = (D::Contiguous<'a, 's>, &'a [Row])>>(
+    fn find<'a, 's, D: RowData + 'static, R: Numbered, E, I: Iterator<Item = (D::Contiguous<'a, 's>, &'a [R])>>(
         self,
         tables: Result<I, E>,
     ) -> Result<D::Columns<'a, 's>, Error> {
@@ -147,7 +179,7 @@ impl Place {
         let first = wanted.start as u32;
         // Without a branch, so that the compiler makes vectors of it.
         let in_order =
-            |rows: &[Row]| rows.iter().zip(first..).fold(true, |order, (row, place)| order & (row.0 == place));
+            |rows: &[R]| rows.iter().zip(first..).fold(true, |order, (row, place)| order & (row.number() == place));
         if tables.next().is_none() && rows.len() == all && in_order(&rows[wanted.clone()]) {
             Ok(D::columns(columns).range(wanted))
         } else {
@@ -359,24 +391,31 @@ impl<T: Columns, F: Columns> Iterator for TreesOf<T, F> {
 
 /// A component of the lanes, trees or leaves that have it, in the order of their rows.
 pub fn column<C: Component>(world: &mut World) -> Vec<&C> {
-    let mut rows: Vec<_> = world.query::<(&Row, &C)>().iter(world).collect();
-    rows.sort_by_key(|(row, _)| row.0);
-    rows.into_iter().map(|(_, component)| component).collect()
+    in_order(world.query::<(AnyPlace, &C)>().iter(world))
 }
 
 /// The lanes, trees or leaves that have a component, in the order of their rows.
 pub fn entities<C: Component>(world: &mut World) -> Vec<Entity> {
-    let mut rows: Vec<_> = world.query_filtered::<(&Row, Entity), With<C>>().iter(world).collect();
-    rows.sort_by_key(|(row, _)| row.0);
-    rows.into_iter().map(|(_, entity)| entity).collect()
+    in_order(world.query_filtered::<(AnyPlace, Entity), With<C>>().iter(world))
 }
 
-/// Sets it, in the same order, as far as there are rows and values.
+/// Sets a component of the lanes, trees or leaves that have it, in the order of their rows, as far as there are rows and values.
 pub fn set_column<C: Component<Mutability = Mutable>>(world: &mut World, values: Vec<C>) {
-    let mut query = world.query::<(&Row, &mut C)>();
-    let mut rows: Vec<_> = query.iter_mut(world).collect();
-    rows.sort_by_key(|(row, _)| row.0);
-    rows.iter_mut().zip(values).for_each(|((_, component), value)| **component = value);
+    let rows = in_order(world.query::<(AnyPlace, &mut C)>().iter_mut(world));
+    rows.into_iter().zip(values).for_each(|(mut component, value)| *component = value);
+}
+
+/// Whatever place an entity has.
+type AnyPlace = AnyOf<(&'static Lane, &'static TreeRow, &'static LeafRow)>;
+
+type Places<'a> = (Option<&'a Lane>, Option<&'a TreeRow>, Option<&'a LeafRow>);
+
+fn in_order<'a, T>(rows: impl Iterator<Item = (Places<'a>, T)>) -> Vec<T> {
+    let place =
+        |(lane, tree, leaf): Places| lane.map(|lane| lane.0).or(tree.map(|tree| tree.0)).or(leaf.map(|leaf| leaf.0));
+    let mut rows: Vec<_> = rows.map(|(of, value)| (place(of), value)).collect();
+    rows.sort_by_key(|(place, _)| *place);
+    rows.into_iter().map(|(_, value)| value).collect()
 }
 
 /// The least lanes of a task that descends or expands a tree for each.

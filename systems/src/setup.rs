@@ -6,13 +6,13 @@ use crate::{
     collect::SharedRows,
     error::gate,
     policy::PolicyState,
-    rows::{Layout, Row},
+    rows::{Lane, Layout, LeafRow, TreeRow},
     tick::{Acts, Passes, Tick},
 };
 use bevy_ecs::{prelude::*, system::ScheduleSystem};
 use lockstep_components::{
-    Cache, Config, Dataset, Game, GameFinished, GameInfo, GameRecord, Lane, LaneRng, Leaf, LeafOf, Replay, Round,
-    Rounds, SearchBudget, Seats, Slot, State, Stats, Tree, TreeOf, TreeState,
+    Cache, Config, Dataset, Game, GameFinished, GameInfo, GameRecord, LaneRng, Leaf, Replay, Round, Rounds,
+    SearchBudget, Seats, Slot, State, Stats, Tree, TreeState,
     config::{GameConfig, LanesConfig, PolicyKind, SearchConfig},
 };
 
@@ -166,7 +166,7 @@ impl Setup {
     /// # Panics
     /// If the world was set up before.
     pub fn build_in(self, world: &mut World) {
-        assert!(world.query::<&Row>().iter(world).next().is_none(), "the world has lanes already");
+        assert!(world.query::<&Lane>().iter(world).next().is_none(), "the world has lanes already");
         let Self { game, players, trees_per_lane, acts, lanes, rounds, start, seed, lane_components, plugins } = self;
         let usual = || game.start(&GameConfig::default()).expect("a game has its usual rules");
         let start = start.unwrap_or_else(usual);
@@ -182,31 +182,23 @@ impl Setup {
         let opening_plies = players[0].settings.opening_plies;
 
         // Kind by kind, so that the rows of each lie in the order of the lanes.
-        let lanes: Vec<Entity> = (0..layout.lanes as u32)
-            .map(|lane| {
-                let of_game = (LaneRng::new(seed, lane.into()), GameRecord::default());
-                let mut entity = world.spawn((Row(lane), Lane(lane), of_game, Seats([0, 0]), Slot(0)));
-                (game.lane)(&mut entity, &start);
-                if acts == Acts::Answer {
-                    entity.insert((Asked::default(), Orders::default()));
-                }
-                lane_components.iter().for_each(|insert| insert(&mut entity));
-                entity.id()
-            })
-            .collect();
-        let mut trees = vec![];
-        for &lane in &lanes {
-            for _ in 0..trees_per_lane {
-                let mut tree = Tree::with_moves(simulations, game.info.room, game.info.max_legal);
-                tree.state = TreeState::Idle;
-                let row = Row(trees.len() as u32);
-                trees
-                    .push(world.spawn((row, TreeOf(lane), tree, SearchBudget::default(), PolicyState::default())).id());
+        for lane in 0..layout.lanes as u32 {
+            let of_game = (LaneRng::new(seed, lane.into()), GameRecord::default());
+            let mut entity = world.spawn((Lane(lane), of_game, Seats([0, 0]), Slot(0)));
+            (game.lane)(&mut entity, &start);
+            if acts == Acts::Answer {
+                entity.insert((Asked::default(), Orders::default()));
             }
+            lane_components.iter().for_each(|insert| insert(&mut entity));
         }
-        let leaves = trees.iter().flat_map(|&tree| std::iter::repeat_n(tree, leaves_per_tree)).enumerate();
-        for (row, tree) in leaves {
-            (game.leaf)(&mut world.spawn((Row(row as u32), LeafOf(tree))));
+        let trees = layout.lanes * trees_per_lane;
+        for row in 0..trees as u32 {
+            let mut tree = Tree::with_moves(simulations, game.info.room, game.info.max_legal);
+            tree.state = TreeState::Idle;
+            world.spawn((TreeRow(row), tree, SearchBudget::default(), PolicyState::default()));
+        }
+        for row in 0..(trees * leaves_per_tree) as u32 {
+            (game.leaf)(&mut world.spawn(LeafRow(row)));
         }
         for (number, Searcher { evaluator, settings, policy }) in players.into_iter().enumerate() {
             let cache_bytes = settings.cache_mb as usize * 1_000_000;

@@ -117,7 +117,7 @@ fn apart(passes: Res<Passes>) -> bool {
 }
 
 fn selecting(cohorts: Res<Cohorts>) -> bool {
-    !cohorts.draining
+    cohorts.is_selecting()
 }
 
 fn begin(mut cohorts: ResMut<Cohorts>, mut finished: ResMut<Messages<GameFinished>>) {
@@ -217,27 +217,27 @@ fn is_fused(schedule: &Schedule) -> bool {
 /// # Errors
 /// As [`run_tick`].
 pub fn drain(world: &mut World) -> Result<(), Error> {
-    without_selecting(world, |cohorts| cohorts.is_waiting())
+    world.resource_mut::<Cohorts>().draining = true;
+    let mut drained = Ok(());
+    while drained.is_ok() && world.resource::<Cohorts>().is_waiting() {
+        drained = run_tick(world);
+    }
+    world.resource_mut::<Cohorts>().draining = false;
+    drained
 }
 
-/// Evaluates the leaves of the lanes whose turn it is, waits for batches that are in flight, and selects no new leaves. Where all
-/// lanes are one cohort, no descent is under way then.
+/// Has the leaves that are selected evaluated, and selects no new ones: no descent is under way afterwards. With one batch in
+/// flight that goes for the lanes whose turn it is, which are all where they are one cohort.
 ///
 /// # Errors
 /// As [`run_tick`].
 pub fn settle(world: &mut World) -> Result<(), Error> {
-    let mut first = true;
-    without_selecting(world, |cohorts| std::mem::take(&mut first) || cohorts.is_waiting())
-}
-
-fn without_selecting(world: &mut World, mut goes_on: impl FnMut(&Cohorts) -> bool) -> Result<(), Error> {
-    let mut done = Ok(());
-    while done.is_ok() && goes_on(world.resource::<Cohorts>()) {
-        world.resource_mut::<Cohorts>().draining = true;
-        done = run_tick(world);
-        world.resource_mut::<Cohorts>().draining = false;
-    }
-    done
+    let cohorts = world.resource::<Cohorts>().count();
+    world.resource_mut::<Cohorts>().holding = true;
+    let mut settled = (0..cohorts).try_for_each(|_| run_tick(world));
+    settled = settled.and_then(|()| drain(world));
+    world.resource_mut::<Cohorts>().holding = false;
+    settled
 }
 
 /// Runs `work`, which has many short parallel regions, while the other threads of the pool look for its tasks without
