@@ -10,12 +10,14 @@ mod error;
 pub mod front;
 pub mod games;
 pub mod grading;
+pub mod out;
 pub mod run;
 pub mod session;
 pub mod settings;
+pub mod text;
 
-pub use front::{cli, commands, display, out};
-pub use grading::{accuracy, analyst, elo, matches, oracle};
+pub use front::{cli, commands, display};
+pub use grading::{accuracy, analyst, elo, grade, matches, oracle};
 pub use run::{
     advice, checkpoint, folder, history, hooks, log, machine, measure, memory, metrics, rehearsal, relief, source,
     stages, trainer,

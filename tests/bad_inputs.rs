@@ -8,9 +8,9 @@ use clap::Parser;
 use lockstep::{
     analyst::Player,
     cli::Cli,
-    commands::{Basis, Graded, Grading},
     device,
     folder::Folder,
+    grade::{Basis, Graded, Grading},
     history, memory, metrics, oracle,
     prelude::*,
     settings,

@@ -4,9 +4,10 @@
 use crate::{
     advice::Advice,
     machine::Machine,
-    metrics::{Metrics, count},
+    metrics::Metrics,
     out::{self, Stream},
     say, tell,
+    text::{count, duration},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -241,16 +242,6 @@ pub fn bar(length: u64, what: &'static str) -> ProgressBar {
     let target = if draws() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
     bar.with_style(style("{prefix} {pos}/{len} [{bar:30}] {eta} left")).with_prefix(what)
-}
-
-/// Seconds for people: `42 s`, `3 min 20 s`, `2 h 5 min`.
-pub fn duration(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {} s", s / 60, s % 60),
-        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
 }
 
 #[cfg(test)]

@@ -2,18 +2,16 @@
 //!
 //! - [`cli`]: the command line;
 //! - [`commands`]: what its commands do;
-//! - [`display`]: how a run is shown;
-//! - [`out`]: printing that cannot end a run.
+//! - [`display`]: how a run is shown.
 
 pub mod cli;
 pub mod commands;
 pub mod display;
-pub mod out;
 
 use crate::{
     games::{self, AnyGame},
     hooks::{self, Hooks},
-    tell,
+    out, tell,
 };
 use clap::Parser;
 use std::process::ExitCode;

@@ -1,12 +1,15 @@
 //! How far a network's evaluations are from exact ones, and whether that changes what it would play.
 
-use crate::{Error, analyst::Player, device::Place, display, memory::Bound, oracle, out, say};
+use crate::{Error, analyst::Player, device::Place, memory::Bound, oracle, text};
 use lockstep_components::{Action, State, config::Precision};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::Evaluations;
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 /// What one way to evaluate makes of some positions, against the same network in `f64`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,7 +40,7 @@ pub struct Errors {
 }
 
 fn number<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    out::json_number(*x).serialize(serializer)
+    text::json_number(*x).serialize(serializer)
 }
 
 impl Errors {
@@ -51,11 +54,15 @@ impl Errors {
 }
 
 /// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has for its
-/// network. Empty when there are no positions.
+/// network. Empty when there are no positions. `progress` hears, from any thread, how many of how many were evaluated exactly.
 ///
 /// # Errors
 /// When the positions or the checkpoint cannot be used, what the network computes is not finite in `f64`, or the device fails.
-pub fn accuracy(player: &Player, positions: Option<&Path>) -> Result<Vec<Accuracy>, Error> {
+pub fn accuracy(
+    player: &Player,
+    positions: Option<&Path>,
+    progress: impl Fn(usize, usize) + Sync,
+) -> Result<Vec<Accuracy>, Error> {
     let sets = match positions {
         Some(path) => oracle::read_file(&player.game.start_of(&player.config), path)?,
         None => oracle::built_in(player.game),
@@ -72,17 +79,16 @@ pub fn accuracy(player: &Player, positions: Option<&Path>) -> Result<Vec<Accurac
     let frozen = network.frozen();
     let exact = ExactNetwork::new(&frozen);
     let heads = frozen.description.policy_and_value();
-    let bar = display::bar(states.len() as u64, "evaluating exactly");
+    let done = AtomicUsize::new(0);
     let expected: Vec<(Vec<f64>, f64)> = states
         .par_iter()
         .map(|state| {
             let mut outputs = exact.row(&state.planes());
-            bar.inc(1);
+            progress(done.fetch_add(1, Relaxed) + 1, states.len());
             let [logits, raw] = heads.map(|head| std::mem::take(&mut outputs[head]));
             (logits, scalar(&raw))
         })
         .collect();
-    bar.finish_and_clear();
     let is_finite = |(logits, value): &&(Vec<f64>, f64)| value.is_finite() && logits.iter().all(|x| x.is_finite());
     let broken = expected.len() - expected.iter().filter(is_finite).count();
     if broken > 0 {
@@ -149,21 +155,9 @@ pub(crate) fn scalar(raw: &[f64]) -> f64 {
     (win - loss) / (win + draw + loss)
 }
 
-/// Prints a table for people.
-pub fn print_table(lines: &[Accuracy]) {
-    let names: Vec<String> = lines.iter().map(Accuracy::name).collect();
-    let width = names.iter().map(String::len).max().unwrap_or(0);
-    say!("Against the same network in f64, {} positions:", lines[0].positions);
-    say!("  {:<width$} {:>11} {:>22} {:>22}", "", "same move", "logits off, rms/most", "values off, rms/most");
-    for (line, name) in lines.iter().zip(names) {
-        let errors = |e: &Errors| format!("{:.1e} / {:.1e}", e.rms, e.most);
-        let share = 100.0 * line.same_move as f64 / line.positions as f64;
-        say!("  {name:<width$} {share:>9.3} % {:>22} {:>22}", errors(&line.logits), errors(&line.values));
-    }
-}
-
 impl Accuracy {
-    fn name(&self) -> String {
+    /// Where it was evaluated, and in which numbers.
+    pub fn name(&self) -> String {
         format!("{}, {}", self.device, self.precision.name())
     }
 }

@@ -3,8 +3,8 @@
 
 use crate::{
     machine::Machine,
-    metrics::{Metrics, bytes, count},
-    out::number,
+    metrics::Metrics,
+    text::{bytes, count, number},
 };
 use lockstep_components::config::{Config, LearnPrecision, PolicyKind, Precision};
 use serde::{Deserialize, Serialize};

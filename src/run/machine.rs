@@ -210,7 +210,7 @@ impl Drop for Monitor {
 impl Machine {
     /// How it is used, for people.
     pub fn fields(&self) -> Vec<String> {
-        let bytes = |n: u64| crate::metrics::bytes(n as usize);
+        let bytes = |n: u64| crate::text::bytes(n as usize);
         let mut fields = vec![format!("cores busy {:.1} of {}", self.cores_busy, self.cores)];
         if let Some(GpuUse { utilisation, memory, memory_total, watts, celsius }) = self.gpu {
             let (memory, total) = (bytes(memory), bytes(memory_total));

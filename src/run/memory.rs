@@ -4,7 +4,7 @@
 use crate::{
     Error,
     device::{self, Evaluation, Place},
-    metrics::bytes,
+    text::bytes,
 };
 use lockstep_components::{
     Config, GameRecord,

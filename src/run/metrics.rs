@@ -4,7 +4,7 @@ mod file;
 
 pub use file::{append, check, check_new, load, truncate};
 
-use crate::{advice::Advice, checkpoint::Seconds, machine::Machine, stages::StageSeconds};
+use crate::{advice::Advice, checkpoint::Seconds, machine::Machine, stages::StageSeconds, text::count};
 use lockstep_components::Stats;
 use lockstep_systems::learn::Losses;
 use serde::{Deserialize, Serialize};
@@ -199,23 +199,5 @@ impl Metrics {
             format!("cache {:.0} %", 100.0 * self.cache_hits),
         ];
         losses.into_iter().chain(writing).chain(others).collect()
-    }
-}
-
-/// A number for people: `950`, `12.3 k`, `4.5 M`.
-pub fn count(n: f64) -> String {
-    match n {
-        n if n >= 1e6 => format!("{:.1} M", n / 1e6),
-        n if n >= 1e4 => format!("{:.1} k", n / 1e3),
-        n => format!("{n:.0}"),
-    }
-}
-
-/// Bytes for people.
-pub fn bytes(n: usize) -> String {
-    match n as f64 {
-        n if n >= 1e9 => format!("{:.1} GB", n / 1e9),
-        n if n >= 1e6 => format!("{:.1} MB", n / 1e6),
-        n => format!("{:.0} kB", n / 1e3),
     }
 }

@@ -4,10 +4,8 @@
 use crate::{
     Error,
     device::{self, Place},
-    display::duration,
     measure,
-    metrics::bytes,
-    out::number,
+    text::{bytes, duration, number},
 };
 use lockstep_components::Config;
 use lockstep_systems::{AnyGame, Evaluations, Evaluator, TRAINING};

@@ -6,11 +6,12 @@ use crate::{
     games::{self, AnyGame},
     measure,
     memory::Bound,
-    metrics::{Learned, Metrics, count},
+    metrics::{Learned, Metrics},
     say,
     settings::{self, Source},
     stages::{StageSeconds, Timing},
     tell,
+    text::count,
 };
 use lockstep_components::Config;
 use lockstep_systems::{Evaluator, Uniform};

@@ -3,9 +3,8 @@ use crate::{
     cli::JsonArgs,
     device::{self, Place},
     machine::{self, Card},
-    memory,
-    metrics::bytes,
-    say,
+    memory, say,
+    text::bytes,
 };
 use lockstep_components::config::DeviceKind;
 use serde_json::json;
@@ -54,7 +53,7 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
             (_, Some(place)) => {
                 let fast = if place.level.has_fast_integers() { "fast" } else { "no faster than f32" };
                 let (vectors, memory) = (place.level.name(), bytes(memory.unwrap_or(0) as usize));
-                let cores = crate::out::number(cores as u64, "core");
+                let cores = crate::text::number(cores as u64, "core");
                 say!("{name:<8}{} with {cores}, {memory}, {vectors} vectors, int16 {fast}{auto}", place.name);
             }
             (Some(place), None) => {

@@ -3,9 +3,9 @@ use crate::{
     cli::DoctorArgs,
     folder::Folder,
     history::Change,
-    metrics::{self, Metrics, count},
-    out::{self, number},
-    say,
+    metrics::{self, Metrics},
+    out, say,
+    text::{count, number},
 };
 use serde_json::json;
 

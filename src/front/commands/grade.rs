@@ -1,222 +1,14 @@
 use crate::{
-    Error, accuracy,
-    analyst::{Analyst, Player, Untrained},
+    Error,
+    accuracy::{self, Accuracy, Errors},
+    analyst::Player,
     cli::GradeArgs,
     device, display,
-    memory::{self, Bound},
-    oracle::{self, Set},
-    relief::with_fewer_lanes,
+    grade::{Graded, Grading, grade},
     say,
+    text::number,
 };
-use lockstep_components::{
-    Action, Outcome, Side, State,
-    config::{LanesConfig, SearchConfig},
-    game::Oracle,
-};
-use lockstep_systems::{Evaluator, Uniform};
-use rustc_hash::FxHasher;
-use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    hash::{Hash, Hasher},
-    path::PathBuf,
-};
-
-/// How to grade.
-#[derive(Clone, Debug, Default)]
-pub struct Grading {
-    /// Simulations for each move; 0 takes the network's most likely move.
-    pub simulations: u32,
-    /// Labelled positions instead of those that come with lockstep.
-    pub positions: Option<PathBuf>,
-    /// Grades this instead of the network.
-    pub instead: Option<Untrained>,
-    /// Leaves that each tree evaluates at once; 0 stands for 1.
-    pub leaves: u32,
-    /// At most so many positions of each set of more than 4,520.
-    pub limit: Option<usize>,
-}
-
-/// All that a grade depends on. Two that are equal have the same grade; hashes are in hexadecimal digits.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Basis {
-    /// The folder of the checkpoint.
-    pub checkpoint: String,
-    /// Simulations for each move.
-    pub simulations: u32,
-    /// Hash of the names, shapes and numbers of the network's tensors.
-    pub weights: String,
-    /// Hash of the settings of the network and of the search.
-    pub settings: String,
-    /// Hash of the positions and their scores, as many as are graded.
-    pub positions: String,
-    /// Where and with what numbers positions are evaluated.
-    pub place: String,
-    /// The program's version.
-    pub version: String,
-}
-
-impl Basis {
-    /// What the grade of this player depends on.
-    ///
-    /// # Errors
-    /// When the positions, the weights or the place cannot be used.
-    pub fn of(player: &Player, grading: &Grading) -> Result<Self, Error> {
-        let mut weights = FxHasher::default();
-        let mut tensors = player.weights.clone();
-        // They come in any order.
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        for tensor in tensors {
-            (&tensor.name, &tensor.shape).hash(&mut weights);
-            tensor.data.iter().for_each(|x| weights.write_u32(x.to_bits()));
-        }
-        let search = search_of(player, grading);
-        let settings = json!([player.config.network, search, grading.leaves.max(1), format!("{:?}", grading.instead)]);
-        let mut positions = FxHasher::default();
-        player.game.info.name.hash(&mut positions);
-        for set in sets_of(player, grading)? {
-            set.name.hash(&mut positions);
-            set.positions.iter().for_each(|p| (&p.position, &p.scores).hash(&mut positions));
-        }
-        let place = player.place()?;
-        let hex = |hasher: FxHasher| format!("{:016x}", hasher.finish());
-        Ok(Self {
-            checkpoint: player.checkpoint.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            simulations: grading.simulations,
-            weights: hex(weights),
-            settings: {
-                let mut hasher = FxHasher::default();
-                settings.to_string().hash(&mut hasher);
-                hex(hasher)
-            },
-            positions: hex(positions),
-            place: format!("{}, {:?}, {:?}, {}", place.name, place.evaluation, place.precision, place.level.name()),
-            version: env!("CARGO_PKG_VERSION").into(),
-        })
-    }
-
-    /// The parts that a line does not have already.
-    fn named(&self) -> [(&'static str, &str); 6] {
-        [
-            ("checkpoint", &self.checkpoint),
-            ("weights", &self.weights),
-            ("settings", &self.settings),
-            ("graded_positions", &self.positions),
-            ("place", &self.place),
-            ("version", &self.version),
-        ]
-    }
-}
-
-/// How often a player erred.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Graded {
-    /// In the positions of a set.
-    Set {
-        /// The set's name.
-        set: String,
-        /// Positions.
-        positions: usize,
-        /// Positions in which the move gave away a result.
-        mistakes: usize,
-        /// Simulations for each move.
-        simulations: u32,
-    },
-    /// Along all lines of play.
-    LinesOfPlay {
-        /// Games, one for each way in which the opponent can play, as either side.
-        games: usize,
-        /// Games lost.
-        lost: usize,
-        /// Simulations for each move.
-        simulations: u32,
-    },
-}
-
-impl Graded {
-    fn json(&self) -> Value {
-        match self {
-            Self::Set { set, positions, mistakes, simulations } => {
-                let rate = *mistakes as f64 / *positions as f64;
-                json!({"set": set, "positions": positions, "mistakes": mistakes, "rate": rate, "simulations": simulations})
-            }
-            Self::LinesOfPlay { games, lost, simulations } => {
-                json!({"set": "lines_of_play", "games": games, "lost": lost, "simulations": simulations})
-            }
-        }
-    }
-
-    fn of_json(value: &Value) -> Option<Self> {
-        let number = |key: &str| value.get(key)?.as_u64().map(|n| n as usize);
-        let simulations = number("simulations")? as u32;
-        Some(match value.get("set")?.as_str()? {
-            "lines_of_play" => Self::LinesOfPlay { games: number("games")?, lost: number("lost")?, simulations },
-            set => Self::Set {
-                set: set.into(),
-                positions: number("positions")?,
-                mistakes: number("mistakes")?,
-                simulations,
-            },
-        })
-    }
-
-    /// One JSON object a line, each with what was graded and how, and with its number of how many.
-    pub fn to_lines(graded: &[Self], basis: &Basis) -> String {
-        let line = |(index, g): (usize, &Self)| {
-            let mut value = g.json();
-            for (key, part) in basis.named() {
-                value[key] = part.into();
-            }
-            value["line"] = (index + 1).into();
-            value["lines"] = graded.len().into();
-            value.to_string() + "\n"
-        };
-        graded.iter().enumerate().map(line).collect()
-    }
-
-    /// Reads them back, if they are all there and rest on the same.
-    pub fn from_lines(text: &str, basis: &Basis) -> Option<Vec<Self>> {
-        let count = text.lines().count();
-        let read = |(index, line): (usize, &str)| {
-            let value: Value = serde_json::from_str(line).ok()?;
-            let fits = basis.named().into_iter().all(|(key, part)| value[key] == part)
-                && value["simulations"] == basis.simulations
-                && value["line"] == index + 1
-                && value["lines"] == count;
-            fits.then(|| Self::of_json(&value)).flatten()
-        };
-        let graded = text.lines().enumerate().map(read).collect::<Option<Vec<_>>>()?;
-        (!graded.is_empty()).then_some(graded)
-    }
-
-    /// Whether nothing was given away.
-    pub fn is_perfect(&self) -> bool {
-        matches!(self, Self::Set { mistakes: 0, .. } | Self::LinesOfPlay { lost: 0, .. })
-    }
-
-    /// Prints a table for people.
-    pub fn print_table(graded: &[Self]) {
-        let (Self::Set { simulations, .. } | Self::LinesOfPlay { simulations, .. }) = &graded[0];
-        match simulations {
-            0 => say!("Graded by an exact solver, the network alone:"),
-            n => say!("Graded by an exact solver, {} a move:", crate::out::number(u64::from(*n), "simulation")),
-        }
-        for line in graded {
-            match line {
-                Self::Set { set, positions, mistakes, .. } => {
-                    let rate = 100.0 * *mistakes as f64 / *positions as f64;
-                    say!("  {set:<16} {positions:>6} positions {mistakes:>6} mistakes {rate:>7.2} %");
-                }
-                Self::LinesOfPlay { games, lost, .. } => {
-                    say!("  {:<16} {games:>6} games     {lost:>6} lost", "lines_of_play");
-                }
-            }
-        }
-        if graded.iter().any(|g| matches!(g, Self::LinesOfPlay { .. })) && graded.iter().all(Self::is_perfect) {
-            say!("Perfect: no mistake in any position, and no line of play that beats it.");
-        }
-    }
-}
+use serde_json::json;
 
 /// `lockstep grade`
 pub fn run(args: GradeArgs) -> Result<(), Error> {
@@ -233,14 +25,14 @@ fn report(player: &Player, args: GradeArgs) -> Result<(), Error> {
         ))
     };
     if args.accuracy {
-        let lines = accuracy::accuracy(player, args.positions.as_deref())?;
+        let lines = with_bar("evaluating exactly", |told| accuracy::accuracy(player, args.positions.as_deref(), told))?;
         if lines.is_empty() {
             return Err(nothing());
         }
         if args.json {
             lines.iter().for_each(|line| say!("{}", json!(line)));
         } else {
-            accuracy::print_table(&lines);
+            print_accuracy(&lines);
         }
         return Ok(());
     }
@@ -250,165 +42,68 @@ fn report(player: &Player, args: GradeArgs) -> Result<(), Error> {
     };
     let GradeArgs { positions, instead, leaves, .. } = args;
     let grading = Grading { simulations, positions, instead, leaves, limit: None };
-    let graded = grade(player, &grading)?;
+    let graded = graded(player, &grading)?;
     if graded.is_empty() {
         return Err(nothing());
     }
     if args.json {
         graded.iter().for_each(|g| say!("{}", g.json()));
     } else {
-        Graded::print_table(&graded);
+        print_table(&graded);
     }
     Ok(())
 }
 
-/// Grades a player. Empty when there is nothing to grade it with.
+/// Grades a player, and shows how far that has come.
 ///
 /// # Errors
-/// When the positions or the checkpoint cannot be used.
-pub fn grade(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
-    let sets = sets_of(player, grading)?;
-    if sets.is_empty() {
-        return Ok(vec![]);
-    }
-    let game = player.game;
-    let positions: Vec<State> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position.clone())).collect();
-    // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
-    let simulations = grading.simulations.max(1);
-    let leaves_per_tree = grading.leaves.max(1);
-    let search = SearchConfig { simulations, ..search_of(player, grading) };
-    let most = positions.len().min(1024) as u32;
-    let networks = match grading.instead {
-        None => vec![player.footprint((most * leaves_per_tree) as usize)?],
-        Some(_) => vec![],
-    };
-    let count = memory::lanes_that_fit(game, &search, leaves_per_tree, most, &networks);
-    let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
-    Bound::of_searches(game, &[&search], &lanes, &networks).check()?;
-    let answers = with_fewer_lanes(count, |count| {
-        let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
-        let evaluator: Box<dyn Evaluator> = match grading.instead {
-            None => player.evaluator(&player.place()?, (count * leaves_per_tree) as usize)?,
-            Some(Untrained::Uniform) => Box::new(Uniform::default()),
-            Some(Untrained::Rollout) => game.rollouts(1, 1),
-        };
-        let mut analyst = Analyst::new(game, evaluator, &search, lanes, simulations);
-        let bar = display::bar(positions.len() as u64, "grading");
-        let answers = analyst.ask(positions.clone(), |done| bar.set_position(done as u64));
-        bar.finish_and_clear();
-        answers
-    })?;
-    let mut answers_left = answers.iter();
-    let mut graded: Vec<Graded> = sets
-        .iter()
-        .map(|set| Graded::Set {
-            set: set.name.clone(),
-            positions: set.positions.len(),
-            mistakes: set
-                .positions
-                .iter()
-                .filter(|p| p.is_mistake(answers_left.next().expect("an answer for each position").action))
-                .count(),
-            simulations: grading.simulations,
-        })
-        .collect();
-    if game.info.oracle == Oracle::Everything && grading.positions.is_none() {
-        let choices = positions.iter().cloned().zip(answers.iter().map(|a| a.action)).collect();
-        let [first, second] =
-            [Side::First, Side::Second].map(|side| lines_of_play(&game.start_of(&player.config), side, &choices));
-        graded.push(Graded::LinesOfPlay {
-            games: first.0 + second.0,
-            lost: first.1 + second.1,
-            simulations: grading.simulations,
-        });
-    }
-    Ok(graded)
+/// As [`grade`].
+pub fn graded(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
+    with_bar("grading", |told| grade(player, grading, told))
 }
 
-/// The positions to grade a player in.
-fn sets_of(player: &Player, grading: &Grading) -> Result<Vec<Set>, Error> {
-    let mut sets: Vec<Set> = match &grading.positions {
-        Some(path) => oracle::read_file(&player.game.start_of(&player.config), path)?,
-        None => oracle::built_in(player.game),
-    };
-    if let Some(limit) = grading.limit.filter(|_| sets.len() > 1) {
-        sets.iter_mut().for_each(|set| set.positions.truncate(limit));
-    }
-    Ok(sets)
+fn with_bar<T>(what: &'static str, work: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> T) -> T {
+    let bar = display::bar(0, what);
+    let done = work(&|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    done
 }
 
-/// How it searches them: to win, so that what makes games differ is of no account.
-fn search_of(player: &Player, grading: &Grading) -> SearchConfig {
-    // The network alone proves nothing.
-    let solver = grading.simulations > 0 && player.config.search.solver;
-    SearchConfig { solver, ..player.config.search.to_win(grading.simulations.max(1)) }
-}
-
-/// Games and lost games when one side plays the chosen moves and the other side plays every legal move.
-fn lines_of_play(position: &State, side: Side, choices: &HashMap<State, Action>) -> (usize, usize) {
-    if let Some(outcome) = position.outcome() {
-        let own = if position.to_move() == side { outcome } else { outcome.reversed() };
-        return (1, usize::from(own == Outcome::Loss));
+/// Prints how a player was graded, as a table for people.
+pub fn print_table(graded: &[Graded]) {
+    let (Graded::Set { simulations, .. } | Graded::LinesOfPlay { simulations, .. }) = &graded[0];
+    match simulations {
+        0 => say!("Graded by an exact solver, the network alone:"),
+        n => say!("Graded by an exact solver, {} a move:", number(u64::from(*n), "simulation")),
     }
-    let after = |action| lines_of_play(&position.played(action), side, choices);
-    if position.to_move() == side {
-        return after(choices[position]);
-    }
-    position.legal().into_iter().map(after).fold((0, 0), |sum, line| (sum.0 + line.0, sum.1 + line.1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lockstep_components::{Game, games::TicTacToe};
-    use lockstep_systems::AnyGame;
-
-    #[test]
-    fn the_solver_loses_no_line_and_the_first_legal_move_many() {
-        let decisions = oracle::decisions(AnyGame::of::<TicTacToe>());
-        let best =
-            decisions.iter().map(|p| (p.position.clone(), p.scores.iter().max_by_key(|s| s.1).unwrap().0)).collect();
-        let first = decisions.iter().map(|p| (p.position.clone(), p.scores[0].0)).collect();
-        let start = State::of(TicTacToe::start());
-        for side in [Side::First, Side::Second] {
-            let (games, lost) = lines_of_play(&start, side, &best);
-            assert!(games > 50 && lost == 0);
-            assert!(lines_of_play(&start, side, &first).1 > 0);
+    for line in graded {
+        match line {
+            Graded::Set { set, positions, mistakes, .. } => {
+                let rate = 100.0 * *mistakes as f64 / *positions as f64;
+                say!("  {set:<16} {positions:>6} positions {mistakes:>6} mistakes {rate:>7.2} %");
+            }
+            Graded::LinesOfPlay { games, lost, .. } => {
+                say!("  {:<16} {games:>6} games     {lost:>6} lost", "lines_of_play");
+            }
         }
     }
+    if graded.iter().any(|g| matches!(g, Graded::LinesOfPlay { .. })) && graded.iter().all(Graded::is_perfect) {
+        say!("Perfect: no mistake in any position, and no line of play that beats it.");
+    }
+}
 
-    #[test]
-    fn verdicts_round_trip() {
-        let graded = vec![
-            Graded::Set { set: "a".into(), positions: 3, mistakes: 1, simulations: 7 },
-            Graded::LinesOfPlay { games: 5, lost: 0, simulations: 7 },
-        ];
-        let basis = Basis {
-            checkpoint: "12".into(),
-            simulations: 7,
-            weights: "a".into(),
-            settings: "b".into(),
-            positions: "c".into(),
-            place: "d".into(),
-            version: "e".into(),
-        };
-        let text = Graded::to_lines(&graded, &basis);
-        assert_eq!(Graded::from_lines(&text, &basis), Some(graded));
-        let other = || String::from("other");
-        for differs in [
-            Basis { checkpoint: other(), ..basis.clone() },
-            Basis { simulations: 8, ..basis.clone() },
-            Basis { weights: other(), ..basis.clone() },
-            Basis { settings: other(), ..basis.clone() },
-            Basis { positions: other(), ..basis.clone() },
-            Basis { place: other(), ..basis.clone() },
-            Basis { version: other(), ..basis.clone() },
-        ] {
-            assert_eq!(Graded::from_lines(&text, &differs), None);
-        }
-        // Cut off anywhere it is not whole, but for the end of the last line.
-        for end in 0..text.len() - 1 {
-            assert_eq!(Graded::from_lines(&text[..end], &basis), None, "{}", &text[..end]);
-        }
+/// Prints how far evaluations are from exact ones, as a table for people.
+fn print_accuracy(lines: &[Accuracy]) {
+    let names: Vec<String> = lines.iter().map(Accuracy::name).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    say!("Against the same network in f64, {} positions:", lines[0].positions);
+    say!("  {:<width$} {:>11} {:>22} {:>22}", "", "same move", "logits off, rms/most", "values off, rms/most");
+    for (line, name) in lines.iter().zip(names) {
+        let errors = |e: &Errors| format!("{:.1e} / {:.1e}", e.rms, e.most);
+        let share = 100.0 * line.same_move as f64 / line.positions as f64;
+        say!("  {name:<width$} {share:>9.3} % {:>22} {:>22}", errors(&line.logits), errors(&line.values));
     }
 }

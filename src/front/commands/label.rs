@@ -3,9 +3,8 @@ use crate::{
     cli::LabelArgs,
     device, display,
     games::{self, AnyGame},
-    memory,
-    metrics::count,
-    out, say, settings, tell,
+    memory, out, say, settings, tell,
+    text::count,
 };
 use indicatif::ProgressBar;
 use lockstep_components::{Action, LaneRng, State};

@@ -8,9 +8,9 @@ use crate::{
     folder::Folder,
     matches::{Match, Score},
     memory::Bound,
-    out::{json_number, number},
     relief::with_fewer_lanes,
     say, settings,
+    text::{json_number, number},
 };
 use lockstep_components::{
     Config,

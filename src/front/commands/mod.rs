@@ -14,7 +14,6 @@ mod train;
 mod tune;
 mod verify;
 
-pub use grade::{Basis, Graded, Grading, grade};
 pub use train::interrupted;
 
 use crate::{

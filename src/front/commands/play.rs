@@ -4,6 +4,7 @@ use crate::{
     cli::PlayArgs,
     device, out, say,
     session::{Ended, Found, Limit, Room, Session, Table},
+    text,
 };
 use lockstep_components::{Outcome, Side, State, config::GameConfig};
 use std::{
@@ -69,10 +70,10 @@ fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
     let komi = komi.map_or(String::new(), |komi| format!(", komi {komi} of the second player included"));
     let whom = contender.player().map_or_else(|| args.run.display(), |player| player.checkpoint.display());
     let effort = match (simulations, args.seconds) {
-        (Some(simulations), None) => out::number(simulations.into(), "simulation"),
+        (Some(simulations), None) => text::number(simulations.into(), "simulation"),
         (None, Some(seconds)) => format!("{seconds} s"),
         (simulations, seconds) => {
-            let simulations = out::number(simulations.unwrap_or(0).into(), "simulation");
+            let simulations = text::number(simulations.unwrap_or(0).into(), "simulation");
             format!("{simulations} or {} s", seconds.unwrap_or(0.0))
         }
     };
@@ -167,7 +168,7 @@ fn think(session: &mut Session, limit: &Limit, input: &mut Input) -> Result<Foun
 }
 
 fn told(found: &Found) -> String {
-    let mut text = out::number(found.simulations.into(), "simulation");
+    let mut text = text::number(found.simulations.into(), "simulation");
     if found.reused > 0 {
         text += &format!(", {} kept", found.reused);
     }

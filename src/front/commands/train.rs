@@ -3,23 +3,25 @@ use crate::{
     analyst::Player,
     checkpoint,
     cli::TrainArgs,
-    commands::{Basis, Graded, Grading, grade},
+    commands::grade::{graded, print_table},
     device::{self, Evaluation, Place},
-    display::{Display, duration},
+    display::Display,
     folder::{Folder, or_warn, write_file},
     games::{self, AnyGame},
+    grade::{Basis, Graded, Grading},
     history::{self, Resolved, list},
     hooks,
     log::Log,
     machine::{self, Machine, Monitor},
     memory::{self, Bound},
-    metrics::{self, Metrics, bytes},
-    out::{self, Stream, number},
+    metrics::{self, Metrics},
+    out::{self, Stream},
     rehearsal::{Rehearsal, name_keys},
     relief::{relieved, worked},
     say,
     settings::{self, Source},
     tell,
+    text::{bytes, duration, number},
     trainer::{self, Advance, Trainer},
 };
 use lockstep_components::{
@@ -401,7 +403,7 @@ fn verdict(folder: &Folder, config: &Config) -> Result<(), Error> {
     let graded = match known {
         Some(graded) => graded,
         None => {
-            let graded = grade(&player, &grading)?;
+            let graded = graded(&player, &grading)?;
             if graded.is_empty() {
                 say!("There is no exact solver for {} here, so it was not graded.", player.game.info.title);
                 return Ok(());
@@ -411,7 +413,7 @@ fn verdict(folder: &Folder, config: &Config) -> Result<(), Error> {
             graded
         }
     };
-    Graded::print_table(&graded);
+    print_table(&graded);
     Ok(())
 }
 

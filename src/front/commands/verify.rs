@@ -10,10 +10,10 @@ use crate::{
     history::{self, Change},
     hooks,
     log::{Log, Segment},
-    metrics::{self, bytes},
-    out::number,
+    metrics,
     run::memory::Bound,
     say, settings,
+    text::{bytes, number},
     trainer::{Advance, Trainer},
 };
 use lockstep_components::Config;

@@ -134,19 +134,9 @@ pub fn folded(text: &str, width: usize) -> String {
     folded
 }
 
-/// A number of things: `1 thread`, `2 threads`.
-pub fn number(n: u64, thing: &str) -> String {
-    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
-}
-
 /// Whether standard output could not be written.
 pub fn failed() -> bool {
     FAILED.get().is_some()
-}
-
-/// A number as JSON, which has none without end: that is the text `"inf"` or `"-inf"`.
-pub fn json_number(x: f64) -> serde_json::Value {
-    if x.is_finite() { x.into() } else { x.to_string().into() }
 }
 
 #[cfg(test)]
