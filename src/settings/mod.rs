@@ -1,11 +1,16 @@
 //! Reading configurations: TOML files, `--set` overrides, and errors that name the key.
 
+mod explain;
+mod identity;
+
+pub use explain::{commented, explain, names, schema};
+pub use identity::{essence, of_player, to_text, with_essence};
+
 use crate::{Error, games};
 use lockstep_components::{
     Config,
-    config::{Komi, Number, OutOfRange, PolicyKind, Range},
+    config::{self, OutOfRange, PolicyKind},
 };
-use serde_json::{Value as Json, json};
 use std::{fmt, path::Path};
 use toml::{Table, Value};
 
@@ -83,7 +88,7 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, E
     let (policy, of_file) = (policy_of(&changed), policy_of(&table));
     if let Some(Value::Table(search)) = changed.get_mut("search") {
         for key in policy.foreign_keys() {
-            if search.remove(*key).is_some() && policy == of_file {
+            if search.remove(key).is_some() && policy == of_file {
                 return Err(fail(foreign(key, policy)));
             }
         }
@@ -210,193 +215,9 @@ pub fn recipe_warning(source: Source, config: &Config) -> Option<String> {
     ))
 }
 
-/// The configuration as a file.
-pub fn to_text(config: &Config) -> String {
-    toml::to_string(&in_use(config)).expect("a configuration is plain data")
-}
-
-/// All keys but those of a search policy that is not used, and those that games have which leave them as they are.
-fn in_use(config: &Config) -> Table {
-    let mut table = Table::try_from(config).expect("a configuration is plain data");
-    if config.game.komi == Komi::default() {
-        table["game"].as_table_mut().expect("a section").remove("komi");
-    }
-    let search = table["search"].as_table_mut().expect("a section");
-    search.retain(|key, _| config.search.policy.foreign_keys().iter().all(|foreign| key != *foreign));
-    table
-}
-
-/// Keys that say where and how fast a run is computed, how long it goes on, and what is kept of it. Games and learning are
-/// the same whatever they are.
-const INCIDENTAL: [&str; 15] = [
-    "lanes.count",
-    "lanes.cohort",
-    "lanes.in_flight",
-    "search.cache_mb",
-    "run.generations",
-    "run.threads",
-    "run.device",
-    "run.own_kernels",
-    "run.tower",
-    "run.vectors",
-    "run.checkpoint_every",
-    "run.checkpoints",
-    "run.recorded_games",
-    "run.grade_simulations",
-    "run.keep_log",
-];
-
-/// The settings that decide what is played and learned, as TOML.
-pub fn essence(config: &Config) -> String {
-    let mut table = in_use(config);
-    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
-        table[section].as_table_mut().expect("a section").remove(key).expect("a key that there is");
-    }
-    toml::to_string(&table).expect("plain data")
-}
-
-/// The settings of a player, as TOML: the game, its network, the search that it was trained for, and how many simulations it
-/// is graded with.
-pub fn of_player(config: &Config) -> String {
-    let mut table = in_use(config);
-    for (section, keys) in table.iter_mut() {
-        let keys = keys.as_table_mut().expect("a section");
-        keys.retain(|key, _| match &section[..] {
-            "game" | "network" => true,
-            "search" => key != "cache_mb",
-            _ => section == "run" && key == "grade_simulations",
-        });
-    }
-    table.retain(|_, keys| keys.as_table().is_some_and(|keys| !keys.is_empty()));
-    toml::to_string(&table).expect("plain data")
-}
-
-/// The same configuration with these settings for what is played and learned: those that decide nothing are its own, and what
-/// is in neither is as by default.
-///
-/// # Errors
-/// When the text is none of [`essence`].
-pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
-    let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
-    let own = Table::try_from(config).expect("a configuration is plain data");
-    let mut table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
-    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
-        let keys = table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut();
-        let keys = keys.ok_or_else(|| fail(format!("'{section}' is a section")))?;
-        keys.insert(key.into(), own[section][key].clone());
-    }
-    let config: Config = table.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
-    check(&config).map_err(|(_, message)| fail(message))?;
-    Ok(config)
-}
-
-/// What a key means, or each key of a section, or each there is: the comments of the recipe that names them all.
-///
-/// # Errors
-/// When there is no such section or key.
-pub fn explain(key: Option<&str>) -> Result<String, Error> {
-    let fail = |message: String| Error::Usage(message);
-    let (section, key) =
-        match key.map(|key| key.split_once('.').map_or((key, None), |(section, key)| (section, Some(key)))) {
-            None => (None, None),
-            Some((section, key)) => (Some(section), key),
-        };
-    let known = known();
-    if let Some(section) = section {
-        let keys = known.get(section).ok_or_else(|| match key {
-            // A key without its section is the likeliest mistake.
-            None if let Some(found) = section_of(section, &known) => {
-                fail(format!("unknown section [{section}]{}", did_you_mean("", Some(&found))))
-            }
-            _ => fail(unknown_section(section, &known)),
-        })?;
-        if let Some(key) = key.filter(|key| keys.get(key).is_none()) {
-            return Err(fail(unknown_key(section, key, &known)));
-        }
-    }
-    let text = Source::default().text()?;
-    let (mut explained, mut comment, mut here) = (String::new(), vec![], "");
-    for line in text.lines() {
-        let bare = line.strip_prefix("# ").unwrap_or(line);
-        let assigned = bare.split_once(" = ").map(|(key, _)| key);
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            (here, comment) = (name, vec![]);
-        } else if let Some(name) = assigned.filter(|name| known.get(here).is_some_and(|keys| keys.get(name).is_some()))
-        {
-            if section.is_none_or(|section| section == here) && key.is_none_or(|key| key == name) {
-                explained += &format!("{here}.{name}\n");
-                comment.iter().for_each(|line| explained += &format!("    {line}\n"));
-            }
-            comment.clear();
-        } else if line.starts_with('#') {
-            comment.push(line.trim_start_matches('#').trim());
-        } else {
-            comment.clear();
-        }
-    }
-    Ok(explained)
-}
-
-/// The JSON schema of configurations, with the bounds of [`Config::check`] and the names of the games. What depends on the
-/// game, or on the value of another key, is not in it.
-pub fn schema() -> Json {
-    let mut schema = schemars::schema_for!(Config).to_value();
-    let mut change = |key: &str, keys: Json| {
-        let place = place_of(&schema, String::new(), &key.split('.').collect::<Vec<_>>());
-        let place = place.unwrap_or_else(|| panic!("{key} is in the schema"));
-        let here = schema.pointer_mut(&place).and_then(Json::as_object_mut).expect("a place that was found");
-        here.extend(keys.as_object().expect("keys of a schema").clone());
-    };
-    let json = |number: Number| match number {
-        Number::Whole(number) => json!(number),
-        Number::Real(number) => json!(number),
-    };
-    for Range { key, least, most, .. } in Config::bounds() {
-        change(key, json!({ "minimum": json(least), "maximum": json(most) }));
-    }
-    change("game.name", json!({ "enum": games::names().collect::<Vec<_>>() }));
-    // Each policy refuses the keys of the other one.
-    let refused = |policy: PolicyKind| {
-        let keys: serde_json::Map<String, Json> =
-            policy.foreign_keys().iter().map(|key| (key.to_string(), false.into())).collect();
-        json!({ "properties": keys })
-    };
-    let gumbel = json!({ "properties": { "policy": { "const": PolicyKind::Gumbel } }, "required": ["policy"] });
-    let (then, other) = (refused(PolicyKind::Gumbel), refused(PolicyKind::Puct));
-    change("search", json!({ "if": gumbel, "then": then, "else": other }));
-    schema
-}
-
 /// All keys, each behind its section.
 pub fn keys() -> Vec<String> {
-    let mut all = vec![];
-    for (section, keys) in &known() {
-        all.extend(keys.as_table().into_iter().flatten().map(|(key, _)| format!("{section}.{key}")));
-    }
-    all
-}
-
-/// The names that a key knows; none for one that takes numbers or any text.
-pub fn names(key: &str) -> Vec<String> {
-    let schema = schema();
-    let place = place_of(&schema, String::new(), &key.split('.').collect::<Vec<_>>());
-    let kinds = place.and_then(|place| schema.pointer(&place)?.get("oneOf")?.as_array());
-    kinds.into_iter().flatten().filter_map(|kind| Some(kind.get("const")?.as_str()?.to_string())).collect()
-}
-
-/// Where a schema describes a key, as a JSON pointer.
-fn place_of(schema: &Json, at: String, keys: &[&str]) -> Option<String> {
-    let here = schema.pointer(&at)?;
-    if let Some(reference) = here.get("$ref") {
-        return place_of(schema, reference.as_str()?.strip_prefix('#')?.into(), keys);
-    }
-    let Some((key, rest)) = keys.split_first() else { return Some(at) };
-    let property = format!("/properties/{key}");
-    if here.pointer(&property).is_some() {
-        return place_of(schema, at + &property, rest);
-    }
-    let kinds = here.get("oneOf")?.as_array()?.len();
-    (0..kinds).find_map(|kind| place_of(schema, format!("{at}/oneOf/{kind}"), keys))
+    config::keys().iter().map(|key| format!("{}.{}", key.section, key.name)).collect()
 }
 
 /// All keys with their defaults.
