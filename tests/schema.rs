@@ -4,7 +4,10 @@ use crate::{lockstep, text};
 use lockstep::{
     components::{
         Config,
-        config::{self, Bound, PolicyKind, written},
+        config::{
+            PolicyKind,
+            keys::{self, Bound, written},
+        },
     },
     settings,
 };
@@ -92,7 +95,7 @@ fn the_schema_refuses_what_the_program_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let schema: Json = serde_json::from_str(&text(&lockstep(dir.path(), &["config", "schema"]).stdout)).unwrap();
     let mut values: Vec<(String, Value)> = vec![];
-    for bound in config::bounds() {
+    for bound in keys::bounds() {
         values.extend(around(bound).into_iter().map(|value| (bound.key.clone(), value)));
     }
     let words = ["", "x", "go5", "chess", "default", "gumbel", "cpu", "cuda:1", "cuda:1024", "gpu", "constant", "f32"];
@@ -156,7 +159,7 @@ fn every_number_of_the_schema_has_bounds() {
     let schema: Json = serde_json::from_str(&text(&lockstep(dir.path(), &["config", "schema"]).stdout)).unwrap();
     let mut found = 0;
     check("", &schema, &mut found);
-    assert!(found >= config::bounds().len(), "{found}");
+    assert!(found >= keys::bounds().len(), "{found}");
     assert_eq!(schema["$defs"]["Fpu"]["oneOf"][0]["properties"]["absolute"]["maximum"], json!(10.0));
 }
 
@@ -164,7 +167,7 @@ fn every_number_of_the_schema_has_bounds() {
 #[test]
 fn what_is_known_of_a_key_is_explained() {
     let text = |key: &str| settings::explain(Some(key)).unwrap().replace("\n    ", " ");
-    for Bound { key, least, most, at_most } in config::bounds() {
+    for Bound { key, least, most, at_most } in keys::bounds() {
         let own = key.split('.').take(2).collect::<Vec<_>>().join(".");
         let expected = format!(
             "{} to {}{}",

@@ -11,7 +11,7 @@ use crate::{
 };
 use lockstep_components::{
     Config,
-    config::{self, Role},
+    config::keys::{self, Role},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -185,7 +185,7 @@ pub fn list(changes: &[Change]) -> String {
 }
 
 fn has_role(key: &str, role: Role) -> bool {
-    config::find(key).is_some_and(|key| key.role == role)
+    keys::find(key).is_some_and(|key| key.role == role)
 }
 
 impl Change {

@@ -2,7 +2,10 @@
 
 use super::{did_you_mean, known, policy_of, section_of, unknown_key, unknown_section};
 use crate::{Error, games};
-use lockstep_components::config::{self, Key, PolicyKind, Role, resolved, written};
+use lockstep_components::config::{
+    PolicyKind,
+    keys::{self, Key, Role, resolved, written},
+};
 use serde_json::{Value as Json, json};
 use toml::Value;
 
@@ -34,7 +37,7 @@ pub fn explain(key: Option<&str>) -> Result<String, Error> {
         }
     }
     let asked = |of: &&Key| section.is_none_or(|section| section == of.section) && key.is_none_or(|key| key == of.name);
-    let explained = config::keys().iter().filter(asked).map(|key| {
+    let explained = keys::all().iter().filter(asked).map(|key| {
         let lines = meaning(key).into_iter().map(|line| format!("    {line}\n"));
         format!("{}.{}\n{}", key.section, key.name, lines.collect::<String>())
     });
@@ -46,12 +49,16 @@ pub fn explain(key: Option<&str>) -> Result<String, Error> {
 pub fn commented(text: &str, all: bool) -> String {
     let foreign: Vec<&str> = policy_of(&text.parse().unwrap_or_default()).foreign_keys().collect();
     let comments = |key: &Key| meaning(key).into_iter().map(|line| format!("# {line}"));
+    let by_default = |key: &Key| {
+        let off = if key.section == "search" && foreign.contains(&key.name) { "# " } else { "" };
+        comments(key).chain([format!("{off}{} = {}", key.name, default(key))]).collect::<Vec<_>>()
+    };
     let text = format!("\n{text}");
     let mut sections = text.split("\n[");
     let mut shown = sections.next().unwrap_or_default().trim_start().to_string();
     for text in sections {
         let (section, text) = text.split_once(']').unwrap_or((text, ""));
-        let mut left_out: Vec<&Key> = config::keys().iter().filter(|key| key.section == section).collect();
+        let mut left_out: Vec<&Key> = keys::all().iter().filter(|key| key.section == section).collect();
         let (mut lines, mut own) = (vec![], vec![]);
         for line in text.trim_end().lines() {
             if line.starts_with('#') {
@@ -59,18 +66,16 @@ pub fn commented(text: &str, all: bool) -> String {
                 continue;
             }
             let name = line.split('=').next().unwrap_or_default().trim();
-            if let Some(key) = left_out.iter().position(|key| key.name == name) {
-                lines.extend(comments(left_out.remove(key)));
+            if let Some(at) = left_out.iter().position(|key| key.name == name) {
+                let before = left_out.drain(..if all { at } else { 0 });
+                lines.extend(before.flat_map(by_default));
+                lines.extend(comments(left_out.remove(if all { 0 } else { at })));
             }
             lines.append(&mut own);
             lines.push(line.into());
         }
         lines.append(&mut own);
-        for key in left_out.into_iter().filter(|_| all) {
-            lines.extend(comments(key));
-            let off = if section == "search" && foreign.contains(&key.name) { "# " } else { "" };
-            lines.push(format!("{off}{} = {}", key.name, default(key)));
-        }
+        lines.extend(left_out.into_iter().filter(|_| all).flat_map(by_default));
         shown += &format!("\n[{section}]{}\n", lines.join("\n"));
     }
     shown
@@ -151,7 +156,7 @@ fn wrapped(text: &str) -> Vec<String> {
 /// The JSON schema of configurations, with the names of the games. What depends on the game, or on the value of another key, is
 /// not in it.
 pub fn schema() -> Json {
-    let mut schema = config::schema().clone();
+    let mut schema = keys::schema().clone();
     schema["$defs"]["GameConfig"]["properties"]["name"]["enum"] = json!(games::names().collect::<Vec<_>>());
     // Each policy refuses the keys of the other one.
     let refused = |policy: PolicyKind| {
@@ -166,6 +171,6 @@ pub fn schema() -> Json {
 
 /// The names that a key knows; none for one that takes numbers or any text.
 pub fn names(key: &str) -> Vec<String> {
-    let kinds = config::find(key).map_or(&[][..], |key| kinds(key.schema));
+    let kinds = keys::find(key).map_or(&[][..], |key| kinds(key.schema));
     kinds.iter().filter_map(|kind| Some(kind.get("const")?.as_str()?.to_string())).collect()
 }

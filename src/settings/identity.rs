@@ -4,7 +4,10 @@ use super::check;
 use crate::Error;
 use lockstep_components::{
     Config,
-    config::{self, Key, Komi},
+    config::{
+        Komi,
+        keys::{self, Key},
+    },
 };
 use toml::{Table, Value};
 
@@ -28,7 +31,7 @@ fn in_use(config: &Config) -> Table {
 
 /// Keys that decide nothing of what is played and learned.
 fn incidental() -> impl Iterator<Item = &'static Key> {
-    config::keys().iter().filter(|key| !key.role.decides())
+    keys::all().iter().filter(|key| !key.role.decides())
 }
 
 /// The settings that decide what is played and learned, as TOML.

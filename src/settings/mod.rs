@@ -9,8 +9,12 @@ pub use identity::{essence, of_player, to_text, with_essence};
 use crate::{Error, games};
 use lockstep_components::{
     Config,
-    config::{self, OutOfRange, PolicyKind},
+    config::{
+        OutOfRange, PolicyKind,
+        keys::{self, written},
+    },
 };
+use serde_json::Value as Json;
 use std::{fmt, path::Path};
 use toml::{Table, Value};
 
@@ -217,7 +221,7 @@ pub fn recipe_warning(source: Source, config: &Config) -> Option<String> {
 
 /// All keys, each behind its section.
 pub fn keys() -> Vec<String> {
-    config::keys().iter().map(|key| format!("{}.{}", key.section, key.name)).collect()
+    keys::all().iter().map(|key| format!("{}.{}", key.section, key.name)).collect()
 }
 
 /// All keys with their defaults.
@@ -290,8 +294,10 @@ fn apply(table: &mut Table, text: &str) -> Result<(), String> {
             Some(_) => unknown_key(section, key, &known),
         });
     }
-    if let Some(bound) = beyond_toml(section, key, value.trim()) {
-        return Err(format!("{section}.{key} = {} is out of range: it must be {bound}", value.trim()));
+    let name = format!("{section}.{key}");
+    if let Some(bound) = keys::bounds().iter().find(|bound| bound.key == name && is_beyond(bound.least, value.trim())) {
+        let range = format!("from {} to {}", written(bound.least), written(bound.most));
+        return Err(format!("{name} = {} is out of range: it must be {range}", value.trim()));
     }
     let value = format!("value = {}", value.trim())
         .parse::<Table>()
@@ -301,19 +307,16 @@ fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     entry.as_table_mut().expect("checked to be a section").insert(key.into(), value);
     // A value of the wrong kind is this override's fault: say so here, where the key is known.
-    table.clone().try_into::<Config>().map(|_| ()).map_err(|e| format!("{section}.{key}: {}", e.message()))
+    table.clone().try_into::<Config>().map(|_| ()).map_err(|e| format!("{name}: {}", e.message()))
 }
 
-/// The bound that a whole number breaks if TOML has no such number or a seed is negative: the parser would only call it
-/// a value of the wrong kind.
-fn beyond_toml(section: &str, key: &str, value: &str) -> Option<String> {
+/// Whether a text is a whole number that TOML has not, or one below the least: the parser would only call a negative one a value
+/// of the wrong kind.
+fn is_beyond(least: &Json, value: &str) -> bool {
     let digits = value.strip_prefix(['+', '-']).unwrap_or(value);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'_') {
-        return None;
-    }
-    let number = value.replace('_', "").parse::<i64>();
-    let lowest = if (section, key) == ("run", "seed") { 0 } else { i64::MIN };
-    (!number.is_ok_and(|n| n >= lowest)).then(|| format!("from {lowest} to {}", i64::MAX))
+    let is_whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let least = least.as_i64().unwrap_or(i64::MIN);
+    is_whole && !value.replace('_', "").parse().is_ok_and(|number: i64| number >= least)
 }
 
 #[cfg(test)]
@@ -463,7 +466,13 @@ mod tests {
         let mut config = Config::default();
         config.run.seed = most + 1;
         assert_eq!(config.check().unwrap_err().key, "run.seed");
-        assert!(message("", &["search.simulations=99999999999999999999"]).contains("is out of range"));
+        for number in ["99999999999999999999", "-3"] {
+            let refused = message("", &[&format!("search.simulations={number}")]);
+            assert!(
+                refused.ends_with(&format!("= {number} is out of range: it must be from 1 to 1000000")),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

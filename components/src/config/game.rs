@@ -1,6 +1,6 @@
 //! `[game]`: what is played.
 
-use super::{Role, section, short};
+use super::{keys::Role, section, short};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;

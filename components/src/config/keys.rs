@@ -6,7 +6,7 @@ use super::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
-use std::sync::LazyLock;
+use std::{cmp::Ordering, sync::LazyLock};
 
 /// What a key decides, and when it may change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ pub fn resolved(part: &'static Json) -> &'static Json {
 }
 
 /// All keys, as they stand in their sections.
-pub fn keys() -> &'static [Key] {
+pub fn all() -> &'static [Key] {
     static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         let sections = [
             ("game", GameConfig::KEYS),
@@ -98,7 +98,7 @@ pub fn keys() -> &'static [Key] {
 /// The key of that name with its section before it, as in `search.c_puct`.
 pub fn find(name: &str) -> Option<&'static Key> {
     let name = name.split_once('.')?;
-    keys().iter().find(|key| (key.section, key.name) == name)
+    all().iter().find(|key| (key.section, key.name) == name)
 }
 
 /// What a part of the schema says by a name of its own.
@@ -110,7 +110,7 @@ fn said<T: DeserializeOwned>(part: &Json, name: &str) -> Option<T> {
 pub fn bounds() -> &'static [Bound] {
     static BOUNDS: LazyLock<Vec<Bound>> = LazyLock::new(|| {
         let mut found = vec![];
-        keys().iter().for_each(|key| add_bounds(format!("{}.{}", key.section, key.name), key.schema, &mut found));
+        all().iter().for_each(|key| add_bounds(format!("{}.{}", key.section, key.name), key.schema, &mut found));
         found
     });
     &BOUNDS
@@ -127,5 +127,22 @@ fn add_bounds(key: String, part: &'static Json, found: &mut Vec<Bound>) {
     }
     if let (Some(least), Some(most)) = (part.get("minimum"), part.get("maximum")) {
         found.push(Bound { key, least, most, at_most: part.get("x-at-most").and_then(Json::as_str) });
+    }
+}
+
+/// Which of two numbers is larger; none where one is infinite or no number, which JSON cannot say.
+pub(super) fn compare(a: &Json, b: &Json) -> Option<Ordering> {
+    match (a.as_u64(), b.as_u64()) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+/// A number as people write it: 100, and not 100.0.
+pub fn written(number: &Json) -> String {
+    match (number.as_u64(), number.as_f64()) {
+        (Some(whole), _) => whole.to_string(),
+        (None, Some(real)) => real.to_string(),
+        (None, None) => "inf or nan".into(),
     }
 }

@@ -1,6 +1,6 @@
 //! `[lanes]`: how many games at once.
 
-use super::{Role, section};
+use super::{keys::Role, section};
 
 section! {
     /// `[lanes]`

@@ -1,6 +1,6 @@
 //! `[learn]`: how the network is trained.
 
-use super::{Role, section, short};
+use super::{keys::Role, section, short};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

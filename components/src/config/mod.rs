@@ -1,11 +1,11 @@
 //! Every key of a configuration, with its meaning, default, bounds and role beside its field.
 //!
 //! A configuration is TOML with the sections of [`Config`], one file here for each. What is known of a key stands once, at its
-//! field, and everything else derives from there: [`keys`] and [`bounds`] read it from the [`schema`], and
-//! [`Config::check`], `lockstep config` and the rules of a run's settings read it from them.
+//! field, and everything else derives from there: [`keys`] reads it from the schema of the fields, and [`Config::check`],
+//! `lockstep config` and the rules of a run's settings read it from [`keys`].
 
 mod game;
-mod keys;
+pub mod keys;
 mod lanes;
 mod learn;
 mod network;
@@ -16,7 +16,6 @@ mod section;
 
 pub(crate) use game::KOMI;
 pub use game::{GameConfig, Komi, Usual};
-pub use keys::{Bound, Key, Role, bounds, find, keys, resolved, schema};
 pub use lanes::LanesConfig;
 pub use learn::{LearnConfig, LearnPrecision, OptimizerKind, RateSchedule, Steps};
 pub use network::{NetworkConfig, NetworkKind, ValueHead};
@@ -25,11 +24,11 @@ pub use run::{DeviceKind, MAX_LAG, MAX_THREADS, Precision, RunConfig, Tower, Vec
 pub use search::{Fpu, PolicyKind, SearchConfig};
 
 use crate::Game;
+use keys::{Bound, compare, written};
 use learn::MAX_RATE_STEPS;
 use schemars::JsonSchema;
 use section::section;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value as Json;
 use std::cmp::Ordering;
 
 /// A value out of range.
@@ -81,7 +80,7 @@ impl Config {
     pub fn check(&self) -> Result<(), OutOfRange> {
         let values = serde_json::to_value(self).expect("a configuration is plain data");
         let value_of = |key: &str| values.pointer(&format!("/{}", key.replace('.', "/")));
-        for Bound { key, least, most, at_most } in bounds() {
+        for Bound { key, least, most, at_most } in keys::bounds() {
             // A key of several kinds has the numbers of one of them.
             let Some(value) = value_of(key) else { continue };
             let other = at_most.and_then(value_of).filter(|other| compare(other, most) == Some(Ordering::Less));
@@ -141,23 +140,6 @@ impl Config {
     }
 }
 
-/// Which of two numbers is larger; none where one is infinite or no number, which JSON cannot say.
-fn compare(a: &Json, b: &Json) -> Option<Ordering> {
-    match (a.as_u64(), b.as_u64()) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
-    }
-}
-
-/// A number as people write it: 100, and not 100.0.
-pub fn written(number: &Json) -> String {
-    match (number.as_u64(), number.as_f64()) {
-        (Some(whole), _) => whole.to_string(),
-        (None, Some(real)) => real.to_string(),
-        (None, None) => "inf or nan".into(),
-    }
-}
-
 /// How floats of 32 bits are written into files.
 fn short<S: Serializer>(number: &f32, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(widened(*number))
@@ -171,7 +153,10 @@ fn widened(number: f32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        keys::{Key, Role, find, resolved, schema},
+        *,
+    };
 
     #[test]
     fn defaults_are_in_range_and_bad_values_are_named() {
@@ -210,10 +195,10 @@ mod tests {
                 resolved(part)["properties"].as_object().unwrap().keys().map(move |key| (section, key))
             })
             .collect();
-        let mut of_keys: Vec<_> = keys().iter().map(|key| (key.section, key.name)).collect();
+        let mut of_keys: Vec<_> = keys::all().iter().map(|key| (key.section, key.name)).collect();
         of_keys.sort();
         assert!(of_schema.iter().map(|(section, key)| (&section[..], &key[..])).eq(of_keys), "{of_schema:?}");
-        for Key { section, name, role, policy, schema } in keys() {
+        for Key { section, name, role, policy, schema } in keys::all() {
             let about = schema["description"].as_str().unwrap_or_else(|| panic!("{section}.{name} has no comment"));
             assert!(
                 about.ends_with('.') && !about.contains("efault"),
@@ -228,7 +213,7 @@ mod tests {
                 );
             }
         }
-        for Bound { key, at_most, .. } in bounds() {
+        for Bound { key, at_most, .. } in keys::bounds() {
             assert!(at_most.is_none_or(|other| find(other).is_some()), "{key} is at most {at_most:?}, which is no key");
         }
         let role = |name| find(name).unwrap().role;

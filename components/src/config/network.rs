@@ -1,6 +1,6 @@
 //! `[network]`: what is trained.
 
-use super::{Role, section};
+use super::{keys::Role, section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

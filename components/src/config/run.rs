@@ -1,6 +1,6 @@
 //! `[run]`: the run as a whole.
 
-use super::{Role, section};
+use super::{keys::Role, section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;

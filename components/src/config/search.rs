@@ -1,6 +1,9 @@
 //! `[search]`: how agents search.
 
-use super::{Role, keys, section, short};
+use super::{
+    keys::{self, Role},
+    section, short,
+};
 use bevy_ecs::component::Component;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,7 +116,7 @@ impl PolicyKind {
 
     /// The keys of `[search]` that are for the other one.
     pub fn foreign_keys(self) -> impl Iterator<Item = &'static str> {
-        keys().iter().filter(move |key| key.policy == Some(self.other())).map(|key| key.name)
+        keys::all().iter().filter(move |key| key.policy == Some(self.other())).map(|key| key.name)
     }
 }
 

@@ -7,7 +7,7 @@
 ///
 /// | name | what it says | without it |
 /// |---|---|---|
-/// | `x-role` | the [`Role`](super::Role) of the key, or of the keys of the section if it stands above that | [`Role::Learning`](super::Role) |
+/// | `x-role` | the [`Role`](super::keys::Role) of the key, or of the keys of the section if it stands above that | [`Role::Learning`](super::keys::Role) |
 /// | `x-policy` | the one [`PolicyKind`](super::PolicyKind) that knows the key | all do |
 /// | `x-at-most` | another key, whose value is the most that this one may be | `range` alone counts |
 macro_rules! section {
