@@ -3,7 +3,7 @@ use crate::{
     checkpoint::Seconds,
     cli::{BenchArgs, BenchKind},
     device::{self, Evaluation, Place},
-    measure,
+    games, measure,
     memory::Bound,
     metrics::{Learned, Metrics, count},
     say,
@@ -52,7 +52,7 @@ impl GameVisitor for Bench {
             overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
         }
         overrides.extend(args.set.iter().cloned());
-        let recipe = G::RECIPES.iter().find(|(name, _)| *name == G::NAME);
+        let recipe = games::recipes().into_iter().find(|(name, _)| *name == G::NAME);
         let config = match recipe {
             Some((name, _)) => settings::load(Source::Recipe(name), &overrides)?,
             None => settings::parse(&format!("[game]\nname = \"{}\"", G::NAME), "bench", &overrides)?,
@@ -66,7 +66,7 @@ impl GameVisitor for Bench {
         put("bench", format!("{:?}", args.what).to_lowercase().into());
         put("game", G::NAME.into());
         if let Some((name, _)) = recipe {
-            put("recipe", (*name).into());
+            put("recipe", name.into());
         }
         if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
             put("lanes", config.lanes.count.into());
