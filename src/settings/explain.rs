@@ -1,6 +1,6 @@
 //! What the keys of configurations mean, for people and for their editors: what stands at the fields, and nothing else.
 
-use super::{did_you_mean, known, policy_of, section_of, unknown_key, unknown_section};
+use super::{policy_of, unknown};
 use crate::{Error, games};
 use lockstep_components::config::{
     PolicyKind,
@@ -16,41 +16,29 @@ const WIDTH: usize = 116;
 ///
 /// # Errors
 /// When there is no such section or key.
-pub fn explain(key: Option<&str>) -> Result<String, Error> {
-    let fail = |message: String| Error::Usage(message);
-    let (section, key) =
-        match key.map(|key| key.split_once('.').map_or((key, None), |(section, key)| (section, Some(key)))) {
-            None => (None, None),
-            Some((section, key)) => (Some(section), key),
-        };
-    let known = known();
-    if let Some(section) = section {
-        let keys = known.get(section).ok_or_else(|| match key {
-            // A key without its section is the likeliest mistake.
-            None if let Some(found) = section_of(section, &known) => {
-                fail(format!("unknown section [{section}]{}", did_you_mean("", Some(&found))))
-            }
-            _ => fail(unknown_section(section, &known)),
-        })?;
-        if let Some(key) = key.filter(|key| keys.get(key).is_none()) {
-            return Err(fail(unknown_key(section, key, &known)));
+pub fn explain(asked: Option<&str>) -> Result<String, Error> {
+    let is_asked = |key: &&Key| asked.is_none_or(|asked| asked == key.section || asked == key.to_string());
+    let explained = keys::all().iter().filter(is_asked).map(|key| {
+        let lines = meaning(key).into_iter().map(|line| format!("    {line}\n"));
+        format!("{key}\n{}", lines.collect::<String>())
+    });
+    let explained: String = explained.collect();
+    match asked.filter(|_| explained.is_empty()) {
+        None => Ok(explained),
+        Some(asked) => {
+            let (section, key) = asked.split_once('.').map_or((asked, None), |(section, key)| (section, Some(key)));
+            Err(Error::Usage(unknown(section, key)))
         }
     }
-    let asked = |of: &&Key| section.is_none_or(|section| section == of.section) && key.is_none_or(|key| key == of.name);
-    let explained = keys::all().iter().filter(asked).map(|key| {
-        let lines = meaning(key).into_iter().map(|line| format!("    {line}\n"));
-        format!("{}.{}\n{}", key.section, key.name, lines.collect::<String>())
-    });
-    Ok(explained.collect())
 }
 
 /// The text of a recipe with the meaning of each key above it, and what the recipe itself says of the key below that. `all` adds
 /// the keys that the recipe leaves out, with their defaults; those of the search policy that is not in use as comments.
 pub fn commented(text: &str, all: bool) -> String {
-    let foreign: Vec<&str> = policy_of(&text.parse().unwrap_or_default()).foreign_keys().collect();
+    let policy = policy_of(&text.parse().unwrap_or_default());
     let comments = |key: &Key| meaning(key).into_iter().map(|line| format!("# {line}"));
     let by_default = |key: &Key| {
-        let off = if key.section == "search" && foreign.contains(&key.name) { "# " } else { "" };
+        let off = if key.policy.is_some_and(|own| own != policy) { "# " } else { "" };
         comments(key).chain([format!("{off}{} = {}", key.name, default(key))]).collect::<Vec<_>>()
     };
     let text = format!("\n{text}");

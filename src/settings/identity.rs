@@ -13,47 +13,34 @@ use toml::{Table, Value};
 
 /// The configuration as a file.
 pub fn to_text(config: &Config) -> String {
-    toml::to_string(&in_use(config)).expect("a configuration is plain data")
-}
-
-/// All keys but those of a search policy that is not used, and those that games have which leave them as they are.
-fn in_use(config: &Config) -> Table {
-    let mut table = Table::try_from(config).expect("a configuration is plain data");
-    if config.game.komi == Komi::default() {
-        table["game"].as_table_mut().expect("a section").remove("komi");
-    }
-    let search = table["search"].as_table_mut().expect("a section");
-    for key in config.search.policy.foreign_keys() {
-        search.remove(key);
-    }
-    table
-}
-
-/// Keys that decide nothing of what is played and learned.
-fn incidental() -> impl Iterator<Item = &'static Key> {
-    keys::all().iter().filter(|key| !key.role.decides())
+    text(config, |_| true)
 }
 
 /// The settings that decide what is played and learned, as TOML.
 pub fn essence(config: &Config) -> String {
-    let mut table = in_use(config);
-    for key in incidental() {
-        table[key.section].as_table_mut().expect("a section").remove(key.name).expect("a key that there is");
-    }
-    toml::to_string(&table).expect("plain data")
+    text(config, |key| key.role.decides())
 }
 
 /// The settings of a player, as TOML: the game, its network, the search that it was trained for, and how many simulations it
 /// is graded with.
 pub fn of_player(config: &Config) -> String {
-    let mut table = in_use(config);
-    for (section, keys) in table.iter_mut() {
-        let keys = keys.as_table_mut().expect("a section");
-        keys.retain(|key, _| match &section[..] {
-            "game" | "network" => true,
-            "search" => incidental().all(|incidental| (incidental.section, incidental.name) != ("search", key)),
-            _ => section == "run" && key == "grade_simulations",
-        });
+    text(config, |key| match key.section {
+        "game" | "network" => true,
+        "search" => key.role.decides(),
+        _ => key.name == "grade_simulations",
+    })
+}
+
+/// The keys that are wanted, as TOML. Those of a search policy that is not in use are none, and no more is komi where the game
+/// has its own.
+fn text(config: &Config, is_wanted: impl Fn(&Key) -> bool) -> String {
+    let mut table = Table::try_from(config).expect("a configuration is plain data");
+    let is_used = |key: &Key| {
+        key.policy.is_none_or(|policy| policy == config.search.policy)
+            && (key.name != "komi" || config.game.komi != Komi::default())
+    };
+    for key in keys::all().iter().filter(|key| !is_used(key) || !is_wanted(key)) {
+        table[key.section].as_table_mut().expect("a section").remove(key.name);
     }
     table.retain(|_, keys| keys.as_table().is_some_and(|keys| !keys.is_empty()));
     toml::to_string(&table).expect("plain data")
@@ -68,7 +55,7 @@ pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
     let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
     let own = Table::try_from(config).expect("a configuration is plain data");
     let mut table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
-    for Key { section, name, .. } in incidental() {
+    for Key { section, name, .. } in keys::all().iter().filter(|key| !key.role.decides()) {
         let keys = table.entry(*section).or_insert_with(|| Value::Table(Table::new())).as_table_mut();
         let keys = keys.ok_or_else(|| fail(format!("'{section}' is a section")))?;
         keys.insert((*name).into(), own[*section][*name].clone());

@@ -11,7 +11,7 @@ use lockstep_components::{
     Config,
     config::{
         OutOfRange, PolicyKind,
-        keys::{self, written},
+        keys::{self, Key, written},
     },
 };
 use serde_json::Value as Json;
@@ -57,7 +57,7 @@ impl Source<'_> {
                     Some((_, text)) => Ok((*text).into()),
                     None => {
                         let names: Vec<_> = recipes.iter().map(|(name, _)| *name).collect();
-                        let hint = did_you_mean("", nearest(name, names.iter().copied()));
+                        let hint = did_you_mean(nearest(name, names.iter().copied()));
                         let file = if name.ends_with(".toml") { "; a file is named with --config" } else { "" };
                         let names = names.join(", ");
                         Err(Error::Usage(format!("there is no recipe '{name}'{hint}{file}; the recipes are {names}")))
@@ -175,7 +175,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     config.check().map_err(out_of_range)?;
     let name = &config.game.name;
     let unknown = || {
-        let hint = did_you_mean("", nearest(name, games::names()));
+        let hint = did_you_mean(nearest(name, games::names()));
         ("game.name", format!("game.name = \"{name}\" is unknown{hint}; the games are {}", games::list()))
     };
     games::find(name).ok_or_else(unknown)?.check(config).map_err(out_of_range)
@@ -221,55 +221,49 @@ pub fn recipe_warning(source: Source, config: &Config) -> Option<String> {
 
 /// All keys, each behind its section.
 pub fn keys() -> Vec<String> {
-    keys::all().iter().map(|key| format!("{}.{}", key.section, key.name)).collect()
+    keys::all().iter().map(Key::to_string).collect()
 }
 
-/// All keys with their defaults.
-fn known() -> Table {
-    Table::try_from(Config::default()).expect("a configuration is plain data")
+fn is_section(name: &str) -> bool {
+    keys::all().iter().any(|key| key.section == name)
 }
 
 fn check_keys(table: &Table) -> Result<(), String> {
-    let known = known();
     for (section, value) in table {
-        let Some(Value::Table(keys)) = known.get(section) else {
-            return Err(unknown_section(section, &known));
-        };
+        if !is_section(section) {
+            return Err(unknown(section, None));
+        }
         let Value::Table(given) = value else {
             return Err(format!("'{section}' is a section: write [{section}] and its keys below"));
         };
-        if let Some(key) = given.keys().find(|key| !keys.contains_key(*key)) {
-            return Err(unknown_key(section, key, &known));
+        if let Some(key) = given.keys().find(|key| keys::find(&format!("{section}.{key}")).is_none()) {
+            return Err(unknown(section, Some(key)));
         }
     }
     Ok(())
 }
 
-fn unknown_section(section: &str, known: &Table) -> String {
-    let hint = did_you_mean("", nearest(section, known.keys().map(String::as_str)));
-    format!("unknown section [{section}]{hint}")
-}
-
-fn unknown_key(section: &str, key: &str, known: &Table) -> String {
-    // A key of another section is the likeliest mistake of all.
-    let hint = match section_of(key, known) {
-        Some(found) => did_you_mean("", Some(&found)),
+/// What is wrong with a section, or with a key of one, that there is not, and what was probably meant.
+fn unknown(section: &str, key: Option<&str>) -> String {
+    // A key of another section, or without one, is the likeliest mistake of all.
+    let elsewhere = |name: &str| keys::all().iter().find(|key| key.name == name).map(Key::to_string);
+    let (what, meant) = match key.filter(|_| is_section(section)) {
+        Some(key) => {
+            let names = keys::all().iter().filter(|key| key.section == section).map(|key| key.name);
+            let similar = || nearest(key, names).map(|name| format!("{section}.{name}"));
+            (format!("key {section}.{key}"), elsewhere(key).or_else(similar))
+        }
         None => {
-            let keys = known.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys);
-            did_you_mean(&format!("{section}."), nearest(key, keys.map(String::as_str)))
+            let similar = || nearest(section, keys::all().iter().map(|key| key.section)).map(String::from);
+            (format!("section [{section}]"), elsewhere(section).or_else(similar))
         }
     };
-    format!("unknown key {section}.{key}{hint}")
-}
-
-/// A key behind the first section that has it.
-fn section_of(key: &str, known: &Table) -> Option<String> {
-    known.iter().find(|(_, keys)| keys.get(key).is_some()).map(|(section, _)| format!("{section}.{key}"))
+    format!("unknown {what}{}", did_you_mean(meant.as_deref()))
 }
 
 /// `; did you mean ...?`, or nothing without a candidate.
-fn did_you_mean(section: &str, candidate: Option<&str>) -> String {
-    candidate.map(|c| format!("; did you mean {section}{c}?")).unwrap_or_default()
+fn did_you_mean(candidate: Option<&str>) -> String {
+    candidate.map(|c| format!("; did you mean {c}?")).unwrap_or_default()
 }
 
 /// The most similar candidate, or none if none is similar.
@@ -287,14 +281,10 @@ fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     else {
         return Err("write section.key=value, for example search.simulations=100".into());
     };
-    let known = known();
-    if known.get(section).is_none_or(|s| s.get(key).is_none()) {
-        return Err(match known.get(section) {
-            None => unknown_section(section, &known),
-            Some(_) => unknown_key(section, key, &known),
-        });
-    }
     let name = format!("{section}.{key}");
+    if keys::find(&name).is_none() {
+        return Err(unknown(section, Some(key)));
+    }
     if let Some(bound) = keys::bounds().iter().find(|bound| bound.key == name && is_beyond(bound.least, value.trim())) {
         let range = format!("from {} to {}", written(bound.least), written(bound.most));
         return Err(format!("{name} = {} is out of range: it must be {range}", value.trim()));
@@ -366,13 +356,11 @@ mod tests {
     #[test]
     fn every_key_is_explained() {
         let all = explain(None).unwrap();
-        for (section, keys) in &known() {
-            for (key, _) in keys.as_table().unwrap() {
-                let name = format!("{section}.{key}");
-                let text = explain(Some(&name)).unwrap();
-                assert!(text.starts_with(&name) && text.lines().count() > 1 && all.contains(&text), "{name}: {text}");
-                assert!(explain(Some(section)).unwrap().contains(&text));
-            }
+        for key in keys::all() {
+            let name = key.to_string();
+            let text = explain(Some(&name)).unwrap();
+            assert!(text.starts_with(&name) && text.lines().count() > 2 && all.contains(&text), "{name}: {text}");
+            assert!(explain(Some(key.section)).unwrap().contains(&text));
         }
         for (wrong, expected) in
             [("c_puct", "search.c_puct?"), ("search.c_put", "search.c_puct?"), ("serch.x", "search?")]
@@ -554,17 +542,14 @@ mod tests {
             recipe in prop::sample::select(games::recipes().into_iter().map(|(_, text)| text).collect::<Vec<_>>()),
             changes in prop::collection::vec((any::<prop::sample::Index>(), value(), any::<bool>()), 1..4),
         ) {
-            let known = known();
-            let keys: Vec<(&String, &String)> =
-                known.iter().flat_map(|(s, keys)| keys.as_table().unwrap().keys().map(move |key| (s, key))).collect();
             let mut table: Table = recipe.parse().unwrap();
             let mut overrides = vec![];
             for (index, value, set) in changes {
-                let (section, key) = *index.get(&keys);
+                let key = index.get(keys::all());
                 if set {
-                    overrides.push(format!("{section}.{key}={value}"));
+                    overrides.push(format!("{key}={value}"));
                 } else {
-                    table[section].as_table_mut().unwrap().insert(key.clone(), value);
+                    table[key.section].as_table_mut().unwrap().insert(key.name.into(), value);
                 }
             }
             if let Ok(config) = parse(&toml::to_string(&table).unwrap(), "x", &overrides) {

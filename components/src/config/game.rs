@@ -1,19 +1,18 @@
 //! `[game]`: what is played.
 
-use super::{keys::Role, section, short};
+use super::{section, short};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 section! {
     /// `[game]`
-    #[schemars(extend("x-role" = Role::Fixed))]
-    GameConfig {
+    GameConfig, role Fixed {
         /// The game, by one of the names that `lockstep games` lists.
-        name: String = "tictactoe".into(),
+        name: String = "tictactoe".into();
         /// In Go: the points that the second player gets beside the board. More of them help the second player, and with half
         /// points no game is a draw. Other games have no such key.
-        komi: Komi = Komi::Usual(Usual::Default),
+        komi: Komi = Komi::Usual(Usual::Default);
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
-use std::{cmp::Ordering, sync::LazyLock};
+use std::{cmp::Ordering, fmt, sync::LazyLock};
 
 /// What a key decides, and when it may change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +44,12 @@ pub struct Key {
     pub policy: Option<PolicyKind>,
     /// What the schema says of it.
     pub schema: &'static Json,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.section, self.name)
+    }
 }
 
 /// The least and the most that a number of a configuration may be. A key may have several numbers, as `learn.steps` has.
@@ -110,7 +116,7 @@ fn said<T: DeserializeOwned>(part: &Json, name: &str) -> Option<T> {
 pub fn bounds() -> &'static [Bound] {
     static BOUNDS: LazyLock<Vec<Bound>> = LazyLock::new(|| {
         let mut found = vec![];
-        all().iter().for_each(|key| add_bounds(format!("{}.{}", key.section, key.name), key.schema, &mut found));
+        all().iter().for_each(|key| add_bounds(key.to_string(), key.schema, &mut found));
         found
     });
     &BOUNDS

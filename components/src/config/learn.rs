@@ -1,6 +1,6 @@
 //! `[learn]`: how the network is trained.
 
-use super::{keys::Role, section, short};
+use super::{section, short};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,54 +14,43 @@ section! {
     /// `[learn]`
     LearnConfig {
         /// Positions of one optimiser step. More make each step surer and slower.
-        #[schemars(range(min = 1, max = MAX_BATCH))]
-        batch_size: usize = 256,
+        batch_size: usize = 256, from 1 to MAX_BATCH;
         /// Steps of a generation. More learn faster from the same games, until they overfit.
-        steps: Steps = Steps::Reuse(4.0),
+        steps: Steps = Steps::Reuse(4.0);
         /// Parts in which a batch goes through the network. More need less memory for the same step; batch norm then sees
         /// smaller batches.
-        #[schemars(range(min = 1, max = 1_000), extend("x-at-most" = "learn.batch_size"))]
-        accumulation: usize = 1,
+        accumulation: usize = 1, from 1 to 1_000, at most "learn.batch_size";
         /// The optimiser.
-        #[schemars(extend("x-role" = Role::Fixed))]
-        optimizer: OptimizerKind = OptimizerKind::AdamW,
+        optimizer: OptimizerKind = OptimizerKind::AdamW, role Fixed;
         /// Highest learning rate. Higher learns faster, until the loss jumps.
-        #[schemars(range(min = 1e-12, max = 10.0))]
-        learning_rate: f64 = 0.002,
+        learning_rate: f64 = 0.002, from 1e-12 to 10.0;
         /// How the learning rate changes with the generations of a run.
-        schedule: RateSchedule = RateSchedule::Constant,
+        schedule: RateSchedule = RateSchedule::Constant;
         /// Decay of the weights at each step, relative to the learning rate; biases and norms have none. Higher keeps weights
         /// smaller.
-        #[schemars(range(min = 0.0, max = 1.0))]
-        weight_decay: f64 = 1e-4,
+        weight_decay: f64 = 1e-4, from 0.0 to 1.0;
         /// Highest norm of the whole gradient; 0 does not clip. Lower holds back the steps that jump furthest.
-        #[schemars(range(min = 0.0, max = 1e6))]
-        gradient_clip: f64 = 5.0,
+        gradient_clip: f64 = 5.0, from 0.0 to 1e6;
         /// Weight of the value loss beside the policy loss.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 100.0))]
-        value_weight: f32 = 1.0,
+        value_weight: f32 = 1.0, from 0.0 to 100.0;
         /// Weight of the loss of `network.length_head` beside the policy loss.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 100.0))]
-        length_weight: f32 = 0.2,
+        length_weight: f32 = 0.2, from 0.0 to 100.0;
         /// Share of the search's own value in the value target, beside the game's outcome. Higher is less noisy and more biased.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 1.0))]
-        search_value_share: f32 = 0.0,
+        search_value_share: f32 = 0.0, from 0.0 to 1.0;
         /// The numbers in which the products of convolutions and dense layers are computed. Weights, optimiser, norms and losses
         /// stay f32.
-        #[schemars(extend("x-role" = Role::Fixed))]
-        precision: LearnPrecision = LearnPrecision::F32,
+        precision: LearnPrecision = LearnPrecision::F32, role Fixed;
         /// Whether each sample is seen under a random symmetry of the board. A search asks the network for one of the symmetric
         /// forms of a position only, the canonical one. With false it learns that form alone (if equal positions are merged),
         /// which is all that is asked of it and less to learn. With true it sees up to 8 times as many different samples, which
         /// keeps it from overfitting where positions hardly repeat, as in Connect Four.
-        symmetries: bool = true,
+        symmetries: bool = true;
         /// Share that the mean of the weights keeps at each step. With 0 the weights of the last step play; with 0.999 the mean
         /// of about the last 1,000 steps does, which is steadier and a little behind.
-        #[schemars(range(min = 0.0, max = 0.99999))]
-        average: f64 = 0.0,
+        average: f64 = 0.0, from 0.0 to 0.99999;
     }
 }
 

@@ -8,10 +8,9 @@ section! {
     /// `[replay]`
     ReplayConfig {
         /// Positions kept. More keep older, weaker games among the data; fewer forget and overfit.
-        #[schemars(range(min = 1, max = 1_000_000_000))]
-        window: usize = 50_000,
+        window: usize = 50_000, from 1 to 1_000_000_000;
         /// What becomes of positions that are equal up to symmetry.
-        merge: Merge = Merge::Count,
+        merge: Merge = Merge::Count;
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[run]`: the run as a whole.
 
-use super::{keys::Role, section};
+use super::section;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -15,62 +15,48 @@ section! {
     /// `[run]`
     RunConfig {
         /// Generations of the run: games, then learning, then new weights for the games. More learn for longer.
-        #[schemars(range(min = 1, max = 10_000_000), extend("x-role" = Role::Upkeep))]
-        generations: u64 = 40,
+        generations: u64 = 40, from 1 to 10_000_000, role Upkeep;
         /// Games of each generation, which the network then learns from. More take longer and make the weights of one generation
         /// learn from more.
-        #[schemars(range(min = 1, max = 100_000_000))]
-        games: u64 = 200,
+        games: u64 = 200, from 1 to 100_000_000;
         /// How many generations the games of a round are behind. With 1 they are played with the newest weights, and the lanes
         /// run dry while the last of them end. With 2 the lanes go on with the next round meanwhile, with the weights before the
         /// newest: for devices that need large batches.
-        #[schemars(range(min = 1, max = MAX_LAG), extend("x-role" = Role::Fixed))]
-        lag: u64 = 1,
+        lag: u64 = 1, from 1 to MAX_LAG, role Fixed;
         /// Seed of every random choice. The same seed, configuration and kind of machine give the same run.
-        #[schemars(range(min = 0, max = i64::MAX), extend("x-role" = Role::Fixed))]
-        seed: u64 = 1,
+        seed: u64 = 1, from 0 to i64::MAX, role Fixed;
         /// Threads; 0 takes as many as the machine has cores. They change the speed, never the result.
-        #[schemars(range(min = 0, max = MAX_THREADS), extend("x-role" = Role::Machine))]
-        threads: usize = 0,
+        threads: usize = 0, from 0 to MAX_THREADS, role Machine;
         /// Where the network runs: "cpu"; "flex", the CPU without the fused network, to compare with; "cuda" or "vulkan", with the
         /// number of a device behind them if there are several, as in "cuda:1"; or "auto", a GPU if the program was built for
         /// one, the machine has one, and an evaluation takes a million multiplications or more, and else the CPU.
-        #[schemars(extend("x-role" = Role::Machine))]
-        device: DeviceKind = DeviceKind::Auto,
+        device: DeviceKind = DeviceKind::Auto, role Machine;
         /// The numbers in which positions are evaluated, in games, grading and play. Fewer bits are faster and a little less exact.
         /// The CPU has f32 and int16, CUDA tf32, bf16 and f16, other devices f32 and, if they have them, bf16 and f16. With "auto"
         /// a run keeps what it begins with.
-        precision: Precision = Precision::Auto,
+        precision: Precision = Precision::Auto;
         /// How a GPU computes a convolution when it evaluates.
-        #[schemars(extend("x-role" = Role::Machine))]
-        tower: Tower = Tower::Auto,
+        tower: Tower = Tower::Auto, role Machine;
         /// The vectors of the processor that the CPU's kernels use. Other ones than the best are slower, and compute what a
         /// processor without the better ones would.
-        #[schemars(extend("x-role" = Role::Machine))]
-        vectors: Vectors = Vectors::Auto,
+        vectors: Vectors = Vectors::Auto, role Machine;
         /// Whether the kernels that a GPU back end has tuned are kept in the run's folder, in `kernels/`, and not for all runs of
         /// this user. Tuning then takes its minutes once for each run, which goes on with the kernels that it began with.
-        #[schemars(extend("x-role" = Role::Machine))]
-        own_kernels: bool = false,
+        own_kernels: bool = false, role Machine;
         /// Generations from one checkpoint to the next; the last generation has one as well. One that is made in between, where
         /// a run is stopped, goes when the next one is there. More write less, and lose more where a machine fails.
-        #[schemars(range(min = 1, max = 1_000_000), extend("x-role" = Role::Upkeep))]
-        checkpoint_every: u64 = 10,
+        checkpoint_every: u64 = 10, from 1 to 1_000_000, role Upkeep;
         /// Checkpoints kept, the newest ones; beside them the first one, and at most as many at equal distances over the whole
         /// run: those of generations that are `checkpoint_every` times a multiple of 2, 4, 8, .. as the run becomes longer. Each
         /// takes about three times the weights on the disk.
-        #[schemars(range(min = 1, max = 1_000_000), extend("x-role" = Role::Upkeep))]
-        checkpoints: usize = 3,
+        checkpoints: usize = 3, from 1 to 1_000_000, role Upkeep;
         /// Games of each generation that are written to `games/`. More take more of the disk.
-        #[schemars(range(min = 0, max = 1_000_000), extend("x-role" = Role::Upkeep))]
-        recorded_games: usize = 10,
+        recorded_games: usize = 10, from 0 to 1_000_000, role Upkeep;
         /// Whether all games stay in `log/`. With false those go that none of the newest `checkpoints` needs any more: older ones
         /// can be played, graded and matched, and not be gone on with.
-        #[schemars(extend("x-role" = Role::Upkeep))]
-        keep_log: bool = true,
+        keep_log: bool = true, role Upkeep;
         /// Simulations for each move when the finished player is graded. More make a stronger player and take longer.
-        #[schemars(range(min = 1, max = 1_000_000), extend("x-role" = Role::Upkeep))]
-        grade_simulations: u32 = 64,
+        grade_simulations: u32 = 64, from 1 to 1_000_000, role Upkeep;
     }
 }
 

@@ -1,9 +1,6 @@
 //! `[search]`: how agents search.
 
-use super::{
-    keys::{self, Role},
-    section, short,
-};
+use super::{keys, section, short};
 use bevy_ecs::component::Component;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,80 +13,63 @@ section! {
     #[derive(Component)]
     SearchConfig {
         /// How moves are chosen in the tree and at its root. Each way has keys of its own.
-        policy: PolicyKind = PolicyKind::Puct,
+        policy: PolicyKind = PolicyKind::Puct;
         /// Simulations of a full search, those of a kept sub-tree included. More make stronger moves and better targets, and
         /// take longer.
-        #[schemars(range(min = 1, max = MAX_SIMULATIONS), extend("x-role" = Role::Fixed))]
-        simulations: u32 = 64,
+        simulations: u32 = 64, from 1 to MAX_SIMULATIONS, role Fixed;
         /// Simulations of a fast search; with 0 every search is a full one. Fast searches play on without teaching the policy:
         /// more games for the value head at the same cost (playout cap randomisation, Wu 2019, section 3.1).
-        #[schemars(range(min = 0, max = MAX_SIMULATIONS), extend("x-at-most" = "search.simulations"))]
-        fast_simulations: u32 = 0,
+        fast_simulations: u32 = 0, from 0 to MAX_SIMULATIONS, at most "search.simulations";
         /// Chance of a full search, where there are fast ones. Higher teaches the policy more and finishes fewer games.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 1e-6, max = 1.0))]
-        full_search_chance: f32 = 0.25,
+        full_search_chance: f32 = 0.25, from 1e-6 to 1.0;
         /// Weight of the prior against the value. Higher explores more.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 100.0), extend("x-policy" = PolicyKind::Puct))]
-        c_puct: f32 = 1.5,
+        c_puct: f32 = 1.5, from 0.0 to 100.0, policy Puct;
         /// First-play urgency: the value of a move that has no visit.
-        #[schemars(extend("x-policy" = PolicyKind::Puct))]
-        fpu: Fpu = Fpu::Reduction(0.2),
+        fpu: Fpu = Fpu::Reduction(0.2), policy Puct;
         /// Share of Dirichlet noise in the priors of the root of full searches. Higher tries more moves.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 1.0), extend("x-policy" = PolicyKind::Puct))]
-        noise_share: f32 = 0.25,
+        noise_share: f32 = 0.25, from 0.0 to 1.0, policy Puct;
         /// Concentration of the Dirichlet noise at the root over all legal moves together; each move gets this divided by their
         /// number. Lower puts the noise on fewer moves.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.01, max = 1_000.0), extend("x-policy" = PolicyKind::Puct))]
-        noise_concentration: f32 = 10.0,
+        noise_concentration: f32 = 10.0, from 0.01 to 1_000.0, policy Puct;
         /// Temperature of the choice among visits at the beginning of a game. 0 always plays the most visited move; higher plays
         /// more varied games.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 10.0), extend("x-policy" = PolicyKind::Puct))]
-        temperature: f32 = 1.0,
+        temperature: f32 = 1.0, from 0.0 to 10.0, policy Puct;
         /// Temperature of the choice among visits after `temperature_plies`. Higher plays more varied games to their end.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 10.0), extend("x-policy" = PolicyKind::Puct))]
-        final_temperature: f32 = 0.25,
+        final_temperature: f32 = 0.25, from 0.0 to 10.0, policy Puct;
         /// Plies (moves of one player) that are played at `temperature`. More make games differ for longer.
-        #[schemars(range(min = 0, max = 10_000), extend("x-policy" = PolicyKind::Puct))]
-        temperature_plies: u32 = 8,
+        temperature_plies: u32 = 8, from 0 to 10_000, policy Puct;
         /// Up to so many uniformly random moves open each game, drawn evenly; they must be fewer than the plies of the longest
         /// game. They are not learned from; more show the network positions that good play never reaches.
-        #[schemars(range(min = 0, max = 1_000))]
-        opening_plies: u32 = 0,
+        opening_plies: u32 = 0, from 0 to 1_000;
         /// Whether the sub-tree of the move played is kept for the next search.
-        #[schemars(extend("x-policy" = PolicyKind::Puct))]
-        keep_subtree: bool = true,
+        keep_subtree: bool = true, policy Puct;
         /// Moves that a search considers at first. Half of them are dropped after each phase, so more cost simulations that the
         /// best ones then lack.
-        #[schemars(range(min = 1, max = 65_535), extend("x-policy" = PolicyKind::Gumbel))]
-        considered_moves: u32 = 16,
+        considered_moves: u32 = 16, from 1 to 65_535, policy Gumbel;
         /// Scale of the noise that draws the moves considered; with 1 they are a sample of the network's policy. Grading and play
         /// take 0.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 100.0), extend("x-policy" = PolicyKind::Gumbel))]
-        gumbel_scale: f32 = 1.0,
+        gumbel_scale: f32 = 1.0, from 0.0 to 100.0, policy Gumbel;
         /// Weight of values against the logits of the priors, multiplied by `value_visits` and the most visits of a move
         /// together. Higher trusts values more.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 100.0), extend("x-policy" = PolicyKind::Gumbel))]
-        value_scale: f32 = 0.1,
+        value_scale: f32 = 0.1, from 0.0 to 100.0, policy Gumbel;
         /// Visits that are added to those of the most visited move where `value_scale` is multiplied by them. More make values
         /// count from the first simulations on.
         #[serde(serialize_with = "short")]
-        #[schemars(range(min = 0.0, max = 1e6), extend("x-policy" = PolicyKind::Gumbel))]
-        value_visits: f32 = 50.0,
+        value_visits: f32 = 50.0, from 0.0 to 1e6, policy Gumbel;
         /// Whether wins, draws and losses that the search has proven go up the tree: proven moves are played or avoided, and a
         /// search ends when its root is proven (MCTS-Solver, Winands et al. 2008).
-        solver: bool = true,
+        solver: bool = true;
         /// Megabytes of evaluations that are kept for positions that come again, until the network changes. With 0 every leaf is
         /// evaluated, and equal leaves of a batch do not share a row either.
-        #[schemars(range(min = 0, max = 1_000_000), extend("x-role" = Role::Upkeep))]
-        cache_mb: u32 = 64,
+        cache_mb: u32 = 64, from 0 to 1_000_000, role Upkeep;
     }
 }
 

@@ -2,22 +2,32 @@
 
 /// Defines the struct of a section from its keys, with their defaults, and a list of their names.
 ///
-/// `key: Type = default` is a key. Its doc comment says what it means, its unit and what raising it does; `range` has the
-/// least and the most that it may be; `extend` says more, with these names:
+/// ```text
+/// /// What the key means, its unit, and what raising it does.
+/// key: Type = default, from least to most, at most "section.other_key", role Fixed, policy Gumbel;
+/// ```
 ///
-/// | name | what it says | without it |
-/// |---|---|---|
-/// | `x-role` | the [`Role`](super::keys::Role) of the key, or of the keys of the section if it stands above that | [`Role::Learning`](super::keys::Role) |
-/// | `x-policy` | the one [`PolicyKind`](super::PolicyKind) that knows the key | all do |
-/// | `x-at-most` | another key, whose value is the most that this one may be | `range` alone counts |
+/// What stands behind the default may be left out. `at most` names a key whose value is a bound as well; `role` is the
+/// [`Role`](super::keys::Role) of the key, and of all keys of a section where it stands behind the name of that; `policy` is the
+/// one [`PolicyKind`](super::PolicyKind) that knows the key.
 macro_rules! section {
-    ($(#[$about:meta])* $section:ident { $($(#[$of_key:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
+    ($(#[$about:meta])* $section:ident $(, role $of_all:ident)? { $(
+        $(#[$of_key:meta])*
+        $key:ident: $type:ty = $default:expr
+            $(, from $least:tt to $most:expr)? $(, at most $other:literal)? $(, role $role:ident)? $(, policy $policy:ident)?;
+    )* }) => {
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(default, deny_unknown_fields)]
+        $(#[schemars(extend("x-role" = $crate::config::keys::Role::$of_all))])?
         $(#[$about])*
-        pub struct $section {
-            $($(#[$of_key])* pub $key: $type,)*
-        }
+        pub struct $section { $(
+            $(#[$of_key])*
+            $(#[schemars(range(min = $least, max = $most))])?
+            $(#[schemars(extend("x-at-most" = $other))])?
+            $(#[schemars(extend("x-role" = $crate::config::keys::Role::$role))])?
+            $(#[schemars(extend("x-policy" = $crate::config::PolicyKind::$policy))])?
+            pub $key: $type,
+        )* }
 
         impl Default for $section {
             fn default() -> Self {
