@@ -179,7 +179,7 @@ fn what_is_known_of_a_key_is_explained() {
     }
     for (section, keys) in Table::try_from(Config::default()).unwrap() {
         for (name, value) in keys.as_table().unwrap() {
-            let text = text(&format!("{section}.{name}")).replace("default", "Default");
+            let text = text(&format!("{section}.{name}")).replace(", default ", " Default ");
             assert!(
                 text.contains(&format!("Default {value}. ")),
                 "{section}.{name} is {value} by default, and not as in {text}"

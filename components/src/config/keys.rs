@@ -3,13 +3,12 @@
 use super::{
     Config, GameConfig, LanesConfig, LearnConfig, NetworkConfig, PolicyKind, ReplayConfig, RunConfig, SearchConfig,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 use std::{cmp::Ordering, fmt, sync::LazyLock};
 
 /// What a key decides, and when it may change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// What is played and learned. It may change within a run, from the next round on.
