@@ -4,17 +4,24 @@
 use crate::Error;
 use lockstep_components::Config;
 use lockstep_fused::Description;
-pub use lockstep_systems::AnyGame;
 use lockstep_systems::network::describe;
+pub use lockstep_systems::{AnyGame, Recipe};
 use std::{
     collections::BTreeSet,
     sync::{LazyLock, OnceLock},
 };
 
-/// Those that come with lockstep.
+/// The recipes of `configs/`, each behind the game that it names.
+static CONFIGS: LazyLock<Vec<(String, Recipe)>> = LazyLock::new(|| {
+    let game = |text: &str| Some(text.parse::<toml::Table>().ok()?.get("game")?.get("name")?.as_str()?.to_string());
+    let files: &[Recipe] = &include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
+    files.iter().filter_map(|recipe| Some((game(recipe.1)?, *recipe))).collect()
+});
+
+/// The games that come with lockstep.
 static BUILT_IN: LazyLock<Vec<AnyGame>> = LazyLock::new(lockstep_games::built_in);
 
-/// All of them, where somebody has added some.
+/// All games, where somebody has added some.
 static ALL: OnceLock<Vec<AnyGame>> = OnceLock::new();
 
 /// Adds games to those that come with lockstep, before any is asked for.
@@ -29,8 +36,9 @@ pub(crate) fn add(own: &[AnyGame]) -> Result<(), Error> {
         if !names.insert(name) {
             return Err(Error::Usage(format!("two games are called '{name}'; give one another Game::NAME")));
         }
-        if let Some((name, _)) = game.recipes.iter().find(|(name, _)| !recipes.insert(*name)) {
-            return Err(Error::Usage(format!("two recipes are called '{name}'; change one in Game::RECIPES")));
+        if let Some((name, _)) = recipes_of(game).into_iter().find(|(name, _)| !recipes.insert(*name)) {
+            let message = format!("two recipes are called '{name}'; give one another name in with_recipes");
+            return Err(Error::Usage(message));
         }
     }
     ALL.set(games).map_err(|_| Error::Usage("games can be added to the program once only".into()))
@@ -64,12 +72,67 @@ pub(crate) fn list() -> String {
     names().collect::<Vec<_>>().join(", ")
 }
 
-/// The names of all recipes, each with its text, game by game.
-pub fn recipes() -> Vec<(&'static str, &'static str)> {
-    all().iter().flat_map(|game| game.recipes).copied().collect()
+/// The recipes of a game, those of `configs/` and those that came with it. The one that is called as the game is the first.
+pub fn recipes_of(game: &AnyGame) -> Vec<Recipe> {
+    let name = game.info.name;
+    let of_configs = CONFIGS.iter().filter(|(game, _)| game == name).map(|(_, recipe)| *recipe);
+    let mut all: Vec<Recipe> = of_configs.chain(game.recipes.iter().copied()).collect();
+    all.sort_by_key(|(recipe, _)| *recipe != name);
+    all
+}
+
+/// All recipes, game by game.
+pub fn recipes() -> Vec<Recipe> {
+    all().iter().flat_map(recipes_of).collect()
 }
 
 /// The network of a whole configuration, for the game that it names; none if there is no such game.
 pub fn description_of(config: &Config) -> Option<Description> {
     find(&config.game.name).map(|game| describe(&game.info, &config.network))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file in `configs/` is all that a recipe takes: each is listed once, below its game, and can be used.
+    #[test]
+    fn every_file_of_configs_is_a_recipe() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/configs")).unwrap();
+        let files: BTreeSet<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let listed: Vec<String> = recipes().iter().map(|(name, _)| format!("{name}.toml")).collect();
+        assert_eq!((listed.iter().cloned().collect(), listed.len()), (files.clone(), files.len()));
+        let mut games: Vec<String> = vec![];
+        for (name, text) in recipes() {
+            let game = crate::settings::parse(text, name, &[]).unwrap().game.name;
+            assert!(text.starts_with("# "), "{name} does not begin by saying what to expect");
+            if !games.contains(&game) {
+                assert_eq!(name, game, "the first recipe of a game is called as the game");
+                games.push(game);
+            }
+        }
+        assert!(games.iter().eq(names().filter(|name| games.iter().any(|game| game == name))), "{games:?}");
+        let mut treblecross = all()[0].with_recipes(&[("small", ""), ("treblecross", "")]);
+        treblecross.info.name = "treblecross";
+        let own = recipes_of(&treblecross);
+        assert_eq!(own.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["treblecross", "small"]);
+    }
+
+    /// What the comments of a recipe say of the share of fast searches is what it has.
+    #[test]
+    fn recipes_have_the_shares_that_they_tell() {
+        let number =
+            |word: &str| ["one", "two", "three", "four", "five"].iter().position(|known| *known == word).unwrap() + 1;
+        let mut told = 0;
+        for (name, text) in recipes() {
+            let behind = |words: &str| text.split_once(words).map(|(_, rest)| rest.split_whitespace().next().unwrap());
+            let Some(all) = behind("searches of ") else { continue };
+            let chance: f64 = behind("full_search_chance = ").unwrap().parse().unwrap();
+            let fast = text.split_once(" searches of").unwrap().0.rsplit(' ').next().unwrap().to_lowercase();
+            let share = number(&fast) as f64 / number(all) as f64;
+            assert!((1.0 - chance - share).abs() < 0.01, "{name}: {fast} searches of {all} are fast beside {chance}");
+            told += 1;
+        }
+        assert!(told > 0);
+    }
 }

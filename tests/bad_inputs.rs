@@ -55,7 +55,7 @@ impl Sound {
         assert!(output.status.success(), "{}", text(&output.stderr));
         let Oracle::Positions(data) = ConnectFour::ORACLE else { panic!("there are positions for Connect Four") };
         let rows = String::from_utf8(zstd::decode_all(data).unwrap()).unwrap();
-        let recipes = games::recipes().into_iter().map(|(_, text)| text.to_string()).collect();
+        let recipes = lockstep::games::recipes().into_iter().map(|(_, text)| text.to_string()).collect();
         Self { dir, recipes, positions: rows.lines().map(String::from).collect() }
     }
 

@@ -2,11 +2,12 @@
 
 use lockstep::{
     device,
+    games::recipes,
     prelude::*,
     settings,
     trainer::{Advance, Trainer},
 };
-use lockstep_components::games::{GameVisitor, recipes, visit};
+use lockstep_components::games::{GameVisitor, visit};
 use std::{fs, path::Path, process::Command};
 
 fn root() -> &'static Path {
@@ -37,25 +38,6 @@ fn every_recipe_runs_a_few_ticks() {
         visit(&config.game.name.clone(), FewTicks(config)).ok().expect("a known game");
     }
     assert!(recipes().len() >= 3);
-}
-
-#[test]
-fn the_commented_recipe_names_every_key() {
-    let text = settings::Source::default().text().unwrap();
-    let given: toml::Table = text.parse().unwrap();
-    let known = toml::Table::try_from(Config::default()).unwrap();
-    for (section, keys) in &known {
-        for (key, _) in keys.as_table().unwrap() {
-            // Keys that do not go with the others stand in comments.
-            let commented = text.lines().any(|line| line.starts_with(&format!("# {key} = ")));
-            assert!(given[section].get(key).is_some() || commented, "{section}.{key} is not in the recipe tictactoe");
-        }
-    }
-    // Each key has a comment right above it.
-    let lines: Vec<&str> = text.lines().collect();
-    for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.contains(" = ") && !l.starts_with('#')) {
-        assert!(lines[i - 1].starts_with('#'), "no comment above: {line}");
-    }
 }
 
 /// Every `lockstep` command line of the README is understood, and every file it names exists.

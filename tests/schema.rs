@@ -4,7 +4,10 @@ use crate::{lockstep, text};
 use lockstep::{
     components::{
         Config,
-        config::{Number, PolicyKind, Range},
+        config::{
+            PolicyKind,
+            keys::{self, Bound, written},
+        },
     },
     settings,
 };
@@ -38,6 +41,7 @@ fn allows(root: &Json, schema: &Json, value: &Json) -> bool {
         "multipleOf" => value.as_f64().is_none_or(|value| (value / rule.as_f64().unwrap()).fract() == 0.0),
         "oneOf" => rule.as_array().unwrap().iter().filter(|one| allows(root, one, value)).count() == 1,
         "anyOf" => rule.as_array().unwrap().iter().any(|one| allows(root, one, value)),
+        "maxItems" => value.as_array().is_none_or(|values| values.len() as u64 <= rule.as_u64().unwrap()),
         "items" => value.as_array().is_none_or(|values| values.iter().all(|value| allows(root, rule, value))),
         "properties" => of_properties(&|key, value| rule.get(key).is_none_or(|rule| allows(root, rule, value))),
         "additionalProperties" => of_properties(&|key, _| rule != false || keys["properties"].get(key).is_some()),
@@ -47,7 +51,8 @@ fn allows(root: &Json, schema: &Json, value: &Json) -> bool {
         "pattern" => {
             value.as_str().is_some_and(|device| settings::parse(&format!("run.device = '{device}'"), "", &[]).is_ok())
         }
-        other => panic!("{other}"),
+        // What the program itself reads of a key.
+        other => other.starts_with("x-") || panic!("{other}"),
     })
 }
 
@@ -71,17 +76,17 @@ fn with(key: &str, value: Value) -> Table {
 }
 
 /// Values at the bounds of a key and beyond them.
-fn around(Range { least, most, .. }: Range) -> Vec<Value> {
-    match (least, most) {
-        (Number::Whole(least), Number::Whole(most)) => {
+fn around(Bound { least, most, .. }: &Bound) -> Vec<Value> {
+    match (least.as_u64(), most.as_u64()) {
+        (Some(least), Some(most)) => {
             let ends = [i128::from(least) - 1, least.into(), most.into(), i128::from(most) + 1];
             ends.into_iter().filter_map(|end| Some(Value::Integer(end.try_into().ok()?))).collect()
         }
-        (Number::Real(least), Number::Real(most)) => {
+        _ => {
+            let [least, most] = [least, most].map(|end| end.as_f64().unwrap());
             let below = if least > 0.0 { least / 2.0 } else { least - 0.1 };
             [below, least, most, most + 0.1].map(Value::Float).to_vec()
         }
-        ends => panic!("{ends:?}"),
     }
 }
 
@@ -90,8 +95,8 @@ fn the_schema_refuses_what_the_program_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let schema: Json = serde_json::from_str(&text(&lockstep(dir.path(), &["config", "schema"]).stdout)).unwrap();
     let mut values: Vec<(String, Value)> = vec![];
-    for range in Config::bounds() {
-        values.extend(around(range).into_iter().map(|value| (range.key.into(), value)));
+    for bound in keys::bounds() {
+        values.extend(around(bound).into_iter().map(|value| (bound.key.clone(), value)));
     }
     let words = ["", "x", "go5", "chess", "default", "gumbel", "cpu", "cuda:1", "cuda:1024", "gpu", "constant", "f32"];
     let numbers =
@@ -104,10 +109,13 @@ fn the_schema_refuses_what_the_program_refuses() {
         );
     }
     let mut tables: Vec<Table> = values.into_iter().map(|(key, value)| with(&key, value)).collect();
+    for generations in [1_000, 1_001] {
+        tables.push(with("learn.schedule.steps.at", vec![1; generations].into()));
+    }
     tables.extend(["search.simulation", "serch.simulations", "learn.steps.again"].map(|key| with(key, 3.into())));
-    for key in PolicyKind::Gumbel.foreign_keys().iter().chain(PolicyKind::Puct.foreign_keys()) {
+    for key in PolicyKind::Gumbel.foreign_keys().chain(PolicyKind::Puct.foreign_keys()) {
         for policy in ["puct", "gumbel"] {
-            let known = &Table::try_from(Config::default()).unwrap()["search"][*key];
+            let known = &Table::try_from(Config::default()).unwrap()["search"][key];
             let mut table = with(&format!("search.{key}"), known.clone());
             table["search"].as_table_mut().unwrap().insert("policy".into(), policy.into());
             tables.push(table);
@@ -151,19 +159,64 @@ fn every_number_of_the_schema_has_bounds() {
     let schema: Json = serde_json::from_str(&text(&lockstep(dir.path(), &["config", "schema"]).stdout)).unwrap();
     let mut found = 0;
     check("", &schema, &mut found);
-    assert!(found >= Config::bounds().len(), "{found}");
+    assert!(found >= keys::bounds().len(), "{found}");
     assert_eq!(schema["$defs"]["Fpu"]["oneOf"][0]["properties"]["absolute"]["maximum"], json!(10.0));
 }
 
-/// What people read of a key has its bounds.
+/// What people read of a key has its bounds and its default, and says when it may change; and all of it is true.
 #[test]
-fn the_bounds_are_explained() {
-    let known = settings::keys();
-    for Range { key, most, .. } in Config::bounds().into_iter().filter(|range| known.contains(&range.key.into())) {
-        let text = settings::explain(Some(key)).unwrap();
-        let expected = if key == "search.fast_simulations" { "to `simulations`".into() } else { format!(" to {most}") };
-        assert!(text.replace("\n    ", " ").contains(&expected), "{key} goes to {most}, and not as this says: {text}");
+fn what_is_known_of_a_key_is_explained() {
+    let text = |key: &str| settings::explain(Some(key)).unwrap().replace("\n    ", " ");
+    for Bound { key, least, most, at_most } in keys::bounds() {
+        let own = key.split('.').take(2).collect::<Vec<_>>().join(".");
+        let expected = format!(
+            "{} to {}{}",
+            written(least),
+            written(most),
+            at_most.map_or(String::new(), |other| format!(" and at most {other}"))
+        );
+        assert!(text(&own).contains(&expected), "{key} is {expected}, and not as this says: {}", text(&own));
     }
+    for (section, keys) in Table::try_from(Config::default()).unwrap() {
+        for (name, value) in keys.as_table().unwrap() {
+            let text = text(&format!("{section}.{name}")).replace(", default ", " Default ");
+            assert!(
+                text.contains(&format!("Default {value}. ")),
+                "{section}.{name} is {value} by default, and not as in {text}"
+            );
+        }
+    }
+    for (key, words) in [
+        ("network.kind", "cannot change within a run"),
+        ("search.c_puct", "Only with search.policy = \"puct\". It may change within a run"),
+        ("run.threads", "may change at any time"),
+        ("run.keep_log", "whose rounds are the same whatever it is"),
+    ] {
+        assert!(text(key).contains(words), "{words} is not in {}", text(key));
+    }
+}
+
+/// The recipe to begin with is shown with all keys that there are, each below its meaning and with its value.
+#[test]
+fn recipes_are_shown_with_the_meanings_of_their_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = |recipe: &str| text(&lockstep(dir.path(), &["config", "show", recipe]).stdout);
+    for (recipe, set) in [("tictactoe", ""), ("connect_four", "search.simulations")] {
+        let (text, source) = (shown(recipe), settings::Source::Recipe(recipe));
+        assert_eq!(settings::parse(&text, "x", &[]).unwrap(), settings::load(source, &[]).unwrap(), "{text}");
+        for key in settings::keys().iter().filter(|key| set.is_empty() || *key == set) {
+            let meaning = settings::explain(Some(key)).unwrap();
+            let meaning: Vec<String> = meaning.lines().skip(1).map(|line| format!("# {}", line.trim())).collect();
+            let name = key.split_once('.').unwrap().1;
+            let below = text.split_once(&meaning.join("\n")).unwrap_or_else(|| panic!("{key} is not in {text}")).1;
+            let line = below.lines().skip(1).find(|line| line.contains(" = ")).unwrap();
+            assert_eq!(line.trim_start_matches("# ").split(" = ").next(), Some(name), "{text}");
+        }
+    }
+    let text = shown("connect_four");
+    assert!(!text.contains("cache_mb = "), "what a recipe leaves out has its default: {text}");
+    let own = text.lines().position(|line| line.starts_with("# Two searches of three")).unwrap();
+    assert_eq!(text.lines().nth(own + 1), Some("fast_simulations = 32"), "its own comments stay: {text}");
 }
 
 /// Whatever the type of a key, a number is written as it was read; and what earlier versions wrote is the same number.
@@ -171,7 +224,7 @@ fn the_bounds_are_explained() {
 fn numbers_are_written_as_they_were_read() {
     for (section, keys) in Table::try_from(Config::default()).unwrap() {
         for (key, _) in keys.as_table().unwrap().iter().filter(|(_, value)| value.is_float()) {
-            let policy = if PolicyKind::Puct.foreign_keys().contains(&key.as_str()) { "gumbel" } else { "puct" };
+            let policy = if PolicyKind::Puct.foreign_keys().any(|foreign| foreign == key) { "gumbel" } else { "puct" };
             let text = format!("search.policy = \"{policy}\"\n{section}.{key} = 0.7\n");
             let written = settings::to_text(&settings::parse(&text, "x", &[]).unwrap());
             assert!(written.lines().any(|line| line == format!("{key} = 0.7")), "{key} in {written}");

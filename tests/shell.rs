@@ -1,7 +1,7 @@
 //! What shells, `man` and pipes make of the program.
 
 use crate::{lockstep, text};
-use lockstep::components::games;
+use lockstep::games;
 use std::{path::Path, process::Command};
 
 fn printed(args: &[&str]) -> String {

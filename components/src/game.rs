@@ -143,8 +143,6 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// Whether the path does what it may: two states with the same key may differ in their moves or in when the game ends.
     /// Results under best play then belong to states and not to keys, and `lockstep label` does not look for them.
     const HISTORY: bool = false;
-    /// Recipes to train it with, by name: configurations with comments. The first is called as the game.
-    const RECIPES: &'static [(&'static str, &'static str)] = &[];
     /// What players of it are graded against.
     const ORACLE: Oracle = Oracle::None;
 

@@ -17,7 +17,8 @@ use clap::Parser;
 use std::process::ExitCode;
 
 /// The whole program, with games of one's own beside those that come with lockstep, and with runs that have these hooks: its
-/// command line is that of the process, and what it returns is for `main` to return.
+/// command line is that of the process, and what it returns is for `main` to return. [`AnyGame::with_recipes`] gives a game
+/// recipes.
 ///
 /// ```no_run
 /// use lockstep::{AnyGame, Hooks, components::games::Go};

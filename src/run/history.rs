@@ -9,7 +9,10 @@ use crate::{
     log::Log,
     settings::{self, Source},
 };
-use lockstep_components::Config;
+use lockstep_components::{
+    Config,
+    config::keys::{self, Role},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,21 +45,6 @@ pub struct Resolved {
     /// Keys of a recipe that was named although the run has settings of its own.
     pub ignored: Vec<Change>,
 }
-
-/// Keys that say where a run is computed: they may be changed at any time, and are no part of what it was made with.
-const OF_THE_MACHINE: [&str; 5] = ["run.threads", "run.device", "run.own_kernels", "run.tower", "run.vectors"];
-
-/// Keys that cannot change within a run, and all of `[network]`.
-const FIXED: [&str; 8] = [
-    "game.name",
-    "game.komi",
-    "lanes.leaves_per_tree",
-    "search.simulations",
-    "run.seed",
-    "run.lag",
-    "learn.optimizer",
-    "learn.precision",
-];
 
 /// The settings of a new run in this folder, or those of the run that is there with what the command line changes.
 ///
@@ -150,8 +138,7 @@ fn between(from: &Table, to: &Table) -> Vec<Change> {
             .collect()
     });
     let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
-    let differ =
-        keys.into_iter().filter(|key| from.get(*key) != to.get(*key) && !OF_THE_MACHINE.contains(&key.as_str()));
+    let differ = keys.into_iter().filter(|key| from.get(*key) != to.get(*key) && !has_role(key, Role::Machine));
     let text = |value: Option<&&Value>| value.map_or(LEFT_OUT.into(), |value| value.to_string());
     differ
         .map(|key| Change { generation: 0, key: key.clone(), from: text(from.get(key)), to: text(to.get(key)) })
@@ -197,10 +184,14 @@ pub fn list(changes: &[Change]) -> String {
     changes.iter().map(Change::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn has_role(key: &str, role: Role) -> bool {
+    keys::find(key).is_some_and(|key| key.role == role)
+}
+
 impl Change {
     /// Whether it is one that cannot be made within a run.
     fn is_fixed(&self) -> bool {
-        FIXED.contains(&self.key.as_str()) || self.key.starts_with("network.")
+        has_role(&self.key, Role::Fixed)
     }
 }
 

@@ -15,6 +15,9 @@ use lockstep_components::{
 };
 use std::fmt;
 
+/// The name of a recipe, and its text.
+pub type Recipe = (&'static str, &'static str);
+
 /// A game whose type is known by its name alone: what is known of it, and a function for each thing that takes its rules.
 ///
 /// The functions are compiled where [`AnyGame::of`] names the type, once for each game; nothing else in the program has a
@@ -23,8 +26,8 @@ use std::fmt;
 pub struct AnyGame {
     /// What is known of it.
     pub info: GameInfo,
-    /// [`Game::RECIPES`]
-    pub recipes: &'static [(&'static str, &'static str)],
+    /// The recipes that came with it.
+    pub recipes: &'static [Recipe],
     start: fn(&GameConfig) -> Result<State, OutOfRange>,
     pub(crate) bounds: fn(&Config) -> Bounds,
     cache_positions: fn(usize) -> usize,
@@ -52,7 +55,7 @@ impl AnyGame {
     pub const fn of<G: Game>() -> Self {
         Self {
             info: GameInfo::of::<G>(),
-            recipes: G::RECIPES,
+            recipes: &[],
             start: |rules| G::start_with(rules).map(State::of),
             bounds: Bounds::of::<G>,
             cache_positions: Cache::<G>::positions,
@@ -69,6 +72,13 @@ impl AnyGame {
             schedule: tick_schedule::<G>,
             begin_games: |world| world.run_system_cached(begin_games::<G>).expect("a system without conditions runs"),
         }
+    }
+
+    /// The game with recipes to train it with: configurations that name the game, whose first comment says what to expect. The
+    /// one that is called as the game is taken where the game is named alone.
+    #[must_use]
+    pub const fn with_recipes(self, recipes: &'static [Recipe]) -> Self {
+        Self { recipes, ..self }
     }
 
     /// The state before the first move, under the rules that are set in `[game]`.

@@ -60,7 +60,7 @@ pub use analyse::{Answer, MoveStats, Order, Orders, Questions};
 pub use cohorts::Cohorts;
 pub use error::{EVALUATING, Error, Failure, SETTING_UP, TRAINING};
 pub use evaluator::{Batch, Capabilities, Evaluations, Evaluator, Rollouts, Uniform};
-pub use game::AnyGame;
+pub use game::{AnyGame, Recipe};
 pub use gumbel::Gumbel;
 pub use learn::{EvaluatorFactory, Learn, LearnSystems, Learner, Learning, Published, run_learn};
 pub use lockstep_fused::Level;

@@ -72,11 +72,6 @@ impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMN
     /// Every move brings a pawn one row further.
     const MAX_PLIES: usize = 2 * COLUMNS * (2 * ROWS - 3);
     const SYMMETRIES: usize = 2;
-    const RECIPES: &'static [(&'static str, &'static str)] = if ROWS == 8 {
-        &[("breakthrough", include_str!("../../recipes/breakthrough.toml"))]
-    } else {
-        &[("breakthrough6", include_str!("../../recipes/breakthrough6.toml"))]
-    };
     const ORACLE: Oracle = if ROWS == 8 {
         Oracle::None
     } else {

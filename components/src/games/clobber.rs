@@ -46,7 +46,6 @@ impl Game for Clobber {
     /// Every move removes a stone.
     const MAX_PLIES: usize = CELLS - 1;
     const SYMMETRIES: usize = 4;
-    const RECIPES: &'static [(&'static str, &'static str)] = &[("clobber", include_str!("../../recipes/clobber.toml"))];
     const ROWS_UP: bool = true;
 
     fn start() -> Self {

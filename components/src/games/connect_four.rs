@@ -79,8 +79,6 @@ impl Game for ConnectFour {
     const ACTIONS: usize = COLUMNS;
     const MAX_PLIES: usize = COLUMNS * ROWS;
     const SYMMETRIES: usize = 2;
-    const RECIPES: &'static [(&'static str, &'static str)] =
-        &[("connect_four", include_str!("../../recipes/connect_four.toml"))];
     /// Pascal Pons' test sets.
     const ORACLE: Oracle = Oracle::Positions(include_bytes!("../../data/connect_four_pons.csv.zst"));
 

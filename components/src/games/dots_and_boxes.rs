@@ -74,7 +74,6 @@ impl<const BOXES: usize> Game for DotsAndBoxes<BOXES> {
     const MEAN_LEGAL: usize = Self::ACTIONS * 2 / 3;
     const MAX_PLIES: usize = Self::ACTIONS;
     const SYMMETRIES: usize = 8;
-    const RECIPES: &'static [(&'static str, &'static str)] = if BOXES == 3 { &[("dots_and_boxes", include_str!("../../recipes/dots_and_boxes.toml"))] } else { &[] };
 
     /// Random games, solved with 12 to 16 lines left.
     const ORACLE: Oracle = match BOXES {

@@ -148,12 +148,6 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     const MEAN_LEGAL: usize = Self::ACTIONS * 4 / 5 + 1;
     const MAX_PLIES: usize = 3 * Self::CELLS;
     const SYMMETRIES: usize = 8;
-    const RECIPES: &'static [(&'static str, &'static str)] = match SIZE {
-        5 => &[("go5", include_str!("../../recipes/go5.toml"))],
-        7 => &[("go7", include_str!("../../recipes/go7.toml"))],
-        9 => &[("go9", include_str!("../../recipes/go9.toml"))],
-        _ => &[],
-    };
     const ROWS_UP: bool = true;
     const HISTORY: bool = true;
     const HEAP: usize = (Self::MAX_PLIES + 1) * size_of::<[Cells<2>; 2]>();

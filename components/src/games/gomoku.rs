@@ -37,11 +37,6 @@ impl<const SIZE: usize> Game for Gomoku<SIZE> {
     const ACTIONS: usize = Self::CELLS;
     const MAX_PLIES: usize = Self::CELLS;
     const SYMMETRIES: usize = 8;
-    const RECIPES: &'static [(&'static str, &'static str)] = if SIZE == 15 {
-        &[("gomoku", include_str!("../../recipes/gomoku.toml"))]
-    } else {
-        &[("gomoku9", include_str!("../../recipes/gomoku9.toml"))]
-    };
 
     fn start() -> Self {
         Self { mine: Cells::NONE, theirs: Cells::NONE }

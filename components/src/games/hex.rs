@@ -90,12 +90,6 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
     const MEAN_LEGAL: usize = Self::ACTIONS * 4 / 5 + 1;
     const MAX_PLIES: usize = Self::CELLS;
     const SYMMETRIES: usize = 2;
-    const RECIPES: &'static [(&'static str, &'static str)] = match SIZE {
-        5 => &[("hex5", include_str!("../../recipes/hex5.toml"))],
-        7 => &[("hex7", include_str!("../../recipes/hex7.toml"))],
-        11 => &[("hex", include_str!("../../recipes/hex.toml"))],
-        _ => &[],
-    };
 
     /// On the smallest board the start, the positions after each first move, and those 6 to 9 plies before the end of random
     /// games.

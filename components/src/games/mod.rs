@@ -43,17 +43,5 @@ registry! {
     clobber: Clobber;
 }
 
-/// The names of all recipes, each with its text, game by game.
-pub fn recipes() -> Vec<(&'static str, &'static str)> {
-    struct Recipes;
-    impl GameVisitor for Recipes {
-        type Output = &'static [(&'static str, &'static str)];
-        fn visit<G: Game>(self) -> Self::Output {
-            G::RECIPES
-        }
-    }
-    NAMES.iter().filter_map(|name| visit(name, Recipes).ok()).flatten().copied().collect()
-}
-
 #[cfg(test)]
 mod tests;

@@ -82,11 +82,6 @@ impl<const SIZE: usize> Game for Othello<SIZE> {
     /// A pass is followed by a disc.
     const MAX_PLIES: usize = 2 * (Self::CELLS - 4);
     const SYMMETRIES: usize = 8;
-    const RECIPES: &'static [(&'static str, &'static str)] = if SIZE == 8 {
-        &[("othello", include_str!("../../recipes/othello.toml"))]
-    } else {
-        &[("othello6", include_str!("../../recipes/othello6.toml"))]
-    };
 
     /// Random games, solved with 12 to 14 plies (10 to 14 on the small board) left.
     const ORACLE: Oracle = Oracle::Positions(if SIZE == 8 {

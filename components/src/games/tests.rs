@@ -149,35 +149,10 @@ fn names_are_told_apart() {
         type Output = ();
         fn visit<G: Game>(self) {
             assert!(G::NAME.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{}", G::NAME);
-            assert!(
-                G::RECIPES.first().is_none_or(|(name, _)| *name == G::NAME),
-                "the first recipe is called {}",
-                G::NAME
-            );
             assert!(G::MEAN_LEGAL <= G::MAX_LEGAL && G::MAX_LEGAL <= G::ACTIONS);
         }
     }
     assert!(visit("chess", Names).is_err());
-    let recipes = recipes();
-    assert_eq!(recipes.iter().map(|(name, _)| name).collect::<HashSet<_>>().len(), recipes.len());
-}
-
-/// What the comments of a recipe say of the share of fast searches is what it has.
-#[test]
-fn recipes_have_the_shares_that_they_tell() {
-    let number =
-        |word: &str| ["one", "two", "three", "four", "five"].iter().position(|known| *known == word).unwrap() + 1;
-    let mut told = 0;
-    for (name, text) in recipes() {
-        let behind = |words: &str| text.split_once(words).map(|(_, rest)| rest.split_whitespace().next().unwrap());
-        let Some(all) = behind("searches of ") else { continue };
-        let chance: f64 = behind("full_search_chance = ").unwrap().parse().unwrap();
-        let fast = text.split_once(" searches of").unwrap().0.rsplit(' ').next().unwrap().to_lowercase();
-        let share = number(&fast) as f64 / number(all) as f64;
-        assert!((1.0 - chance - share).abs() < 0.01, "{name}: {fast} searches of {all} are fast beside {chance}");
-        told += 1;
-    }
-    assert!(told > 0);
 }
 
 /// The different keys after each number of plies.

@@ -71,12 +71,6 @@ impl Game for TicTacToe {
     const ACTIONS: usize = 9;
     const MAX_PLIES: usize = 9;
     const SYMMETRIES: usize = 8;
-    const RECIPES: &'static [(&'static str, &'static str)] = &[
-        ("tictactoe", include_str!("../../recipes/tictactoe.toml")),
-        ("tictactoe_guide", include_str!("../../recipes/tictactoe_guide.toml")),
-        ("guide_balanced", include_str!("../../recipes/guide_balanced.toml")),
-        ("guide_max_speed", include_str!("../../recipes/guide_max_speed.toml")),
-    ];
     const ORACLE: Oracle = Oracle::Everything;
 
     fn start() -> Self {

@@ -25,7 +25,6 @@ impl Game for Treblecross {
     const ACTIONS: usize = CELLS;
     const MAX_PLIES: usize = CELLS;
     const SYMMETRIES: usize = 2;
-    const RECIPES: &'static [(&'static str, &'static str)] = &[("treblecross", include_str!("../treblecross.toml"))];
     const ORACLE: Oracle = Oracle::Everything;
 
     fn start() -> Self {
@@ -71,5 +70,6 @@ impl Game for Treblecross {
 }
 
 fn main() -> std::process::ExitCode {
-    lockstep::main_with(&[AnyGame::of::<Treblecross>()], Hooks::default())
+    let recipes = &[("treblecross", include_str!("../treblecross.toml"))];
+    lockstep::main_with(&[AnyGame::of::<Treblecross>().with_recipes(recipes)], Hooks::default())
 }

@@ -49,7 +49,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
         overrides.extend(["search.solver=false".into(), "search.cache_mb=0".into()]);
     }
     overrides.extend(args.set.iter().cloned());
-    let recipe = game.recipes.iter().find(|(name, _)| *name == game.info.name);
+    let recipe = games::recipes_of(&game).into_iter().find(|(name, _)| *name == game.info.name);
     let config = match recipe {
         Some((name, _)) => settings::load(Source::Recipe(name), &overrides)?,
         None => settings::parse(&format!("[game]\nname = \"{}\"", game.info.name), "bench", &overrides)?,
@@ -63,7 +63,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
     put("bench", format!("{:?}", args.what).to_lowercase().into());
     put("game", game.info.name.into());
     if let Some((name, _)) = recipe {
-        put("recipe", (*name).into());
+        put("recipe", name.into());
     }
     if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
         put("lanes", config.lanes.count.into());

@@ -27,7 +27,11 @@ pub fn recipes(args: JsonArgs) -> Result<(), Error> {
 /// `lockstep config`
 pub fn run(args: ConfigArgs) -> Result<(), Error> {
     match args.command {
-        ConfigCommand::Show { recipe } => out::write(format_args!("{}", Source::Recipe(&recipe).text()?)),
+        ConfigCommand::Show { recipe } => {
+            let source = Source::Recipe(&recipe);
+            // The one to begin with shows all keys that there are.
+            out::write(format_args!("{}", settings::commented(&source.text()?, source == Source::default())));
+        }
         ConfigCommand::Explain { key } => out::write(format_args!("{}", settings::explain(key.as_deref())?)),
         ConfigCommand::Schema => {
             say!("{}", serde_json::to_string_pretty(&settings::schema()).expect("a schema is plain data"));

@@ -1,11 +1,20 @@
 //! Reading configurations: TOML files, `--set` overrides, and errors that name the key.
 
+mod explain;
+mod identity;
+
+pub use explain::{commented, explain, names, schema};
+pub use identity::{essence, of_player, to_text, with_essence};
+
 use crate::{Error, games};
 use lockstep_components::{
     Config,
-    config::{Komi, Number, OutOfRange, PolicyKind, Range},
+    config::{
+        OutOfRange, PolicyKind,
+        keys::{self, Key, written},
+    },
 };
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use std::{fmt, path::Path};
 use toml::{Table, Value};
 
@@ -48,7 +57,7 @@ impl Source<'_> {
                     Some((_, text)) => Ok((*text).into()),
                     None => {
                         let names: Vec<_> = recipes.iter().map(|(name, _)| *name).collect();
-                        let hint = did_you_mean("", nearest(name, names.iter().copied()));
+                        let hint = did_you_mean(nearest(name, names.iter().copied()));
                         let file = if name.ends_with(".toml") { "; a file is named with --config" } else { "" };
                         let names = names.join(", ");
                         Err(Error::Usage(format!("there is no recipe '{name}'{hint}{file}; the recipes are {names}")))
@@ -83,7 +92,7 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, E
     let (policy, of_file) = (policy_of(&changed), policy_of(&table));
     if let Some(Value::Table(search)) = changed.get_mut("search") {
         for key in policy.foreign_keys() {
-            if search.remove(*key).is_some() && policy == of_file {
+            if search.remove(key).is_some() && policy == of_file {
                 return Err(fail(foreign(key, policy)));
             }
         }
@@ -166,7 +175,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     config.check().map_err(out_of_range)?;
     let name = &config.game.name;
     let unknown = || {
-        let hint = did_you_mean("", nearest(name, games::names()));
+        let hint = did_you_mean(nearest(name, games::names()));
         ("game.name", format!("game.name = \"{name}\" is unknown{hint}; the games are {}", games::list()))
     };
     games::find(name).ok_or_else(unknown)?.check(config).map_err(out_of_range)
@@ -210,241 +219,51 @@ pub fn recipe_warning(source: Source, config: &Config) -> Option<String> {
     ))
 }
 
-/// The configuration as a file.
-pub fn to_text(config: &Config) -> String {
-    toml::to_string(&in_use(config)).expect("a configuration is plain data")
-}
-
-/// All keys but those of a search policy that is not used, and those that games have which leave them as they are.
-fn in_use(config: &Config) -> Table {
-    let mut table = Table::try_from(config).expect("a configuration is plain data");
-    if config.game.komi == Komi::default() {
-        table["game"].as_table_mut().expect("a section").remove("komi");
-    }
-    let search = table["search"].as_table_mut().expect("a section");
-    search.retain(|key, _| config.search.policy.foreign_keys().iter().all(|foreign| key != *foreign));
-    table
-}
-
-/// Keys that say where and how fast a run is computed, how long it goes on, and what is kept of it. Games and learning are
-/// the same whatever they are.
-const INCIDENTAL: [&str; 15] = [
-    "lanes.count",
-    "lanes.cohort",
-    "lanes.in_flight",
-    "search.cache_mb",
-    "run.generations",
-    "run.threads",
-    "run.device",
-    "run.own_kernels",
-    "run.tower",
-    "run.vectors",
-    "run.checkpoint_every",
-    "run.checkpoints",
-    "run.recorded_games",
-    "run.grade_simulations",
-    "run.keep_log",
-];
-
-/// The settings that decide what is played and learned, as TOML.
-pub fn essence(config: &Config) -> String {
-    let mut table = in_use(config);
-    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
-        table[section].as_table_mut().expect("a section").remove(key).expect("a key that there is");
-    }
-    toml::to_string(&table).expect("plain data")
-}
-
-/// The settings of a player, as TOML: the game, its network, the search that it was trained for, and how many simulations it
-/// is graded with.
-pub fn of_player(config: &Config) -> String {
-    let mut table = in_use(config);
-    for (section, keys) in table.iter_mut() {
-        let keys = keys.as_table_mut().expect("a section");
-        keys.retain(|key, _| match &section[..] {
-            "game" | "network" => true,
-            "search" => key != "cache_mb",
-            _ => section == "run" && key == "grade_simulations",
-        });
-    }
-    table.retain(|_, keys| keys.as_table().is_some_and(|keys| !keys.is_empty()));
-    toml::to_string(&table).expect("plain data")
-}
-
-/// The same configuration with these settings for what is played and learned: those that decide nothing are its own, and what
-/// is in neither is as by default.
-///
-/// # Errors
-/// When the text is none of [`essence`].
-pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
-    let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
-    let own = Table::try_from(config).expect("a configuration is plain data");
-    let mut table: Table = essence.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
-    for (section, key) in INCIDENTAL.iter().filter_map(|key| key.split_once('.')) {
-        let keys = table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut();
-        let keys = keys.ok_or_else(|| fail(format!("'{section}' is a section")))?;
-        keys.insert(key.into(), own[section][key].clone());
-    }
-    let config: Config = table.try_into().map_err(|e: toml::de::Error| fail(e.message().into()))?;
-    check(&config).map_err(|(_, message)| fail(message))?;
-    Ok(config)
-}
-
-/// What a key means, or each key of a section, or each there is: the comments of the recipe that names them all.
-///
-/// # Errors
-/// When there is no such section or key.
-pub fn explain(key: Option<&str>) -> Result<String, Error> {
-    let fail = |message: String| Error::Usage(message);
-    let (section, key) =
-        match key.map(|key| key.split_once('.').map_or((key, None), |(section, key)| (section, Some(key)))) {
-            None => (None, None),
-            Some((section, key)) => (Some(section), key),
-        };
-    let known = known();
-    if let Some(section) = section {
-        let keys = known.get(section).ok_or_else(|| match key {
-            // A key without its section is the likeliest mistake.
-            None if let Some(found) = section_of(section, &known) => {
-                fail(format!("unknown section [{section}]{}", did_you_mean("", Some(&found))))
-            }
-            _ => fail(unknown_section(section, &known)),
-        })?;
-        if let Some(key) = key.filter(|key| keys.get(key).is_none()) {
-            return Err(fail(unknown_key(section, key, &known)));
-        }
-    }
-    let text = Source::default().text()?;
-    let (mut explained, mut comment, mut here) = (String::new(), vec![], "");
-    for line in text.lines() {
-        let bare = line.strip_prefix("# ").unwrap_or(line);
-        let assigned = bare.split_once(" = ").map(|(key, _)| key);
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            (here, comment) = (name, vec![]);
-        } else if let Some(name) = assigned.filter(|name| known.get(here).is_some_and(|keys| keys.get(name).is_some()))
-        {
-            if section.is_none_or(|section| section == here) && key.is_none_or(|key| key == name) {
-                explained += &format!("{here}.{name}\n");
-                comment.iter().for_each(|line| explained += &format!("    {line}\n"));
-            }
-            comment.clear();
-        } else if line.starts_with('#') {
-            comment.push(line.trim_start_matches('#').trim());
-        } else {
-            comment.clear();
-        }
-    }
-    Ok(explained)
-}
-
-/// The JSON schema of configurations, with the bounds of [`Config::check`] and the names of the games. What depends on the
-/// game, or on the value of another key, is not in it.
-pub fn schema() -> Json {
-    let mut schema = schemars::schema_for!(Config).to_value();
-    let mut change = |key: &str, keys: Json| {
-        let place = place_of(&schema, String::new(), &key.split('.').collect::<Vec<_>>());
-        let place = place.unwrap_or_else(|| panic!("{key} is in the schema"));
-        let here = schema.pointer_mut(&place).and_then(Json::as_object_mut).expect("a place that was found");
-        here.extend(keys.as_object().expect("keys of a schema").clone());
-    };
-    let json = |number: Number| match number {
-        Number::Whole(number) => json!(number),
-        Number::Real(number) => json!(number),
-    };
-    for Range { key, least, most, .. } in Config::bounds() {
-        change(key, json!({ "minimum": json(least), "maximum": json(most) }));
-    }
-    change("game.name", json!({ "enum": games::names().collect::<Vec<_>>() }));
-    // Each policy refuses the keys of the other one.
-    let refused = |policy: PolicyKind| {
-        let keys: serde_json::Map<String, Json> =
-            policy.foreign_keys().iter().map(|key| (key.to_string(), false.into())).collect();
-        json!({ "properties": keys })
-    };
-    let gumbel = json!({ "properties": { "policy": { "const": PolicyKind::Gumbel } }, "required": ["policy"] });
-    let (then, other) = (refused(PolicyKind::Gumbel), refused(PolicyKind::Puct));
-    change("search", json!({ "if": gumbel, "then": then, "else": other }));
-    schema
-}
-
 /// All keys, each behind its section.
 pub fn keys() -> Vec<String> {
-    let mut all = vec![];
-    for (section, keys) in &known() {
-        all.extend(keys.as_table().into_iter().flatten().map(|(key, _)| format!("{section}.{key}")));
-    }
-    all
+    keys::all().iter().map(Key::to_string).collect()
 }
 
-/// The names that a key knows; none for one that takes numbers or any text.
-pub fn names(key: &str) -> Vec<String> {
-    let schema = schema();
-    let place = place_of(&schema, String::new(), &key.split('.').collect::<Vec<_>>());
-    let kinds = place.and_then(|place| schema.pointer(&place)?.get("oneOf")?.as_array());
-    kinds.into_iter().flatten().filter_map(|kind| Some(kind.get("const")?.as_str()?.to_string())).collect()
-}
-
-/// Where a schema describes a key, as a JSON pointer.
-fn place_of(schema: &Json, at: String, keys: &[&str]) -> Option<String> {
-    let here = schema.pointer(&at)?;
-    if let Some(reference) = here.get("$ref") {
-        return place_of(schema, reference.as_str()?.strip_prefix('#')?.into(), keys);
-    }
-    let Some((key, rest)) = keys.split_first() else { return Some(at) };
-    let property = format!("/properties/{key}");
-    if here.pointer(&property).is_some() {
-        return place_of(schema, at + &property, rest);
-    }
-    let kinds = here.get("oneOf")?.as_array()?.len();
-    (0..kinds).find_map(|kind| place_of(schema, format!("{at}/oneOf/{kind}"), keys))
-}
-
-/// All keys with their defaults.
-fn known() -> Table {
-    Table::try_from(Config::default()).expect("a configuration is plain data")
+fn is_section(name: &str) -> bool {
+    keys::all().iter().any(|key| key.section == name)
 }
 
 fn check_keys(table: &Table) -> Result<(), String> {
-    let known = known();
     for (section, value) in table {
-        let Some(Value::Table(keys)) = known.get(section) else {
-            return Err(unknown_section(section, &known));
-        };
+        if !is_section(section) {
+            return Err(unknown(section, None));
+        }
         let Value::Table(given) = value else {
             return Err(format!("'{section}' is a section: write [{section}] and its keys below"));
         };
-        if let Some(key) = given.keys().find(|key| !keys.contains_key(*key)) {
-            return Err(unknown_key(section, key, &known));
+        if let Some(key) = given.keys().find(|key| keys::find(&format!("{section}.{key}")).is_none()) {
+            return Err(unknown(section, Some(key)));
         }
     }
     Ok(())
 }
 
-fn unknown_section(section: &str, known: &Table) -> String {
-    let hint = did_you_mean("", nearest(section, known.keys().map(String::as_str)));
-    format!("unknown section [{section}]{hint}")
-}
-
-fn unknown_key(section: &str, key: &str, known: &Table) -> String {
-    // A key of another section is the likeliest mistake of all.
-    let hint = match section_of(key, known) {
-        Some(found) => did_you_mean("", Some(&found)),
+/// What is wrong with a section, or with a key of one, that there is not, and what was probably meant.
+fn unknown(section: &str, key: Option<&str>) -> String {
+    // A key of another section, or without one, is the likeliest mistake of all.
+    let elsewhere = |name: &str| keys::all().iter().find(|key| key.name == name).map(Key::to_string);
+    let (what, meant) = match key.filter(|_| is_section(section)) {
+        Some(key) => {
+            let names = keys::all().iter().filter(|key| key.section == section).map(|key| key.name);
+            let similar = || nearest(key, names).map(|name| format!("{section}.{name}"));
+            (format!("key {section}.{key}"), elsewhere(key).or_else(similar))
+        }
         None => {
-            let keys = known.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys);
-            did_you_mean(&format!("{section}."), nearest(key, keys.map(String::as_str)))
+            let similar = || nearest(section, keys::all().iter().map(|key| key.section)).map(String::from);
+            (format!("section [{section}]"), elsewhere(section).or_else(similar))
         }
     };
-    format!("unknown key {section}.{key}{hint}")
-}
-
-/// A key behind the first section that has it.
-fn section_of(key: &str, known: &Table) -> Option<String> {
-    known.iter().find(|(_, keys)| keys.get(key).is_some()).map(|(section, _)| format!("{section}.{key}"))
+    format!("unknown {what}{}", did_you_mean(meant.as_deref()))
 }
 
 /// `; did you mean ...?`, or nothing without a candidate.
-fn did_you_mean(section: &str, candidate: Option<&str>) -> String {
-    candidate.map(|c| format!("; did you mean {section}{c}?")).unwrap_or_default()
+fn did_you_mean(candidate: Option<&str>) -> String {
+    candidate.map(|c| format!("; did you mean {c}?")).unwrap_or_default()
 }
 
 /// The most similar candidate, or none if none is similar.
@@ -462,15 +281,13 @@ fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     else {
         return Err("write section.key=value, for example search.simulations=100".into());
     };
-    let known = known();
-    if known.get(section).is_none_or(|s| s.get(key).is_none()) {
-        return Err(match known.get(section) {
-            None => unknown_section(section, &known),
-            Some(_) => unknown_key(section, key, &known),
-        });
+    let name = format!("{section}.{key}");
+    if keys::find(&name).is_none() {
+        return Err(unknown(section, Some(key)));
     }
-    if let Some(bound) = beyond_toml(section, key, value.trim()) {
-        return Err(format!("{section}.{key} = {} is out of range: it must be {bound}", value.trim()));
+    if let Some(bound) = keys::bounds().iter().find(|bound| bound.key == name && is_beyond(bound.least, value.trim())) {
+        let range = format!("from {} to {}", written(bound.least), written(bound.most));
+        return Err(format!("{name} = {} is out of range: it must be {range}", value.trim()));
     }
     let value = format!("value = {}", value.trim())
         .parse::<Table>()
@@ -480,19 +297,16 @@ fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     entry.as_table_mut().expect("checked to be a section").insert(key.into(), value);
     // A value of the wrong kind is this override's fault: say so here, where the key is known.
-    table.clone().try_into::<Config>().map(|_| ()).map_err(|e| format!("{section}.{key}: {}", e.message()))
+    table.clone().try_into::<Config>().map(|_| ()).map_err(|e| format!("{name}: {}", e.message()))
 }
 
-/// The bound that a whole number breaks if TOML has no such number or a seed is negative: the parser would only call it
-/// a value of the wrong kind.
-fn beyond_toml(section: &str, key: &str, value: &str) -> Option<String> {
+/// Whether a text is a whole number that TOML has not, or one below the least: the parser would only call a negative one a value
+/// of the wrong kind.
+fn is_beyond(least: &Json, value: &str) -> bool {
     let digits = value.strip_prefix(['+', '-']).unwrap_or(value);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'_') {
-        return None;
-    }
-    let number = value.replace('_', "").parse::<i64>();
-    let lowest = if (section, key) == ("run", "seed") { 0 } else { i64::MIN };
-    (!number.is_ok_and(|n| n >= lowest)).then(|| format!("from {lowest} to {}", i64::MAX))
+    let is_whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let least = least.as_i64().unwrap_or(i64::MIN);
+    is_whole && !value.replace('_', "").parse().is_ok_and(|number: i64| number >= least)
 }
 
 #[cfg(test)]
@@ -542,13 +356,11 @@ mod tests {
     #[test]
     fn every_key_is_explained() {
         let all = explain(None).unwrap();
-        for (section, keys) in &known() {
-            for (key, _) in keys.as_table().unwrap() {
-                let name = format!("{section}.{key}");
-                let text = explain(Some(&name)).unwrap();
-                assert!(text.starts_with(&name) && text.lines().count() > 1 && all.contains(&text), "{name}: {text}");
-                assert!(explain(Some(section)).unwrap().contains(&text));
-            }
+        for key in keys::all() {
+            let name = key.to_string();
+            let text = explain(Some(&name)).unwrap();
+            assert!(text.starts_with(&name) && text.lines().count() > 2 && all.contains(&text), "{name}: {text}");
+            assert!(explain(Some(key.section)).unwrap().contains(&text));
         }
         for (wrong, expected) in
             [("c_puct", "search.c_puct?"), ("search.c_put", "search.c_puct?"), ("serch.x", "search?")]
@@ -642,7 +454,13 @@ mod tests {
         let mut config = Config::default();
         config.run.seed = most + 1;
         assert_eq!(config.check().unwrap_err().key, "run.seed");
-        assert!(message("", &["search.simulations=99999999999999999999"]).contains("is out of range"));
+        for number in ["99999999999999999999", "-3"] {
+            let refused = message("", &[&format!("search.simulations={number}")]);
+            assert!(
+                refused.ends_with(&format!("= {number} is out of range: it must be from 1 to 1000000")),
+                "{refused}"
+            );
+        }
     }
 
     #[test]
@@ -724,17 +542,14 @@ mod tests {
             recipe in prop::sample::select(games::recipes().into_iter().map(|(_, text)| text).collect::<Vec<_>>()),
             changes in prop::collection::vec((any::<prop::sample::Index>(), value(), any::<bool>()), 1..4),
         ) {
-            let known = known();
-            let keys: Vec<(&String, &String)> =
-                known.iter().flat_map(|(s, keys)| keys.as_table().unwrap().keys().map(move |key| (s, key))).collect();
             let mut table: Table = recipe.parse().unwrap();
             let mut overrides = vec![];
             for (index, value, set) in changes {
-                let (section, key) = *index.get(&keys);
+                let key = index.get(keys::all());
                 if set {
-                    overrides.push(format!("{section}.{key}={value}"));
+                    overrides.push(format!("{key}={value}"));
                 } else {
-                    table[section].as_table_mut().unwrap().insert(key.clone(), value);
+                    table[key.section].as_table_mut().unwrap().insert(key.name.into(), value);
                 }
             }
             if let Ok(config) = parse(&toml::to_string(&table).unwrap(), "x", &overrides) {
