@@ -9,7 +9,11 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use rustc_hash::FxHashMap;
-use std::{any::Any, collections::VecDeque};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    ops::{Deref, DerefMut},
+};
 
 /// One position of a finished game.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -314,9 +318,10 @@ impl<G: Game> Dataset<G> {
     }
 }
 
-/// The replay buffer of a run and the dataset that is made of it, whatever the game.
+/// The replay buffer of a run and the dataset that is made of it, whatever the game. What can be asked of it is in
+/// [`AnyBuffer`].
 #[derive(Resource)]
-pub struct ReplayBuffer(Box<dyn Erased>);
+pub struct ReplayBuffer(Box<dyn AnyBuffer>);
 
 /// The numbers of one row of a training batch beside its planes and its policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -331,17 +336,37 @@ pub struct Targets {
     pub policy_weight: f32,
 }
 
-/// A buffer and its dataset, whatever the game.
-trait Erased: Any + Send + Sync {
+/// What a replay buffer of any game does.
+pub trait AnyBuffer: Any + Send + Sync {
+    /// What is known of the game without its rules.
     fn info(&self) -> &'static GameInfo;
+    /// Adds a finished game: see [`Replay::push`].
+    ///
+    /// # Panics
+    /// If the game is not finished.
     fn push(&mut self, game: &GameRecord);
+    /// Positions in the buffer.
     fn len(&self) -> usize;
+    /// How many of the positions a buffer with this window would hold.
     fn within(&self, window: usize) -> usize;
+    /// Changes the window; the oldest positions leave when it is smaller.
     fn set_window(&mut self, window: usize);
-    fn added(&mut self) -> &mut u64;
+    /// Positions added since the start of the run, to be read or set.
+    fn total(&mut self) -> &mut u64;
+    /// Makes the dataset of the positions in the window: see [`Dataset::new`].
     fn prepare(&mut self, config: &ReplayConfig);
+    /// Entries of the dataset; 0 before the first one was prepared.
     fn distinct(&self) -> usize;
+    /// Draws an entry of the dataset: see [`Dataset::draw`].
+    ///
+    /// # Panics
+    /// If no dataset was prepared, or it is empty.
     fn draw(&self, rng: &mut LaneRng) -> usize;
+    /// Writes an entry under a symmetry: its planes, which are overwritten; the shares of its policy and zeros for its legal
+    /// moves, each at its place among all actions, where other numbers stay.
+    ///
+    /// # Panics
+    /// If no dataset was prepared, or it has no such entry.
     fn row(&self, entry: usize, symmetry: usize, planes: &mut [f32], policy: &mut [f32], legal: &mut [f32]) -> Targets;
 }
 
@@ -352,7 +377,7 @@ struct Typed<G: Game> {
     dataset: Option<Dataset<G>>,
 }
 
-impl<G: Game> Erased for Typed<G> {
+impl<G: Game> AnyBuffer for Typed<G> {
     fn info(&self) -> &'static GameInfo {
         &const { GameInfo::of::<G>() }
     }
@@ -373,7 +398,7 @@ impl<G: Game> Erased for Typed<G> {
         self.replay.set_window(window);
     }
 
-    fn added(&mut self) -> &mut u64 {
+    fn total(&mut self) -> &mut u64 {
         &mut self.replay.added
     }
 
@@ -413,11 +438,6 @@ impl ReplayBuffer {
         Self(Box::new(Typed { start, replay: Replay::new(window), dataset: None }))
     }
 
-    /// What is known of the game.
-    pub fn info(&self) -> &'static GameInfo {
-        self.0.info()
-    }
-
     /// The samples, for whoever knows the game; `None` if it is another one.
     pub fn samples<G: Game>(&self) -> Option<&Replay<G>> {
         self.typed().map(|typed| &typed.replay)
@@ -431,72 +451,19 @@ impl ReplayBuffer {
     fn typed<G: Game>(&self) -> Option<&Typed<G>> {
         (&*self.0 as &dyn Any).downcast_ref()
     }
+}
 
-    /// Adds a finished game: see [`Replay::push`].
-    ///
-    /// # Panics
-    /// If the game is not finished.
-    pub fn push(&mut self, game: &GameRecord) {
-        self.0.push(game);
+impl Deref for ReplayBuffer {
+    type Target = dyn AnyBuffer;
+
+    fn deref(&self) -> &dyn AnyBuffer {
+        &*self.0
     }
+}
 
-    /// Positions in the buffer.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many of the positions a buffer with this window would hold.
-    pub fn within(&self, window: usize) -> usize {
-        self.0.within(window)
-    }
-
-    /// Changes the window; the oldest positions leave when it is smaller.
-    pub fn set_window(&mut self, window: usize) {
-        self.0.set_window(window);
-    }
-
-    /// Positions added since the start of the run, to be read or set.
-    pub fn positions(&mut self) -> &mut u64 {
-        self.0.added()
-    }
-
-    /// Makes the dataset of the positions in the window: see [`Dataset::new`].
-    pub fn prepare(&mut self, config: &ReplayConfig) {
-        self.0.prepare(config);
-    }
-
-    /// Entries of the dataset; 0 before the first one was prepared.
-    pub fn distinct(&self) -> usize {
-        self.0.distinct()
-    }
-
-    /// Draws an entry of the dataset: see [`Dataset::draw`].
-    ///
-    /// # Panics
-    /// If no dataset was prepared, or it is empty.
-    pub fn draw(&self, rng: &mut LaneRng) -> usize {
-        self.0.draw(rng)
-    }
-
-    /// Writes an entry under a symmetry: its planes, which are overwritten; the shares of its policy and zeros for its legal
-    /// moves, each at its place among all actions, where other numbers stay.
-    ///
-    /// # Panics
-    /// If no dataset was prepared, or it has no such entry.
-    pub fn row(
-        &self,
-        entry: usize,
-        symmetry: usize,
-        planes: &mut [f32],
-        policy: &mut [f32],
-        legal: &mut [f32],
-    ) -> Targets {
-        self.0.row(entry, symmetry, planes, policy, legal)
+impl DerefMut for ReplayBuffer {
+    fn deref_mut(&mut self) -> &mut dyn AnyBuffer {
+        &mut *self.0
     }
 }
 

@@ -9,47 +9,80 @@ use std::{
     any::Any,
     fmt,
     hash::{Hash, Hasher},
+    ops::{Deref, DerefMut},
 };
 
 /// A state of some game, for whoever does not know the game's type: front ends, graders, and whoever reads games from files.
 ///
-/// Two states are equal if they are of one game and have the same [`Game::key`].
-pub struct State(Box<dyn Erased>);
+/// What can be asked of a state is in [`AnyState`]. Two states are equal if they are of one game and have the same
+/// [`Game::key`].
+pub struct State(Box<dyn AnyState>);
 
-/// What a state does, whatever its type.
-trait Erased: Any + Send + Sync {
+/// What a state of any game does. Each method is the one of [`Game`] with its name, unless it says otherwise.
+pub trait AnyState: Any + Send + Sync {
+    /// What is known of the game without its rules.
     fn info(&self) -> &'static GameInfo;
-    fn boxed(&self) -> Box<dyn Erased>;
+    /// The legal moves in ascending order; none in a game that is over.
     fn legal(&self) -> Vec<Action>;
+    /// Whether a move is legal here. False for every move of a finished game.
+    fn is_legal(&self, action: Action) -> bool;
+    /// Plays a legal move.
     fn play(&mut self, action: Action);
+    /// How the game has ended for the player who would be to move; `None` while it goes on.
     fn outcome(&self) -> Option<Outcome>;
+    /// Whose turn it is.
     fn to_move(&self) -> Side;
+    /// By how much the first player is ahead at the end of a game, in games that count it.
     fn score(&self) -> Option<f32>;
+    /// Points that the second player gets beside the board, in games that have komi.
     fn komi(&self) -> Option<f32>;
+    /// The name of the game for people, with the komi where there is one.
     fn title(&self) -> String;
+    /// A move as people write it.
     fn action_text(&self, action: Action) -> String;
+    /// Reads what [`AnyState::action_text`] writes.
+    ///
+    /// # Errors
+    /// When the text names no legal move here; the message lists what is expected.
     fn parse_action(&self, text: &str) -> Result<Action, ParseError>;
-    fn line(&self, text: &str) -> Result<Vec<Action>, ParseError>;
+    /// The moves of a list from this state, as people write them; see [`Game::parse`].
+    ///
+    /// # Errors
+    /// When a word of the text is no legal move; the message names it.
+    fn moves_of(&self, text: &str) -> Result<Vec<Action>, ParseError>;
+    /// The board as lines of text with coordinates; the last move, if it is given, is marked.
     fn render(&self, last: Option<Action>) -> String;
-    fn encode(&self, planes: &mut [f32]);
+    /// The network's input, `[planes, height, width]`.
+    fn planes(&self) -> Vec<f32>;
+    /// Whether a record is a whole game from this state: see [`GameRecord::check`].
+    ///
+    /// # Errors
+    /// What is wrong with the record.
     fn check(&self, game: &GameRecord) -> Result<(), String>;
-    fn canonical(&self) -> Box<dyn Erased>;
-    fn same_key(&self, other: &dyn Any) -> bool;
+    /// A copy of the state.
+    fn copy(&self) -> State;
+    /// A state with the smallest of the symmetric forms of the key, whose history is not known: equal for states whose keys are
+    /// the same up to symmetry.
+    fn canonical(&self) -> State;
+    /// Whether another state is one of this game with the same key.
+    fn has_key_of(&self, other: &dyn Any) -> bool;
+    /// Feeds the key to a hasher.
     fn hash_key(&self, hasher: &mut dyn Hasher);
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// The state for programmers.
+    fn debug(&self) -> &dyn fmt::Debug;
 }
 
-impl<G: Game> Erased for G {
+impl<G: Game> AnyState for G {
     fn info(&self) -> &'static GameInfo {
         &const { GameInfo::of::<G>() }
     }
 
-    fn boxed(&self) -> Box<dyn Erased> {
-        Box::new(self.clone())
+    fn legal(&self) -> Vec<Action> {
+        if Game::outcome(self).is_some() { vec![] } else { Game::legal(self).collect() }
     }
 
-    fn legal(&self) -> Vec<Action> {
-        if self.outcome().is_some() { vec![] } else { Game::legal(self).collect() }
+    fn is_legal(&self, action: Action) -> bool {
+        Game::is_legal(self, action)
     }
 
     fn play(&mut self, action: Action) {
@@ -84,27 +117,33 @@ impl<G: Game> Erased for G {
         Game::parse_action(self, text)
     }
 
-    fn line(&self, text: &str) -> Result<Vec<Action>, ParseError> {
-        Game::line(self, text)
+    fn moves_of(&self, text: &str) -> Result<Vec<Action>, ParseError> {
+        self.line(text)
     }
 
     fn render(&self, last: Option<Action>) -> String {
         Game::render(self, last)
     }
 
-    fn encode(&self, planes: &mut [f32]) {
-        G::encode(self.key(), planes);
+    fn planes(&self) -> Vec<f32> {
+        let mut planes = vec![0.0; G::INPUT];
+        G::encode(self.key(), &mut planes);
+        planes
     }
 
     fn check(&self, game: &GameRecord) -> Result<(), String> {
         game.check(self.clone())
     }
 
-    fn canonical(&self) -> Box<dyn Erased> {
-        Box::new(G::of_key(G::canonical(self.key()).0))
+    fn copy(&self) -> State {
+        State::of(self.clone())
     }
 
-    fn same_key(&self, other: &dyn Any) -> bool {
+    fn canonical(&self) -> State {
+        State::of(G::of_key(G::canonical(self.key()).0))
+    }
+
+    fn has_key_of(&self, other: &dyn Any) -> bool {
         other.downcast_ref::<G>().is_some_and(|other| other.key() == self.key())
     }
 
@@ -112,8 +151,8 @@ impl<G: Game> Erased for G {
         self.key().hash(&mut hasher);
     }
 
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+    fn debug(&self) -> &dyn fmt::Debug {
+        self
     }
 }
 
@@ -128,26 +167,6 @@ impl State {
         (&*self.0 as &dyn Any).downcast_ref()
     }
 
-    /// What is known of its game.
-    pub fn info(&self) -> &'static GameInfo {
-        self.0.info()
-    }
-
-    /// The legal moves in ascending order; none in a game that is over.
-    pub fn legal(&self) -> Vec<Action> {
-        self.0.legal()
-    }
-
-    /// Whether a move is legal here. False for every move of a finished game.
-    pub fn is_legal(&self, action: Action) -> bool {
-        self.legal().contains(&action)
-    }
-
-    /// Plays a legal move.
-    pub fn play(&mut self, action: Action) {
-        self.0.play(action);
-    }
-
     /// The state behind a legal move.
     #[must_use]
     pub fn played(&self, action: Action) -> Self {
@@ -156,51 +175,13 @@ impl State {
         next
     }
 
-    /// How the game has ended for the player who would be to move; `None` while it goes on.
-    pub fn outcome(&self) -> Option<Outcome> {
-        self.0.outcome()
-    }
-
-    /// Whose turn it is.
-    pub fn to_move(&self) -> Side {
-        self.0.to_move()
-    }
-
-    /// By how much the first player is ahead at the end of a game, in games that count it.
-    pub fn score(&self) -> Option<f32> {
-        self.0.score()
-    }
-
-    /// Points that the second player gets beside the board, in games that have komi.
-    pub fn komi(&self) -> Option<f32> {
-        self.0.komi()
-    }
-
-    /// The name for people: [`Game::title`].
-    pub fn title(&self) -> String {
-        self.0.title()
-    }
-
-    /// A move as people write it.
-    pub fn action_text(&self, action: Action) -> String {
-        self.0.action_text(action)
-    }
-
-    /// Reads what [`State::action_text`] writes.
-    ///
-    /// # Errors
-    /// When the text names no legal move here; the message lists what is expected.
-    pub fn parse_action(&self, text: &str) -> Result<Action, ParseError> {
-        self.0.parse_action(text)
-    }
-
     /// The state after a list of moves from this one, as [`Game::parse`] reads it.
     ///
     /// # Errors
     /// When a word of the text is no legal move; the message names it.
     pub fn after(&self, text: &str) -> Result<Self, ParseError> {
         let mut state = self.clone();
-        self.0.line(text)?.into_iter().for_each(|action| state.play(action));
+        self.moves_of(text)?.into_iter().for_each(|action| state.play(action));
         Ok(state)
     }
 
@@ -209,48 +190,35 @@ impl State {
     /// # Errors
     /// When a word of the text is no legal move; the message names it.
     pub fn line(&self, text: &str) -> Result<(Vec<Self>, Vec<Action>), ParseError> {
-        let (moves, mut states) = (self.0.line(text)?, vec![self.clone()]);
+        let (moves, mut states) = (self.moves_of(text)?, vec![self.clone()]);
         moves.iter().for_each(|&action| states.push(states[states.len() - 1].played(action)));
         Ok((states, moves))
     }
+}
 
-    /// The board as lines of text with coordinates; the last move, if it is given, is marked.
-    pub fn render(&self, last: Option<Action>) -> String {
-        self.0.render(last)
+impl Deref for State {
+    type Target = dyn AnyState;
+
+    fn deref(&self) -> &dyn AnyState {
+        &*self.0
     }
+}
 
-    /// The network's input, `[planes, height, width]`.
-    pub fn planes(&self) -> Vec<f32> {
-        let mut planes = vec![0.0; self.info().input()];
-        self.0.encode(&mut planes);
-        planes
-    }
-
-    /// A state with the smallest of the symmetric forms of its key, whose history is not known: equal for states whose keys
-    /// are the same up to symmetry.
-    #[must_use]
-    pub fn canonical(&self) -> Self {
-        Self(self.0.canonical())
-    }
-
-    /// Whether a record is a whole game from this state: see [`GameRecord::check`].
-    ///
-    /// # Errors
-    /// What is wrong with the record.
-    pub fn check(&self, game: &GameRecord) -> Result<(), String> {
-        self.0.check(game)
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut dyn AnyState {
+        &mut *self.0
     }
 }
 
 impl Clone for State {
     fn clone(&self) -> Self {
-        Self(self.0.boxed())
+        self.copy()
     }
 }
 
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        self.0.same_key(&*other.0)
+        self.has_key_of(&*other.0)
     }
 }
 
@@ -258,12 +226,12 @@ impl Eq for State {}
 
 impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.0.hash_key(hasher);
+        self.hash_key(hasher);
     }
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.debug().fmt(f)
     }
 }

@@ -44,7 +44,7 @@ impl<S: GameSource> Trainer<S> {
         let Manifest { progress, seconds, from_weights, .. } = manifest;
         // The versions that did not say so have made a checkpoint 0 of nothing else.
         self.from_weights = from_weights || progress.generation == 0;
-        *self.learning.resource_mut::<ReplayBuffer>().positions() = progress.positions;
+        *self.learning.resource_mut::<ReplayBuffer>().total() = progress.positions;
         self.networks.clear();
         let mut learner = self.learning.resource_mut::<Learner>();
         for (generation, tensors) in earlier {

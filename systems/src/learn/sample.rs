@@ -67,13 +67,13 @@ pub fn sample(
     mut batch: ResMut<TrainingBatch>,
     failure: Res<Failure>,
 ) {
-    if buffer.is_empty() {
+    if buffer.len() == 0 {
         failure.set(Error::NothingToLearn);
         return;
     }
     let learner = &mut *learner;
     if learner.is_idle() {
-        learner.begin(*buffer.positions());
+        learner.begin(*buffer.total());
         buffer.prepare(&sampling.0);
     }
     fill(&mut batch, &buffer, learner);
