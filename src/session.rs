@@ -329,6 +329,20 @@ impl Session {
         taken
     }
 
+    /// Whether searches of this player can be limited so.
+    ///
+    /// # Errors
+    /// When the policy is Gumbel's and the limit is none of simulations alone.
+    pub fn check(&self, limit: &Limit) -> Result<(), Error> {
+        let is_gumbel = self.shared.search.policy == PolicyKind::Gumbel;
+        if !is_gumbel || limit.simulations.is_some() && limit.nodes.is_none() && limit.time.is_none() {
+            return Ok(());
+        }
+        let message =
+            "Gumbel search plans its simulations when it begins: limit it by simulations, and not by time or nodes";
+        Err(Error::Usage(message.into()))
+    }
+
     /// Searches the position. `watch` hears what was found after every tick, and stops the search by returning false: what is on
     /// its way to the network is then waited for, and nothing is lost of the tree. A search that follows goes on with it.
     ///
@@ -342,13 +356,7 @@ impl Session {
             return Err(Error::Usage("the game is over: there is no move to search for".into()));
         }
         let room = self.shared.search.simulations;
-        let is_gumbel = self.shared.search.policy == PolicyKind::Gumbel;
-        if is_gumbel && (limit.nodes.is_some() || limit.time.is_some() || limit.simulations.is_none()) {
-            return Err(Error::Usage(
-                "Gumbel search plans its simulations when it begins: limit it by simulations, and not by time or nodes"
-                    .into(),
-            ));
-        }
+        self.check(limit)?;
         let most = limit.simulations.map_or(room, |simulations| simulations.clamp(1, room));
         self.orders.push(Order::Search);
         let (lane, tree) = self.shared.places[self.place];

@@ -220,31 +220,23 @@ fn deep(parsed: Result<Config, lockstep::Error>, text: &str) -> &'static str {
         && config.network.blocks <= 6
         && config.lanes.count * config.lanes.leaves_per_tree <= 1_024
         && config.learn.batch_size <= 4_096;
-    let played = match config.game.name.as_str() {
-        "tictactoe" => play::<TicTacToe>(&config, &place, small),
-        _ => {
-            // Whatever the rules of the game that it is for.
-            let mut other = config.clone();
-            other.game = Config::default().game;
-            play::<ConnectFour>(&other, &place, small)
-        }
-    };
-    played.unwrap_or_else(|error| {
+    play(&config, &place, small).unwrap_or_else(|error| {
         assert!(error.to_string().contains("lower "), "{error}");
         "4 its memory"
     })
 }
 
-fn play<G: Game>(config: &Config, place: &device::Place, small: bool) -> Result<&'static str, lockstep::Error> {
+fn play(config: &Config, place: &device::Place, small: bool) -> Result<&'static str, lockstep::Error> {
+    let game = lockstep::games::named(&config.game.name)?;
     if !small {
         return Ok("5 sound, too large to be tried");
     }
-    let bound = memory::Bound::of_run(AnyGame::of::<G>(), config, place)?;
+    let bound = memory::Bound::of_run(game, config, place)?;
     bound.check()?;
     if bound.total().saturating_sub(memory::resident()) > 600_000_000 {
         return Ok("5 sound, too large to be tried");
     }
-    let mut run = Trainer::new(AnyGame::of::<G>(), config, place, &Hooks::default());
+    let mut run = Trainer::new(game, config, place, &Hooks::default());
     for _ in 0..6 {
         if let Advance::Generation(..) = run.advance()? {
             return Ok("6 a generation");

@@ -49,6 +49,8 @@ fn same_however_it_is_made<G: Game>(common: &[&str]) {
         (&["lanes.count=1"][..], 1),
         (&["lanes.count=100", "lanes.cohort=7", "search.cache_mb=1"], 2),
         (&["lanes.count=30", "lanes.in_flight=2", "search.cache_mb=0"], 3),
+        (&["lanes.count=23", "lanes.in_flight=4", "search.cache_mb=1"], 2),
+        (&["lanes.count=64", "lanes.in_flight=8", "lanes.cohort=3"], 2),
     ] {
         assert!(made(overrides, threads) == one, "{overrides:?} made another run");
     }

@@ -106,7 +106,11 @@ fn devices_learn_and_resume() {
 /// Evaluating and learning on and on takes no more of a device's memory.
 #[test]
 fn memory_does_not_grow() {
-    for (kind, place) in devices().into_iter().filter(|(_, place)| place.reserved().is_some()) {
+    for (kind, place) in devices() {
+        if place.reserved().is_none() {
+            println!("skipped on {kind:?}: it does not tell how much memory it has reserved");
+            continue;
+        }
         let config = small(&["network.kind=resnet", "search.cache_mb=0"]);
         let mut world = measure::learning(AnyGame::of::<TicTacToe>(), &config, &place, 20).unwrap();
         let network = world.resource::<Learner>().network.clone();
@@ -145,5 +149,7 @@ fn kernels_are_kept() {
     let first = train("run.generations=1");
     let kept = std::fs::read_dir(dir.path().join("run/kernels")).unwrap().count();
     assert!(kept > 0);
-    println!("with tuning {first:?}, without {:?}", train("run.generations=2"));
+    let second = train("run.generations=2");
+    println!("with tuning {first:?}, without {second:?}");
+    assert!(second < first / 2, "they were tuned again: {first:?}, then {second:?}");
 }

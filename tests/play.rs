@@ -22,9 +22,17 @@ fn trained(dir: &Path, recipe: &str, more: &[&str]) -> String {
 }
 
 fn play(dir: &Path, player: &str, simulations: &str, input: &str) -> String {
+    let (shown, code) = play_with(dir, &["--run", player, "--simulations", simulations], input);
+    assert_eq!(code, Some(0));
+    shown
+}
+
+/// What `lockstep play` shows of a game with these options and lines, and its exit code.
+fn play_with(dir: &Path, args: &[&str], input: &str) -> (String, Option<i32>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep"))
         .current_dir(dir)
-        .args(["play", "--run", player, "--simulations", simulations])
+        .arg("play")
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -33,9 +41,9 @@ fn play(dir: &Path, player: &str, simulations: &str, input: &str) -> String {
     let input = input.to_string();
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success());
-    text(&output.stdout)
+    // Who has refused its options reads nothing.
+    _ = writer.join().unwrap();
+    (text(&output.stdout), output.status.code())
 }
 
 #[test]
@@ -81,4 +89,64 @@ fn who_has_to_pass_is_told() {
         assert!(shown.contains(words), "'{words}' is missing in: {shown}");
     }
     assert!(!shown.contains("It plays pass"), "{shown}");
+}
+
+/// The numbers in front of a word, each time that it is shown.
+fn numbers(shown: &str, word: &str) -> Vec<u32> {
+    let before = shown.split(word).map(|before| before.rsplit(['(', ' ']).find(|word| !word.is_empty()));
+    before.filter_map(|number| number?.parse().ok()).collect()
+}
+
+/// The player keeps its tree from move to move, takes back, takes positions, and stops thinking when it is told to.
+#[test]
+fn a_player_keeps_its_tree_and_can_be_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    trained(dir.path(), "connect_four", &[]);
+    // The moves that answer the second one are in the tree already.
+    let (shown, code) = play_with(dir.path(), &["--run", "run", "--simulations", "300"], "4\n4\nundo\nundo\nq\n");
+    assert_eq!(code, Some(0));
+    let made = numbers(&shown, " simulations");
+    assert!(made.len() >= 2 && made[1..].iter().all(|&n| n <= 300), "{shown}");
+    let kept = numbers(&shown, " kept)");
+    assert!(kept.iter().all(|&n| n > 0 && n < 300) && !kept.is_empty(), "{shown}");
+    assert!(shown.trim_end().ends_with('>') && !shown.contains("There is nothing to undo."), "{shown}");
+    // Back at the start after two steps: the last board is empty.
+    let last = shown.rsplit("\n\n").next().unwrap();
+    assert!(!last.contains(" x ") && !last.contains(" o ") && !last.contains("Moves:"), "{last}");
+
+    // A position, a hint with its line, and a mistake that changes nothing.
+    let lines = "position 444\nposition 9\nhint\nmoves\nq\n";
+    let (shown, _) = play_with(dir.path(), &["--run", "run", "--simulations", "50", "--second"], lines);
+    assert!(shown.contains("Moves: 4 4 4") && shown.contains("It would play"), "{shown}");
+    assert!(shown.contains("'9' is not a Connect Four position: move 1, '9', is not legal"), "{shown}");
+    let (shown, _) = play_with(dir.path(), &["--run", "run", "--moves", "4 4", "--simulations", "9"], "q\n");
+    assert!(shown.contains("Moves: 4 4"), "{shown}");
+
+    // An hour for each move, and one word that ends it.
+    let args = ["--run", "rollout", "--game", "othello6", "--seconds", "3600", "--second"];
+    let (shown, code) = play_with(dir.path(), &args, "stop\nhint\nstop\nq\n");
+    assert!(code == Some(0) && shown.matches(", stopped)").count() == 2, "{shown}");
+    let began = std::time::Instant::now();
+    let (shown, code) = play_with(dir.path(), &["--run", "uniform", "--game", "hex5", "--seconds", "0.2"], "a1\nq\n");
+    assert!(code == Some(0) && shown.contains("It plays ") && began.elapsed().as_secs() < 60, "{shown}");
+
+    for (args, word) in [
+        (&["--run", "uniform"][..], "--game"),
+        (&["--run", "uniform", "--game", "chss"], "unknown game 'chss'"),
+        (&["--run", "run", "--game", "othello"], "plays connect_four"),
+        (&["--run", "run", "--seconds", "0"], "above 0"),
+        (&["--run", "run", "--moves", "4 9"], "'9', is not legal"),
+        (&["--run", "run@7"], "no checkpoint of that generation"),
+    ] {
+        let output = lockstep(dir.path(), &[&["play"], args].concat());
+        let error = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(word), "{args:?}: {error}");
+    }
+    // Gumbel search plans its simulations.
+    let gumbel = ["run.generations=1", "run.games=1", "search.policy=gumbel", "search.simulations=4"];
+    let mut args = vec!["train", "tictactoe", "--run", "gumbel"];
+    gumbel.iter().for_each(|set| args.extend(["--set", set]));
+    assert!(lockstep(dir.path(), &args).status.success());
+    let output = lockstep(dir.path(), &["play", "--run", "gumbel", "--seconds", "1"]);
+    assert!(text(&output.stderr).contains("Gumbel search plans"), "{}", text(&output.stderr));
 }

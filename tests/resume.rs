@@ -207,6 +207,48 @@ fn what_an_experiment_keeps_comes_back() {
     assert_eq!(state(&mut open(&config, &folder, &asks).unwrap()), changed);
 }
 
+/// A run in a folder is trained with a policy of an experiment, goes on with it, and is played again by whoever has it.
+#[test]
+fn a_run_can_have_a_policy_of_its_own() {
+    use lockstep::{
+        log::Log,
+        prelude::{Decision, Node, Policy, Puct, Search, SearchPolicy, Tree},
+    };
+    /// PUCT, whose recorded value is a part of the root's: a target of its own.
+    struct Careful(f32);
+    impl Policy for Careful {
+        type State = ();
+        fn inner(&self, search: &mut Search<()>, node: Node) -> usize {
+            Puct.inner(search, node)
+        }
+        fn decide(&self, search: &mut Search<()>, tree: &Tree, ply: usize, target: &mut Vec<(u16, f32)>) -> Decision {
+            assert_eq!(tree.raw_priors().len(), tree.root_edges().len());
+            let Decision { action, value } = Puct.decide(search, tree, ply, target);
+            Decision { action, value: self.0 * value }
+        }
+    }
+    let (game, place) = (AnyGame::of::<TicTacToe>(), device::place(DeviceKind::Cpu).unwrap());
+    let hooks = Hooks::default().policy(|_| SearchPolicy::new(Careful(0.5)));
+    let config = small(&["run.generations=3"]);
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::at(dir.path());
+    for _ in 0..3 {
+        let mut run = open(&config, &folder, &hooks).unwrap();
+        while !matches!(run.advance().unwrap(), Advance::Generation(..)) {}
+        run.save(&folder).unwrap();
+    }
+    let replay = |hooks: &Hooks| {
+        let mut run = Trainer::replay(game, &config, &place, hooks, None, Log::of(&folder))?;
+        while !run.is_finished() {
+            run.advance()?;
+        }
+        Ok::<_, lockstep::Error>(run.generation())
+    };
+    assert_eq!(replay(&hooks).unwrap(), 3);
+    let other = replay(&Hooks::default()).unwrap_err().to_string();
+    assert!(other.contains("round 1, game 0 is another one"), "{other}");
+}
+
 #[test]
 #[should_panic(expected = "'../seen' is no name")]
 fn what_an_experiment_keeps_has_a_name() {

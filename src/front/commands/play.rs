@@ -64,6 +64,7 @@ fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
     let table = Table::open(contender, room)?;
     let mut session = table.session().expect("a new table has a place");
     let limit = Limit { simulations, time, nodes: None };
+    session.check(&limit)?;
     session.set(&args.moves)?;
     let you = if args.second { Side::Second } else { Side::First };
     let komi = session.state().komi();
