@@ -306,10 +306,10 @@ pub struct NetworkConfig {
     /// Channels of the 1x1 convolution before each head of a resnet, 1 to 4,096. Default 16.
     pub head_channels: usize,
     /// Width of the gate at the end of each block of a resnet (squeeze and excitation, Hu et al. 2018), 0 to 4,096. Default 0:
-    /// there is none. A gate sees the whole board and weighs the channels by it; the fused kernels do not know it.
+    /// there is none. A gate sees the whole board and weighs the channels by it.
     pub squeeze: usize,
     /// Whether it also learns to tell how long the game will last, which the search does not ask for: one more thing to know
-    /// about a position. The fused kernels evaluate such a network, and burn trains it. Default false.
+    /// about a position. Default false.
     pub length_head: bool,
     /// `"scalar"`: one number through tanh; `"wdl"`: chances to win, draw and lose. Default `"wdl"`.
     pub value_head: ValueHead,
@@ -515,7 +515,7 @@ pub struct RunConfig {
     /// The numbers in which positions are evaluated, in games, grading and play: `"auto"`, `"f32"`, `"tf32"`, `"bf16"`, `"f16"`
     /// or `"int16"`. Fewer bits are faster and a little less exact. The fused kernels on the CPU have `f32` and `int16`, CUDA
     /// `tf32` (`f32` rounded to 10 bits where it is multiplied), `bf16` and `f16`, the others `f32` and, if the device has them,
-    /// `bf16` and `f16`. Default `"auto"`: `int16` for a resnet without `network.squeeze` on a CPU with AVX2 or more (narrow
+    /// `bf16` and `f16`. Default `"auto"`: `int16` for a resnet on a CPU with AVX2 or more (narrow
     /// networks on large boards are computed in `f32` all the same), `bf16` with CUDA, `f32` elsewhere. A run keeps what it
     /// begins with.
     pub precision: Precision,
