@@ -79,19 +79,13 @@ impl Layer {
         Self { level, weights, pixels: height * width, classes, input_stride, output_stride }
     }
 
-    /// A dense layer from the plain numbers of a row, `input_stride` apart.
-    pub(super) fn dense(level: Level, dense: &Dense, numbers: Option<&Parameters>, input_stride: usize) -> Self {
-        Self::dense_over_cells(level, dense, numbers, 1, 1, input_stride)
-    }
-
-    /// A dense layer from the cells of a board, `cell_stride` apart, whose numbers it takes as `[channels, cells]`.
-    pub(super) fn dense_over_cells(
+    /// A dense layer from the cells of a board, `cell_stride` apart in rows `row_stride` apart, whose numbers it takes as
+    /// `[channels, cells]`. A row of plain numbers has one cell.
+    pub(super) fn dense(
         level: Level,
         dense: &Dense,
         numbers: Option<&Parameters>,
-        cells: usize,
-        cell_stride: usize,
-        row_stride: usize,
+        [cells, cell_stride, row_stride]: [usize; 3],
     ) -> Self {
         let channels = dense.inputs / cells;
         let mut weights = Panels::new(level, [cells, channels, dense.outputs]);

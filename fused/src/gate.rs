@@ -45,7 +45,7 @@ impl Gate {
     pub(super) fn new(level: Level, shapes: &[Dense], numbers: Numbers, cells: usize, stride: usize) -> Option<Self> {
         let mut input_stride = stride;
         let layer = |dense: &Dense| {
-            let layer = Layer::dense(level, dense, numbers_of(numbers, dense.step), input_stride);
+            let layer = Layer::dense(level, dense, numbers_of(numbers, dense.step), [1, 1, input_stride]);
             input_stride = layer.output_stride();
             layer
         };

@@ -43,7 +43,7 @@ use conv::{Layer, Then};
 use fourier::{Int16Scratch, Int16Tower, Tower, Transform};
 use gate::{Gate, GateScratch, Means};
 use panels::{Aligned, odd_lines};
-use plan::{Block, Node, Numbers, Operation, Plan, numbers_of};
+use plan::{Block, Conv, Numbers, Operation, Plan, numbers_of};
 
 pub use description::{Description, Form, Frozen, Head, HeadKind, Op, Parameters, Step};
 pub use exact::ExactNetwork;
@@ -184,26 +184,15 @@ impl Scratch {
 }
 
 impl FusedNetwork {
-    /// Packs the weights for the kernels, and chooses the algorithm by the shape of the network and the processor.
-    ///
-    /// # Errors
-    /// When the kernels lack an operation of it.
-    ///
-    /// # Panics
-    /// If the numbers do not fit the description.
-    pub fn new(network: &Frozen) -> Result<Self, Unsupported> {
-        Self::with_options(network, Options::default())
-    }
-
-    /// A network with a choice of numbers and vectors; [`FusedNetwork::algorithm`] tells whether 16-bit integers apply to
-    /// it and these vectors. They don't where they would be slower: on NEON, and without vectors.
+    /// Packs the weights for the kernels, and chooses the algorithm by the shape of the network and the processor;
+    /// [`FusedNetwork::algorithm`] tells whether 16-bit integers apply to both. They don't where they would be slower: on NEON, and without vectors.
     ///
     /// # Errors
     /// When the kernels lack an operation of it.
     ///
     /// # Panics
     /// If the numbers do not fit the description, or a convolution has more than 100 000 channels.
-    pub fn with_options(network: &Frozen, options: Options) -> Result<Self, Unsupported> {
+    pub fn new(network: &Frozen, options: Options) -> Result<Self, Unsupported> {
         network.check();
         let plan = Plan::of(&network.description)?;
         Ok(Self::with(&plan, Some(network), options.level, Algorithm::choose(&plan), options.precision()))
@@ -224,27 +213,60 @@ impl FusedNetwork {
 
     /// Without numbers it is a network that only tells what it takes.
     fn with(plan: &Plan, numbers: Numbers, level: Level, algorithm: Algorithm, precision: Precision) -> Self {
-        let cells = plan.cells();
-        let slots = slots(plan);
+        let (planes, board, cells) = (plan.input[0], [plan.input[1], plan.input[2]], plan.cells());
+        let then = |relu: bool| if relu { Then::Relu } else { Then::Store };
         let mut nodes: Vec<Ready> = vec![];
-        // `row`: the most numbers that one row keeps in the cache on its way through an operation.
-        let mut row = 1;
-        for (node, slot) in plan.nodes.iter().zip(slots) {
-            // Numbers of a row of what is read, and from one cell of it to the next.
-            let from_row = node.from.checked_sub(1).map_or(plan.input[0] * cells, |from| nodes[from].row);
-            let (work, size) = Work::new(plan, node, from_row, numbers, level, algorithm, precision);
-            let (numbers, keeps) = size;
-            row = row.max(keeps);
-            nodes.push(Ready { work, from: node.from, slot, row: numbers });
+        // The most numbers that one row keeps in the cache on its way through an operation.
+        let mut keeps = 1;
+        for (node, slot) in plan.nodes.iter().zip(slots(plan)) {
+            // Numbers of a row of what is read, and from one cell of it to the next if it is a board.
+            let from_row = node.from.checked_sub(1).map_or(planes * cells, |from| nodes[from].row);
+            let stride = from_row / cells;
+            let work = match &node.operation {
+                Operation::Tower { stem, blocks } => {
+                    let stem = Layer::conv(level, stem, numbers_of(numbers, stem.step), board, planes);
+                    let stride = stem.output_stride();
+                    let tower = match (algorithm, precision) {
+                        (Algorithm::Direct, _) => AnyTower::direct(level, blocks, numbers, board, stride),
+                        (Algorithm::Fourier(transform), Precision::F32) => {
+                            AnyTower::Fourier(Tower::new(level, blocks, numbers, board, transform, stride))
+                        }
+                        (Algorithm::Fourier(transform), Precision::Int16) => {
+                            AnyTower::Int16(Int16Tower::new(level, blocks, numbers, board, transform, stride))
+                        }
+                    };
+                    keeps = keeps.max(stem.output_row() + tower.row());
+                    Work::Tower { stem, tower }
+                }
+                Operation::Conv { conv, relu } => {
+                    Work::Layer(Layer::conv(level, conv, numbers_of(numbers, conv.step), board, stride), then(*relu))
+                }
+                Operation::Dense { dense, relu } => {
+                    let numbers = numbers_of(numbers, dense.step);
+                    let over_cells = node.from > 0 && matches!(plan.form(node.from), Form::Board(_));
+                    let [cells, stride] = if over_cells { [cells, stride] } else { [1, 1] };
+                    Work::Layer(Layer::dense(level, dense, numbers, [cells, stride, from_row]), then(*relu))
+                }
+                Operation::Pool => {
+                    Work::Pool { padded: plan.size(node.form).next_multiple_of(level.shape().0), stride }
+                }
+                Operation::Select(indices) => Work::Select(plan::places(indices, cells, stride)),
+            };
+            let row = match &work {
+                Work::Tower { stem: layer, .. } | Work::Layer(layer, _) => layer.output_row(),
+                Work::Pool { padded, .. } => odd_lines(*padded),
+                Work::Select(places) => places.len(),
+            };
+            keeps = keeps.max(2 * row);
+            nodes.push(Ready { work, from: node.from, slot, row });
         }
-        let chunk = CHUNK_BYTES / size_of::<f32>() / row;
         Self {
             level,
-            planes: plan.input[0],
+            planes,
             cells,
             nodes,
-            heads: plan.heads.iter().copied().zip(plan.widths()).collect(),
-            chunk: chunk.clamp(*CHUNK_ROWS.start(), *CHUNK_ROWS.end()),
+            heads: plan.heads.clone(),
+            chunk: (CHUNK_BYTES / size_of::<f32>() / keeps).clamp(*CHUNK_ROWS.start(), *CHUNK_ROWS.end()),
             scratch: Vec::new(),
         }
     }
@@ -408,14 +430,10 @@ impl FusedNetwork {
                 }
                 Work::Layer(layer, then) => layer.apply(rows, from, to, *then, pixels),
                 &Work::Pool { padded, stride } => {
-                    let cells = self.cells;
-                    self.level.run(Means { cells, stride, padded, board: from, means: to, row: node.row });
+                    let (cells, row) = (self.cells, node.row);
+                    self.level.run(Means { cells, stride, padded, board: from, means: to, row });
                 }
-                Work::Select(places) => {
-                    for (from, to) in from.chunks_exact(from_row).zip(to.chunks_exact_mut(node.row)) {
-                        to.iter_mut().zip(places).for_each(|(to, &place)| *to = from[place as usize]);
-                    }
-                }
+                Work::Select(places) => select(places, from, from_row, to, node.row),
             }
             for (&(value, width), output) in self.heads.iter().zip(&mut outputs) {
                 if value == index + 1 {
@@ -440,87 +458,15 @@ fn slots(plan: &Plan) -> Vec<usize> {
     slots
 }
 
-impl Work {
-    /// An operation that reads rows of `from_row` numbers, with the numbers of a row of its value, and those that it keeps in
-    /// the cache on the way.
-    fn new(
-        plan: &Plan,
-        node: &Node,
-        from_row: usize,
-        numbers: Numbers,
-        level: Level,
-        algorithm: Algorithm,
-        precision: Precision,
-    ) -> (Self, (usize, usize)) {
-        let (board, cells) = ([plan.input[1], plan.input[2]], plan.cells());
-        let then = |relu: bool| if relu { Then::Relu } else { Then::Store };
-        let layer = |layer: Layer, relu| {
-            let row = layer.output_row();
-            (Self::Layer(layer, then(relu)), (row, 2 * row))
-        };
-        match &node.operation {
-            Operation::Tower { stem, blocks } => {
-                let stem = Layer::conv(level, stem, numbers_of(numbers, stem.step), board, plan.input[0]);
-                let (stride, row) = (stem.output_stride(), stem.output_row());
-                let tower = AnyTower::new(level, blocks, numbers, board, stride, algorithm, precision);
-                let keeps = row + tower.row();
-                (Self::Tower { stem, tower }, (row, keeps))
-            }
-            Operation::Conv { conv, relu } => {
-                layer(Layer::conv(level, conv, numbers_of(numbers, conv.step), board, from_row / cells), *relu)
-            }
-            Operation::Dense { dense, relu } => {
-                let numbers = numbers_of(numbers, dense.step);
-                let over_cells = node.from > 0 && matches!(plan.form(node.from), Form::Board(_));
-                layer(
-                    match over_cells {
-                        true => Layer::dense_over_cells(level, dense, numbers, cells, from_row / cells, from_row),
-                        false => Layer::dense(level, dense, numbers, from_row),
-                    },
-                    *relu,
-                )
-            }
-            Operation::Pool => {
-                let Form::Row(channels) = node.form else { unreachable!("means are a row") };
-                let padded = channels.next_multiple_of(level.shape().0);
-                let row = odd_lines(padded);
-                (Self::Pool { padded, stride: from_row / cells }, (row, row))
-            }
-            Operation::Select(indices) => {
-                let stride = from_row / cells;
-                let place = |&index: &u32| (index as usize % cells * stride + index as usize / cells) as u32;
-                (Self::Select(indices.iter().map(place).collect()), (indices.len(), indices.len()))
-            }
-        }
-    }
-}
-
 impl AnyTower {
-    fn new(
-        level: Level,
-        blocks: &[Block],
-        numbers: Numbers,
-        board: [usize; 2],
-        stride: usize,
-        algorithm: Algorithm,
-        precision: Precision,
-    ) -> Self {
-        let direct = |block: &Block| {
-            let [first, second] = block.convs;
-            let first = Layer::conv(level, &first, numbers_of(numbers, first.step), board, stride);
-            let second = Layer::conv(level, &second, numbers_of(numbers, second.step), board, first.output_stride());
-            let gate = Gate::new(level, &block.gate, numbers, board[0] * board[1], stride);
-            ([first, second], gate)
+    fn direct(level: Level, blocks: &[Block], numbers: Numbers, board: [usize; 2], stride: usize) -> Self {
+        let conv = |conv: &Conv, stride| Layer::conv(level, conv, numbers_of(numbers, conv.step), board, stride);
+        let block = |block: &Block| {
+            let first = conv(&block.convs[0], stride);
+            let second = conv(&block.convs[1], first.output_stride());
+            ([first, second], Gate::new(level, &block.gate, numbers, board[0] * board[1], stride))
         };
-        match (algorithm, precision) {
-            (Algorithm::Direct, _) => Self::Direct(blocks.iter().map(direct).collect()),
-            (Algorithm::Fourier(transform), Precision::F32) => {
-                Self::Fourier(Tower::new(level, blocks, numbers, board, transform, stride))
-            }
-            (Algorithm::Fourier(transform), Precision::Int16) => {
-                Self::Int16(Int16Tower::new(level, blocks, numbers, board, transform, stride))
-            }
-        }
+        Self::Direct(blocks.iter().map(block).collect())
     }
 
     /// Numbers that one row keeps in the cache besides its activations.
@@ -571,6 +517,13 @@ fn planes_last(count: usize, board: usize, planes: &[f32], cells: &mut [f32]) {
                 to[cell * count + plane] = number;
             }
         }
+    }
+}
+
+/// Takes the numbers at these places of each row of `from`.
+fn select(places: &[u32], from: &[f32], stride: usize, to: &mut [f32], width: usize) {
+    for (from, to) in from.chunks_exact(stride).zip(to.chunks_exact_mut(width)) {
+        to.iter_mut().zip(places).for_each(|(to, &place)| *to = from[place as usize]);
     }
 }
 

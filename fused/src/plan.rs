@@ -22,8 +22,8 @@ pub(super) struct Plan {
     /// Planes, rows and columns of the input.
     pub input: [usize; 3],
     pub nodes: Vec<Node>,
-    /// The value of each head.
-    pub heads: Vec<usize>,
+    /// The value of each head, and its numbers.
+    pub heads: Vec<(usize, usize)>,
 }
 
 /// How one value is made.
@@ -111,9 +111,6 @@ impl Plan {
         for node in &plan.nodes {
             match &node.operation {
                 Operation::Tower { stem, blocks } => {
-                    if plan.tower().is_some_and(|(first, _)| first.step != stem.step) {
-                        return Err(builder.no("training of two towers", stem.step));
-                    }
                     for conv in blocks.iter().flat_map(|block| &block.convs).chain([stem]) {
                         if conv.norm.is_none() || conv.bias {
                             return Err(builder.no("training of a tower without norms", conv.step));
@@ -153,14 +150,19 @@ impl Plan {
         value.checked_sub(1).map_or(Form::Board(self.input[0]), |node| self.nodes[node].form)
     }
 
-    /// Numbers of each head.
-    pub(super) fn widths(&self) -> Vec<usize> {
-        let width = |&value: &usize| match self.form(value) {
+    /// Numbers in a value of this form.
+    pub(super) fn size(&self, form: Form) -> usize {
+        match form {
+            Form::Board(channels) => channels * self.cells(),
             Form::Row(features) => features,
-            Form::Board(_) => unreachable!("a head is a row"),
-        };
-        self.heads.iter().map(width).collect()
+        }
     }
+}
+
+/// Where the numbers at these indices of a board lie in `[cell][channel]`, with cells `stride` numbers apart.
+pub(super) fn places(indices: &[u32], cells: usize, stride: usize) -> Vec<u32> {
+    let place = |&index: &u32| (index as usize % cells * stride + index as usize / cells) as u32;
+    indices.iter().map(place).collect()
 }
 
 impl Description {
@@ -214,7 +216,10 @@ impl<'a> Builder<'a> {
     }
 
     fn plan(&mut self) -> Result<Plan, Unsupported> {
-        let heads = self.net.heads.iter().map(|head| self.value(head.value)).collect::<Result<_, _>>()?;
+        let size = |value: usize| self.net.size(self.forms[value]);
+        let widths: Vec<usize> = self.net.heads.iter().map(|head| size(head.value)).collect();
+        let values = self.net.heads.iter().map(|head| self.value(head.value)).collect::<Result<Vec<_>, _>>()?;
+        let heads = values.into_iter().zip(widths).collect();
         Ok(Plan { input: self.net.input, nodes: std::mem::take(&mut self.nodes), heads })
     }
 
@@ -270,6 +275,10 @@ impl<'a> Builder<'a> {
         };
         if from == 0 && matches!(operation, Operation::Pool | Operation::Select(_)) {
             return Err(self.no("pooling or selection of the planes", step));
+        }
+        let is_tower = |operation: &Operation| matches!(operation, Operation::Tower { .. });
+        if is_tower(&operation) && self.nodes.iter().any(|node| is_tower(&node.operation)) {
+            return Err(self.no("second tower", step));
         }
         let from = self.value(from)?;
         self.nodes.push(Node { operation, from, form });

@@ -415,7 +415,7 @@ fn integers_are_used_where_they_are_fast() {
     let frozen = numbers.any([3, 3, 3], Tower { channels: [16, 16], blocks: 1, kernel: 3, gate: 2 });
     for level in Level::available() {
         for precision in [Precision::F32, Precision::Int16] {
-            let network = FusedNetwork::with_options(&frozen, Options { precision, level }).expect("it is known");
+            let network = FusedNetwork::new(&frozen, Options { precision, level }).expect("it is known");
             let fast = precision == Precision::Int16 && level.name().starts_with("avx");
             assert_eq!(network.algorithm(), if fast { "fourier-int16" } else { "fourier" }, "{level:?}");
             assert!(network.level().starts_with(level.name()) || fast, "{level:?}");
@@ -527,7 +527,7 @@ fn a_footprint_is_what_a_network_takes() {
             for (pool, threads) in pools.iter().zip(1..) {
                 let told = FusedNetwork::footprint(&weights.description, options, 300, threads);
                 let told = told.expect("it is known");
-                let mut network = FusedNetwork::with_options(&weights, options).expect("it is known");
+                let mut network = FusedNetwork::new(&weights, options).expect("it is known");
                 assert_eq!((told.weights, told.packing), (network.bytes(), network.packing()));
                 let row = row(&weights);
                 // The longest chunk that a batch may be cut into is among them.

@@ -89,7 +89,7 @@ pub struct TrainingNetwork {
     /// Most rows of a chunk.
     chunk: usize,
     cut: Cut,
-    /// Those of the last batch, where the way back reads them as they are.
+    /// The planes of the last batch, where the way back reads them as they are.
     planes: Option<Vec<f32>>,
     /// For each head, the numbers of a row, and those of the last batch.
     widths: Vec<usize>,
@@ -127,11 +127,10 @@ impl TrainingNetwork {
             Tower::new(level, planes, stem, blocks, transform, &places)
         });
         let row = planes * plan.cells();
-        let widths = plan.widths();
-        let heads = plan.heads.iter().copied().zip(widths.iter().copied()).collect();
+        let widths: Vec<usize> = plan.heads.iter().map(|&(_, width)| width).collect();
         let dense = |node: &super::plan::Node| node.from == 0 && matches!(node.operation, Operation::Dense { .. });
         let planes = plan.nodes.iter().any(dense).then(Vec::new);
-        let graph = Graph::new(level, row, false, &plan.nodes, heads, tower, &places);
+        let graph = Graph::new(level, row, false, &plan.nodes, plan.heads.clone(), tower, &places);
         let chunk = CHUNK_BYTES / size_of::<f32>() / graph.row();
         Self {
             lengths,

@@ -27,10 +27,11 @@ impl DenseLayer {
     /// A layer of rows `input_stride` numbers apart; `back` tells whether it has a way back to them.
     pub(super) fn new(level: Level, dense: &Dense, input_stride: usize, relu: bool, back: bool) -> Self {
         let &Dense { inputs, outputs, .. } = dense;
-        let forward = Layer::dense(level, dense, None, input_stride);
+        let forward = Layer::dense(level, dense, None, [1, 1, input_stride]);
         let output_stride = forward.output_stride();
         let turned = Dense { inputs: outputs, outputs: inputs, ..*dense };
-        let back = back.then(|| Layer::dense(level, &turned, None, output_stride).with_output_stride(input_stride));
+        let back =
+            back.then(|| Layer::dense(level, &turned, None, [1, 1, output_stride]).with_output_stride(input_stride));
         let sums = Aligned::default();
         Self { level, inputs, outputs, input_stride, output_stride, forward, back, relu, sums }
     }

@@ -7,7 +7,8 @@ use super::super::conv::Then;
 use super::super::gate::Means;
 use super::super::kernels::Level;
 use super::super::panels::{Aligned, odd_lines};
-use super::super::plan::{Node as Planned, Operation};
+use super::super::plan::{Node as Planned, Operation, places as plan_places};
+use super::super::select;
 use super::Places;
 use super::batch::{Cut, Scratch, parallel, pieces};
 use super::dense::{Backward, DenseLayer, bias_gradient, gradients as dense_gradients, mask};
@@ -108,9 +109,8 @@ impl Graph {
                 }
                 Operation::Pool => (Work::Pool, row(odd_lines(layout.padded), layout.padded)),
                 Operation::Select(indices) => {
-                    let place = |&index: &u32| (index as usize % cells * layout.stride + index as usize / cells) as u32;
                     let stride = odd_lines(indices.len());
-                    (Work::Select(indices.iter().map(place).collect()), row(stride, stride))
+                    (Work::Select(plan_places(indices, cells, layout.stride)), row(stride, stride))
                 }
                 Operation::Dense { dense, relu } => {
                     if layout.cells > 1 && flat[planned.from] == 0 {
@@ -309,11 +309,7 @@ impl Graph {
                             }
                         }
                     }
-                    Work::Select(places) => {
-                        for (from, to) in from.chunks_exact(board.row()).zip(value.chunks_exact_mut(layout.row())) {
-                            to.iter_mut().zip(places).for_each(|(to, &place)| *to = from[place as usize]);
-                        }
-                    }
+                    Work::Select(places) => select(places, from, board.row(), value, layout.row()),
                     Work::Dense(layer, _) => layer.run(from, value, &mut scratch.pixels),
                 }
             }

@@ -316,7 +316,7 @@ impl Case {
     fn new(net: &Description, rows: usize, numbers: &mut Numbers) -> Self {
         let parameters = numbers.parameters(net);
         let planes = numbers.list(rows * net.input.iter().product::<usize>(), 1.0);
-        let outputs = plan(net).widths().iter().map(|width| numbers.list(rows * width, 1.0)).collect();
+        let outputs = plan(net).heads.iter().map(|(_, width)| numbers.list(rows * width, 1.0)).collect();
         Self { net: net.clone(), rows, planes, parameters, outputs }
     }
 

@@ -32,7 +32,7 @@ impl FusedEvaluator {
 
     /// Packs a frozen network for these vectors, evaluating in 16-bit integers if that is the precision, else in `f32`.
     pub fn with_options(network: &Frozen, precision: Precision, level: Level) -> Option<Self> {
-        let fused = FusedNetwork::with_options(network, options(precision, level)).ok()?;
+        let fused = FusedNetwork::new(network, options(precision, level)).ok()?;
         // Not every network is faster in integers.
         let integers = fused.algorithm() == "fourier-int16";
         Some(Self {
