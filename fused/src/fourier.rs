@@ -300,13 +300,6 @@ enum Stage {
     Squeeze,
 }
 
-impl Stage {
-    /// Whether no spectra are left.
-    fn ends(self) -> bool {
-        matches!(self, Self::Last | Self::Squeeze)
-    }
-}
-
 /// Everything that happens between two products: inverse transform, bias, residual sum, ReLU, forward transform. With `FULL`
 /// the board is as large as it may be, and the compiler knows it.
 struct Sweep<'a, const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> {
@@ -333,9 +326,13 @@ impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kern
                     cells.enter(simd, &mut memory, board, row, channel);
                 } else {
                     memory.inverse(simd, &slots, board);
+                    if cells.stage == Stage::Squeeze {
+                        cells.squeeze(simd, &memory, board, row, channel);
+                        continue;
+                    }
                     cells.between(simd, &mut memory, board, row, channel);
                 }
-                if !cells.stage.ends() {
+                if cells.stage != Stage::Last {
                     memory.forward(simd, &mut slots, board[1]);
                 }
             }
@@ -371,7 +368,26 @@ impl Cells<'_> {
         }
     }
 
-    /// Adds the bias, for the end of a block the activations too, and applies ReLU but before a gate.
+    /// Adds the bias, and stores what is to be gated.
+    #[inline(always)]
+    fn squeeze<S: Simd, const NY: usize, const NX: usize, const THREE: bool>(
+        &mut self,
+        simd: S,
+        memory: &Board<S::Vector, NY, NX, THREE>,
+        [height, width]: [usize; 2],
+        row: usize,
+        channel: usize,
+    ) {
+        let cells = &mut self.activations[row * height * width * self.stride + channel..];
+        let bias = simd.load(&self.bias[channel..]);
+        for y in 0..height {
+            for x in 0..width {
+                simd.store(simd.add(memory.cells[y][x], bias), &mut cells[(y * width + x) * self.stride..]);
+            }
+        }
+    }
+
+    /// Adds the bias, for the end of a block the activations too, and applies ReLU.
     #[inline(always)]
     fn between<S: Simd, const NY: usize, const NX: usize, const THREE: bool>(
         &mut self,
@@ -382,9 +398,8 @@ impl Cells<'_> {
         channel: usize,
     ) {
         let residual = matches!(self.stage, Stage::Outer | Stage::Last);
-        let squeeze = self.stage == Stage::Squeeze;
         // Inside a block there may be more channels than in the activations.
-        let start = if residual || squeeze { row * height * width * self.stride + channel } else { 0 };
+        let start = if residual { row * height * width * self.stride + channel } else { 0 };
         let cells = &mut self.activations[start..];
         let bias = simd.load(&self.bias[channel..]);
         for y in 0..height {
@@ -394,8 +409,6 @@ impl Cells<'_> {
                     let cell = &mut cells[(y * width + x) * self.stride..];
                     sum = simd.relu(simd.add(sum, simd.load(cell)));
                     simd.store(sum, cell);
-                } else if squeeze {
-                    simd.store(sum, &mut cells[(y * width + x) * self.stride..]);
                 } else {
                     sum = simd.relu(sum);
                 }

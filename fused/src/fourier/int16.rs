@@ -304,15 +304,19 @@ impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kern
                 } else {
                     let halves = &job.halves[row * job.output_stride + channel..];
                     memory.inverse(simd, &Halves::new(simd, halves, job.output_slot, scales), board);
+                    if cells.stage == Stage::Squeeze {
+                        cells.squeeze(simd, &memory, board, row - first, channel);
+                        continue;
+                    }
                     cells.between(simd, &mut memory, board, row - first, channel);
                 }
-                if !cells.stage.ends() {
+                if cells.stage != Stage::Last {
                     let numbers = Slots::new(simd, &mut job.spectrum[channel..], job.slot_stride);
                     let peaks = Slots::new(simd, job.peaks, S::LANES);
                     memory.forward(simd, &mut Peaks { simd, numbers, peaks }, board[1]);
                 }
             }
-            if !cells.stage.ends() {
+            if !matches!(cells.stage, Stage::Last | Stage::Squeeze) {
                 let (spectrum, peaks, shorts) = (&*job.spectrum, &*job.peaks, &mut *job.shorts);
                 let Job { slot_stride, depth, layout, factor, .. } = job;
                 Narrow { spectrum, slot_stride, peaks, depth, row, layout, shorts, factor, scales }.run(simd);

@@ -52,15 +52,25 @@ impl<const NY: usize, const NX: usize> Kernel for EnterSweep<'_, NY, NX> {
                     }
                     Source::Gradient(gradient, _) => simd.prefetch(gradient, next),
                 }
+                let of_row = row * layout.padded + channel;
+                let (mut factor, mut share) = (None, None);
+                match &source {
+                    Source::Activation { gate: Some(gate), .. } => factor = Some(simd.load(&gate[of_row..])),
+                    Source::Gradient(_, Some(gate)) => {
+                        factor = Some(simd.load(&gate.gates[of_row..]));
+                        share = Some(simd.load(&gate.shares[of_row..]));
+                    }
+                    _ => {}
+                }
                 for y in 0..height {
                     for x in 0..width {
                         let at = start + (y * width + x) * layout.stride;
                         let z = simd.load(&z[at..]);
                         board.cells[y][x] = match &mut source {
-                            Source::Activation { gate, residual, keep } => {
+                            Source::Activation { residual, keep, .. } => {
                                 let mut sum = norm.apply(simd, z);
-                                if let Some(gate) = gate {
-                                    sum = simd.mul(sum, simd.load(&gate[row * layout.padded + channel..]));
+                                if let Some(factor) = factor {
+                                    sum = simd.mul(sum, factor);
                                 }
                                 if let Some(residual) = residual {
                                     sum = simd.add(sum, simd.load(&residual[at..]));
@@ -71,10 +81,10 @@ impl<const NY: usize, const NX: usize> Kernel for EnterSweep<'_, NY, NX> {
                                 }
                                 sum
                             }
-                            Source::Gradient(gradient, gate) => {
+                            Source::Gradient(gradient, _) => {
                                 let mut gradient = simd.load(&gradient[at..]);
-                                if let Some(gate) = gate {
-                                    gradient = gate.back(simd, gradient, row * layout.padded + channel);
+                                if let (Some(factor), Some(share)) = (factor, share) {
+                                    gradient = simd.mul_add(gradient, factor, share);
                                 }
                                 norm.back(simd, gradient, z)
                             }
