@@ -43,7 +43,7 @@ use conv::{Layer, Then};
 use fourier::{Int16Scratch, Int16Tower, Tower, Transform};
 use gate::{Gate, GateScratch, Means};
 use panels::{Aligned, odd_lines};
-use plan::{Block, Conv, Numbers, Operation, Plan, numbers_of};
+use plan::{Block, Conv, Numbers, Operation, Plan, numbers_of, selected};
 
 pub use description::{Description, Form, Frozen, Head, HeadKind, Op, Parameters, Step};
 pub use exact::ExactNetwork;
@@ -89,7 +89,6 @@ struct Ready {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are few for a whole network")]
 enum Work {
     Tower {
         stem: Layer,
@@ -250,7 +249,7 @@ impl FusedNetwork {
                 Operation::Pool => {
                     Work::Pool { padded: plan.size(node.form).next_multiple_of(level.shape().0), stride }
                 }
-                Operation::Select(indices) => Work::Select(plan::places(indices, cells, stride)),
+                Operation::Select(indices) => Work::Select(selected(indices, cells, stride)),
             };
             let row = match &work {
                 Work::Tower { stem: layer, .. } | Work::Layer(layer, _) => layer.output_row(),

@@ -50,7 +50,7 @@ pub(super) enum Operation {
     },
     /// The mean of each channel over the board.
     Pool,
-    /// See [`Op::Select`].
+    /// The numbers of a board at these indices, as [`Op::Select`] counts them.
     Select(Vec<u32>),
     Dense {
         dense: Dense,
@@ -160,7 +160,7 @@ impl Plan {
 }
 
 /// Where the numbers at these indices of a board lie in `[cell][channel]`, with cells `stride` numbers apart.
-pub(super) fn places(indices: &[u32], cells: usize, stride: usize) -> Vec<u32> {
+pub(super) fn selected(indices: &[u32], cells: usize, stride: usize) -> Vec<u32> {
     let place = |&index: &u32| (index as usize % cells * stride + index as usize / cells) as u32;
     indices.iter().map(place).collect()
 }

@@ -35,7 +35,7 @@ use super::copy_rows;
 use super::description::Description;
 use super::fourier::Tower as Transforms;
 use super::kernels::Level;
-use super::plan::{Operation, Plan, Unsupported};
+use super::plan::{Node, Operation, Plan, Unsupported};
 use batch::{Cut, Scratch, parallel};
 use graph::Graph;
 use tower::Tower;
@@ -128,7 +128,7 @@ impl TrainingNetwork {
         });
         let row = planes * plan.cells();
         let widths: Vec<usize> = plan.heads.iter().map(|&(_, width)| width).collect();
-        let dense = |node: &super::plan::Node| node.from == 0 && matches!(node.operation, Operation::Dense { .. });
+        let dense = |node: &Node| node.from == 0 && matches!(node.operation, Operation::Dense { .. });
         let planes = plan.nodes.iter().any(dense).then(Vec::new);
         let graph = Graph::new(level, row, false, &plan.nodes, plan.heads.clone(), tower, &places);
         let chunk = CHUNK_BYTES / size_of::<f32>() / graph.row();

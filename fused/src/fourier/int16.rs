@@ -171,7 +171,7 @@ impl Int16Tower {
         let convs: Vec<&Int16Conv> = self.convs().collect();
         for (index, conv) in convs.iter().enumerate() {
             if index == 0 {
-                self.sweep(layout, 0, activations, scratch, Stage::First, None, Some(conv));
+                self.sweep(layout, 0, activations, scratch, Stage::First, [None, Some(conv)]);
             }
             self.multiply(rows, conv, scratch);
             let next = convs.get(index + 1).copied();
@@ -180,10 +180,10 @@ impl Int16Tower {
                 for (few, activations) in activations.chunks_mut(Gate::ROWS * row).enumerate() {
                     let first = few * Gate::ROWS;
                     let squeeze =
-                        |y: &mut [f32]| self.sweep(layout, first, y, scratch, Stage::Squeeze, Some(conv), None);
+                        |y: &mut [f32]| self.sweep(layout, first, y, scratch, Stage::Squeeze, [Some(conv), None]);
                     gate.apply(activations.len() / row, activations, gates, squeeze);
                     if next.is_some() {
-                        self.sweep(layout, first, activations, scratch, Stage::First, None, next);
+                        self.sweep(layout, first, activations, scratch, Stage::First, [None, next]);
                     }
                 }
                 continue;
@@ -193,7 +193,7 @@ impl Int16Tower {
                 Some(_) if inner => Stage::Inner,
                 Some(_) => Stage::Outer,
             };
-            self.sweep(layout, 0, activations, scratch, stage, Some(conv), next);
+            self.sweep(layout, 0, activations, scratch, stage, [Some(conv), next]);
         }
     }
 
@@ -226,8 +226,7 @@ impl Int16Tower {
         activations: &mut [f32],
         scratch: &mut Int16Scratch,
         stage: Stage,
-        last: Option<&Int16Conv>,
-        next: Option<&Int16Conv>,
+        [last, next]: [Option<&Int16Conv>; 2],
     ) {
         let Self { board, cell_stride, slot_stride, .. } = *self;
         let (slots, lanes) = (self.transform.slots(), self.level.shape().0);

@@ -7,7 +7,7 @@ use super::super::conv::Then;
 use super::super::gate::Means;
 use super::super::kernels::Level;
 use super::super::panels::{Aligned, odd_lines};
-use super::super::plan::{Node as Planned, Operation, places as plan_places};
+use super::super::plan::{Node as Planned, Operation, selected};
 use super::super::select;
 use super::Places;
 use super::batch::{Cut, Scratch, parallel, pieces};
@@ -28,12 +28,12 @@ pub(super) struct Graph {
     /// The value of each head, and its numbers.
     heads: Vec<(usize, usize)>,
     tower: Option<Box<Tower>>,
-    /// The norm of each node, its value, the gradient of that, and what goes into the norm.
+    /// For each node its norm, its value, the gradient of its value, and what goes into its norm.
     norms: Vec<Option<Norm>>,
     values: Vec<Aligned>,
     gradients: Vec<Aligned>,
     z: Vec<Aligned>,
-    /// That of the input, where it is asked for.
+    /// The gradient of the input, where it is asked for.
     input_gradient: Option<Aligned>,
 }
 
@@ -50,7 +50,6 @@ struct Node {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are few for a whole network")]
 enum Work {
     Tower,
     /// A convolution with the places of its weight, its bias and its gamma among the parameters.
@@ -110,7 +109,7 @@ impl Graph {
                 Operation::Pool => (Work::Pool, row(odd_lines(layout.padded), layout.padded)),
                 Operation::Select(indices) => {
                     let stride = odd_lines(indices.len());
-                    (Work::Select(plan_places(indices, cells, layout.stride)), row(stride, stride))
+                    (Work::Select(selected(indices, cells, layout.stride)), row(stride, stride))
                 }
                 Operation::Dense { dense, relu } => {
                     if layout.cells > 1 && flat[planned.from] == 0 {

@@ -24,7 +24,7 @@ pub(super) struct Norm {
     variance: Aligned,
     /// `1 / sqrt(variance + epsilon)`.
     inverse: Aligned,
-    /// The same times gamma.
+    /// `inverse` times gamma.
     scale: Aligned,
     beta: Aligned,
     /// Means over the batch of the gradient, and of the gradient times the normalised number.
@@ -96,7 +96,7 @@ impl Norm {
         self.sums.at_least(chunks * SUMS * self.padded).chunks_mut(SUMS * self.padded)
     }
 
-    /// The same while the rest of the layer is read.
+    /// Room for the sums of each chunk, while the rest of the layer is read.
     pub(super) fn sums_and_at(&mut self, chunks: usize) -> (std::slice::ChunksMut<'_, f32>, At<'_>) {
         let Self { padded, mean, inverse, scale, beta, gradient, projection, sums, .. } = self;
         let at = At {

@@ -24,7 +24,7 @@ pub(super) enum Source<'a> {
     Gradient(&'a [f32], Option<GateBack<'a>>),
 }
 
-/// The same with all that a kernel needs.
+/// An [`Enter`] with all that a kernel needs.
 pub(super) struct EnterSweep<'a, const NY: usize, const NX: usize> {
     pub board: [usize; 2],
     pub slot_stride: usize,
@@ -113,9 +113,9 @@ pub(super) struct Leave<'a> {
 
 /// What becomes of the numbers.
 pub(super) enum Target<'a> {
-    /// They are stored, and the means of each row too if they are asked for: see [`super::norm::Statistics`].
+    /// The numbers are stored, and the means of each row too if they are asked for: see [`super::norm::Statistics`].
     Output { output: &'a mut [f32], means: Option<&'a mut [f32]> },
-    /// They are a gradient; see [`super::norm::Mask`].
+    /// The numbers are a gradient; see [`super::norm::Mask`].
     Gradient {
         add: bool,
         result: Option<&'a [f32]>,
@@ -126,7 +126,7 @@ pub(super) enum Target<'a> {
     },
 }
 
-/// The same with all that a kernel needs.
+/// A [`Leave`] with all that a kernel needs.
 pub(super) struct LeaveSweep<'a, const NY: usize, const NX: usize> {
     pub board: [usize; 2],
     pub slot_stride: usize,

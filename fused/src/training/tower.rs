@@ -29,8 +29,9 @@ pub(super) struct Tower {
     convs: Convs,
     /// The places of the weight and of the gamma of the stem and of each convolution among the parameters.
     places: Vec<[usize; 2]>,
-    /// Of the stem and of each convolution, and so are the results.
+    /// The norms of the stem and of each convolution.
     norms: Vec<Norm>,
+    /// The results of the stem and of each convolution.
     z: Vec<Aligned>,
     /// What goes into each block.
     x: Vec<Aligned>,
@@ -63,7 +64,7 @@ enum Convs {
 struct FourierConv {
     forward: Vec<Panels>,
     back: Vec<Panels>,
-    /// Of the inputs, from the way forward.
+    /// The spectra of the inputs, from the way forward.
     spectra: Aligned,
 }
 
