@@ -140,14 +140,18 @@ impl ModuleVisitor for Write<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Learner, Network, learn::step};
+    use crate::{
+        Failure, Learner, Network,
+        learn::{gradients, step},
+    };
     use bevy_ecs::prelude::*;
     use burn::tensor::Device;
     use lockstep_components::{
         Config, Game, LaneRng,
-        config::{NetworkConfig, NetworkKind, OptimizerKind, Steps, ValueHead},
+        config::{LearnPrecision, NetworkConfig, NetworkKind, OptimizerKind, Steps, ValueHead},
         games::{ConnectFour, TicTacToe},
     };
+    use lockstep_fused::{Description, ExactNetwork, Head, HeadKind, Op};
 
     /// Some positions with made-up targets, of which one in four has no policy target.
     fn batch<G: Game>(rows: usize) -> TrainingBatch {
@@ -247,6 +251,54 @@ mod tests {
         agrees_with_burn::<ConnectFour>(NetworkConfig { squeeze: 6, ..resnet }, 1, 0.0);
         agrees_with_burn::<TicTacToe>(NetworkConfig { squeeze: 3, length_head: true, ..scalar }, 2, 0.01);
         agrees_with_burn::<TicTacToe>(NetworkConfig { length_head: true, ..mlp }, 1, 0.0);
+    }
+
+    /// A policy that is a map from planes to moves, and a value that sees means alone: no configuration names them yet.
+    #[test]
+    fn selections_and_means_are_those_of_burn() {
+        let mut net = Description::new([TicTacToe::PLANES, TicTacToe::HEIGHT, TicTacToe::WIDTH]);
+        let stem = net.add("stem", Op::Conv { outputs: 20, kernel: 3, bias: false }, &[0]);
+        let stem = net.add("norm", Op::Norm, &[stem]);
+        let x = net.add("", Op::Relu, &[stem]);
+        let planes = net.add("planes", Op::Conv { outputs: 2, kernel: 1, bias: true }, &[x]);
+        let indices = (0..TicTacToe::ACTIONS as u32).map(|action| 17 - 2 * action % 18).collect();
+        let policy = net.add("", Op::Select { indices }, &[planes]);
+        let means = net.add("", Op::Pool, &[x]);
+        let value = net.add("value", Op::Dense { outputs: 3 }, &[means]);
+        net.heads = vec![
+            Head { kind: HeadKind::Policy, value: policy },
+            Head { kind: HeadKind::Outcome, value },
+            Head { kind: HeadKind::Length, value: net.add("length", Op::Dense { outputs: 1 }, &[means]) },
+        ];
+        let of = |fused: bool| {
+            let mut learner = Learner::new::<TicTacToe>(&Config::default(), &Device::flex());
+            learner.network = Network::of(net.clone(), 3, &learner.network.device());
+            if fused {
+                learner = learner.with_fused_gradients(Level::default());
+                assert!(learner.is_fused());
+            }
+            gradients(&mut learner, &batch::<TicTacToe>(37)).unwrap()
+        };
+        for (burn, fused) in of(false).iter().zip(of(true)) {
+            assert_eq!(burn.name, fused.name);
+            let size = burn.data.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+            assert!(size > 1e-4, "{} has no gradient", burn.name);
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-3 * size;
+            assert!(burn.data.iter().zip(&fused.data).all(close), "{}", burn.name);
+        }
+        // What is evaluated agrees as well.
+        let network = Network::of(net, 3, &Device::flex());
+        let (frozen, planes) = (network.frozen(), batch::<TicTacToe>(5).planes);
+        let rows: Tensor<4> = Tensor::from_data(
+            TensorData::new(planes.clone(), [5, TicTacToe::PLANES, TicTacToe::HEIGHT, TicTacToe::WIDTH]),
+            &Device::flex(),
+        );
+        let found = numbers(network.valid().forward(rows, LearnPrecision::F32, false).swap_remove(0));
+        let exact = ExactNetwork::new(&frozen);
+        for (found, planes) in found.chunks(TicTacToe::ACTIONS).zip(planes.chunks(TicTacToe::INPUT)) {
+            let close = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() < 1e-4;
+            assert!(found.iter().zip(&exact.row(planes)[0]).all(close), "{found:?}");
+        }
     }
 
     /// Without batch norm the parts of a batch add up to the whole, on both paths.
