@@ -71,11 +71,14 @@ fn connect_four_made_in_many_ways() {
     }
 }
 
-/// What burn computes on the CPU as well.
+/// A network with gates, by burn and by the kernels.
 #[test]
-fn connect_four_with_burn_made_in_many_ways() {
+fn connect_four_with_gates_made_in_many_ways() {
     let overrides = ["game.name=connect_four", "network.kind=resnet", "network.blocks=1", "network.squeeze=4"];
-    same_however_it_is_made::<ConnectFour>(&[&overrides[..], &["run.games=24", "run.generations=2"]].concat());
+    for device in ["run.device=flex", "run.device=cpu"] {
+        let few = ["run.games=24", "run.generations=2", device];
+        same_however_it_is_made::<ConnectFour>(&[&overrides[..], &few].concat());
+    }
 }
 
 /// A layer of four million weights, whose gradient is clipped.

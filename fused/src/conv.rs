@@ -4,9 +4,10 @@
 //! The cells of a board fall into classes that see the same part of the kernel on the board (corner, edge, inside);
 //! a tile takes its pixels from one class over all rows of the batch, and so never multiplies by the zeros of the padding.
 
+use super::description::Parameters;
 use super::kernels::{Level, Product, Tap};
 use super::panels::{Panels, odd_lines};
-use super::weights::{Conv, Dense};
+use super::plan::{Conv, Dense};
 
 /// What a product does besides multiplying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) enum Then {
     ResidualRelu,
 }
 
-/// A layer whose weights are packed for one level. One of a [`Conv`] or [`Dense`] without numbers has to be refilled first.
+/// A layer whose weights are packed for one level. One that is made without numbers has to be refilled first.
 #[derive(Debug)]
 pub(super) struct Layer {
     level: Level,
@@ -42,13 +43,17 @@ struct Class {
 
 impl Layer {
     /// A convolution over a board, from cells `input_stride` numbers apart.
-    pub(super) fn conv(level: Level, conv: &Conv, [height, width]: [usize; 2], input_stride: usize) -> Self {
+    pub(super) fn conv(
+        level: Level,
+        conv: &Conv,
+        numbers: Option<&Parameters>,
+        [height, width]: [usize; 2],
+        input_stride: usize,
+    ) -> Self {
         let kernel = conv.kernel;
         let mut weights = Panels::new(level, [kernel * kernel, conv.inputs, conv.outputs]);
-        if conv.has_numbers() {
-            weights.fill(&conv.bias, |tap, input, output| {
-                conv.weight[(output * conv.inputs + input) * kernel * kernel + tap]
-            });
+        if let Some(Parameters { weight, bias }) = numbers {
+            weights.fill(bias, |tap, input, output| weight[(output * conv.inputs + input) * kernel * kernel + tap]);
         }
         let mut classes = Vec::<(Vec<usize>, Class)>::new();
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
@@ -74,25 +79,18 @@ impl Layer {
         Self { level, weights, pixels: height * width, classes, input_stride, output_stride }
     }
 
-    /// A dense layer from the plain numbers of a row, `input_stride` apart.
-    pub(super) fn dense(level: Level, dense: &Dense, input_stride: usize) -> Self {
-        Self::dense_over_cells(level, dense, 1, 1, input_stride)
-    }
-
-    /// A dense layer from the cells of a board, `cell_stride` apart, whose numbers it takes as `[channels, cells]`.
-    pub(super) fn dense_over_cells(
+    /// A dense layer from the cells of a board, `cell_stride` apart in rows `row_stride` apart, whose numbers it takes as
+    /// `[channels, cells]`. A row of plain numbers has one cell.
+    pub(super) fn dense(
         level: Level,
         dense: &Dense,
-        cells: usize,
-        cell_stride: usize,
-        row_stride: usize,
+        numbers: Option<&Parameters>,
+        [cells, cell_stride, row_stride]: [usize; 3],
     ) -> Self {
         let channels = dense.inputs / cells;
         let mut weights = Panels::new(level, [cells, channels, dense.outputs]);
-        if dense.has_numbers() {
-            weights.fill(&dense.bias, |cell, channel, output| {
-                dense.weight[(channel * cells + cell) * dense.outputs + output]
-            });
+        if let Some(Parameters { weight, bias }) = numbers {
+            weights.fill(bias, |cell, channel, output| weight[(channel * cells + cell) * dense.outputs + output]);
         }
         let taps = (0..cells).map(|cell| Tap { offset: (cell * cell_stride) as isize, segment: cell }).collect();
         let classes = vec![Class { taps, pixels: vec![0] }];

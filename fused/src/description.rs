@@ -27,7 +27,7 @@ pub struct Step {
 }
 
 /// An operation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// A convolution of a board with stride 1 and zero padding `kernel / 2`. It has a bias where no [`Op::Norm`] follows.
@@ -53,6 +53,11 @@ pub enum Op {
     Dense {
         /// Numbers that it writes.
         outputs: usize,
+    },
+    /// Some numbers of a board, as a row: a policy whose moves are cells of planes.
+    Select {
+        /// For each number of the row where it lies in the board, `channel * height * width + cell`.
+        indices: Vec<u32>,
     },
 }
 
@@ -150,6 +155,11 @@ impl Description {
                 (Op::Pool, [Form::Board(channels)]) => Form::Row(*channels),
                 (Op::Gate, [Form::Board(channels), Form::Row(features)]) if channels == features => of[0],
                 (Op::Dense { outputs }, [_]) => Form::Row(*outputs),
+                (Op::Select { indices }, [form @ Form::Board(_)])
+                    if indices.iter().all(|&index| (index as usize) < self.size(*form)) =>
+                {
+                    Form::Row(indices.len())
+                }
                 _ => panic!("step {} ({name}): {op:?} of {of:?}", forms.len()),
             };
             forms.push(form);
@@ -192,13 +202,13 @@ impl Description {
     #[must_use]
     pub fn parameters(&self, step: usize, forms: &[Form]) -> Vec<Vec<usize>> {
         let Step { op, from, .. } = &self.steps[step];
-        match (*op, forms[from[0]]) {
-            (Op::Conv { outputs, kernel, bias }, Form::Board(inputs)) => {
+        match (op, forms[from[0]]) {
+            (&Op::Conv { outputs, kernel, bias }, Form::Board(inputs)) => {
                 let weight = vec![outputs, inputs, kernel, kernel];
                 if bias { vec![weight, vec![outputs]] } else { vec![weight] }
             }
             (Op::Norm, Form::Board(channels)) => vec![vec![channels]; 2],
-            (Op::Dense { outputs }, form) => vec![vec![self.size(form), outputs], vec![outputs]],
+            (&Op::Dense { outputs }, form) => vec![vec![self.size(form), outputs], vec![outputs]],
             _ => vec![],
         }
     }
@@ -213,7 +223,7 @@ impl Description {
                 Op::Conv { .. } => weights * self.cells(),
                 Op::Dense { .. } => weights,
                 Op::Norm | Op::Gate => self.size(forms[step + 1]),
-                Op::Relu | Op::Sum | Op::Pool => 0,
+                Op::Relu | Op::Sum | Op::Pool | Op::Select { .. } => 0,
             }
         };
         self.steps.iter().enumerate().map(of_step).sum()

@@ -53,8 +53,8 @@ impl ExactNetwork {
         let mut values = vec![transposed(&planes, cells)];
         for (step, Step { op, from, .. }) in net.steps.iter().enumerate() {
             let x = &values[from[0]];
-            let value = match (*op, self.forms[from[0]]) {
-                (Op::Conv { kernel, .. }, Form::Board(_)) => self.layer(step, [net.input[1], net.input[2]], kernel, x),
+            let value = match (op, self.forms[from[0]]) {
+                (Op::Conv { kernel, .. }, Form::Board(_)) => self.layer(step, [net.input[1], net.input[2]], *kernel, x),
                 (Op::Dense { .. }, Form::Board(channels)) => self.layer(step, [1, 1], 1, &transposed(x, channels)),
                 (Op::Dense { .. }, Form::Row(_)) => self.layer(step, [1, 1], 1, x),
                 // NaN stays NaN.
@@ -66,6 +66,9 @@ impl ExactNetwork {
                 (Op::Gate, Form::Board(channels)) => {
                     let gates: Vec<f64> = values[from[1]].iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
                     x.chunks_exact(channels).flat_map(|x| x.iter().zip(&gates).map(|(x, gate)| x * gate)).collect()
+                }
+                (Op::Select { indices }, Form::Board(channels)) => {
+                    indices.iter().map(|&i| x[i as usize % cells * channels + i as usize / cells]).collect()
                 }
                 (op, form) => unreachable!("{op:?} of {form:?} in a frozen network that fits"),
             };

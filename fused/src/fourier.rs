@@ -11,10 +11,11 @@ mod int16;
 
 pub(super) use int16::{Int16Scratch, Int16Tower};
 
+use super::gate::{Gate, GateScratch};
 use super::kernels::{Kernel, Level, Simd, Slots, Spectral};
 use super::panels::{Panels, odd_lines};
+use super::plan::{Block, Conv, Numbers, numbers_of};
 use super::waves::{self, Board, phases, three_kernel};
-use super::weights::Conv;
 
 /// The sizes of transforms that are compiled, smallest first. 7x8 is Connect Four's.
 pub(super) const SIZES: [[usize; 2]; 10] =
@@ -98,8 +99,8 @@ pub(super) struct Tower {
     /// Numbers from one cell of the activations to the next.
     cell_stride: usize,
     slot_stride: usize,
-    /// For each block and each of its convolutions, the matrices of all frequencies.
-    blocks: Vec<[Vec<Panels>; 2]>,
+    /// For each block the matrices of all frequencies of both convolutions, and its gate.
+    blocks: Vec<([Vec<Panels>; 2], Option<Gate>)>,
     depth: usize,
 }
 
@@ -112,27 +113,38 @@ impl Tower {
     /// Packs `blocks` for boards of `board` rows and columns, whose cells lie `cell_stride` numbers apart.
     pub(super) fn new(
         level: Level,
-        blocks: &[(Conv, Conv)],
+        blocks: &[Block],
+        numbers: Numbers,
         board: [usize; 2],
         transform: Transform,
         cell_stride: usize,
     ) -> Self {
         let channels = widest(blocks);
-        let bins = |conv: &Conv| matrices(level, conv, transform);
+        let block = |block: &Block| {
+            let gate = Gate::new(level, &block.gate, numbers, board[0] * board[1], cell_stride);
+            (block.convs.map(|conv| matrices(level, &conv, numbers, transform)), gate)
+        };
         Self {
             level,
             board,
             transform,
             cell_stride,
             slot_stride: odd_lines(channels),
-            blocks: blocks.iter().map(|(first, second)| [bins(first), bins(second)]).collect(),
+            blocks: blocks.iter().map(block).collect(),
             depth: channels,
         }
     }
 
     /// Bytes of the packed matrices.
     pub(super) fn bytes(&self) -> usize {
-        self.blocks.iter().flatten().flatten().map(Panels::bytes).sum()
+        let gates = self.blocks.iter().filter_map(|(_, gate)| gate.as_ref());
+        let panels = self.blocks.iter().flat_map(|(convs, _)| convs.iter().flatten());
+        panels.map(Panels::bytes).sum::<usize>() + gates.map(Gate::bytes).sum::<usize>()
+    }
+
+    /// Bytes that a thread works in for gates.
+    pub(super) fn gates(&self) -> usize {
+        self.blocks.iter().filter_map(|(_, gate)| gate.as_ref()).map(|gate| gate.scratch(Gate::ROWS)).max().unwrap_or(0)
     }
 
     /// Numbers that the spectra take for `rows` rows, and those for the rest of the scratch.
@@ -145,18 +157,38 @@ impl Tower {
     }
 
     /// Takes the activations of `rows` rows of the batch through all blocks, in place.
-    pub(super) fn apply(&self, rows: usize, activations: &mut [f32], spectra: &mut [f32], scratch: &mut [f32]) {
+    pub(super) fn apply(
+        &self,
+        rows: usize,
+        activations: &mut [f32],
+        spectra: &mut [f32],
+        scratch: &mut [f32],
+        gates: &mut GateScratch,
+    ) {
         let last = self.blocks.len().wrapping_sub(1);
-        for (index, [first, second]) in self.blocks.iter().enumerate() {
+        let row = self.board[0] * self.board[1] * self.cell_stride;
+        for (index, ([first, second], gate)) in self.blocks.iter().enumerate() {
+            let padded = second[0].padded();
             if index == 0 {
-                let padded = first[0].depth().next_multiple_of(self.level.shape().0);
                 self.sweep(rows, activations, spectra, Stage::First, &[], padded);
             }
             self.multiply(rows, spectra, first, scratch);
             self.sweep(rows, activations, spectra, Stage::Inner, first[0].bias(), first[0].padded());
             self.multiply(rows, spectra, second, scratch);
-            let stage = if index == last { Stage::Last } else { Stage::Outer };
-            self.sweep(rows, activations, spectra, stage, second[0].bias(), second[0].padded());
+            let Some(gate) = gate else {
+                let stage = if index == last { Stage::Last } else { Stage::Outer };
+                self.sweep(rows, activations, spectra, stage, second[0].bias(), padded);
+                continue;
+            };
+            let few = activations.chunks_mut(Gate::ROWS * row).zip(spectra.chunks_mut(Gate::ROWS * self.row_stride()));
+            for (activations, spectra) in few {
+                let rows = activations.len() / row;
+                let squeeze = |y: &mut [f32]| self.sweep(rows, y, spectra, Stage::Squeeze, second[0].bias(), padded);
+                gate.apply(rows, activations, gates, squeeze);
+                if index != last {
+                    self.sweep(rows, activations, spectra, Stage::First, &[], padded);
+                }
+            }
         }
     }
 
@@ -182,12 +214,13 @@ impl Tower {
 }
 
 /// The matrices of a convolution, one for each frequency in the order of the slots.
-fn matrices(level: Level, conv: &Conv, transform: Transform) -> Vec<Panels> {
-    frequencies(conv, transform)
+fn matrices(level: Level, conv: &Conv, numbers: Numbers, transform: Transform) -> Vec<Panels> {
+    let numbers = numbers_of(numbers, conv.step);
+    frequencies(conv, numbers.map_or(&[], |numbers| &numbers.weight), transform)
         .map(|matrix| {
             let mut panels = Panels::new(level, [segments(matrix.real), conv.inputs, conv.outputs]);
-            if conv.has_numbers() {
-                panels.fill(&conv.bias, |segment, input, output| {
+            if let Some(numbers) = numbers {
+                panels.fill(&numbers.bias, |segment, input, output| {
                     let [re, im] = matrix.at(input, output);
                     [re, im - re, -(re + im)][segment] as f32
                 });
@@ -199,7 +232,8 @@ fn matrices(level: Level, conv: &Conv, transform: Transform) -> Vec<Panels> {
 
 /// The matrix of a convolution at one frequency.
 struct Frequency<'a> {
-    conv: &'a Conv,
+    conv: Conv,
+    weight: &'a [f32],
     /// Whether all its numbers are real.
     real: bool,
     /// Cosine and sine at each position of the kernel, with all constants of the transforms.
@@ -210,7 +244,7 @@ impl Frequency<'_> {
     /// Real and imaginary part of the number between two channels.
     fn at(&self, input: usize, output: usize) -> [f64; 2] {
         let count = self.waves.len();
-        let taps = &self.conv.weight[(output * self.conv.inputs + input) * count..][..count];
+        let taps = &self.weight[(output * self.conv.inputs + input) * count..][..count];
         let (mut re, mut im) = (0.0, 0.0);
         for (&weight, [cos, sin]) in taps.iter().zip(&self.waves) {
             re += f64::from(weight) * cos;
@@ -226,7 +260,8 @@ fn segments(real: bool) -> usize {
 }
 
 /// A convolution at each frequency of a transform, in the order of the slots.
-fn frequencies(conv: &Conv, transform: Transform) -> impl Iterator<Item = Frequency<'_>> {
+fn frequencies<'a>(conv: &Conv, weight: &'a [f32], transform: Transform) -> impl Iterator<Item = Frequency<'a>> {
+    let conv = *conv;
     (0..transform.bins()).map(move |bin| {
         let real = bin < transform.reals();
         let waves = if transform.three {
@@ -241,13 +276,13 @@ fn frequencies(conv: &Conv, transform: Transform) -> impl Iterator<Item = Freque
             let scale = if real { 1.0 } else { 2.0 } / transform.slots() as f64;
             phases(transform.size, bin, conv.kernel).map(|[cos, sin]| [cos * scale, -sin * scale]).collect()
         };
-        Frequency { conv, real, waves }
+        Frequency { conv, weight, real, waves }
     })
 }
 
 /// The most channels that a convolution of these blocks reads or writes.
-fn widest(blocks: &[(Conv, Conv)]) -> usize {
-    blocks.iter().flat_map(|(first, _)| [first.inputs, first.outputs]).max().unwrap_or(1)
+fn widest(blocks: &[Block]) -> usize {
+    blocks.iter().flat_map(|block| [block.convs[0].inputs, block.convs[0].outputs]).max().unwrap_or(1)
 }
 
 /// Where a sweep over the batch stands in the tower.
@@ -261,6 +296,8 @@ enum Stage {
     Outer,
     /// After the last block: spectra to activations.
     Last,
+    /// Before a gate: spectra to a board of its own.
+    Squeeze,
 }
 
 /// Everything that happens between two products: inverse transform, bias, residual sum, ReLU, forward transform. With `FULL`
@@ -289,6 +326,10 @@ impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kern
                     cells.enter(simd, &mut memory, board, row, channel);
                 } else {
                     memory.inverse(simd, &slots, board);
+                    if cells.stage == Stage::Squeeze {
+                        cells.squeeze(simd, &memory, board, row, channel);
+                        continue;
+                    }
                     cells.between(simd, &mut memory, board, row, channel);
                 }
                 if cells.stage != Stage::Last {
@@ -323,6 +364,25 @@ impl Cells<'_> {
         for y in 0..height {
             for x in 0..width {
                 memory.cells[y][x] = simd.load(&cells[(y * width + x) * self.stride..]);
+            }
+        }
+    }
+
+    /// Adds the bias, and stores what is to be gated.
+    #[inline(always)]
+    fn squeeze<S: Simd, const NY: usize, const NX: usize, const THREE: bool>(
+        &mut self,
+        simd: S,
+        memory: &Board<S::Vector, NY, NX, THREE>,
+        [height, width]: [usize; 2],
+        row: usize,
+        channel: usize,
+    ) {
+        let cells = &mut self.activations[row * height * width * self.stride + channel..];
+        let bias = simd.load(&self.bias[channel..]);
+        for y in 0..height {
+            for x in 0..width {
+                simd.store(simd.add(memory.cells[y][x], bias), &mut cells[(y * width + x) * self.stride..]);
             }
         }
     }

@@ -6,10 +6,10 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `description.rs` | [`Description`]: what any network computes, as data; [`Frozen`]: a trained one |
-//! | `pattern.rs` | which networks the kernels know |
-//! | `weights.rs` | the weights of such a network |
+//! | `plan.rs` | what the kernels compute of it, or why they don't: the operations that both directions execute |
 //! | `lib.rs` | [`FusedNetwork`]: the choice of the algorithm, the batch cut into chunks, the life of one chunk |
 //! | `exact.rs` | [`ExactNetwork`]: any network in `f64`, slowly, to measure errors against |
+//! | `gate.rs` | squeeze and excitation, and the means of channels |
 //! | `conv.rs` | convolutions and dense layers as products over lists of pixels; serves any board |
 //! | `fourier.rs` | the tower of a board up to 19x19 as products of spectra |
 //! | `fourier/int16.rs` | the same with products of 16-bit integers |
@@ -26,13 +26,13 @@ mod conv;
 mod description;
 mod exact;
 mod fourier;
+mod gate;
 #[allow(unsafe_code)]
 mod kernels;
 mod panels;
-mod pattern;
+mod plan;
 mod training;
 mod waves;
-mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -41,13 +41,15 @@ use std::sync::Mutex;
 
 use conv::{Layer, Then};
 use fourier::{Int16Scratch, Int16Tower, Tower, Transform};
-use panels::Aligned;
+use gate::{Gate, GateScratch, Means};
+use panels::{Aligned, odd_lines};
+use plan::{Block, Conv, Numbers, Operation, Plan, numbers_of, selected};
 
 pub use description::{Description, Form, Frozen, Head, HeadKind, Op, Parameters, Step};
 pub use exact::ExactNetwork;
 pub use kernels::Level;
-pub use training::{Shape, ShapeBody, Statistics, TrainingNetwork};
-pub use weights::{Body, Conv, Dense, Weights};
+pub use plan::Unsupported;
+pub use training::{Statistics, TrainingNetwork};
 
 /// Bytes of activations and spectra that a chunk of the batch may take.
 ///
@@ -59,34 +61,52 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// that the weights cost more to fetch than the products to compute.
 const CHUNK_ROWS: std::ops::RangeInclusive<usize> = 6..=128;
 
-/// A network that is ready to run. Made from [`Weights`]; holds its own packed copy of them and its scratch memory.
+/// A network that is ready to run. Made from a [`Frozen`] one; holds its own packed copy of the weights and its scratch memory.
 #[derive(Debug)]
 pub struct FusedNetwork {
     level: Level,
     planes: usize,
     cells: usize,
-    body: Plan,
-    policy: Layer,
-    policy_outputs: usize,
-    value_hidden: Layer,
-    value_out: Layer,
-    value_outputs: usize,
+    /// What makes each value but the planes.
+    nodes: Vec<Ready>,
+    /// The value of each head, and its numbers.
+    heads: Vec<(usize, usize)>,
     /// Most rows of a chunk.
     chunk: usize,
     /// One for each thread that has ever worked on this network.
     scratch: Vec<Scratch>,
 }
 
+/// A node of the plan that is ready to run.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for a whole network")]
-enum Plan {
-    Resnet { stem: Layer, tower: AnyTower, policy_conv: Layer, value_conv: Layer },
-    Mlp(Vec<Layer>),
+struct Ready {
+    work: Work,
+    from: usize,
+    /// The buffer that holds its value.
+    slot: usize,
+    /// Numbers of one row of its value.
+    row: usize,
+}
+
+#[derive(Debug)]
+enum Work {
+    Tower {
+        stem: Layer,
+        tower: AnyTower,
+    },
+    Layer(Layer, Then),
+    /// The means of so many channels, in whole vectors, of cells so many numbers apart.
+    Pool {
+        padded: usize,
+        stride: usize,
+    },
+    /// The places of the numbers in a row of the board.
+    Select(Vec<u32>),
 }
 
 #[derive(Debug)]
 enum AnyTower {
-    Direct(Vec<[Layer; 2]>),
+    Direct(Vec<([Layer; 2], Option<Gate>)>),
     Fourier(Tower),
     Int16(Int16Tower),
 }
@@ -142,53 +162,47 @@ enum Algorithm {
 struct Scratch {
     /// The planes as `[row][cell][plane]`, where they are not taken as they are.
     cells: Aligned,
-    /// Activations of the tower, or of every second layer.
-    main: Aligned,
-    /// Activations inside a block, or of every other layer.
+    /// Values, each until the last one that reads it is there.
+    values: Vec<Aligned>,
+    /// Activations inside a block.
     inner: Aligned,
     spectra: Aligned,
     bin: Aligned,
     int16: Int16Scratch,
-    /// Features of a head, its hidden layer and its outputs.
-    head: [Aligned; 3],
+    gates: GateScratch,
     pixels: Vec<u32>,
 }
 
 #[cfg(test)]
 impl Scratch {
     fn bytes(&self) -> usize {
-        let Self { cells, main, inner, spectra, bin, int16, head: [features, hidden, outputs], pixels } = self;
-        let floats = [cells, main, inner, spectra, bin, features, hidden, outputs];
-        floats.map(Aligned::bytes).iter().sum::<usize>() + int16.bytes() + pixels.capacity() * size_of::<u32>()
+        let Self { cells, values, inner, spectra, bin, int16, gates, pixels } = self;
+        let floats = [cells, inner, spectra, bin].into_iter().chain(values).map(Aligned::bytes);
+        floats.sum::<usize>() + int16.bytes() + gates.bytes() + pixels.capacity() * size_of::<u32>()
     }
 }
 
 impl FusedNetwork {
-    /// Packs the weights for the kernels, and chooses the algorithm by the shape of the network and the processor.
+    /// Packs the weights for the kernels, and chooses the algorithm by the shape of the network and the processor;
+    /// [`FusedNetwork::algorithm`] tells whether 16-bit integers apply to both. They don't where they would be slower: on NEON, and without vectors.
+    ///
+    /// # Errors
+    /// When the kernels lack an operation of it.
     ///
     /// # Panics
-    /// If a shape in `weights` doesn't fit its neighbours.
-    #[must_use]
-    pub fn new(weights: &Weights) -> Self {
-        Self::with_options(weights, Options::default())
+    /// If the numbers do not fit the description, or a convolution has more than 100 000 channels.
+    pub fn new(network: &Frozen, options: Options) -> Result<Self, Unsupported> {
+        network.check();
+        let plan = Plan::of(&network.description)?;
+        Ok(Self::with(&plan, Some(network), options.level, Algorithm::choose(&plan), options.precision()))
     }
 
-    /// The same with a choice of numbers and vectors; [`FusedNetwork::algorithm`] tells whether 16-bit integers apply to
-    /// this network and these vectors. They don't where they would be slower: on NEON, and without vectors.
-    ///
-    /// # Panics
-    /// If a shape in `weights` doesn't fit its neighbours, or a convolution has more than 100 000 channels.
-    #[must_use]
-    pub fn with_options(weights: &Weights, options: Options) -> Self {
-        Self::with(weights, options.level, Algorithm::choose(weights), options.precision())
-    }
-
-    /// Bytes that such a network takes on so many threads in batches of at most so many rows, before any of it is there; `None`
-    /// if the kernels do not know it.
+    /// Bytes that a network takes for policy and value on so many threads in batches of at most so many rows, before any of it
+    /// is there; `None` if the kernels lack an operation of it.
     #[must_use]
     pub fn footprint(net: &Description, options: Options, rows: usize, threads: usize) -> Option<Footprint> {
-        let weights = Weights::shapes(net)?;
-        let network = Self::planned(&weights, options.level, Algorithm::choose(&weights), options.precision());
+        let plan = Plan::of(&net.asked()).ok()?;
+        let network = Self::with(&plan, None, options.level, Algorithm::choose(&plan), options.precision());
         Some(Footprint {
             weights: network.bytes(),
             packing: network.packing(),
@@ -196,97 +210,85 @@ impl FusedNetwork {
         })
     }
 
-    fn with(weights: &Weights, level: Level, algorithm: Algorithm, precision: Precision) -> Self {
-        weights.check();
-        Self::planned(weights, level, algorithm, precision)
-    }
-
-    /// Weights without numbers make a network that only tells what it takes.
-    fn planned(weights: &Weights, level: Level, algorithm: Algorithm, precision: Precision) -> Self {
-        let board = [weights.height, weights.width];
-        let cells = weights.height * weights.width;
-        // `row`: numbers that one row keeps in the cache on its way through the body.
-        let (body, row, policy, value_hidden) = match &weights.body {
-            Body::Resnet { stem, blocks, policy_conv, value_conv } => {
-                let stem = Layer::conv(level, stem, board, weights.planes);
-                let stride = stem.output_stride();
-                let direct = |(first, second): &(Conv, Conv)| {
-                    let first = Layer::conv(level, first, board, stride);
-                    let second = Layer::conv(level, second, board, first.output_stride());
-                    [first, second]
-                };
-                let tower = match algorithm {
-                    Algorithm::Direct => AnyTower::Direct(blocks.iter().map(direct).collect()),
-                    Algorithm::Fourier(transform) => match precision {
-                        Precision::F32 => AnyTower::Fourier(Tower::new(level, blocks, board, transform, stride)),
-                        Precision::Int16 => AnyTower::Int16(Int16Tower::new(level, blocks, board, transform, stride)),
-                    },
-                };
-                let row = cells * stride
-                    + match &tower {
-                        AnyTower::Direct(blocks) => blocks.iter().map(|block| block[0].output_row()).max().unwrap_or(0),
-                        AnyTower::Fourier(tower) => tower.scratch(1)[0],
-                        AnyTower::Int16(tower) => tower.row_bytes() / size_of::<f32>(),
+    /// Without numbers it is a network that only tells what it takes.
+    fn with(plan: &Plan, numbers: Numbers, level: Level, algorithm: Algorithm, precision: Precision) -> Self {
+        let (planes, board, cells) = (plan.input[0], [plan.input[1], plan.input[2]], plan.cells());
+        let then = |relu: bool| if relu { Then::Relu } else { Then::Store };
+        let mut nodes: Vec<Ready> = vec![];
+        // The most numbers that one row keeps in the cache on its way through an operation.
+        let mut keeps = 1;
+        for (node, slot) in plan.nodes.iter().zip(slots(plan)) {
+            // Numbers of a row of what is read, and from one cell of it to the next if it is a board.
+            let from_row = node.from.checked_sub(1).map_or(planes * cells, |from| nodes[from].row);
+            let stride = from_row / cells;
+            let work = match &node.operation {
+                Operation::Tower { stem, blocks } => {
+                    let stem = Layer::conv(level, stem, numbers_of(numbers, stem.step), board, planes);
+                    let stride = stem.output_stride();
+                    let tower = match (algorithm, precision) {
+                        (Algorithm::Direct, _) => AnyTower::direct(level, blocks, numbers, board, stride),
+                        (Algorithm::Fourier(transform), Precision::F32) => {
+                            AnyTower::Fourier(Tower::new(level, blocks, numbers, board, transform, stride))
+                        }
+                        (Algorithm::Fourier(transform), Precision::Int16) => {
+                            AnyTower::Int16(Int16Tower::new(level, blocks, numbers, board, transform, stride))
+                        }
                     };
-                let policy_conv = Layer::conv(level, policy_conv, board, stride);
-                let value_conv = Layer::conv(level, value_conv, board, stride);
-                let head = |dense, conv: &Layer| {
-                    Layer::dense_over_cells(level, dense, cells, conv.output_stride(), conv.output_row())
-                };
-                let policy = head(&weights.policy, &policy_conv);
-                let value_hidden = head(&weights.value_hidden, &value_conv);
-                (Plan::Resnet { stem, tower, policy_conv, value_conv }, row, policy, value_hidden)
-            }
-            Body::Mlp { layers } => {
-                let mut stride = weights.planes * cells;
-                let mut plan = Vec::new();
-                for layer in layers {
-                    plan.push(Layer::dense(level, layer, stride));
-                    stride = plan[plan.len() - 1].output_stride();
+                    keeps = keeps.max(stem.output_row() + tower.row());
+                    Work::Tower { stem, tower }
                 }
-                let row = plan.iter().map(Layer::output_row).max().unwrap_or(0) * 2;
-                let policy = Layer::dense(level, &weights.policy, stride);
-                let value_hidden = Layer::dense(level, &weights.value_hidden, stride);
-                (Plan::Mlp(plan), row, policy, value_hidden)
-            }
-        };
-        let value_out = Layer::dense(level, &weights.value_out, value_hidden.output_stride());
-        let chunk = CHUNK_BYTES / size_of::<f32>() / row.max(1);
+                Operation::Conv { conv, relu } => {
+                    Work::Layer(Layer::conv(level, conv, numbers_of(numbers, conv.step), board, stride), then(*relu))
+                }
+                Operation::Dense { dense, relu } => {
+                    let numbers = numbers_of(numbers, dense.step);
+                    let over_cells = node.from > 0 && matches!(plan.form(node.from), Form::Board(_));
+                    let [cells, stride] = if over_cells { [cells, stride] } else { [1, 1] };
+                    Work::Layer(Layer::dense(level, dense, numbers, [cells, stride, from_row]), then(*relu))
+                }
+                Operation::Pool => {
+                    Work::Pool { padded: plan.size(node.form).next_multiple_of(level.shape().0), stride }
+                }
+                Operation::Select(indices) => Work::Select(selected(indices, cells, stride)),
+            };
+            let row = match &work {
+                Work::Tower { stem: layer, .. } | Work::Layer(layer, _) => layer.output_row(),
+                Work::Pool { padded, .. } => odd_lines(*padded),
+                Work::Select(places) => places.len(),
+            };
+            keeps = keeps.max(2 * row);
+            nodes.push(Ready { work, from: node.from, slot, row });
+        }
         Self {
             level,
-            planes: weights.planes,
+            planes,
             cells,
-            body,
-            policy,
-            policy_outputs: weights.policy.outputs,
-            value_hidden,
-            value_out,
-            value_outputs: weights.value_out.outputs,
-            chunk: chunk.clamp(*CHUNK_ROWS.start(), *CHUNK_ROWS.end()),
+            nodes,
+            heads: plan.heads.clone(),
+            chunk: (CHUNK_BYTES / size_of::<f32>() / keeps).clamp(*CHUNK_ROWS.start(), *CHUNK_ROWS.end()),
             scratch: Vec::new(),
         }
     }
 
+    /// The tower, if there is one.
+    fn tower(&self) -> Option<&AnyTower> {
+        self.nodes.iter().find_map(|node| if let Work::Tower { tower, .. } = &node.work { Some(tower) } else { None })
+    }
+
     /// Bytes of the packed weights.
     fn bytes(&self) -> usize {
-        let body = match &self.body {
-            Plan::Resnet { stem, tower, policy_conv, value_conv } => {
-                let tower = match tower {
-                    AnyTower::Direct(blocks) => blocks.iter().flatten().map(Layer::bytes).sum(),
-                    AnyTower::Fourier(tower) => tower.bytes(),
-                    AnyTower::Int16(tower) => tower.bytes(),
-                };
-                tower + stem.bytes() + policy_conv.bytes() + value_conv.bytes()
-            }
-            Plan::Mlp(layers) => layers.iter().map(Layer::bytes).sum(),
+        let of_node = |node: &Ready| match &node.work {
+            Work::Tower { stem, tower } => stem.bytes() + tower.bytes(),
+            Work::Layer(layer, _) => layer.bytes(),
+            Work::Pool { .. } | Work::Select(_) => 0,
         };
-        body + self.policy.bytes() + self.value_hidden.bytes() + self.value_out.bytes()
+        self.nodes.iter().map(of_node).sum()
     }
 
     /// Bytes besides while the weights are packed.
     fn packing(&self) -> usize {
-        match &self.body {
-            Plan::Resnet { tower: AnyTower::Int16(tower), .. } => tower.packing(),
+        match self.tower() {
+            Some(AnyTower::Int16(tower)) => tower.packing(),
             _ => 0,
         }
     }
@@ -294,40 +296,25 @@ impl FusedNetwork {
     /// Bytes that a thread works in with a chunk of so many rows.
     fn scratch_bytes(&self, rows: usize) -> usize {
         let bytes = |numbers: usize| Aligned::<f32>::bytes_of(rows * numbers);
-        // What the buffers of the body take, and a row of features for the heads.
-        let (body, features, pixels) = match &self.body {
-            Plan::Resnet { stem, tower, policy_conv, value_conv } => {
-                let tower = match tower {
-                    AnyTower::Direct(blocks) => {
-                        bytes(blocks.iter().map(|block| block[0].output_row()).max().unwrap_or(0))
-                    }
-                    AnyTower::Fourier(tower) => tower.scratch(rows).into_iter().map(Aligned::<f32>::bytes_of).sum(),
-                    AnyTower::Int16(tower) => tower.scratch(rows),
-                };
-                let cells = bytes(self.planes * self.cells);
-                let features = policy_conv.output_row().max(value_conv.output_row());
-                (cells + bytes(stem.output_row()) + tower, features, self.cells)
-            }
-            Plan::Mlp(layers) => {
-                // Every second layer has the same buffer.
-                let every_second = |from| layers.iter().skip(from).step_by(2).map(Layer::output_row).max().unwrap_or(0);
-                (bytes(every_second(0)) + bytes(every_second(1)), 0, 1)
-            }
+        let slots = self.nodes.iter().map(|node| node.slot + 1).max().unwrap_or(0);
+        let of_slot = |slot| self.nodes.iter().filter(move |node| node.slot == slot).map(|node| node.row).max();
+        let values: usize = (0..slots).filter_map(of_slot).map(bytes).sum();
+        let (tower, pixels) = match self.tower() {
+            None => (0, 1),
+            Some(tower) => (bytes(self.planes * self.cells) + tower.scratch(rows), self.cells),
         };
-        let outputs = self.policy.output_row().max(self.value_out.output_row());
         // The list of pixels may have grown by doubling.
-        let pixels = 2 * rows * pixels * size_of::<u32>();
-        body + bytes(features) + bytes(self.value_hidden.output_row()) + bytes(outputs) + pixels
+        values + tower + 2 * rows * pixels * size_of::<u32>()
     }
 
     /// How the body of this network is computed, for people to read.
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
-        match &self.body {
-            Plan::Mlp(_) => "dense",
-            Plan::Resnet { tower: AnyTower::Direct(_), .. } => "direct",
-            Plan::Resnet { tower: AnyTower::Fourier(_), .. } => "fourier",
-            Plan::Resnet { tower: AnyTower::Int16(_), .. } => "fourier-int16",
+        match self.tower() {
+            None => "dense",
+            Some(AnyTower::Direct(_)) => "direct",
+            Some(AnyTower::Fourier(_)) => "fourier",
+            Some(AnyTower::Int16(_)) => "fourier-int16",
         }
     }
 
@@ -335,26 +322,32 @@ impl FusedNetwork {
     /// integers, if there are any.
     #[must_use]
     pub fn level(&self) -> &'static str {
-        match &self.body {
-            Plan::Resnet { tower: AnyTower::Int16(tower), .. } => tower.level(),
+        match self.tower() {
+            Some(AnyTower::Int16(tower)) => tower.level(),
             _ => self.level.name(),
         }
+    }
+
+    /// How many numbers each head has.
+    pub fn widths(&self) -> impl Iterator<Item = usize> {
+        self.heads.iter().map(|&(_, width)| width)
     }
 
     /// Runs a batch on rayon's current pool.
     ///
     /// # Shapes
     /// - `planes`: `[rows, planes, height, width]`
-    /// - `logits`: `[rows, policy.outputs]`, all overwritten
-    /// - `values`: `[rows, value_out.outputs]`, all overwritten; raw outputs, without tanh or softmax
+    /// - `outputs`: for each head of the description its raw output, `[rows, width]`, without tanh or softmax; all overwritten
     ///
     /// # Panics
     /// If a slice has another length.
-    pub fn forward(&mut self, rows: usize, planes: &[f32], logits: &mut [f32], values: &mut [f32]) {
+    pub fn forward(&mut self, rows: usize, planes: &[f32], outputs: &mut [Vec<f32>]) {
         let row = self.planes * self.cells;
         assert_eq!(planes.len(), rows * row, "planes of {rows} rows");
-        assert_eq!(logits.len(), rows * self.policy_outputs, "logits of {rows} rows");
-        assert_eq!(values.len(), rows * self.value_outputs, "values of {rows} rows");
+        assert_eq!(outputs.len(), self.heads.len(), "outputs of all heads");
+        for (output, &(_, width)) in outputs.iter().zip(&self.heads) {
+            assert_eq!(output.len(), rows * width, "an output of {rows} rows");
+        }
         if rows == 0 {
             return;
         }
@@ -365,13 +358,15 @@ impl FusedNetwork {
         let threads = threads.min(rows.div_ceil(size));
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize_with(scratch.len().max(threads), Scratch::default);
-        let jobs = planes
-            .chunks(size * row)
-            .zip(logits.chunks_mut(size * self.policy_outputs))
-            .zip(values.chunks_mut(size * self.value_outputs));
+        let widths = self.heads.iter().map(|&(_, width)| size * width);
+        let mut parts: Vec<_> = outputs.iter_mut().zip(widths).map(|(output, part)| output.chunks_mut(part)).collect();
+        let jobs = planes.chunks(size * row).map(|planes| {
+            let outputs: Vec<&mut [f32]> = parts.iter_mut().filter_map(Iterator::next).collect();
+            (planes, outputs)
+        });
         if threads == 1 {
-            for ((planes, logits), values) in jobs {
-                self.run_chunk(&mut scratch[0], planes, logits, values);
+            for (planes, outputs) in jobs {
+                self.run_chunk(&mut scratch[0], planes, outputs);
             }
         } else {
             // Whoever is free takes the next chunk, because cores are seldom equally fast or equally free.
@@ -382,8 +377,8 @@ impl FusedNetwork {
                     scope.spawn(move |_| {
                         loop {
                             let job = jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-                            let Some(((planes, logits), values)) = job else { break };
-                            network.run_chunk(scratch, planes, logits, values);
+                            let Some((planes, outputs)) = job else { break };
+                            network.run_chunk(scratch, planes, outputs);
                         }
                     });
                 }
@@ -393,73 +388,124 @@ impl FusedNetwork {
     }
 
     /// Takes a few rows through the whole network, on this thread.
-    fn run_chunk(&self, scratch: &mut Scratch, planes: &[f32], logits: &mut [f32], values: &mut [f32]) {
+    fn run_chunk(&self, scratch: &mut Scratch, planes: &[f32], mut outputs: Vec<&mut [f32]>) {
         let rows = planes.len() / (self.planes * self.cells);
-        let Scratch { cells, main, inner, spectra, bin, int16, head, pixels } = scratch;
-        let [features, hidden, outputs] = head;
-        match &self.body {
-            Plan::Resnet { stem, tower, policy_conv, value_conv } => {
-                let cells = cells.at_least(planes.len());
-                planes_last(self.planes, self.cells, planes, cells);
-                let main = main.at_least(rows * stem.output_row());
-                stem.apply(rows, cells, main, Then::Relu, pixels);
-                match tower {
-                    AnyTower::Direct(blocks) => {
-                        for [first, second] in blocks {
-                            let inner = inner.at_least(rows * first.output_row());
-                            first.apply(rows, main, inner, Then::Relu, pixels);
-                            second.apply(rows, inner, main, Then::ResidualRelu, pixels);
+        let slots = self.nodes.iter().map(|node| node.slot + 1).max().unwrap_or(0);
+        scratch.values.resize_with(slots.max(scratch.values.len()), Aligned::default);
+        for (index, node) in self.nodes.iter().enumerate() {
+            // Nothing that is still read is in the same buffer.
+            let mut buffer = std::mem::take(&mut scratch.values[node.slot]);
+            let to = buffer.at_least(rows * node.row);
+            let Scratch { cells, values, inner, spectra, bin, int16, gates, pixels } = &mut *scratch;
+            let from_row = node.from.checked_sub(1).map_or(0, |from| self.nodes[from].row);
+            let from = match node.from.checked_sub(1) {
+                None => planes,
+                Some(from) => &values[self.nodes[from].slot].get()[..rows * from_row],
+            };
+            match &node.work {
+                Work::Tower { stem, tower } => {
+                    let cells = cells.at_least(planes.len());
+                    planes_last(self.planes, self.cells, planes, cells);
+                    stem.apply(rows, cells, to, Then::Relu, pixels);
+                    match tower {
+                        AnyTower::Direct(blocks) => {
+                            for ([first, second], gate) in blocks {
+                                let inner = inner.at_least(rows * first.output_row());
+                                first.apply(rows, to, inner, Then::Relu, pixels);
+                                match gate {
+                                    None => second.apply(rows, inner, to, Then::ResidualRelu, pixels),
+                                    Some(gate) => gate.apply(rows, to, gates, |y| {
+                                        second.apply(rows, inner, y, Then::Store, pixels);
+                                    }),
+                                }
+                            }
                         }
+                        AnyTower::Fourier(tower) => {
+                            let [spectrum, part] = tower.scratch(rows);
+                            tower.apply(rows, to, spectra.at_least(spectrum), bin.at_least(part), gates);
+                        }
+                        AnyTower::Int16(tower) => tower.apply(rows, to, int16, gates),
                     }
-                    AnyTower::Fourier(tower) => {
-                        let [spectrum, part] = tower.scratch(rows);
-                        tower.apply(rows, main, spectra.at_least(spectrum), bin.at_least(part));
-                    }
-                    AnyTower::Int16(tower) => tower.apply(rows, main, int16),
                 }
-                let features_of = |conv: &Layer, features: &mut Aligned, pixels: &mut Vec<u32>| {
-                    conv.apply(rows, main, features.at_least(rows * conv.output_row()), Then::Relu, pixels);
-                };
-                features_of(policy_conv, features, pixels);
-                self.policy_head(rows, features.get(), logits, outputs, pixels);
-                features_of(value_conv, features, pixels);
-                self.value_head(rows, features.get(), values, hidden, outputs, pixels);
-            }
-            Plan::Mlp(layers) => {
-                let (mut from, mut to) = (main, inner);
-                for (index, layer) in layers.iter().enumerate() {
-                    let input = if index == 0 { planes } else { from.get() };
-                    layer.apply(rows, input, to.at_least(rows * layer.output_row()), Then::Relu, pixels);
-                    std::mem::swap(&mut from, &mut to);
+                Work::Layer(layer, then) => layer.apply(rows, from, to, *then, pixels),
+                &Work::Pool { padded, stride } => {
+                    let (cells, row) = (self.cells, node.row);
+                    self.level.run(Means { cells, stride, padded, board: from, means: to, row });
                 }
-                let features = if layers.is_empty() { planes } else { from.get() };
-                self.policy_head(rows, features, logits, outputs, pixels);
-                self.value_head(rows, features, values, hidden, outputs, pixels);
+                Work::Select(places) => select(places, from, from_row, to, node.row),
             }
+            for (&(value, width), output) in self.heads.iter().zip(&mut outputs) {
+                if value == index + 1 {
+                    copy_rows(to, node.row, output, width);
+                }
+            }
+            scratch.values[node.slot] = buffer;
+        }
+    }
+}
+
+/// For each node the buffer that its value is written to, where nothing lies that is read then or later. Heads are copied as
+/// soon as they are there.
+fn slots(plan: &Plan) -> Vec<usize> {
+    let last = |node: usize| plan.nodes.iter().rposition(|reader| reader.from == node + 1);
+    let mut slots: Vec<usize> = vec![];
+    for node in 0..plan.nodes.len() {
+        let taken: Vec<usize> =
+            (0..node).filter(|&other| last(other) >= Some(node)).map(|other| slots[other]).collect();
+        slots.extend((0..).find(|slot| !taken.contains(slot)));
+    }
+    slots
+}
+
+impl AnyTower {
+    fn direct(level: Level, blocks: &[Block], numbers: Numbers, board: [usize; 2], stride: usize) -> Self {
+        let conv = |conv: &Conv, stride| Layer::conv(level, conv, numbers_of(numbers, conv.step), board, stride);
+        let block = |block: &Block| {
+            let first = conv(&block.convs[0], stride);
+            let second = conv(&block.convs[1], first.output_stride());
+            ([first, second], Gate::new(level, &block.gate, numbers, board[0] * board[1], stride))
+        };
+        Self::Direct(blocks.iter().map(block).collect())
+    }
+
+    /// Numbers that one row keeps in the cache besides its activations.
+    fn row(&self) -> usize {
+        match self {
+            Self::Direct(blocks) => inner(blocks),
+            Self::Fourier(tower) => tower.scratch(1)[0],
+            Self::Int16(tower) => tower.row_bytes() / size_of::<f32>(),
         }
     }
 
-    fn policy_head(&self, rows: usize, input: &[f32], logits: &mut [f32], out: &mut Aligned, pixels: &mut Vec<u32>) {
-        let padded = out.at_least(rows * self.policy.output_row());
-        self.policy.apply(rows, input, padded, Then::Store, pixels);
-        copy_rows(padded, self.policy.output_row(), logits, self.policy_outputs);
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Direct(blocks) => {
+                let gates = blocks.iter().filter_map(|(_, gate)| gate.as_ref()).map(Gate::bytes).sum::<usize>();
+                gates + blocks.iter().flat_map(|(convs, _)| convs).map(Layer::bytes).sum::<usize>()
+            }
+            Self::Fourier(tower) => tower.bytes(),
+            Self::Int16(tower) => tower.bytes(),
+        }
     }
 
-    fn value_head(
-        &self,
-        rows: usize,
-        input: &[f32],
-        values: &mut [f32],
-        hidden: &mut Aligned,
-        out: &mut Aligned,
-        pixels: &mut Vec<u32>,
-    ) {
-        let hidden = hidden.at_least(rows * self.value_hidden.output_row());
-        self.value_hidden.apply(rows, input, hidden, Then::Relu, pixels);
-        let padded = out.at_least(rows * self.value_out.output_row());
-        self.value_out.apply(rows, hidden, padded, Then::Store, pixels);
-        copy_rows(padded, self.value_out.output_row(), values, self.value_outputs);
+    /// Bytes that a thread works in with a chunk of so many rows, besides the activations.
+    fn scratch(&self, rows: usize) -> usize {
+        match self {
+            Self::Direct(blocks) => {
+                let gates = blocks.iter().filter_map(|(_, gate)| gate.as_ref()).map(|gate| gate.scratch(rows));
+                Aligned::<f32>::bytes_of(rows * inner(blocks)) + gates.max().unwrap_or(0)
+            }
+            Self::Fourier(tower) => {
+                tower.scratch(rows).into_iter().map(Aligned::<f32>::bytes_of).sum::<usize>() + tower.gates()
+            }
+            Self::Int16(tower) => tower.scratch(rows),
+        }
     }
+}
+
+/// The most numbers of a row inside a block.
+fn inner(blocks: &[([Layer; 2], Option<Gate>)]) -> usize {
+    blocks.iter().map(|(convs, _)| convs[0].output_row()).max().unwrap_or(0)
 }
 
 /// Turns `[rows, planes, cells]` into `[rows, cells, planes]`.
@@ -473,6 +519,13 @@ fn planes_last(count: usize, board: usize, planes: &[f32], cells: &mut [f32]) {
     }
 }
 
+/// Takes the numbers at these places of each row of `from`.
+fn select(places: &[u32], from: &[f32], stride: usize, to: &mut [f32], width: usize) {
+    for (from, to) in from.chunks_exact(stride).zip(to.chunks_exact_mut(width)) {
+        to.iter_mut().zip(places).for_each(|(to, &place)| *to = from[place as usize]);
+    }
+}
+
 /// Copies the first `width` numbers of each row of `from`.
 fn copy_rows(from: &[f32], stride: usize, to: &mut [f32], width: usize) {
     for (from, to) in from.chunks_exact(stride).zip(to.chunks_exact_mut(width)) {
@@ -481,12 +534,16 @@ fn copy_rows(from: &[f32], stride: usize, to: &mut [f32], width: usize) {
 }
 
 impl Algorithm {
-    fn choose(weights: &Weights) -> Self {
-        let Body::Resnet { blocks, .. } = &weights.body else { return Self::Direct };
-        let channels = blocks.iter().map(|(first, _)| first.inputs.min(first.outputs)).min().unwrap_or(0);
+    fn choose(plan: &Plan) -> Self {
+        let Some((_, blocks)) = plan.tower() else { return Self::Direct };
+        let channels = blocks.iter().map(|block| block.convs[0].inputs.min(block.convs[0].outputs)).min().unwrap_or(0);
+        // What wraps around the edge is the padding of a kernel of three.
+        if blocks.iter().flat_map(|block| &block.convs).any(|conv| conv.kernel > 3) {
+            return Self::Direct;
+        }
         // Transforms cost the same for each channel, products in proportion to the other channels. With few channels only
         // the large transforms cost more than they save.
-        match Transform::of([weights.height, weights.width]) {
+        match Transform::of([plan.input[1], plan.input[2]]) {
             Some(transform) if transform.size[0] <= 12 || channels >= 32 => Self::Fourier(transform),
             _ => Self::Direct,
         }

@@ -2,11 +2,12 @@
 //! `docs/gpu.md` explains them one by one.
 
 use crate::{
+    games::description_of,
     machine::Machine,
     metrics::Metrics,
     text::{bytes, count, number},
 };
-use lockstep_components::config::{Config, LearnPrecision, PolicyKind, Precision};
+use lockstep_components::config::{Config, PolicyKind, Precision};
 use serde::{Deserialize, Serialize};
 
 /// A piece of advice, as it stands in the metrics.
@@ -218,20 +219,14 @@ pub fn slow_network(config: &Config, machine: &Machine) -> Option<String> {
         (false, true) => "trains",
         (false, false) => return None,
     };
-    let network = &config.network;
-    let reasons = [
-        ("network.squeeze = 0", network.squeeze > 0),
-        ("network.length_head = false", network.length_head),
-        ("learn.precision = \"f32\"", config.learn.precision == LearnPrecision::Bf16),
-    ];
-    let reasons: Vec<&str> = reasons.into_iter().filter_map(|(key, applies)| applies.then_some(key)).collect();
-    let instead = match &reasons[..] {
-        [] => "take another network.kind, or another shape of it, for a new run".into(),
-        keys => format!("begin a new run with {}", keys.join(" and ")),
+    let lacks = description_of(config).and_then(|network| network.unfused().or_else(|| network.unfused_training()));
+    let (why, instead) = match lacks {
+        Some(lacks) => (lacks.to_string(), "take another network.kind, or another shape of it, for a new run"),
+        None => ("they compute in f32".into(), "begin a new run with learn.precision = \"f32\""),
     };
     Some(format!(
-        "burn {how} this network on the CPU, 6 to 12 times as slowly as the fused kernels, which do not know it: unless it is \
-         worth that, {instead}"
+        "burn {how} this network on the CPU, 6 to 12 times as slowly as the fused kernels would ({why}): unless it is worth that, \
+         {instead}"
     ))
 }
 

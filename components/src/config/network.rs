@@ -16,12 +16,10 @@ section! {
         /// Channels of the 1x1 convolution before each head of a resnet. More leave the heads more to decide from.
         head_channels: usize = 16, from 1 to 4_096;
         /// Width of the gate at the end of each block of a resnet (squeeze and excitation, Hu et al. 2018); with 0 there is
-        /// none. A gate sees the whole board and weighs the channels by it. The fused kernels of the CPU do not know it: burn
-        /// computes such a network there, several times as slowly.
+        /// none. A gate sees the whole board and weighs the channels by it.
         squeeze: usize = 0, from 0 to 4_096;
         /// Whether the network also learns to tell how long the game will last, which the search does not ask for: one more
-        /// thing to know about a position. The fused kernels evaluate such a network, and burn trains it, several times as
-        /// slowly on a CPU.
+        /// thing to know about a position.
         length_head: bool = false;
         /// What the value head predicts.
         value_head: ValueHead = ValueHead::Wdl;

@@ -124,7 +124,7 @@ impl fmt::Display for DeviceKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// What the place is known to be good at: int16 for a resnet without `network.squeeze` on a CPU with AVX2 or more (narrow
+    /// What the place is known to be good at: int16 for a resnet on a CPU with AVX2 or more (narrow
     /// networks on large boards are computed in f32 all the same), bf16 with CUDA, f32 elsewhere.
     #[default]
     Auto,

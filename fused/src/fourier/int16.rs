@@ -5,12 +5,14 @@
 //! rounded in units of each bin and output, chosen once such that **no sum can overflow**: see [`unit`]. A product is thus
 //! exact, and is rounded once more, to half precision, on its way back to the transforms.
 
+use super::super::description::Parameters;
+use super::super::gate::{Gate, GateScratch};
 use super::super::kernels::{
     HALF_RANGE, Halves, IntegerLevel, Kernel, Layout, Level, Narrow, PEAK, Peaks, QuantisedProduct, Simd, Slots,
 };
 use super::super::panels::{Aligned, odd_lines};
+use super::super::plan::{Block, Conv, Numbers, numbers_of};
 use super::super::waves::Board;
-use super::super::weights::Conv;
 use super::{Cells, Frequency, Stage, Transform, by_size, frequencies, segments, sweep, widest};
 
 #[cfg(test)]
@@ -32,7 +34,7 @@ pub(in super::super) struct Int16Tower {
     /// Numbers from one cell of the activations to the next.
     cell_stride: usize,
     slot_stride: usize,
-    blocks: Vec<[Int16Conv; 2]>,
+    blocks: Vec<([Int16Conv; 2], Option<Gate>)>,
 }
 
 /// The matrices of a convolution at all frequencies.
@@ -80,13 +82,17 @@ impl Int16Tower {
     /// Packs `blocks` for boards of `board` rows and columns, whose cells lie `cell_stride` numbers apart.
     pub(in super::super) fn new(
         level: Level,
-        blocks: &[(Conv, Conv)],
+        blocks: &[Block],
+        numbers: Numbers,
         board: [usize; 2],
         transform: Transform,
         cell_stride: usize,
     ) -> Self {
         let integers = IntegerLevel::of(level);
-        let conv = |conv: &Conv| Int16Conv::new(integers, conv, transform);
+        let conv = |conv: Conv| Int16Conv::new(integers, &conv, numbers_of(numbers, conv.step), transform);
+        let block = |block: &Block| {
+            (block.convs.map(conv), Gate::new(level, &block.gate, numbers, board[0] * board[1], cell_stride))
+        };
         Self {
             level,
             integers,
@@ -94,8 +100,16 @@ impl Int16Tower {
             transform,
             cell_stride,
             slot_stride: odd_lines(widest(blocks).next_multiple_of(2 * LONGEST)),
-            blocks: blocks.iter().map(|(first, second)| [conv(first), conv(second)]).collect(),
+            blocks: blocks.iter().map(block).collect(),
         }
+    }
+
+    fn convs(&self) -> impl Iterator<Item = &Int16Conv> {
+        self.blocks.iter().flat_map(|(convs, _)| convs)
+    }
+
+    fn gates(&self) -> impl Iterator<Item = &Gate> {
+        self.blocks.iter().filter_map(|(_, gate)| gate.as_ref())
     }
 
     /// The name of the kind of integer vectors.
@@ -113,23 +127,23 @@ impl Int16Tower {
             planes * layout.input(conv.inputs) * size_of::<i16>()
                 + slots * layout.output(conv.output_stride()) * size_of::<u16>()
         };
-        self.blocks.iter().flatten().map(bytes).max().unwrap_or(0) / ROWS
+        self.convs().map(bytes).max().unwrap_or(0) / ROWS
     }
 
     /// Bytes of the packed matrices.
     pub(in super::super) fn bytes(&self) -> usize {
-        self.blocks.iter().flatten().map(Int16Conv::bytes).sum()
+        self.convs().map(Int16Conv::bytes).sum::<usize>() + self.gates().map(Gate::bytes).sum::<usize>()
     }
 
     /// Bytes that they take besides while they are packed.
     pub(in super::super) fn packing(&self) -> usize {
-        self.blocks.iter().flatten().map(Int16Conv::packing).max().unwrap_or(0)
+        self.convs().map(Int16Conv::packing).max().unwrap_or(0)
     }
 
     /// Bytes that a thread works in with so many rows.
     pub(in super::super) fn scratch(&self, rows: usize) -> usize {
         let (layout, slots) = (self.layout(rows), self.transform.slots());
-        let most = |of: &dyn Fn(&Int16Conv) -> usize| self.blocks.iter().flatten().map(of).max().unwrap_or(0);
+        let most = |of: &dyn Fn(&Int16Conv) -> usize| self.convs().map(of).max().unwrap_or(0);
         let shorts = most(&|conv| layout.plane(layout.bins) * layout.input(conv.inputs));
         let halves = most(&|conv| layout.slot(layout.bins) * layout.output(conv.output_stride()));
         Aligned::<i16>::bytes_of(shorts)
@@ -137,6 +151,7 @@ impl Int16Tower {
             + Aligned::<f32>::bytes_of(rows * slots)
             + Aligned::<f32>::bytes_of(slots * self.slot_stride)
             + Aligned::<f32>::bytes_of(slots * self.level.shape().0)
+            + self.gates().map(|gate| gate.scratch(Gate::ROWS)).max().unwrap_or(0)
     }
 
     fn layout(&self, rows: usize) -> Layout {
@@ -144,20 +159,41 @@ impl Int16Tower {
     }
 
     /// Takes the activations of `rows` rows of the batch through all blocks, in place.
-    pub(in super::super) fn apply(&self, rows: usize, activations: &mut [f32], scratch: &mut Int16Scratch) {
-        let convs: Vec<&Int16Conv> = self.blocks.iter().flatten().collect();
+    pub(in super::super) fn apply(
+        &self,
+        rows: usize,
+        activations: &mut [f32],
+        scratch: &mut Int16Scratch,
+        gates: &mut GateScratch,
+    ) {
+        let row = self.board[0] * self.board[1] * self.cell_stride;
+        let layout = self.layout(rows);
+        let convs: Vec<&Int16Conv> = self.convs().collect();
         for (index, conv) in convs.iter().enumerate() {
             if index == 0 {
-                self.sweep(rows, activations, scratch, Stage::First, None, Some(conv));
+                self.sweep(layout, 0, activations, scratch, Stage::First, [None, Some(conv)]);
             }
             self.multiply(rows, conv, scratch);
             let next = convs.get(index + 1).copied();
+            let inner = index % 2 == 0;
+            if let Some(gate) = self.blocks[index / 2].1.as_ref().filter(|_| !inner) {
+                for (few, activations) in activations.chunks_mut(Gate::ROWS * row).enumerate() {
+                    let first = few * Gate::ROWS;
+                    let squeeze =
+                        |y: &mut [f32]| self.sweep(layout, first, y, scratch, Stage::Squeeze, [Some(conv), None]);
+                    gate.apply(activations.len() / row, activations, gates, squeeze);
+                    if next.is_some() {
+                        self.sweep(layout, first, activations, scratch, Stage::First, [None, next]);
+                    }
+                }
+                continue;
+            }
             let stage = match next {
                 None => Stage::Last,
-                Some(_) if index % 2 == 0 => Stage::Inner,
+                Some(_) if inner => Stage::Inner,
                 Some(_) => Stage::Outer,
             };
-            self.sweep(rows, activations, scratch, stage, Some(conv), next);
+            self.sweep(layout, 0, activations, scratch, stage, [Some(conv), next]);
         }
     }
 
@@ -182,18 +218,18 @@ impl Int16Tower {
         }
     }
 
-    /// Everything between the product with `last` and that with `next`.
+    /// Everything between the product with `last` and that with `next`, for the rows of `activations`, which begin at `first`.
     fn sweep(
         &self,
-        rows: usize,
+        layout: Layout,
+        first: usize,
         activations: &mut [f32],
         scratch: &mut Int16Scratch,
         stage: Stage,
-        last: Option<&Int16Conv>,
-        next: Option<&Int16Conv>,
+        [last, next]: [Option<&Int16Conv>; 2],
     ) {
         let Self { board, cell_stride, slot_stride, .. } = *self;
-        let (layout, slots, lanes) = (self.layout(rows), self.transform.slots(), self.level.shape().0);
+        let (slots, lanes) = (self.transform.slots(), self.level.shape().0);
         // As many channels as both sides have, in whole vectors.
         let channels = last.map(|conv| conv.padded).or(next.map(|conv| conv.inputs)).unwrap_or(0);
         let padded = channels.next_multiple_of(lanes);
@@ -201,11 +237,12 @@ impl Int16Tower {
         let shorts = next.map_or(0, |next| layout.plane(layout.bins) * layout.input(next.inputs));
         let job = Job {
             layout,
+            rows: first..first + activations.len() / (board[0] * board[1] * cell_stride),
             padded,
             halves: scratch.halves.get(),
             output_slot: layout.output(output),
             output_stride: output,
-            scales: scratch.scales.at_least(rows * slots),
+            scales: scratch.scales.at_least(layout.rows * slots),
             spectrum: scratch.spectrum.at_least(slots * slot_stride),
             slot_stride,
             peaks: scratch.peaks.at_least(slots * lanes),
@@ -229,6 +266,8 @@ struct Int16Sweep<'a, const NY: usize, const NX: usize, const THREE: bool, const
 /// The spectra of an [`Int16Sweep`].
 struct Job<'a> {
     layout: Layout,
+    /// The rows that are swept.
+    rows: std::ops::Range<usize>,
     /// Channels, filled up to whole vectors.
     padded: usize,
     halves: &'a [u16],
@@ -254,15 +293,21 @@ impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kern
         let Self { mut cells, job, .. } = self;
         let board = if FULL { [NY - 1, NX - 1] } else { self.board };
         let mut memory = Board::<S::Vector, NY, NX, THREE>::new(simd.splat(0.0));
-        for (row, scales) in job.scales.chunks_exact_mut(NY * NX).take(job.layout.rows).enumerate() {
+        let first = job.rows.start;
+        let scales = job.scales[first * NY * NX..job.rows.end * NY * NX].chunks_exact_mut(NY * NX);
+        for (row, scales) in job.rows.zip(scales) {
             job.peaks.fill(0.0);
             for channel in (0..job.padded).step_by(S::LANES) {
                 if cells.stage == Stage::First {
-                    cells.enter(simd, &mut memory, board, row, channel);
+                    cells.enter(simd, &mut memory, board, row - first, channel);
                 } else {
                     let halves = &job.halves[row * job.output_stride + channel..];
                     memory.inverse(simd, &Halves::new(simd, halves, job.output_slot, scales), board);
-                    cells.between(simd, &mut memory, board, row, channel);
+                    if cells.stage == Stage::Squeeze {
+                        cells.squeeze(simd, &memory, board, row - first, channel);
+                        continue;
+                    }
+                    cells.between(simd, &mut memory, board, row - first, channel);
                 }
                 if cells.stage != Stage::Last {
                     let numbers = Slots::new(simd, &mut job.spectrum[channel..], job.slot_stride);
@@ -270,7 +315,7 @@ impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kern
                     memory.forward(simd, &mut Peaks { simd, numbers, peaks }, board[1]);
                 }
             }
-            if cells.stage != Stage::Last {
+            if !matches!(cells.stage, Stage::Last | Stage::Squeeze) {
                 let (spectrum, peaks, shorts) = (&*job.spectrum, &*job.peaks, &mut *job.shorts);
                 let Job { slot_stride, depth, layout, factor, .. } = job;
                 Narrow { spectrum, slot_stride, peaks, depth, row, layout, shorts, factor, scales }.run(simd);
@@ -280,23 +325,27 @@ impl<const NY: usize, const NX: usize, const THREE: bool, const FULL: bool> Kern
 }
 
 impl Int16Conv {
-    fn new(integers: IntegerLevel, conv: &Conv, transform: Transform) -> Self {
+    fn new(integers: IntegerLevel, conv: &Conv, numbers: Option<&Parameters>, transform: Transform) -> Self {
         let padded = conv.outputs.next_multiple_of(integers.shape().0);
         let pairs = conv.inputs.next_multiple_of(CHANNELS) / 2;
         let mut starts = vec![0];
-        for frequency in frequencies(conv, transform) {
+        for frequency in frequencies(conv, &[], transform) {
             starts.push(starts[starts.len() - 1] + segments(frequency.real) * pairs * padded);
         }
         let (inputs, outputs) = (conv.inputs, conv.outputs);
         let (factors, bias) = (Aligned::default(), Aligned::default());
         let empty = Self { inputs, outputs, padded, starts, weights: Aligned::default(), factors, factor: 0.0, bias };
-        if conv.has_numbers() { empty.filled(integers, conv, transform) } else { empty }
+        match numbers {
+            Some(numbers) => empty.filled(integers, conv, numbers, transform),
+            None => empty,
+        }
     }
 
-    fn filled(self, integers: IntegerLevel, conv: &Conv, transform: Transform) -> Self {
+    fn filled(self, integers: IntegerLevel, conv: &Conv, numbers: &Parameters, transform: Transform) -> Self {
         let (lanes, vectors) = integers.shape();
         let (padded, pairs) = (self.padded, self.pairs());
-        let quantised: Vec<Matrix> = frequencies(conv, transform).map(|frequency| Matrix::new(&frequency)).collect();
+        let frequencies = frequencies(conv, &numbers.weight, transform);
+        let quantised: Vec<Matrix> = frequencies.map(|frequency| Matrix::new(&frequency)).collect();
         let mut weights = Aligned::zeros(self.starts[quantised.len()]);
         for (matrix, start) in quantised.iter().zip(&self.starts) {
             let mut packed = &mut weights.get_mut()[*start..];
@@ -325,7 +374,7 @@ impl Int16Conv {
         let broken = units().any(f64::is_nan);
         let factor = if broken { f32::NAN } else { (1.0 / (f64::from(PEAK) * range * coarsest)) as f32 };
         let mut bias = Aligned::zeros(conv.outputs.next_multiple_of(CHANNELS));
-        bias.get_mut()[..conv.outputs].copy_from_slice(&conv.bias);
+        bias.get_mut()[..conv.outputs].copy_from_slice(&numbers.bias);
         Self { weights, factors, factor, bias, ..self }
     }
 

@@ -29,6 +29,25 @@ impl Cut {
     pub(super) fn rows_of(&self, index: usize) -> usize {
         self.chunk.min(self.rows - index * self.chunk)
     }
+
+    /// The piece of a list, with so many numbers for each row, that belongs to a chunk.
+    pub(super) fn piece(self, list: &[f32], row: usize, index: usize) -> &[f32] {
+        &list[index * self.chunk * row..][..self.rows_of(index) * row]
+    }
+}
+
+/// Cuts lists with so many numbers for each row of a batch: for each chunk, its piece of each list.
+pub(super) fn pieces<'a>(cut: Cut, lists: impl Iterator<Item = (&'a mut Aligned, usize)>) -> Vec<Vec<&'a mut [f32]>> {
+    let mut chunks: Vec<Vec<&mut [f32]>> = (0..cut.chunks).map(|_| vec![]).collect();
+    for (list, row) in lists {
+        let mut rest = list.at_least(cut.rows * row);
+        for (index, pieces) in chunks.iter_mut().enumerate() {
+            let (piece, after) = rest.split_at_mut(cut.rows_of(index) * row);
+            pieces.push(piece);
+            rest = after;
+        }
+    }
+    chunks
 }
 
 /// The memory of one thread; every buffer only grows.

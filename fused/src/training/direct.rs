@@ -3,13 +3,13 @@
 use super::super::conv::{Layer, Then};
 use super::super::kernels::{Gradient, Level};
 use super::super::panels::Aligned;
-use super::super::weights::Conv;
+use super::super::plan::Conv;
 use super::batch::{Scratch, parallel};
 
 /// Rows of a matrix of weights whose gradient is one job.
 pub(super) const ROWS: usize = 24;
 
-/// A convolution without bias.
+/// A convolution.
 #[derive(Debug)]
 pub(super) struct DirectConv {
     level: Level,
@@ -36,10 +36,12 @@ impl DirectConv {
         [input_stride, output_stride]: [usize; 2],
         back: bool,
     ) -> Self {
-        let conv = |inputs, outputs| Conv { inputs, outputs, kernel, weight: vec![], bias: vec![] };
-        let forward = Layer::conv(level, &conv(inputs, outputs), board, input_stride);
-        let back = back
-            .then(|| Layer::conv(level, &conv(outputs, inputs), board, output_stride).with_output_stride(input_stride));
+        let conv = |inputs, outputs, stride| {
+            let shape = Conv { step: 0, norm: None, bias: true, inputs, outputs, kernel };
+            Layer::conv(level, &shape, None, board, stride)
+        };
+        let forward = conv(inputs, outputs, input_stride);
+        let back = back.then(|| conv(outputs, inputs, output_stride).with_output_stride(input_stride));
         let [height, width] = board;
         let lands = |at: usize, tap: usize, side: usize| (kernel / 2..side + kernel / 2).contains(&(at + tap));
         let on_board = |cell: usize, tap: usize| {
@@ -73,18 +75,18 @@ impl DirectConv {
         self.kernel * self.kernel * self.inputs * self.outputs.next_multiple_of(self.level.shape().0)
     }
 
-    /// Packs the weights `[outputs][inputs][kernel][kernel]`.
-    pub(super) fn pack(&mut self, weight: &[f32]) {
+    /// Packs the weights `[outputs][inputs][kernel][kernel]`, and a bias that may be empty.
+    pub(super) fn pack(&mut self, weight: &[f32], bias: &[f32]) {
         let (inputs, taps) = (self.inputs, self.kernel * self.kernel);
-        self.forward.refill(&[], |tap, input, output| weight[(output * inputs + input) * taps + tap]);
+        self.forward.refill(bias, |tap, input, output| weight[(output * inputs + input) * taps + tap]);
         if let Some(back) = &mut self.back {
             // The same taps seen from the other side.
             back.refill(&[], |tap, output, input| weight[(output * inputs + input) * taps + taps - 1 - tap]);
         }
     }
 
-    pub(super) fn forward(&self, rows: usize, input: &[f32], output: &mut [f32], pixels: &mut Vec<u32>) {
-        self.forward.apply(rows, input, output, Then::Store, pixels);
+    pub(super) fn forward(&self, rows: usize, input: &[f32], output: &mut [f32], then: Then, pixels: &mut Vec<u32>) {
+        self.forward.apply(rows, input, output, then, pixels);
     }
 
     /// The gradient of the inputs from that of the outputs, stored or added.

@@ -24,7 +24,7 @@ pub(super) struct Norm {
     variance: Aligned,
     /// `1 / sqrt(variance + epsilon)`.
     inverse: Aligned,
-    /// The same times gamma.
+    /// `inverse` times gamma.
     scale: Aligned,
     beta: Aligned,
     /// Means over the batch of the gradient, and of the gradient times the normalised number.
@@ -96,7 +96,7 @@ impl Norm {
         self.sums.at_least(chunks * SUMS * self.padded).chunks_mut(SUMS * self.padded)
     }
 
-    /// The same while the rest of the layer is read.
+    /// Room for the sums of each chunk, while the rest of the layer is read.
     pub(super) fn sums_and_at(&mut self, chunks: usize) -> (std::slice::ChunksMut<'_, f32>, At<'_>) {
         let Self { padded, mean, inverse, scale, beta, gradient, projection, sums, .. } = self;
         let at = At {
@@ -111,7 +111,7 @@ impl Norm {
     }
 
     /// Joins the sums of all chunks to mean and variance.
-    pub(super) fn finish_forward(&mut self, cut: Cut, cells: usize, gamma: &[f32], beta: &[f32]) {
+    pub(super) fn finish_forward(&mut self, cut: Cut, cells: usize, [gamma, beta]: [&[f32]; 2]) {
         let padded = self.padded;
         let sums = self.sums.at_least(cut.chunks * SUMS * padded);
         for channel in 0..self.channels {
@@ -138,7 +138,8 @@ impl Norm {
     }
 
     /// Joins the sums of all chunks to the gradients of gamma and beta.
-    pub(super) fn finish_backward(&mut self, cut: Cut, cells: usize, gamma: &mut [f32], beta: &mut [f32]) {
+    pub(super) fn finish_backward(&mut self, cut: Cut, cells: usize, gradients: &mut [Vec<f32>]) {
+        let [gamma, beta, ..] = gradients else { unreachable!("a norm has two tensors") };
         let padded = self.padded;
         let sums = self.sums.at_least(cut.chunks * SUMS * padded);
         let count = (cut.rows * cells) as f64;
@@ -228,16 +229,18 @@ pub(super) struct Statistics<'a> {
     pub layout: Layout,
     pub z: &'a [f32],
     pub sums: &'a mut [f32],
+    /// Where the means of each row go, if they are asked for: `[row][padded]`.
+    pub means: Option<&'a mut [f32]>,
 }
 
 impl Kernel for Statistics<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let Layout { cells, stride, padded } = self.layout;
         for channel in (0..padded).step_by(S::LANES) {
             let pivot = simd.load(&self.z[channel..]);
             let (mut sum, mut squares) = (simd.splat(0.0), simd.splat(0.0));
-            for row in self.z.chunks_exact(cells * stride) {
+            for (index, row) in self.z.chunks_exact(cells * stride).enumerate() {
                 let (mut row_sum, mut row_squares) = (simd.splat(0.0), simd.splat(0.0));
                 for cell in 0..cells {
                     let apart = simd.sub(simd.load(&row[cell * stride + channel..]), pivot);
@@ -245,6 +248,10 @@ impl Kernel for Statistics<'_> {
                     row_squares = simd.mul_add(apart, apart, row_squares);
                 }
                 (sum, squares) = (simd.add(sum, row_sum), simd.add(squares, row_squares));
+                if let Some(means) = &mut self.means {
+                    let share = simd.splat(1.0 / cells as f32);
+                    simd.store(simd.mul_add(row_sum, share, pivot), &mut means[index * padded + channel..]);
+                }
             }
             simd.store(pivot, &mut self.sums[channel..]);
             simd.store(sum, &mut self.sums[padded + channel..]);
@@ -253,12 +260,15 @@ impl Kernel for Statistics<'_> {
     }
 }
 
-/// `output = relu(norm(z) [+ residual])`.
+/// `output = [relu](norm(z) [* gate] [+ residual])`.
 pub(super) struct Activate<'a> {
     pub layout: Layout,
     pub z: &'a [f32],
     pub norm: At<'a>,
+    /// `[row][padded]`.
+    pub gate: Option<&'a [f32]>,
     pub residual: Option<&'a [f32]>,
+    pub relu: bool,
     pub output: &'a mut [f32],
 }
 
@@ -272,22 +282,42 @@ impl Kernel for Activate<'_> {
                 let at = pixel * stride + channel;
                 let norm = Channel::new(simd, &self.norm, channel);
                 let mut y = norm.apply(simd, simd.load(&self.z[at..]));
+                if let Some(gate) = self.gate {
+                    y = simd.mul(y, simd.load(&gate[pixel / cells * padded + channel..]));
+                }
                 if let Some(residual) = self.residual {
                     y = simd.add(y, simd.load(&residual[at..]));
                 }
-                simd.store(simd.relu(y), &mut self.output[at..]);
+                simd.store(if self.relu { simd.relu(y) } else { y }, &mut self.output[at..]);
             }
         }
     }
 }
 
-/// The gradient with respect to `z` from that with respect to `norm(z)`.
+/// The gradient with respect to `z` from that with respect to `norm(z)`, or to what a gate has made of it.
 pub(super) struct Back<'a> {
     pub layout: Layout,
     pub gradient: &'a [f32],
+    pub gate: Option<GateBack<'a>>,
     pub z: &'a [f32],
     pub norm: At<'a>,
     pub output: &'a mut [f32],
+}
+
+/// A gate on the way back, `[row][padded]` each.
+#[derive(Clone, Copy)]
+pub(super) struct GateBack<'a> {
+    pub gates: &'a [f32],
+    /// The gradient that reaches each cell through the mean of its channel.
+    pub shares: &'a [f32],
+}
+
+impl GateBack<'_> {
+    /// The gradient with respect to a number before the gate.
+    #[inline(always)]
+    pub(super) fn back<S: Simd>(&self, simd: S, gradient: S::Vector, at: usize) -> S::Vector {
+        simd.mul_add(gradient, simd.load(&self.gates[at..]), simd.load(&self.shares[at..]))
+    }
 }
 
 impl Kernel for Back<'_> {
@@ -300,30 +330,37 @@ impl Kernel for Back<'_> {
                 let at = pixel * stride + channel;
                 let norm = Channel::new(simd, &self.norm, channel);
                 let z = simd.load(&self.z[at..]);
-                simd.store(norm.back(simd, simd.load(&self.gradient[at..]), z), &mut self.output[at..]);
+                let mut gradient = simd.load(&self.gradient[at..]);
+                if let Some(gate) = &self.gate {
+                    gradient = gate.back(simd, gradient, pixel / cells * padded + channel);
+                }
+                simd.store(norm.back(simd, gradient, z), &mut self.output[at..]);
             }
         }
     }
 }
 
-/// The way back through `relu(norm(z) [+ residual])`: keeps the gradient where the result was positive, and sums it up.
+/// The way back through `[relu](norm(z) [+ residual])`: keeps the gradient where the result was positive, and sums it up.
 pub(super) struct Mask<'a> {
     pub layout: Layout,
-    /// The gradient from the layer above.
-    pub from: &'a [f32],
+    /// The gradient from the layer above, unless it stands in `gradient` already.
+    pub from: Option<&'a [f32]>,
     /// Is that added to what stands in `gradient`?
     pub add: bool,
+    pub relu: bool,
     /// The result, or `None` to compute it again, which must be one without residual.
     pub result: Option<&'a [f32]>,
     pub z: &'a [f32],
     pub norm: At<'a>,
     pub gradient: &'a mut [f32],
     pub sums: &'a mut [f32],
+    /// Where the sums of each row go, if they are asked for: `[row][2][padded]`.
+    pub row_sums: Option<&'a mut [f32]>,
 }
 
 impl Kernel for Mask<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let Layout { cells, stride, padded } = self.layout;
         let rows = self.z.len() / (cells * stride);
         self.sums.fill(0.0);
@@ -338,14 +375,24 @@ impl Kernel for Mask<'_> {
                         Some(result) => simd.load(&result[at..]),
                         None => norm.apply(simd, z),
                     };
-                    let mut gradient = simd.load(&self.from[at..]);
+                    let mut gradient = match self.from {
+                        Some(from) => simd.load(&from[at..]),
+                        None => simd.load(&self.gradient[at..]),
+                    };
                     if self.add {
                         gradient = simd.add(gradient, simd.load(&self.gradient[at..]));
                     }
-                    gradient = simd.where_positive(result, gradient);
+                    if self.relu {
+                        gradient = simd.where_positive(result, gradient);
+                    }
                     simd.store(gradient, &mut self.gradient[at..]);
                     sums[0] = simd.add(sums[0], gradient);
                     sums[1] = simd.mul_add(gradient, norm.normal(simd, z), sums[1]);
+                }
+                if let Some(row_sums) = &mut self.row_sums {
+                    let row_sums = &mut row_sums[2 * row * padded + channel..];
+                    simd.store(sums[0], row_sums);
+                    simd.store(sums[1], &mut row_sums[padded..]);
                 }
                 add_sums(simd, sums, self.sums, padded, channel);
             }

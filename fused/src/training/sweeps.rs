@@ -2,7 +2,7 @@
 
 use super::super::kernels::{Kernel, Simd, Slots};
 use super::super::waves::Board;
-use super::norm::{At, Channel, Layout, add_sums};
+use super::norm::{At, Channel, GateBack, Layout, add_sums};
 
 /// Numbers in a cache line. Slots lie too far apart for the processor to guess the next line, so it is told.
 const LINE: usize = 16;
@@ -18,13 +18,13 @@ pub(super) struct Enter<'a> {
 
 /// What is transformed.
 pub(super) enum Source<'a> {
-    /// `relu(norm(z) [+ residual])`; `keep` gets it too.
-    Activation { residual: Option<&'a [f32]>, keep: Option<&'a mut [f32]> },
-    /// The gradient with respect to `z`, from this one with respect to `norm(z)`.
-    Gradient(&'a [f32]),
+    /// `relu(norm(z) [* gate] [+ residual])`; `keep` gets it too.
+    Activation { gate: Option<&'a [f32]>, residual: Option<&'a [f32]>, keep: Option<&'a mut [f32]> },
+    /// The gradient with respect to `z`, from this one with respect to `norm(z)`, or to what a gate has made of it.
+    Gradient(&'a [f32], Option<GateBack<'a>>),
 }
 
-/// The same with all that a kernel needs.
+/// An [`Enter`] with all that a kernel needs.
 pub(super) struct EnterSweep<'a, const NY: usize, const NX: usize> {
     pub board: [usize; 2],
     pub slot_stride: usize,
@@ -46,19 +46,32 @@ impl<const NY: usize, const NX: usize> Kernel for EnterSweep<'_, NY, NX> {
                 let next = layout.share(row + 1, channel, S::LANES);
                 simd.prefetch(z, next.clone());
                 match &source {
-                    Source::Activation { residual, keep } => {
+                    Source::Activation { residual, keep, .. } => {
                         residual.iter().for_each(|residual| simd.prefetch(residual, next.clone()));
                         keep.iter().for_each(|keep| simd.prefetch(keep, next.clone()));
                     }
-                    Source::Gradient(gradient) => simd.prefetch(gradient, next),
+                    Source::Gradient(gradient, _) => simd.prefetch(gradient, next),
+                }
+                let of_row = row * layout.padded + channel;
+                let (mut factor, mut share) = (None, None);
+                match &source {
+                    Source::Activation { gate: Some(gate), .. } => factor = Some(simd.load(&gate[of_row..])),
+                    Source::Gradient(_, Some(gate)) => {
+                        factor = Some(simd.load(&gate.gates[of_row..]));
+                        share = Some(simd.load(&gate.shares[of_row..]));
+                    }
+                    _ => {}
                 }
                 for y in 0..height {
                     for x in 0..width {
                         let at = start + (y * width + x) * layout.stride;
                         let z = simd.load(&z[at..]);
                         board.cells[y][x] = match &mut source {
-                            Source::Activation { residual, keep } => {
+                            Source::Activation { residual, keep, .. } => {
                                 let mut sum = norm.apply(simd, z);
+                                if let Some(factor) = factor {
+                                    sum = simd.mul(sum, factor);
+                                }
                                 if let Some(residual) = residual {
                                     sum = simd.add(sum, simd.load(&residual[at..]));
                                 }
@@ -68,7 +81,13 @@ impl<const NY: usize, const NX: usize> Kernel for EnterSweep<'_, NY, NX> {
                                 }
                                 sum
                             }
-                            Source::Gradient(gradient) => norm.back(simd, simd.load(&gradient[at..]), z),
+                            Source::Gradient(gradient, _) => {
+                                let mut gradient = simd.load(&gradient[at..]);
+                                if let (Some(factor), Some(share)) = (factor, share) {
+                                    gradient = simd.mul_add(gradient, factor, share);
+                                }
+                                norm.back(simd, gradient, z)
+                            }
                         };
                     }
                 }
@@ -94,13 +113,20 @@ pub(super) struct Leave<'a> {
 
 /// What becomes of the numbers.
 pub(super) enum Target<'a> {
-    /// They are stored.
-    Output(&'a mut [f32]),
-    /// They are a gradient; see [`super::norm::Mask`].
-    Gradient { add: bool, result: Option<&'a [f32]>, z: &'a [f32], norm: At<'a>, gradient: &'a mut [f32] },
+    /// The numbers are stored, and the means of each row too if they are asked for: see [`super::norm::Statistics`].
+    Output { output: &'a mut [f32], means: Option<&'a mut [f32]> },
+    /// The numbers are a gradient; see [`super::norm::Mask`].
+    Gradient {
+        add: bool,
+        result: Option<&'a [f32]>,
+        z: &'a [f32],
+        norm: At<'a>,
+        gradient: &'a mut [f32],
+        row_sums: Option<&'a mut [f32]>,
+    },
 }
 
-/// The same with all that a kernel needs.
+/// A [`Leave`] with all that a kernel needs.
 pub(super) struct LeaveSweep<'a, const NY: usize, const NX: usize> {
     pub board: [usize; 2],
     pub slot_stride: usize,
@@ -115,7 +141,7 @@ impl<const NY: usize, const NX: usize> Kernel for LeaveSweep<'_, NY, NX> {
         let Leave { layout, spectra, mut target, sums } = self.job;
         let padded = layout.padded;
         let length = match &target {
-            Target::Output(output) => output.len(),
+            Target::Output { output, .. } => output.len(),
             Target::Gradient { gradient, .. } => gradient.len(),
         };
         sums.fill(0.0);
@@ -131,7 +157,7 @@ impl<const NY: usize, const NX: usize> Kernel for LeaveSweep<'_, NY, NX> {
                 let start = row * layout.row() + channel;
                 let next = layout.share(row + 1, channel, S::LANES);
                 match &target {
-                    Target::Output(output) => simd.prefetch(output, next),
+                    Target::Output { output, .. } => simd.prefetch(output, next),
                     Target::Gradient { result, z, gradient, .. } => {
                         simd.prefetch(z, next.clone());
                         result.iter().for_each(|result| simd.prefetch(result, next.clone()));
@@ -140,7 +166,7 @@ impl<const NY: usize, const NX: usize> Kernel for LeaveSweep<'_, NY, NX> {
                 }
                 let mut row_sums = [simd.splat(0.0); 2];
                 match &mut target {
-                    Target::Output(output) => {
+                    Target::Output { output, means } => {
                         if row == 0 {
                             simd.store(board.cells[0][0], &mut sums[channel..]);
                         }
@@ -154,9 +180,13 @@ impl<const NY: usize, const NX: usize> Kernel for LeaveSweep<'_, NY, NX> {
                                 row_sums[1] = simd.mul_add(apart, apart, row_sums[1]);
                             }
                         }
+                        if let Some(means) = means {
+                            let share = simd.splat(1.0 / (height * width) as f32);
+                            simd.store(simd.mul_add(row_sums[0], share, pivot), &mut means[row * padded + channel..]);
+                        }
                         add_sums(simd, row_sums, &mut sums[padded..], padded, channel);
                     }
-                    Target::Gradient { add, result, z, norm, gradient } => {
+                    Target::Gradient { add, result, z, norm, gradient, row_sums: of_row } => {
                         let norm = Channel::new(simd, norm, channel);
                         for y in 0..height {
                             for x in 0..width {
@@ -175,6 +205,11 @@ impl<const NY: usize, const NX: usize> Kernel for LeaveSweep<'_, NY, NX> {
                                 row_sums[0] = simd.add(row_sums[0], number);
                                 row_sums[1] = simd.mul_add(number, norm.normal(simd, z), row_sums[1]);
                             }
+                        }
+                        if let Some(of_row) = of_row {
+                            let of_row = &mut of_row[2 * row * padded + channel..];
+                            simd.store(row_sums[0], of_row);
+                            simd.store(row_sums[1], &mut of_row[padded..]);
                         }
                         add_sums(simd, row_sums, sums, padded, channel);
                     }

@@ -4,61 +4,58 @@ use proptest::prelude::*;
 
 use super::super::fourier::SIZES;
 use super::super::kernels::Level;
-use super::super::tests::Numbers;
-use super::{Algorithm, Shape, ShapeBody, TrainingNetwork, fourier};
+use super::super::plan::Plan;
+use super::super::tests::{Maker, Numbers, Tower};
+use super::super::{Description, Form, Op, Step as Described};
+use super::{Algorithm, TrainingNetwork, fourier};
 
 impl Numbers {
     /// Parameters that keep activations of order 1.
-    fn parameters(&mut self, shape: &Shape) -> Vec<Vec<f32>> {
-        let list = shape.parameters();
-        let outputs = |index: usize| list.get(index + 1).map_or(1, |(_, length)| *length);
-        let tensor = |(index, (name, length)): (usize, &(String, usize))| {
-            if name.ends_with("gamma") {
-                // Of both signs, and never near zero.
-                return (0..*length).map(|_| self.next()).map(|x| x + 0.5f32.copysign(x)).collect();
+    fn parameters(&mut self, net: &Description) -> Vec<Vec<f32>> {
+        let forms = net.forms();
+        let mut tensors = vec![];
+        for (step, Described { op, .. }) in net.steps.iter().enumerate() {
+            for (part, shape) in net.parameters(step, &forms).iter().enumerate() {
+                let length: usize = shape.iter().product();
+                tensors.push(match (op, part) {
+                    // Of both signs, and never near zero.
+                    (Op::Norm, 0) => (0..length).map(|_| self.next()).map(|x| x + 0.5f32.copysign(x)).collect(),
+                    (Op::Conv { outputs, .. } | Op::Dense { outputs }, 0) => {
+                        self.list(length, (3.0 * *outputs as f32 / length as f32).sqrt())
+                    }
+                    _ => self.list(length, 0.2),
+                });
             }
-            let scale =
-                if name.ends_with("weight") { (3.0 * outputs(index) as f32 / *length as f32).sqrt() } else { 0.2 };
-            self.list(*length, scale)
-        };
-        list.iter().enumerate().map(tensor).collect()
+        }
+        tensors
     }
 }
 
 /// What a step computes, in `f64`.
 #[derive(Debug, Default)]
 struct Step {
-    logits: Vec<f64>,
-    values: Vec<f64>,
+    outputs: Vec<Vec<f64>>,
     statistics: Vec<[Vec<f64>; 2]>,
     /// The least distance from zero of any input of a ReLU.
     margin: f64,
     gradients: Vec<Vec<f64>>,
 }
 
-/// A layer of the naive network, with what it keeps for the way back. Activations lie as `[row][channel][cell]`.
-enum Layer {
-    Conv { kernel: usize, at: usize, input: Vec<f64> },
-    Norm { at: usize, normal: Vec<f64>, inverse: Vec<f64> },
-    Relu { output: Vec<f64> },
-    Dense { at: usize, input: Vec<f64> },
-}
-
+/// A network by plain loops. Activations lie as `[row][channel][cell]`, or `[row][feature]`.
 struct Naive<'a> {
+    net: &'a Description,
+    forms: Vec<Form>,
     rows: usize,
-    board: [usize; 2],
     epsilon: f64,
     parameters: &'a [Vec<f64>],
+    /// For each step its first tensor.
+    first: Vec<usize>,
     step: Step,
     /// If there are numbers, the result of each layer is off by as much as in `f32`: see [`ROUNDING`].
     noise: Option<Numbers>,
 }
 
 impl Naive<'_> {
-    fn cells(&self) -> usize {
-        self.board[0] * self.board[1]
-    }
-
     /// What rounding may make of a layer's result.
     fn rounded(&mut self, mut result: Vec<f64>) -> Vec<f64> {
         if let Some(noise) = &mut self.noise {
@@ -70,7 +67,7 @@ impl Naive<'_> {
 
     /// Calls `visit(weight, input, output)` with the indices of all multiplications of a convolution.
     fn each(&self, kernel: usize, [inputs, outputs]: [usize; 2], mut visit: impl FnMut(usize, usize, usize)) {
-        let ([height, width], cells) = (self.board, self.cells());
+        let ([_, height, width], cells) = (self.net.input, self.net.cells());
         for (row, output, input) in
             (0..self.rows).flat_map(|r| (0..outputs).flat_map(move |o| (0..inputs).map(move |i| (r, o, i))))
         {
@@ -90,107 +87,156 @@ impl Naive<'_> {
         }
     }
 
-    fn conv(&mut self, tape: &mut Vec<Layer>, at: usize, kernel: usize, input: Vec<f64>) -> Vec<f64> {
-        let inputs = input.len() / self.rows / self.cells();
-        let weight = &self.parameters[at];
-        let outputs = weight.len() / inputs / kernel / kernel;
-        let mut output = vec![0.0; self.rows * outputs * self.cells()];
-        self.each(kernel, [inputs, outputs], |w, i, o| output[o] += weight[w] * input[i]);
-        tape.push(Layer::Conv { kernel, at, input });
-        let output = self.rounded(output);
-        self.norm(tape, at + 1, output)
-    }
-
-    fn norm(&mut self, tape: &mut Vec<Layer>, at: usize, mut x: Vec<f64>) -> Vec<f64> {
-        let (channels, cells) = (self.parameters[at].len(), self.cells());
-        let count = (self.rows * cells) as f64;
-        let of = |index: usize| index / cells % channels;
-        let (mut mean, mut variance) = (vec![0.0; channels], vec![0.0; channels]);
-        x.iter().enumerate().for_each(|(i, x)| mean[of(i)] += x / count);
-        x.iter().enumerate().for_each(|(i, x)| variance[of(i)] += (x - mean[of(i)]).powi(2) / count);
-        let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
-        x.iter_mut().enumerate().for_each(|(i, x)| *x = (*x - mean[of(i)]) * inverse[of(i)]);
-        let [gamma, beta] = [&self.parameters[at], &self.parameters[at + 1]];
-        let output = x.iter().enumerate().map(|(i, x)| x * gamma[of(i)] + beta[of(i)]).collect();
-        tape.push(Layer::Norm { at, normal: x, inverse });
-        self.step.statistics.push([mean, variance]);
-        self.rounded(output)
-    }
-
-    fn relu(&mut self, tape: &mut Vec<Layer>, mut x: Vec<f64>) -> Vec<f64> {
-        self.step.margin = x.iter().fold(self.step.margin, |margin, x| margin.min(x.abs()));
-        x.iter_mut().for_each(|x| *x = x.max(0.0));
-        tape.push(Layer::Relu { output: x.clone() });
-        x
-    }
-
-    fn dense(&mut self, tape: &mut Vec<Layer>, at: usize, input: Vec<f64>) -> Vec<f64> {
-        let (weight, bias) = (&self.parameters[at], &self.parameters[at + 1]);
-        let (inputs, outputs) = (input.len() / self.rows, bias.len());
-        let number = |row: usize, o: usize| {
-            bias[o] + (0..inputs).map(|i| input[row * inputs + i] * weight[i * outputs + o]).sum::<f64>()
-        };
-        let output = (0..self.rows * outputs).map(|index| number(index / outputs, index % outputs)).collect();
-        tape.push(Layer::Dense { at, input });
-        self.rounded(output)
-    }
-
-    /// The gradient of what goes into the layers of `tape` from that of what comes out.
-    fn back(&mut self, tape: Vec<Layer>, mut gradient: Vec<f64>) -> Vec<f64> {
-        for layer in tape.into_iter().rev() {
-            gradient = match layer {
-                Layer::Relu { output } => {
-                    gradient.iter().zip(&output).map(|(g, &y)| if y > 0.0 { *g } else { 0.0 }).collect()
+    /// All values, and for each norm its results before gamma and beta, and one over the deviation of each channel.
+    fn forward(&mut self, planes: &[f64]) -> (Vec<Vec<f64>>, Vec<[Vec<f64>; 2]>) {
+        let (net, rows, cells) = (self.net, self.rows, self.net.cells());
+        let (mut values, mut normal) = (vec![planes.to_vec()], vec![[vec![], vec![]]; net.steps.len()]);
+        for (step, Described { op, from, .. }) in net.steps.iter().enumerate() {
+            let (x, first) = (&values[from[0]], self.first[step]);
+            let tensor = |part: usize| &self.parameters[first + part];
+            let channels = x.len() / rows / cells;
+            let of = |index: usize| index / cells % channels;
+            let value = match op {
+                &Op::Conv { outputs, kernel, bias } => {
+                    let channel = |i: usize| if bias { tensor(1)[i / cells % outputs] } else { 0.0 };
+                    let mut output: Vec<f64> = (0..rows * outputs * cells).map(channel).collect();
+                    self.each(kernel, [channels, outputs], |w, i, o| output[o] += tensor(0)[w] * x[i]);
+                    output
                 }
-                Layer::Conv { kernel, at, input } => {
-                    let inputs = input.len() / self.rows / self.cells();
-                    let outputs = gradient.len() / self.rows / self.cells();
-                    let weight = &self.parameters[at];
-                    let (mut of_weight, mut of_input) = (vec![0.0; weight.len()], vec![0.0; input.len()]);
-                    self.each(kernel, [inputs, outputs], |w, i, o| {
-                        of_weight[w] += gradient[o] * input[i];
-                        of_input[i] += gradient[o] * weight[w];
+                Op::Norm => {
+                    let count = (rows * cells) as f64;
+                    let (mut mean, mut variance) = (vec![0.0; channels], vec![0.0; channels]);
+                    x.iter().enumerate().for_each(|(i, x)| mean[of(i)] += x / count);
+                    x.iter().enumerate().for_each(|(i, x)| variance[of(i)] += (x - mean[of(i)]).powi(2) / count);
+                    let inverse: Vec<f64> = variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
+                    let x: Vec<f64> = x.iter().enumerate().map(|(i, x)| (x - mean[of(i)]) * inverse[of(i)]).collect();
+                    let output = x.iter().enumerate().map(|(i, x)| x * tensor(0)[of(i)] + tensor(1)[of(i)]).collect();
+                    self.step.statistics.push([mean, variance]);
+                    normal[step] = [x, inverse];
+                    output
+                }
+                Op::Relu => {
+                    self.step.margin = x.iter().fold(self.step.margin, |margin, x| margin.min(x.abs()));
+                    x.iter().map(|x| x.max(0.0)).collect()
+                }
+                Op::Sum => add(x, &values[from[1]]),
+                Op::Pool => x.chunks(cells).map(|x| x.iter().sum::<f64>() / cells as f64).collect(),
+                Op::Gate => {
+                    let gates = &values[from[1]];
+                    x.iter().enumerate().map(|(i, x)| x * sigmoid(gates[i / cells])).collect()
+                }
+                &Op::Dense { outputs } => {
+                    let inputs = x.len() / rows;
+                    let number = |row: usize, o: usize| {
+                        let products = (0..inputs).map(|i| x[row * inputs + i] * tensor(0)[i * outputs + o]);
+                        tensor(1)[o] + products.sum::<f64>()
+                    };
+                    (0..rows * outputs).map(|index| number(index / outputs, index % outputs)).collect()
+                }
+                Op::Select { indices } => {
+                    x.chunks(x.len() / rows).flat_map(|x| indices.iter().map(|&i| x[i as usize])).collect()
+                }
+            };
+            let layer = matches!(op, Op::Conv { .. } | Op::Norm | Op::Dense { .. } | Op::Pool);
+            values.push(if layer { self.rounded(value) } else { value });
+        }
+        (values, normal)
+    }
+
+    /// The gradients of all parameters from those of the heads.
+    fn backward(&mut self, values: &[Vec<f64>], normal: &[[Vec<f64>; 2]], heads: &[Vec<f64>]) {
+        let (net, rows, cells) = (self.net, self.rows, self.net.cells());
+        let mut gradients: Vec<Vec<f64>> = values.iter().map(|value| vec![0.0; value.len()]).collect();
+        for (head, gradient) in net.heads.iter().zip(heads) {
+            gradients[head.value] = add(&gradients[head.value], gradient);
+        }
+        for (step, Described { op, from, .. }) in net.steps.iter().enumerate().rev() {
+            let (g, x, first) = (std::mem::take(&mut gradients[step + 1]), &values[from[0]], self.first[step]);
+            let channels = x.len() / rows / cells;
+            let of = |index: usize| index / cells % channels;
+            let mut tensors = [vec![], vec![]];
+            let of_input = match op {
+                &Op::Conv { outputs, kernel, bias } => {
+                    let weight = &self.parameters[first];
+                    let (mut of_weight, mut of_input) = (vec![0.0; weight.len()], vec![0.0; x.len()]);
+                    self.each(kernel, [channels, outputs], |w, i, o| {
+                        of_weight[w] += g[o] * x[i];
+                        of_input[i] += g[o] * weight[w];
                     });
-                    self.step.gradients[at] = of_weight;
+                    let mut of_bias = vec![0.0; if bias { outputs } else { 0 }];
+                    if bias {
+                        g.iter().enumerate().for_each(|(i, g)| of_bias[i / cells % outputs] += g);
+                    }
+                    tensors = [of_weight, of_bias];
                     of_input
                 }
-                Layer::Norm { at, normal, inverse } => {
-                    let (channels, cells) = (inverse.len(), self.cells());
-                    let of = |index: usize| index / cells % channels;
+                Op::Norm => {
+                    let [normal, inverse] = &normal[step];
                     let (mut gamma, mut beta) = (vec![0.0; channels], vec![0.0; channels]);
-                    gradient.iter().enumerate().for_each(|(i, g)| beta[of(i)] += g);
-                    gradient.iter().enumerate().for_each(|(i, g)| gamma[of(i)] += g * normal[i]);
-                    let count = (self.rows * cells) as f64;
+                    g.iter().enumerate().for_each(|(i, g)| beta[of(i)] += g);
+                    g.iter().enumerate().for_each(|(i, g)| gamma[of(i)] += g * normal[i]);
+                    let count = (rows * cells) as f64;
                     let number = |(i, g): (usize, &f64)| {
                         let c = of(i);
-                        self.parameters[at][c] * inverse[c] * (g - beta[c] / count - normal[i] * gamma[c] / count)
+                        self.parameters[first][c] * inverse[c] * (g - beta[c] / count - normal[i] * gamma[c] / count)
                     };
-                    let of_input = gradient.iter().enumerate().map(number).collect();
-                    (self.step.gradients[at], self.step.gradients[at + 1]) = (gamma, beta);
+                    let of_input = g.iter().enumerate().map(number).collect();
+                    tensors = [gamma, beta];
                     of_input
                 }
-                Layer::Dense { at, input } => {
-                    let outputs = self.parameters[at + 1].len();
-                    let inputs = input.len() / self.rows;
-                    let weight = &self.parameters[at];
+                Op::Relu => g.iter().zip(x).map(|(g, &x)| if x > 0.0 { *g } else { 0.0 }).collect(),
+                Op::Sum => {
+                    gradients[from[1]] = add(&gradients[from[1]], &g);
+                    g
+                }
+                Op::Pool => (0..x.len()).map(|i| g[i / cells] / cells as f64).collect(),
+                Op::Gate => {
+                    let raw = &values[from[1]];
+                    let mut of_raw = vec![0.0; raw.len()];
+                    for (i, g) in g.iter().enumerate() {
+                        let gate = sigmoid(raw[i / cells]);
+                        of_raw[i / cells] += g * x[i] * gate * (1.0 - gate);
+                    }
+                    gradients[from[1]] = add(&gradients[from[1]], &of_raw);
+                    g.iter().enumerate().map(|(i, g)| g * sigmoid(raw[i / cells])).collect()
+                }
+                &Op::Dense { outputs } => {
+                    let (inputs, weight) = (x.len() / rows, &self.parameters[first]);
                     let (mut of_weight, mut of_bias) = (vec![0.0; weight.len()], vec![0.0; outputs]);
-                    let mut of_input = vec![0.0; input.len()];
-                    for (index, g) in gradient.iter().enumerate() {
+                    let mut of_input = vec![0.0; x.len()];
+                    for (index, g) in g.iter().enumerate() {
                         let (row, o) = (index / outputs, index % outputs);
                         of_bias[o] += g;
                         for i in 0..inputs {
-                            of_weight[i * outputs + o] += g * input[row * inputs + i];
+                            of_weight[i * outputs + o] += g * x[row * inputs + i];
                             of_input[row * inputs + i] += g * weight[i * outputs + o];
                         }
                     }
-                    (self.step.gradients[at], self.step.gradients[at + 1]) = (of_weight, of_bias);
+                    tensors = [of_weight, of_bias];
+                    of_input
+                }
+                Op::Select { indices } => {
+                    let mut of_input = vec![0.0; x.len()];
+                    let board = x.len() / rows;
+                    for (index, g) in g.iter().enumerate() {
+                        let (row, number) = (index / indices.len(), index % indices.len());
+                        of_input[row * board + indices[number] as usize] += g;
+                    }
                     of_input
                 }
             };
-            gradient = self.rounded(gradient);
+            let count = net.parameters(step, &self.forms).len();
+            for (part, tensor) in tensors.into_iter().enumerate().take(count) {
+                self.step.gradients[first + part] = tensor;
+            }
+            let of_input = self.rounded(of_input);
+            gradients[from[0]] = add(&gradients[from[0]], &of_input);
         }
-        gradient
     }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 /// Root of the mean square.
@@ -202,61 +248,28 @@ fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
+/// What the norms of all tests add to the variance.
+const EPSILON: f64 = 1e-3;
+
 /// Forward and backward pass with plain loops, exactly or with noise.
 fn naive(
-    shape: &Shape,
+    net: &Description,
     rows: usize,
     planes: &[f64],
     parameters: &[Vec<f64>],
-    outputs: [&[f64]; 2],
+    heads: &[Vec<f64>],
     noise: Option<Numbers>,
 ) -> Step {
     let step = Step { gradients: vec![Vec::new(); parameters.len()], margin: f64::INFINITY, ..Step::default() };
-    let board = [shape.height, shape.width];
-    let mut naive = Naive { rows, board, epsilon: shape.epsilon, parameters, step, noise };
-    let n = &mut naive;
-    let (mut stem, mut policy, mut value) = (Vec::new(), Vec::new(), Vec::new());
-    let mut blocks = Vec::new();
-    let mut x = planes.to_vec();
-    let heads = parameters.len() - 6;
-    let mut features = [x.clone(), x.clone()];
-    if let ShapeBody::Resnet { blocks: count, kernel, .. } = shape.body {
-        x = n.conv(&mut stem, 0, kernel, x);
-        x = n.relu(&mut stem, x);
-        for block in 0..count {
-            let (mut inner, mut outer) = (Vec::new(), Vec::new());
-            let mut y = n.conv(&mut inner, 6 * block + 3, kernel, x.clone());
-            y = n.relu(&mut inner, y);
-            y = n.conv(&mut inner, 6 * block + 6, kernel, y);
-            x = n.relu(&mut outer, add(&x, &y));
-            blocks.push((inner, outer));
-        }
-        for ((tape, at), features) in [(&mut policy, 6), (&mut value, 3)].into_iter().zip(&mut features) {
-            let y = n.conv(tape, heads - at, 1, x.clone());
-            *features = n.relu(tape, y);
-        }
-    } else {
-        for layer in 0..heads / 2 {
-            x = n.dense(&mut stem, 2 * layer, x);
-            x = n.relu(&mut stem, x);
-        }
-        features = [x.clone(), x];
+    let forms = net.forms();
+    let mut first = vec![0];
+    for step in 0..net.steps.len() {
+        first.push(first[step] + net.parameters(step, &forms).len());
     }
-    let [policy_features, value_features] = features;
-    n.step.logits = n.dense(&mut policy, heads, policy_features);
-    let hidden = n.dense(&mut value, heads + 2, value_features);
-    let hidden = n.relu(&mut value, hidden);
-    n.step.values = n.dense(&mut value, heads + 4, hidden);
-
-    let from_policy = n.back(policy, outputs[0].to_vec());
-    let from_value = n.back(value, outputs[1].to_vec());
-    let mut gradient = add(&from_policy, &from_value);
-    for (inner, outer) in blocks.into_iter().rev() {
-        gradient = n.back(outer, gradient);
-        let through = n.back(inner, gradient.clone());
-        gradient = add(&gradient, &through);
-    }
-    n.back(stem, gradient);
+    let mut naive = Naive { net, forms, rows, epsilon: EPSILON, parameters, first, step, noise };
+    let (values, normal) = naive.forward(planes);
+    naive.backward(&values, &normal, heads);
+    naive.step.outputs = net.heads.iter().map(|head| values[head.value].clone()).collect();
     naive.step
 }
 
@@ -264,14 +277,22 @@ fn wide(list: &[f32]) -> Vec<f64> {
     list.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Every algorithm that can run this shape: directly, the transform that fits, and the next size.
-fn algorithms(shape: &Shape) -> Vec<Algorithm> {
+fn plan(net: &Description) -> Plan {
+    Plan::of_training(net).expect("the kernels have all operations")
+}
+
+/// Every algorithm that can run this network: directly, the transform that fits, and the next size.
+fn algorithms(net: &Description) -> Vec<Algorithm> {
     let mut algorithms = vec![Algorithm::Direct];
-    if matches!(shape.body, ShapeBody::Resnet { kernel, .. } if kernel <= fourier::KERNEL) {
-        let fits = |&[ny, nx]: &[usize; 2]| shape.height < ny && shape.width < nx;
+    if plan(net).tower().is_some_and(|(stem, _)| stem.kernel <= fourier::KERNEL) {
+        let fits = |&[ny, nx]: &[usize; 2]| net.input[1] < ny && net.input[2] < nx;
         algorithms.extend(SIZES.into_iter().filter(fits).take(2).map(Algorithm::Fourier));
     }
     algorithms
+}
+
+fn network(net: &Description, level: Level, algorithm: Algorithm) -> TrainingNetwork {
+    TrainingNetwork::with(net, &plan(net), EPSILON, level, algorithm)
 }
 
 /// Root of the mean square difference in units of the root of the mean square, which is how optimisers see an error.
@@ -283,25 +304,26 @@ fn difference(found: &[f64], expected: &[f64], unit: f64) -> f64 {
 }
 
 struct Case {
-    shape: Shape,
+    net: Description,
     rows: usize,
     planes: Vec<f32>,
     parameters: Vec<Vec<f32>>,
-    outputs: [Vec<f32>; 2],
+    /// The gradients of the heads.
+    outputs: Vec<Vec<f32>>,
 }
 
 impl Case {
-    fn new(shape: Shape, rows: usize, numbers: &mut Numbers) -> Self {
-        let parameters = numbers.parameters(&shape);
-        let planes = numbers.list(rows * shape.planes * shape.height * shape.width, 1.0);
-        let outputs = [shape.actions, shape.value_outputs].map(|length| numbers.list(rows * length, 1.0));
-        Self { shape, rows, planes, parameters, outputs }
+    fn new(net: &Description, rows: usize, numbers: &mut Numbers) -> Self {
+        let parameters = numbers.parameters(net);
+        let planes = numbers.list(rows * net.input.iter().product::<usize>(), 1.0);
+        let outputs = plan(net).heads.iter().map(|(_, width)| numbers.list(rows * width, 1.0)).collect();
+        Self { net: net.clone(), rows, planes, parameters, outputs }
     }
 
     fn naive(&self, noise: Option<Numbers>) -> Step {
         let parameters: Vec<_> = self.parameters.iter().map(|tensor| wide(tensor)).collect();
-        let outputs = [wide(&self.outputs[0]), wide(&self.outputs[1])];
-        naive(&self.shape, self.rows, &wide(&self.planes), &parameters, [&outputs[0], &outputs[1]], noise)
+        let outputs: Vec<_> = self.outputs.iter().map(|output| wide(output)).collect();
+        naive(&self.net, self.rows, &wide(&self.planes), &parameters, &outputs, noise)
     }
 
     /// All numbers of a step, one list for each tensor.
@@ -309,8 +331,8 @@ impl Case {
         let parameters: Vec<&[f32]> = self.parameters.iter().map(Vec::as_slice).collect();
         let mut gradients = vec![vec![f32::NAN; 3]; parameters.len()];
         network.forward(self.rows, &self.planes, &parameters);
-        network.backward(&self.outputs[0], &self.outputs[1], &mut gradients);
-        let mut lists = vec![network.logits().to_vec(), network.values().to_vec()];
+        network.backward(&self.outputs, &mut gradients);
+        let mut lists = network.outputs().to_vec();
         for statistics in network.batch_statistics() {
             lists.extend([statistics.mean.to_vec(), statistics.variance.to_vec()]);
         }
@@ -320,12 +342,12 @@ impl Case {
 
     /// Panics if an error of any tensor, over all levels and algorithms, is more than it may be. Looks for numbers that
     /// leave no ReLU in doubt; large cases have none.
-    fn check(shape: &Shape, rows: usize, numbers: &mut Numbers) {
-        let mut case = Self::new(shape.clone(), rows, numbers);
+    fn check(net: &Description, rows: usize, numbers: &mut Numbers) {
+        let mut case = Self::new(net, rows, numbers);
         let mut step = case.naive(None);
         for _ in 0..4 {
             if step.margin < MARGIN {
-                case = Self::new(shape.clone(), rows, numbers);
+                case = Self::new(net, rows, numbers);
                 step = case.naive(None);
             }
         }
@@ -352,8 +374,8 @@ impl Case {
         let unit = |index: usize| if index < first_gradient { 0.1 } else { unit };
         let mut sensitivity = None;
         for level in Level::available() {
-            for algorithm in algorithms(&self.shape) {
-                let mut network = TrainingNetwork::with(&self.shape, level, algorithm);
+            for algorithm in algorithms(&self.net) {
+                let mut network = network(&self.net, level, algorithm);
                 let found = self.run(&mut network);
                 assert_eq!(found.len(), expected.len());
                 for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
@@ -367,14 +389,14 @@ impl Case {
                         bound = bound.max(4.0 * sensitivity[index]);
                     }
                     let name = match index.checked_sub(first_gradient) {
-                        Some(tensor) => self.shape.parameters()[tensor].0.clone(),
+                        Some(tensor) => format!("tensor {tensor}"),
                         None => format!("output {index}"),
                     };
                     assert!(
                         error < bound,
-                        "error {error:e} instead of {bound:e} of {name} by {level:?} {algorithm:?} in {rows} rows of {shape:?}",
+                        "error {error:e} instead of {bound:e} of {name} by {level:?} {algorithm:?} in {rows} rows of {net:?}",
                         rows = self.rows,
-                        shape = self.shape
+                        net = self.net
                     );
                 }
             }
@@ -386,15 +408,28 @@ impl Step {
     /// Everything in the order of [`Case::run`].
     fn lists(&self) -> Vec<&Vec<f64>> {
         let statistics = self.statistics.iter().flatten();
-        [&self.logits, &self.values].into_iter().chain(statistics).chain(&self.gradients).collect()
+        self.outputs.iter().chain(statistics).chain(&self.gradients).collect()
     }
 }
 
-fn resnet(board: [usize; 2], planes: usize, numbers: [usize; 4], kernel: usize) -> Shape {
+fn resnet(board: [usize; 2], planes: usize, numbers: [usize; 4], kernel: usize) -> Description {
     let [channels, blocks, head_channels, actions] = numbers;
-    let body = ShapeBody::Resnet { channels, blocks, kernel, head_channels };
-    let [height, width] = board;
-    Shape { planes, height, width, body, actions, value_hidden: 13, value_outputs: 1 + channels % 2 * 2, epsilon: 1e-3 }
+    let mut maker = Maker::new([planes, board[0], board[1]], true);
+    let x = maker.tower(Tower { channels: [channels; 2], blocks, kernel, gate: 0 });
+    maker.usual_heads(x, Some([head_channels; 2]), [actions, 13, 1 + channels % 2 * 2])
+}
+
+fn mlp(side: usize, layers: &[usize]) -> Description {
+    let mut maker = Maker::new([2, side, side + 1], true);
+    let x = maker.chain(layers);
+    maker.usual_heads(x, None, [9, 13, 3])
+}
+
+/// A tower with gates, and any heads.
+fn any(board: [usize; 2], [channels, blocks, gate]: [usize; 3], kernel: usize, numbers: &mut Numbers) -> Description {
+    let mut maker = Maker::new([2, board[0], board[1]], true);
+    let x = maker.tower(Tower { channels: [channels; 2], blocks, kernel, gate });
+    maker.any_heads(x, numbers)
 }
 
 /// The most that rounding may do to a tensor: sums of thousands of products, through up to eight layers.
@@ -437,8 +472,35 @@ proptest! {
         rows in 1usize..71,
     ) {
         let mut numbers = Numbers(seed);
-        let shape = Shape { body: ShapeBody::Mlp { layers }, ..resnet([side, side + 1], 2, [1, 1, 1, 9], 3) };
-        Case::check(&shape, rows, &mut numbers);
+        Case::check(&mlp(side, &layers), rows, &mut numbers);
+    }
+
+    #[test]
+    fn networks_of_any_operations_match_the_naive_network(
+        seed: u64,
+        board in prop::array::uniform2(2usize..10),
+        channels in 1usize..41,
+        blocks in 0usize..3,
+        gate in prop_oneof![1 => Just(0usize), 3 => 1usize..20],
+        kernel in prop_oneof![8 => Just(3usize), 1 => Just(1usize)],
+        rows in prop_oneof![4 => 2usize..20, 1 => 20usize..71],
+    ) {
+        let mut numbers = Numbers(seed);
+        let net = any(board, [channels, blocks, gate], kernel, &mut numbers);
+        Case::check(&net, rows, &mut numbers);
+    }
+
+    #[test]
+    fn perceptrons_with_any_heads_match_the_naive_network(
+        seed: u64,
+        side in 1usize..5,
+        layers in prop::collection::vec(1usize..70, 0..3),
+        rows in 1usize..71,
+    ) {
+        let mut numbers = Numbers(seed);
+        let mut maker = Maker::new([2, side, side + 1], true);
+        let x = maker.chain(&layers);
+        Case::check(&maker.any_heads(x, &mut numbers), rows, &mut numbers);
     }
 }
 
@@ -449,6 +511,8 @@ fn larger_networks_match_the_naive_network() {
         [([3, 3], 128, 70), ([6, 7], 64, 33), ([11, 10], 9, 5), ([15, 14], 4, 3), ([19, 19], 3, 2)]
     {
         Case::check(&resnet(board, 2, [channels, 1, 8, 9], 3), rows, &mut numbers);
+        let gated = any(board, [channels, 1, 4], 3, &mut numbers);
+        Case::check(&gated, rows, &mut numbers);
     }
 }
 
@@ -464,16 +528,16 @@ fn gradients_that_cancel_out_match_the_naive_network() {
 #[test]
 fn naive_gradients_are_derivatives() {
     let mut numbers = Numbers(9);
-    let mlp = Shape { body: ShapeBody::Mlp { layers: vec![5, 4] }, ..resnet([2, 2], 2, [1, 1, 1, 3], 3) };
-    for shape in [resnet([3, 2], 2, [3, 2, 2, 4], 3), mlp] {
-        let case = Case::new(shape, 3, &mut numbers);
+    let any = [1, 2, 3, 4, 5, 6].map(|seed| any([3, 2], [3, 1, 2], 3, &mut Numbers(seed)));
+    for net in [resnet([3, 2], 2, [3, 2, 2, 4], 3), mlp(2, &[5, 4])].into_iter().chain(any) {
+        let case = Case::new(&net, 3, &mut numbers);
         let step = case.naive(None);
         let parameters: Vec<_> = case.parameters.iter().map(|tensor| wide(tensor)).collect();
-        let (planes, outputs) = (wide(&case.planes), [wide(&case.outputs[0]), wide(&case.outputs[1])]);
+        let (planes, outputs) = (wide(&case.planes), case.outputs.iter().map(|x| wide(x)).collect::<Vec<_>>());
         let loss = |parameters: &[Vec<f64>]| {
-            let step = naive(&case.shape, case.rows, &planes, parameters, [&outputs[0], &outputs[1]], None);
-            let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-            product(&step.logits, &outputs[0]) + product(&step.values, &outputs[1])
+            let step = naive(&case.net, case.rows, &planes, parameters, &outputs, None);
+            let product = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            step.outputs.iter().zip(&outputs).map(product).sum::<f64>()
         };
         let unit = step.gradients.iter().flatten().fold(0.0f64, |size, g| size.max(g.abs()));
         for tensor in 0..parameters.len() {
@@ -485,7 +549,7 @@ fn naive_gradients_are_derivatives() {
                 };
                 let slope = (at(1e-6) - at(-1e-6)) / 2e-6;
                 let error = (slope - step.gradients[tensor][index]).abs() / unit;
-                assert!(error < 1e-6, "{:?} {tensor} {index}: {error:e}", case.shape.body);
+                assert!(error < 1e-6, "{:?} {tensor} {index}: {error:e}", case.net);
             }
         }
     }
@@ -495,20 +559,20 @@ fn naive_gradients_are_derivatives() {
 #[test]
 fn results_do_not_depend_on_the_threads() {
     let mut numbers = Numbers(11);
-    let mlp = Shape { body: ShapeBody::Mlp { layers: vec![33, 40] }, ..resnet([3, 3], 2, [1, 1, 1, 9], 3) };
+    let any = any([4, 5], [24, 2, 5], 3, &mut Numbers(2));
     let pools = [1, 2, 3, 5].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("a pool"));
-    for shape in [resnet([3, 3], 3, [33, 2, 5, 9], 3), resnet([6, 7], 2, [16, 1, 4, 7], 3), mlp] {
+    for net in [resnet([3, 3], 3, [33, 2, 5, 9], 3), resnet([6, 7], 2, [16, 1, 4, 7], 3), mlp(3, &[33, 40]), any] {
         for rows in [3, 67, 300] {
-            let case = Case::new(shape.clone(), rows, &mut numbers);
-            let other = Case::new(shape.clone(), 41, &mut numbers);
+            let case = Case::new(&net, rows, &mut numbers);
+            let other = Case::new(&net, 41, &mut numbers);
             for level in Level::available() {
-                for algorithm in algorithms(&shape) {
-                    let mut used = TrainingNetwork::with(&shape, level, algorithm);
+                for algorithm in algorithms(&net) {
+                    let mut used = network(&net, level, algorithm);
                     let mut all = pools.iter().map(|pool| {
                         pool.install(|| {
                             other.run(&mut used);
                             let again = case.run(&mut used);
-                            let fresh = case.run(&mut TrainingNetwork::with(&shape, level, algorithm));
+                            let fresh = case.run(&mut network(&net, level, algorithm));
                             [again, fresh].map(|lists| lists.concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>())
                         })
                     });
@@ -527,16 +591,17 @@ fn results_do_not_depend_on_the_threads() {
 #[test]
 fn memory_is_what_was_told_and_does_not_grow() {
     let mut numbers = Numbers(13);
-    let mlp = Shape { body: ShapeBody::Mlp { layers: vec![133, 140] }, ..resnet([3, 3], 2, [1, 1, 1, 9], 3) };
+    let any = [1, 2, 3].map(|seed| any([4, 5], [24, 2, 5], 3, &mut Numbers(seed)));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool");
-    for shape in [resnet([3, 3], 3, [64, 2, 5, 9], 3), resnet([6, 7], 2, [31, 1, 4, 7], 3), mlp] {
-        for algorithm in algorithms(&shape) {
-            let mut network = TrainingNetwork::with(&shape, Level::available()[0], algorithm);
-            let [large, small] = [300, 40].map(|rows| Case::new(shape.clone(), rows, &mut numbers));
+    let nets = [resnet([3, 3], 3, [64, 2, 5, 9], 3), resnet([6, 7], 2, [31, 1, 4, 7], 3), mlp(3, &[133, 140])];
+    for net in nets.into_iter().chain(any) {
+        for algorithm in algorithms(&net) {
+            let mut network = network(&net, Level::available()[0], algorithm);
+            let [large, small] = [300, 40].map(|rows| Case::new(&net, rows, &mut numbers));
             let told = network.bytes_for(300, 2);
             pool.install(|| large.run(&mut network));
             let bytes = network.bytes();
-            assert!(bytes <= told && told < bytes + bytes / 8 + (64 << 10), "{told} told, {bytes} used by {shape:?}");
+            assert!(bytes <= told && told < bytes + bytes / 8 + (64 << 10), "{told} told, {bytes} used by {net:?}");
             pool.install(|| small.run(&mut network));
             pool.install(|| large.run(&mut network));
             assert!(network.bytes() <= told, "grown from {bytes} to {}", network.bytes());

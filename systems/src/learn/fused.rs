@@ -17,7 +17,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use lockstep_components::config::LearnConfig;
-use lockstep_fused::{HeadKind, Level, Shape, TrainingNetwork};
+use lockstep_fused::{Level, TrainingNetwork};
 use std::ops::Range;
 
 /// The kernels with their memory, for one shape of network.
@@ -28,23 +28,17 @@ pub(super) struct FusedGradients {
     part: Vec<Vec<f32>>,
     /// Of the whole batch.
     sum: Vec<Vec<f32>>,
-    logits: Vec<f32>,
-    values: Vec<f32>,
+    /// What the heads say, and in its place the gradients of their losses.
+    outputs: Vec<Vec<f32>>,
 }
 
 impl FusedGradients {
-    /// For a network that the kernels know.
+    /// For a network of which the kernels have all operations.
     pub(super) fn new(network: &Network, level: Level) -> Option<Self> {
         let epsilon = network.norms().next().map_or(0.0, |norm| norm.epsilon);
-        let shape = Shape::of(network.description(), epsilon)?;
-        let tensors = shape.parameters().len();
-        Some(Self {
-            kernels: TrainingNetwork::with_level(&shape, level),
-            part: vec![vec![]; tensors],
-            sum: vec![vec![]; tensors],
-            logits: vec![],
-            values: vec![],
-        })
+        let kernels = TrainingNetwork::new(network.description(), epsilon, level).ok()?;
+        let tensors = kernels.tensors();
+        Some(Self { kernels, part: vec![vec![]; tensors], sum: vec![vec![]; tensors], outputs: vec![] })
     }
 
     /// The gradient of the weighted losses of a batch, and the mean loss of each head. `parts` are the rows that go through the
@@ -65,15 +59,11 @@ impl FusedGradients {
         for rows in parts {
             let size = batch.planes.len() / batch.rows;
             self.kernels.forward(rows.len(), &batch.planes[rows.start * size..rows.end * size], &parameters);
-            self.logits.clear();
-            self.logits.extend_from_slice(self.kernels.logits());
-            self.values.clear();
-            self.values.extend_from_slice(self.kernels.values());
-            for (head, sum) in heads.iter().zip(&mut losses) {
-                let outputs = if head.kind == HeadKind::Policy { &mut self.logits } else { &mut self.values };
+            self.kernels.outputs().clone_into(&mut self.outputs);
+            for ((head, outputs), sum) in heads.iter().zip(&mut self.outputs).zip(&mut losses) {
                 *sum += loss(head.kind, batch, rows.clone(), outputs, weight_of(head.kind, config));
             }
-            self.kernels.backward(&self.logits, &self.values, &mut self.part);
+            self.kernels.backward(&self.outputs, &mut self.part);
             self.update_running_statistics(network);
             for (sum, part) in self.sum.iter_mut().zip(&mut self.part) {
                 if sum.is_empty() {
@@ -105,7 +95,7 @@ impl FusedGradients {
     }
 }
 
-/// Copies all parameters, in the order of the modules, which is that of [`Shape::parameters`]. The running statistics of
+/// Copies all parameters, in the order of the modules, which is that of the description. The running statistics of
 /// batch norm, which a visitor sees as well, are none.
 #[derive(Default)]
 struct Read {
@@ -150,14 +140,18 @@ impl ModuleVisitor for Write<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Learner, Network, learn::step};
+    use crate::{
+        Failure, Learner, Network,
+        learn::{gradients, step},
+    };
     use bevy_ecs::prelude::*;
     use burn::tensor::Device;
     use lockstep_components::{
         Config, Game, GameInfo, LaneRng,
-        config::{NetworkConfig, NetworkKind, OptimizerKind, Steps, ValueHead},
+        config::{LearnPrecision, NetworkConfig, NetworkKind, OptimizerKind, Steps, ValueHead},
         games::{ConnectFour, TicTacToe},
     };
+    use lockstep_fused::{Description, ExactNetwork, Head, HeadKind, Op};
 
     /// Some positions with made-up targets, of which one in four has no policy target.
     fn batch<G: Game>(rows: usize) -> TrainingBatch {
@@ -196,10 +190,11 @@ mod tests {
     }
 
     /// What one step of plain gradient descent changes, by name, and the losses.
-    fn change<G: Game>(config: &Config, fused: bool) -> (Vec<(String, Vec<f32>)>, [f64; 2]) {
+    fn change<G: Game>(config: &Config, fused: bool) -> (Vec<(String, Vec<f32>)>, Vec<f64>) {
         let mut learner = Learner::new(&GameInfo::of::<G>(), config, &Device::flex());
         if fused {
             learner = learner.with_fused_gradients(Level::default());
+            assert!(learner.is_fused());
         }
         let before = learner.network.tensors();
         learner.begin(1);
@@ -214,13 +209,12 @@ mod tests {
             (a.name, b.data.iter().zip(&a.data).map(|(b, a)| b - a).collect())
         };
         let sums = &learner.course.as_ref().unwrap().sums;
-        let losses = [sums.of("policy"), sums.of("value")];
+        let heads = &learner.network.description().heads;
+        let losses = heads.iter().map(|head| sums.of(head.kind.name())).collect();
         (before.into_iter().zip(after).map(difference).collect(), losses)
     }
 
-    fn agrees_with_burn<G: Game>(kind: NetworkKind, value_head: ValueHead, accumulation: usize, clip: f64) {
-        let network =
-            NetworkConfig { kind, channels: 20, blocks: 2, head_channels: 5, value_head, ..Config::default().network };
+    fn agrees_with_burn<G: Game>(network: NetworkConfig, accumulation: usize, clip: f64) {
         let mut config = Config { network, ..Config::default() };
         config.learn.optimizer = OptimizerKind::Sgd;
         config.learn.weight_decay = 0.0;
@@ -232,9 +226,9 @@ mod tests {
         let (burn, burn_losses) = change::<G>(&config, false);
         let (fused, losses) = change::<G>(&config, true);
         assert!(burn.len() > 8);
-        for i in 0..2 {
-            assert!((burn_losses[i] - losses[i]).abs() < 1e-4, "{burn_losses:?} {losses:?}");
-        }
+        assert_eq!(burn_losses.len(), losses.len());
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4;
+        assert!(burn_losses.iter().zip(&losses).all(close), "{burn_losses:?} {losses:?}");
         let largest = burn.iter().flat_map(|t| &t.1).fold(0.0f32, |a, b| a.max(b.abs()));
         for ((name, expected), (_, found)) in burn.iter().zip(&fused) {
             assert!(expected.iter().any(|x| *x != 0.0), "{name} does not change");
@@ -246,9 +240,65 @@ mod tests {
 
     #[test]
     fn gradients_and_statistics_are_those_of_burn() {
-        agrees_with_burn::<ConnectFour>(NetworkKind::Resnet, ValueHead::Wdl, 1, 0.0);
-        agrees_with_burn::<TicTacToe>(NetworkKind::Resnet, ValueHead::Scalar, 3, 0.0);
-        agrees_with_burn::<TicTacToe>(NetworkKind::Mlp, ValueHead::Wdl, 1, 0.01);
+        let default = Config::default().network;
+        let resnet = NetworkConfig { kind: NetworkKind::Resnet, channels: 20, blocks: 2, head_channels: 5, ..default };
+        let scalar = NetworkConfig { value_head: ValueHead::Scalar, ..resnet.clone() };
+        let mlp = NetworkConfig { kind: NetworkKind::Mlp, ..resnet.clone() };
+        agrees_with_burn::<ConnectFour>(resnet.clone(), 1, 0.0);
+        agrees_with_burn::<TicTacToe>(scalar.clone(), 3, 0.0);
+        agrees_with_burn::<TicTacToe>(mlp.clone(), 1, 0.01);
+        // Gates, and a third head.
+        agrees_with_burn::<ConnectFour>(NetworkConfig { squeeze: 6, ..resnet }, 1, 0.0);
+        agrees_with_burn::<TicTacToe>(NetworkConfig { squeeze: 3, length_head: true, ..scalar }, 2, 0.01);
+        agrees_with_burn::<TicTacToe>(NetworkConfig { length_head: true, ..mlp }, 1, 0.0);
+    }
+
+    /// A policy that is a map from planes to moves, and a value that sees means alone: no configuration names them yet.
+    #[test]
+    fn selections_and_means_are_those_of_burn() {
+        let mut net = Description::new([TicTacToe::PLANES, TicTacToe::HEIGHT, TicTacToe::WIDTH]);
+        let stem = net.add("stem", Op::Conv { outputs: 20, kernel: 3, bias: false }, &[0]);
+        let stem = net.add("norm", Op::Norm, &[stem]);
+        let x = net.add("", Op::Relu, &[stem]);
+        let planes = net.add("planes", Op::Conv { outputs: 2, kernel: 1, bias: true }, &[x]);
+        let indices = (0..TicTacToe::ACTIONS as u32).map(|action| 17 - 2 * action % 18).collect();
+        let policy = net.add("", Op::Select { indices }, &[planes]);
+        let means = net.add("", Op::Pool, &[x]);
+        let value = net.add("value", Op::Dense { outputs: 3 }, &[means]);
+        net.heads = vec![
+            Head { kind: HeadKind::Policy, value: policy },
+            Head { kind: HeadKind::Outcome, value },
+            Head { kind: HeadKind::Length, value: net.add("length", Op::Dense { outputs: 1 }, &[means]) },
+        ];
+        let of = |fused: bool| {
+            let mut learner = Learner::new(&GameInfo::of::<TicTacToe>(), &Config::default(), &Device::flex());
+            learner.network = Network::of(net.clone(), 3, &learner.network.device());
+            if fused {
+                learner = learner.with_fused_gradients(Level::default());
+                assert!(learner.is_fused());
+            }
+            gradients(&mut learner, &batch::<TicTacToe>(37)).unwrap()
+        };
+        for (burn, fused) in of(false).iter().zip(of(true)) {
+            assert_eq!(burn.name, fused.name);
+            let size = burn.data.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+            assert!(size > 1e-4, "{} has no gradient", burn.name);
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-3 * size;
+            assert!(burn.data.iter().zip(&fused.data).all(close), "{}", burn.name);
+        }
+        // What is evaluated agrees as well.
+        let network = Network::of(net, 3, &Device::flex());
+        let (frozen, planes) = (network.frozen(), batch::<TicTacToe>(5).planes);
+        let rows: Tensor<4> = Tensor::from_data(
+            TensorData::new(planes.clone(), [5, TicTacToe::PLANES, TicTacToe::HEIGHT, TicTacToe::WIDTH]),
+            &Device::flex(),
+        );
+        let found = numbers(network.valid().forward(rows, LearnPrecision::F32, false).swap_remove(0));
+        let exact = ExactNetwork::new(&frozen);
+        for (found, planes) in found.chunks(TicTacToe::ACTIONS).zip(planes.chunks(TicTacToe::INPUT)) {
+            let close = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() < 1e-4;
+            assert!(found.iter().zip(&exact.row(planes)[0]).all(close), "{found:?}");
+        }
     }
 
     /// Without batch norm the parts of a batch add up to the whole, on both paths.

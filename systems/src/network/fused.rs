@@ -3,7 +3,7 @@
 use super::evaluator::scalar_values;
 use crate::{Batch, Error, Evaluations, Evaluator, evaluator::Capabilities};
 use lockstep_components::config::Precision;
-use lockstep_fused::{Description, Footprint, Frozen, FusedNetwork, Level, Options, Weights};
+use lockstep_fused::{Description, Footprint, Frozen, FusedNetwork, Level, Options};
 use std::collections::VecDeque;
 
 /// A frozen network on the CPU as fused kernels, on the current rayon pool: several times as fast as the general
@@ -14,39 +14,40 @@ pub struct FusedEvaluator {
     network: FusedNetwork,
     precision: Precision,
     weights: usize,
-    actions: usize,
-    value_outputs: usize,
-    /// Logits and raw values of batches that were not received yet.
-    answers: VecDeque<[Vec<f32>; 2]>,
+    /// Where policy and value are among the heads.
+    heads: [usize; 2],
+    /// How many numbers each head has.
+    widths: Vec<usize>,
+    /// Raw outputs of all heads for batches that were not received yet.
+    answers: VecDeque<Vec<Vec<f32>>>,
     /// Buffers to be used again.
-    spare: Vec<[Vec<f32>; 2]>,
+    spare: Vec<Vec<Vec<f32>>>,
 }
 
 impl FusedEvaluator {
-    /// Packs a frozen network for the kernels of this processor; `None` if it is one that they do not know.
+    /// Packs a frozen network for the kernels of this processor; `None` if they lack an operation of it.
     pub fn new(network: &Frozen) -> Option<Self> {
         Self::with_options(network, Precision::F32, Level::default())
     }
 
-    /// The same with these vectors, evaluating in 16-bit integers if that is the precision, else in `f32`.
+    /// Packs a frozen network for these vectors, evaluating in 16-bit integers if that is the precision, else in `f32`.
     pub fn with_options(network: &Frozen, precision: Precision, level: Level) -> Option<Self> {
-        let weights = Weights::of(network)?;
-        let fused = FusedNetwork::with_options(&weights, options(precision, level));
+        let fused = FusedNetwork::new(network, options(precision, level)).ok()?;
         // Not every network is faster in integers.
         let integers = fused.algorithm() == "fourier-int16";
         Some(Self {
             precision: if integers { Precision::Int16 } else { Precision::F32 },
+            widths: fused.widths().collect(),
             network: fused,
             weights: 4 * network.description.parameter_count(),
-            actions: weights.policy.outputs,
-            value_outputs: weights.value_out.outputs,
+            heads: network.description.policy_and_value(),
             answers: VecDeque::new(),
             spare: vec![],
         })
     }
 
-    /// Bytes that it takes with batches of at most so many rows, from its description alone; `None` for a network that the
-    /// kernels do not know.
+    /// Bytes that it takes with batches of at most so many rows, from its description alone; `None` for a network of which the
+    /// kernels lack an operation.
     pub fn footprint(net: &Description, precision: Precision, level: Level, rows: usize) -> Option<Footprint> {
         FusedNetwork::footprint(net, options(precision, level), rows, rayon::current_num_threads())
     }
@@ -60,21 +61,24 @@ fn options(precision: Precision, level: Level) -> Options {
 
 impl Evaluator for FusedEvaluator {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        let [mut logits, mut raw_values] = self.spare.pop().unwrap_or_default();
-        logits.resize(batch.rows * self.actions, 0.0);
-        raw_values.resize(batch.rows * self.value_outputs, 0.0);
-        self.network.forward(batch.rows, batch.planes(), &mut logits, &mut raw_values);
-        self.answers.push_back([logits, raw_values]);
+        let mut outputs = self.spare.pop().unwrap_or_else(|| vec![vec![]; self.widths.len()]);
+        for (output, width) in outputs.iter_mut().zip(&self.widths) {
+            output.resize(batch.rows * width, 0.0);
+        }
+        self.network.forward(batch.rows, batch.planes(), &mut outputs);
+        self.answers.push_back(outputs);
         Ok(())
     }
 
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error> {
-        let [logits, raw_values] = self.answers.pop_front().expect("a batch was submitted");
-        let rows = logits.len() / self.actions;
-        out.logits[..logits.len()].copy_from_slice(&logits);
-        scalar_values(&raw_values, self.value_outputs, &mut out.values[..rows]);
+        let outputs = self.answers.pop_front().expect("a batch was submitted");
+        let [logits, values] = self.heads.map(|head| &outputs[head]);
+        let [actions, value_outputs] = self.heads.map(|head| self.widths[head]);
+        let rows = logits.len() / actions;
+        out.logits[..logits.len()].copy_from_slice(logits);
+        scalar_values(values, value_outputs, &mut out.values[..rows]);
         out.computed = rows;
-        self.spare.push([logits, raw_values]);
+        self.spare.push(outputs);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use burn::{
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d, conv::Conv2d, conv::Conv2dConfig},
     optim::GradientsParams,
     tensor::{
-        Device, FloatDType, Tensor,
+        Device, FloatDType, Int, Tensor, TensorData,
         activation::{relu, sigmoid},
         module::conv2d,
         ops::ConvOptions,
@@ -77,8 +77,8 @@ pub(super) fn interpret(net: &Description, layers: &(impl Layers + ?Sized), plan
     let mut layer = 0;
     for Step { op, from, .. } in &net.steps {
         let x = &values[from[0]];
-        let value = match *op {
-            Op::Conv { kernel, .. } => Value::Board(layers.conv(layer, kernel, x.board())),
+        let value = match op {
+            Op::Conv { kernel, .. } => Value::Board(layers.conv(layer, *kernel, x.board())),
             Op::Norm => Value::Board(layers.norm(layer, x.board())),
             Op::Dense { .. } => Value::Row(layers.dense(layer, x.row())),
             Op::Relu => match x {
@@ -97,8 +97,14 @@ pub(super) fn interpret(net: &Description, layers: &(impl Layers + ?Sized), plan
                 let gates: Tensor<4> = sigmoid(values[from[1]].row()).unsqueeze_dims(&[2, 3]);
                 Value::Board(x.board() * gates)
             }
+            Op::Select { indices } => {
+                let numbers: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+                let places: Tensor<1, Int> =
+                    Tensor::from_data(TensorData::new(numbers, [indices.len()]), &x.board().device());
+                Value::Row(x.row().select(1, places))
+            }
         };
-        layer += usize::from(has_layer(*op));
+        layer += usize::from(has_layer(op));
         values.push(value);
     }
     net.heads.iter().map(|head| values[head.value].row()).collect()
@@ -107,7 +113,7 @@ pub(super) fn interpret(net: &Description, layers: &(impl Layers + ?Sized), plan
 /// What a tensor is called, from where the module has it: `layers.0.Conv.weight` is `stem.conv.weight`.
 pub(super) fn name_of(net: &Description, path: &[String]) -> String {
     let layer: usize = path[1].parse().expect("the number of a layer");
-    let mut names = net.steps.iter().filter(|step| has_layer(step.op)).map(|step| &step.name);
+    let mut names = net.steps.iter().filter(|step| has_layer(&step.op)).map(|step| &step.name);
     let field = path.last().expect("a tensor is a field of a layer");
     format!("{}.{field}", names.nth(layer).expect("a step for each layer"))
 }
@@ -124,7 +130,7 @@ pub(super) fn pointwise(x: Tensor<2>, weight: Tensor<4>, bias: Option<Tensor<1>>
 }
 
 /// Whether an operation has parameters.
-pub(super) fn has_layer(op: Op) -> bool {
+pub(super) fn has_layer(op: &Op) -> bool {
     matches!(op, Op::Conv { .. } | Op::Norm | Op::Dense { .. })
 }
 
@@ -191,8 +197,8 @@ impl Network {
     /// If it does not fit together.
     pub fn of(description: Description, seed: u64, device: &Device) -> Self {
         let forms = description.forms();
-        let layer = |(step, Step { op, from, .. }): (usize, &Step)| match (*op, forms[from[0]]) {
-            (Op::Conv { outputs, kernel, bias }, Form::Board(inputs)) => {
+        let layer = |(step, Step { op, from, .. }): (usize, &Step)| match (op, forms[from[0]]) {
+            (&Op::Conv { outputs, kernel, bias }, Form::Board(inputs)) => {
                 let pad = kernel / 2;
                 let conv = Conv2dConfig::new([inputs, outputs], [kernel, kernel])
                     .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
@@ -200,7 +206,7 @@ impl Network {
                 Some(Layer::Conv(conv.init(device)))
             }
             (Op::Norm, Form::Board(channels)) => Some(Layer::Norm(BatchNormConfig::new(channels).init(device))),
-            (Op::Dense { outputs }, _) => {
+            (&Op::Dense { outputs }, _) => {
                 let inputs = description.parameters(step, &forms)[0][0];
                 Some(Layer::Dense(LinearConfig::new(inputs, outputs).init(device)))
             }
@@ -226,7 +232,7 @@ impl Network {
 
     /// Its layers with the steps that they belong to.
     pub(super) fn layers(&self) -> impl Iterator<Item = (usize, &Layer)> {
-        let steps = self.description.steps.iter().enumerate().filter(|(_, step)| has_layer(step.op));
+        let steps = self.description.steps.iter().enumerate().filter(|(_, step)| has_layer(&step.op));
         steps.map(|(number, _)| number).zip(&self.layers)
     }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::super::kernels::{HALF_RANGE, IntegerLevel, Layout, PEAK, QuantisedProduct};
 use super::super::super::tests::Numbers;
-use super::super::super::weights::Conv;
+use super::super::super::{Parameters, plan::Conv};
 use super::super::{Transform, frequencies};
 use super::{Int16Conv, Matrix};
 
@@ -12,6 +12,10 @@ use super::{Int16Conv, Matrix};
 const GROUP: usize = 64;
 
 const FOUR: Transform = Transform { size: [4, 4], three: false };
+
+fn shape(inputs: usize, outputs: usize, kernel: usize) -> Conv {
+    Conv { step: 0, norm: None, bias: true, inputs, outputs, kernel }
+}
 
 fn half(bits: u16) -> f64 {
     let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff));
@@ -21,14 +25,14 @@ fn half(bits: u16) -> f64 {
 }
 
 /// Multiplies inputs that are as large as they may be, for one row with the signs that make the first output largest.
-fn check(conv: &Conv, transform: Transform, rows: usize, numbers: &mut Numbers) {
+fn check(conv: &Conv, of_conv: &Parameters, transform: Transform, rows: usize, numbers: &mut Numbers) {
     let layout = Layout { rows, reals: 1, bins: transform.bins() };
-    let matrices: Vec<Matrix> = frequencies(conv, transform).map(|frequency| Matrix::new(&frequency)).collect();
+    let frequencies = frequencies(conv, &of_conv.weight, transform);
+    let matrices: Vec<Matrix> = frequencies.map(|frequency| Matrix::new(&frequency)).collect();
     for level in IntegerLevel::available() {
-        let packed = Int16Conv::new(level, conv, transform);
-        let shape = Conv { weight: vec![], bias: vec![], ..conv.clone() };
+        let packed = Int16Conv::new(level, conv, Some(of_conv), transform);
         let taken = packed.weights.bytes() + packed.factors.bytes() + packed.bias.bytes();
-        assert_eq!(Int16Conv::new(level, &shape, transform).bytes(), taken);
+        assert_eq!(Int16Conv::new(level, conv, None, transform).bytes(), taken);
         let stride = packed.output_stride();
         for (bin, matrix) in matrices.iter().enumerate() {
             let mut inputs = vec![[0i16; 2]; rows * conv.inputs];
@@ -107,18 +111,19 @@ proptest! {
                 _ => {}
             }
         }
-        let conv = Conv { inputs, outputs, kernel: 3, weight, bias: numbers.list(outputs, 1.0) };
-        check(&conv, Transform { size: if large { [7, 8] } else { [4, 4] }, three: !large && three }, rows, &mut numbers);
+        let of_conv = Parameters { weight, bias: numbers.list(outputs, 1.0) };
+        let transform = Transform { size: if large { [7, 8] } else { [4, 4] }, three: !large && three };
+        check(&shape(inputs, outputs, 3), &of_conv, transform, rows, &mut numbers);
     }
 }
 
 #[test]
 fn units_use_the_range() {
     // Equal weights: the sums are what limits them, and the worst input comes close to the limit.
-    let conv = Conv { inputs: 128, outputs: 1, kernel: 1, weight: vec![0.3; 128], bias: vec![0.0] };
-    let matrix = Matrix::new(&frequencies(&conv, FOUR).next().expect("a bin"));
+    let (conv, numbers) = (shape(128, 1, 1), Parameters { weight: vec![0.3; 128], bias: vec![0.0] });
+    let matrix = Matrix::new(&frequencies(&conv, &numbers.weight, FOUR).next().expect("a bin"));
     let sum: i64 = matrix.numbers.iter().map(|[re, _]| i64::from(*re) * i64::from(PEAK)).sum();
     assert!((2_000_000_000..=i64::from(i32::MAX)).contains(&sum), "{sum}");
-    let packed = Int16Conv::new(IntegerLevel::available()[0], &conv, FOUR);
+    let packed = Int16Conv::new(IntegerLevel::available()[0], &conv, Some(&numbers), FOUR);
     assert!(packed.factors.get().iter().all(|&factor| factor <= HALF_RANGE));
 }
