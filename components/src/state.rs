@@ -16,7 +16,7 @@ use std::{
 /// Two states are equal if they are of one game and have the same [`Game::key`].
 pub struct State(Box<dyn Erased>);
 
-/// What a state does, whatever its type.
+/// The methods of a state, whatever its type.
 trait Erased: Any + Send + Sync {
     fn info(&self) -> &'static GameInfo;
     fn boxed(&self) -> Box<dyn Erased>;
@@ -118,27 +118,27 @@ impl<G: Game> Erased for G {
 }
 
 impl State {
-    /// A state of a game whose type is known here.
+    /// Wraps a state of the game `G`.
     pub fn of<G: Game>(state: G) -> Self {
         Self(Box::new(state))
     }
 
-    /// The state as its own type; `None` if it is one of another game.
+    /// The state as a `G`; `None` if it is a state of another game.
     pub fn get<G: Game>(&self) -> Option<&G> {
         (&*self.0 as &dyn Any).downcast_ref()
     }
 
-    /// What is known of its game.
+    /// The constants of the state's game.
     pub fn info(&self) -> &'static GameInfo {
         self.0.info()
     }
 
-    /// The legal moves in ascending order; none in a game that is over.
+    /// The legal moves in ascending order; empty when the game is over.
     pub fn legal(&self) -> Vec<Action> {
         self.0.legal()
     }
 
-    /// Whether a move is legal here. False for every move of a finished game.
+    /// Whether a move is legal in this state. False for every move of a finished game.
     pub fn is_legal(&self, action: Action) -> bool {
         self.legal().contains(&action)
     }
@@ -148,7 +148,7 @@ impl State {
         self.0.play(action);
     }
 
-    /// The state behind a legal move.
+    /// The state after a legal move.
     #[must_use]
     pub fn played(&self, action: Action) -> Self {
         let mut next = self.clone();
@@ -161,22 +161,22 @@ impl State {
         self.0.outcome()
     }
 
-    /// Whose turn it is.
+    /// The player to move.
     pub fn to_move(&self) -> Side {
         self.0.to_move()
     }
 
-    /// By how much the first player is ahead at the end of a game, in games that count it.
+    /// By how many points the first player is ahead; `None` in games that count no points. See [`Game::score`].
     pub fn score(&self) -> Option<f32> {
         self.0.score()
     }
 
-    /// Points that the second player gets beside the board, in games that have komi.
+    /// The komi, that is, the points that the second player gets beside the board; `None` in games without komi.
     pub fn komi(&self) -> Option<f32> {
         self.0.komi()
     }
 
-    /// The name for people: [`Game::title`].
+    /// The name of the game for people: see [`Game::title`].
     pub fn title(&self) -> String {
         self.0.title()
     }
@@ -186,10 +186,10 @@ impl State {
         self.0.action_text(action)
     }
 
-    /// Reads what [`State::action_text`] writes.
+    /// Reads a move as [`State::action_text`] writes it.
     ///
     /// # Errors
-    /// When the text names no legal move here; the message lists what is expected.
+    /// When the text names no legal move in this state; the message lists the legal moves.
     pub fn parse_action(&self, text: &str) -> Result<Action, ParseError> {
         self.0.parse_action(text)
     }
@@ -204,7 +204,8 @@ impl State {
         Ok(state)
     }
 
-    /// The states on the way through a list of moves from this one, which is the first of them, and the moves.
+    /// Reads a list of moves from this state as [`Game::parse`] does. Returns the states on the way, of which this one
+    /// is the first, and the moves.
     ///
     /// # Errors
     /// When a word of the text is no legal move; the message names it.
@@ -219,7 +220,7 @@ impl State {
         self.0.render(last)
     }
 
-    /// The network's input, `[planes, height, width]`.
+    /// The network's input for this state, `[planes, height, width]`.
     pub fn planes(&self) -> Vec<f32> {
         let mut planes = vec![0.0; self.info().input()];
         self.0.encode(&mut planes);
@@ -233,10 +234,10 @@ impl State {
         Self(self.0.canonical())
     }
 
-    /// Whether a record is a whole game from this state: see [`GameRecord::check`].
+    /// Checks that a record is a whole game from this state: see [`GameRecord::check`].
     ///
     /// # Errors
-    /// What is wrong with the record.
+    /// A description of what is wrong with the record.
     pub fn check(&self, game: &GameRecord) -> Result<(), String> {
         self.0.check(game)
     }
