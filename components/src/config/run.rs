@@ -171,7 +171,7 @@ pub enum Tower {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vectors {
-    /// The best ones that there are.
+    /// The best vectors that the processor has.
     #[default]
     Auto,
     /// AVX-512, with dot products of integers if there are any.
@@ -180,7 +180,7 @@ pub enum Vectors {
     Avx2,
     /// NEON.
     Neon,
-    /// None: plain code.
+    /// No vectors: plain code.
     Portable,
 }
 
