@@ -69,7 +69,7 @@ impl Outcome {
         }
     }
 
-    /// The same outcome as the other player sees it.
+    /// The outcome for the other player.
     #[inline]
     pub fn reversed(self) -> Self {
         match self {

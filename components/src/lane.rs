@@ -70,8 +70,8 @@ impl LaneRng {
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot(pub u8);
 
-/// The stream of a game, or of another use of that number, in a round. Rounds must be below 2^31, and games below 2^32
-/// - 1.
+/// The stream of a game, or of another use of its number, in a round. Rounds are fewer than 2^31, and the games of a
+/// round fewer than 2^32.
 fn stream(round: u64, number: u64) -> u64 {
     (round << 32) | number
 }

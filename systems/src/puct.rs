@@ -162,7 +162,7 @@ pub struct Weights<'a> {
 /// Which moves have a weight, and whether it is their visits or their priors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
-    /// All moves, by visits.
+    /// Every move, by visits.
     All,
     /// The moves that are known to win, by visits.
     Winning,

@@ -65,7 +65,7 @@ pub enum Steps {
 }
 
 impl Steps {
-    /// Steps of a generation that added so many positions; at least one.
+    /// The number of steps of a generation that added `added` positions; at least one.
     pub fn count(self, added: u64, batch_size: usize) -> u64 {
         match self {
             Self::Reuse(times) => ((added as f64 * times / batch_size as f64).round() as u64).max(1),

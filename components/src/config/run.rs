@@ -141,7 +141,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// As it stands in a configuration.
+    /// The name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -158,12 +158,13 @@ impl Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tower {
-    /// As products of matrices on boards of up to 9 cells, and else as convolutions.
+    /// Convolutions are computed as products of matrices on boards of up to 9 cells, and else as convolutions.
     #[default]
     Auto,
-    /// As convolutions.
+    /// Convolutions are computed as such.
     Conv,
-    /// As products of matrices over the whole board, which cost no more on the smallest boards.
+    /// Convolutions are computed as products of matrices over the whole board, which cost no more on the smallest
+    /// boards.
     Board,
 }
 
@@ -185,7 +186,7 @@ pub enum Vectors {
 }
 
 impl Vectors {
-    /// As it stands in a configuration.
+    /// The name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
