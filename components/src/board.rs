@@ -1,11 +1,11 @@
 //! Helpers for the boards of games: sets of cells, symmetries, planes, coordinates.
 //!
-//! Cells are numbered by rows from the top left, from 0.
+//! Cells are numbered from 0, row by row from the top left.
 
 use crate::game::{Action, Game, Side};
 use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, BitXor, Not};
 
-/// A set of cells of a board with at most `64 * WORDS` of them.
+/// A set of cells of a board that has at most `64 * WORDS` cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cells<const WORDS: usize>(pub [u64; WORDS]);
 
@@ -19,7 +19,7 @@ impl<const WORDS: usize> Cells<WORDS> {
     /// The empty set.
     pub const NONE: Self = Self([0; WORDS]);
 
-    /// The first `count` cells.
+    /// The set of the first `count` cells.
     pub const fn first(count: usize) -> Self {
         let mut words = [0; WORDS];
         let mut cell = 0;
@@ -30,8 +30,8 @@ impl<const WORDS: usize> Cells<WORDS> {
         Self(words)
     }
 
-    /// The cells of a board but those of its first column, and but those of its last: where a step from the left and from the
-    /// right can end.
+    /// The cells of a board without its first column, where a step to the right can end, and those without its last
+    /// column, where a step to the left can end.
     pub const fn inner(height: usize, width: usize) -> [Self; 2] {
         let (mut not_first, mut not_last) = (Self::first(height * width), Self::first(height * width));
         let mut row = 0;
@@ -43,7 +43,7 @@ impl<const WORDS: usize> Cells<WORDS> {
         [not_first, not_last]
     }
 
-    /// One cell.
+    /// The set of one cell.
     #[inline]
     pub const fn one(cell: usize) -> Self {
         let mut words = [0; WORDS];
@@ -51,37 +51,37 @@ impl<const WORDS: usize> Cells<WORDS> {
         Self(words)
     }
 
-    /// Whether a cell is in it.
+    /// Whether a cell is in the set.
     #[inline]
     pub const fn has(&self, cell: usize) -> bool {
         self.0[cell / 64] >> (cell % 64) & 1 != 0
     }
 
-    /// Adds a cell.
+    /// Adds a cell to the set.
     #[inline]
     pub const fn insert(&mut self, cell: usize) {
         self.0[cell / 64] |= 1 << (cell % 64);
     }
 
-    /// Takes a cell out.
+    /// Removes a cell from the set.
     #[inline]
     pub const fn remove(&mut self, cell: usize) {
         self.0[cell / 64] &= !(1 << (cell % 64));
     }
 
-    /// How many there are.
+    /// Number of cells in the set.
     #[inline]
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|&word| word == 0)
     }
 
-    /// Its cells in ascending order: the usual form of [`Game::moves`].
+    /// Iterates over the cells of the set in ascending order: the usual form of [`Game::moves`].
     #[inline]
     pub fn iter(self) -> impl Iterator<Item = Action> {
         let mut words = self.0;
@@ -97,7 +97,7 @@ impl<const WORDS: usize> Cells<WORDS> {
         })
     }
 
-    /// The cells that lie so many behind these.
+    /// The set with every cell moved up by `by` numbers; cells beyond `64 * WORDS` drop out.
     #[inline]
     pub fn later(self, by: usize) -> Self {
         let (words, bits) = (by / 64, by % 64);
@@ -107,7 +107,7 @@ impl<const WORDS: usize> Cells<WORDS> {
         }))
     }
 
-    /// The cells that lie so many before these.
+    /// The set with every cell moved down by `by` numbers; cells below 0 drop out.
     #[inline]
     pub fn earlier(self, by: usize) -> Self {
         let (words, bits) = (by / 64, by % 64);
@@ -117,7 +117,7 @@ impl<const WORDS: usize> Cells<WORDS> {
         }))
     }
 
-    /// Each cell where a table takes it.
+    /// The set with every cell moved to where `table` takes it.
     #[inline]
     pub fn moved(self, table: &[u16]) -> Self {
         let mut image = Self::NONE;
@@ -125,7 +125,7 @@ impl<const WORDS: usize> Cells<WORDS> {
         image
     }
 
-    /// Writes a plane: 1 for the cells of the set, 0 for the others.
+    /// Writes a plane of as many numbers as the board has cells: 1 for the cells of the set, 0 for the others.
     #[inline]
     pub fn write(self, plane: &mut [f32]) {
         for (chunk, word) in plane.chunks_mut(64).zip(self.0) {
@@ -177,7 +177,7 @@ impl<const WORDS: usize> BitAndAssign for Cells<WORDS> {
     }
 }
 
-/// All that are not in it, those behind the board included.
+/// The complement within all `64 * WORDS` cells, including those that are beyond the board.
 impl<const WORDS: usize> Not for Cells<WORDS> {
     type Output = Self;
 
@@ -187,8 +187,9 @@ impl<const WORDS: usize> Not for Cells<WORDS> {
     }
 }
 
-/// Where a symmetry takes a cell. Of 8: a mirror that exchanges left and right for those from 4 on, then `s % 4` quarter
-/// turns of a square. Of 4: bit 0 exchanges left and right, bit 1 top and bottom. Of 2: 1 exchanges left and right.
+/// The cell to which a symmetry takes a cell. Of 8 symmetries, those of a square, the ones from 4 on exchange left and
+/// right, and then `symmetry % 4` quarter turns follow. Of 4, bit 0 exchanges left and right, and bit 1 top and bottom.
+/// Of 2, symmetry 1 exchanges left and right.
 #[inline]
 pub const fn image(height: usize, width: usize, symmetries: usize, symmetry: usize, cell: usize) -> usize {
     let (mut row, mut column) = (cell / width, cell % width);
@@ -212,8 +213,7 @@ pub const fn image(height: usize, width: usize, symmetries: usize, symmetry: usi
     row * width + column
 }
 
-/// [`image`] of every cell under each of the symmetries, for a board of `CELLS` cells: a constant of a game, for
-/// [`Cells::moved`].
+/// Tables for [`Cells::moved`]: the [`image`] of every cell of a board of `CELLS` cells under each of its symmetries.
 pub const fn images<const CELLS: usize>(height: usize, width: usize, symmetries: usize) -> [[u16; CELLS]; 8] {
     let mut table = [[0; CELLS]; 8];
     let mut symmetry = 0;
@@ -228,13 +228,14 @@ pub const fn images<const CELLS: usize>(height: usize, width: usize, symmetries:
     table
 }
 
-/// Column and row of a cell: `c4`. Rows are counted from the top, or from the bottom.
+/// The text of a cell, its column and row, as in `c4`. Rows are counted from the bottom if `rows_up`, else from the
+/// top.
 pub fn cell_text(height: usize, width: usize, rows_up: bool, cell: usize) -> String {
     format!("{}{}", column_text(cell % width), row_number(height, rows_up, cell / width))
 }
 
-/// What stands on a cell, for [`Game::cell`]: a stone of the player to move, one of the other player, or none. Those of the
-/// first player are crosses.
+/// The character of a cell for [`Game::cell`]: `x` for a stone of the first player, `o` for one of the second, `.` for
+/// none. `mine` and `theirs` tell whether a stone of the player to move, or of the other player, is there.
 pub fn stone(mine: bool, theirs: bool, to_move: Side) -> char {
     match (mine || theirs, mine == (to_move == Side::First)) {
         (false, _) => '.',
@@ -243,17 +244,17 @@ pub fn stone(mine: bool, theirs: bool, to_move: Side) -> char {
     }
 }
 
-/// The letter of a column.
+/// The letter of a column, from `a`.
 pub fn column_text(column: usize) -> char {
     (b'a' + column as u8) as char
 }
 
-/// The number of a row, counted from 1 from the top or the bottom.
+/// The number of a row, counted from 1, from the bottom if `rows_up`, else from the top.
 pub fn row_number(height: usize, rows_up: bool, row: usize) -> usize {
     if rows_up { height - row } else { row + 1 }
 }
 
-/// The board as text, with the last move in brackets, each column under its name and each row behind its number, where it
+/// The board as text, with the last move in brackets, each column under its name and each row behind its number, if it
 /// has one. See [`Game::cell`] and [`Game::marked`].
 pub fn render<G: Game>(
     game: &G,
@@ -309,7 +310,7 @@ mod tests {
         }
     }
 
-    /// As docs/games.md says.
+    /// The numbering of the symmetries is the one that docs/games.md describes.
     #[test]
     fn symmetries_go_where_they_say() {
         // The first corner of 3x3: quarter turns to the right, and the same of the mirrored board.

@@ -1,20 +1,21 @@
-//! Evaluations that are kept for positions that come again.
+//! A cache of evaluations for positions that come again.
 
 use crate::{game::Game, tree::bfloat16};
 use bevy_ecs::prelude::*;
 use std::hash::{Hash, Hasher};
 
-/// Slots that a key may lie in.
+/// Slots of a bucket, in any of which a key may lie.
 const WAYS: usize = 4;
 
-/// A bounded table from keys to priors and values.
+/// A bounded table from keys to priors and values, a component of an agent.
 ///
-/// A key lies in one of four neighbouring slots; a new one takes the place of the oldest of them. Keys are compared as a
-/// whole, so an evaluation is never taken for that of another one. Priors are kept of the key's moves alone, one after
-/// another in a ring of which the oldest are overwritten, as bfloat16: that is what an edge keeps, so a node is the same
-/// whether its evaluation came from here or from the network.
+/// A key lies in one of four neighbouring slots; a new key replaces the oldest of them. Keys are compared as a whole,
+/// so an evaluation is never taken for that of another key. Priors are kept as bfloat16, for the key's moves alone, one
+/// after another in a ring of which the oldest are overwritten. An edge has the same format, so a node is the same
+/// whether its evaluation came from the cache or from the network.
 ///
-/// It has parts that know nothing of each other, so that several threads can fill them at once; a key belongs to one of them.
+/// The cache consists of independent parts, so that several threads can fill them at once; each key belongs to one
+/// part.
 ///
 /// A component of an agent.
 #[derive(Component, Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct CachePart<G: Game> {
     priors: Vec<u16>,
     /// Where the next priors go, counted without end; the ring is entered in its second round.
     head: u64,
-    /// What lies before is forgotten.
+    /// The value of `head` when the part was last cleared: slots filled before it are forgotten.
     cleared: u64,
 }
 
@@ -38,34 +39,34 @@ struct Slot<K> {
     key: K,
     value: f32,
     moves: u32,
-    /// Where its priors begin; 0 for never filled.
+    /// Where the priors of the slot begin, in the count of `head`; 0 if the slot was never filled.
     at: u64,
 }
 
-/// What a [`Cache`] knows about a key.
+/// An evaluation in a [`Cache`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation<'a> {
-    /// Mean value for the player to move.
+    /// The value of the position for the player to move.
     pub value: f32,
-    /// The priors of the key's moves, in their order, as the upper halves of their bits.
+    /// The priors of the key's moves, in ascending order of the moves, as bfloat16 bits.
     pub priors: &'a [u16],
 }
 
 impl Evaluation<'_> {
-    /// The prior of the key's move of this index.
+    /// The prior of the move at `index` in the list of the key's moves.
     #[inline]
     pub fn prior(&self, index: usize) -> f32 {
         f32::from_bits(u32::from(self.priors[index]) << 16)
     }
 }
 
-/// Parts of a cache that is not small.
+/// Number of parts of a cache that is large enough to have several.
 const PARTS: usize = 16;
 
-/// Bytes of a part at least, where there are several.
+/// The fewest bytes of a part in a cache of several parts.
 const LEAST: usize = 1 << 16;
 
-/// A hash of a key that is strong in its upper bits.
+/// A hash of a key whose upper bits are well mixed.
 #[inline]
 fn hash_of(key: &impl Hash) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
@@ -74,7 +75,8 @@ fn hash_of(key: &impl Hash) -> u64 {
 }
 
 impl<G: Game> Cache<G> {
-    /// A cache of at most so many bytes; one that holds nothing if they do not suffice for one bucket and one position.
+    /// A cache that occupies at most `bytes` bytes. It holds nothing if they do not suffice for a bucket and the priors
+    /// of one position.
     pub fn new(bytes: usize) -> Self {
         let parts = Self::count(bytes);
         Self { parts: (0..parts).map(|_| CachePart::new(bytes / parts)).collect() }
@@ -84,39 +86,39 @@ impl<G: Game> Cache<G> {
         if bytes < PARTS * LEAST { 1 } else { PARTS }
     }
 
-    /// Bytes that a cache of at most so many really occupies.
+    /// Bytes that a cache made by [`Cache::new`] with this limit occupies.
     pub fn bytes(bytes: usize) -> usize {
         let parts = Self::count(bytes);
         parts * CachePart::<G>::bytes(bytes / parts)
     }
 
-    /// Positions that one of at most so many bytes has room for.
+    /// Number of positions that a cache of at most `bytes` bytes has room for.
     pub fn positions(bytes: usize) -> usize {
         let parts = Self::count(bytes);
         parts * CachePart::<G>::sizes(bytes / parts).0
     }
 
-    /// Whether it can hold anything.
+    /// Whether the cache has room for anything.
     pub fn is_on(&self) -> bool {
         !self.parts[0].slots.is_empty()
     }
 
-    /// Keys in it.
+    /// Number of keys in the cache, found by looking at every slot.
     pub fn len(&self) -> usize {
         self.parts.iter().map(CachePart::len).sum()
     }
 
-    /// Whether there are none.
+    /// Whether the cache holds no keys.
     pub fn is_empty(&self) -> bool {
         self.parts.iter().all(CachePart::is_empty)
     }
 
-    /// Forgets all keys, in no time.
+    /// Forgets all keys, in constant time.
     pub fn clear(&mut self) {
         self.parts.iter_mut().for_each(|part| part.cleared = part.head);
     }
 
-    /// The number of the part that a key belongs to.
+    /// The index of the part that a key belongs to, as in [`Cache::parts`].
     #[inline]
     pub fn part_of(&self, key: &G::Key) -> usize {
         self.part(hash_of(key))
@@ -127,20 +129,20 @@ impl<G: Game> Cache<G> {
         ((u128::from(hash) * self.parts.len() as u128) >> 64) as usize
     }
 
-    /// Its parts, each to be filled with the keys that belong to it.
+    /// Mutable access to the parts, each to be filled with the keys that belong to it.
     pub fn parts(&mut self) -> &mut [CachePart<G>] {
         &mut self.parts
     }
 
-    /// What is known about a key.
+    /// The evaluation of a key, if the cache holds it.
     #[inline]
     pub fn get(&self, key: &G::Key) -> Option<Evaluation<'_>> {
         let hash = hash_of(key);
         self.parts[self.part(hash)].get(key, hash)
     }
 
-    /// Keeps an evaluation; `priors` gives those of the key's moves in their order. Does nothing if the cache is off or has
-    /// it already.
+    /// Adds the evaluation of a key; `priors` are those of the key's moves, in ascending order of the moves. Does
+    /// nothing if the cache has no room for anything or holds the key already.
     pub fn insert(&mut self, key: &G::Key, value: f32, priors: impl ExactSizeIterator<Item = f32>) {
         let part = self.part_of(key);
         self.parts[part].insert(key, value, priors);
@@ -155,7 +157,7 @@ impl<G: Game> CachePart<G> {
         Self { slots: vec![empty; slots], priors: vec![0; priors], head, cleared: head }
     }
 
-    /// Slots, and priors in the ring.
+    /// Numbers of slots and of priors in the ring of a part of at most `bytes` bytes.
     fn sizes(bytes: usize) -> (usize, usize) {
         let slots = (bytes / (size_of::<Slot<G::Key>>() + 2 * G::ROOM)).min(u32::MAX as usize) / WAYS * WAYS;
         if slots * G::ROOM < G::MAX_LEGAL { (0, 0) } else { (slots, slots * G::ROOM) }
@@ -174,7 +176,7 @@ impl<G: Game> CachePart<G> {
         self.head == self.cleared
     }
 
-    /// Whether a slot's priors are still there.
+    /// Whether a slot was filled since the part was last cleared and its priors are not overwritten.
     #[inline]
     fn holds(&self, slot: &Slot<G::Key>) -> bool {
         slot.at >= self.cleared && slot.at + self.priors.len() as u64 >= self.head
@@ -196,12 +198,12 @@ impl<G: Game> CachePart<G> {
         Some(Evaluation { value: slot.value, priors: &self.priors[first..first + slot.moves as usize] })
     }
 
-    /// The slot of a key in its bucket.
+    /// The slot of a key in the bucket that begins at slot `first`.
     fn find(&self, first: usize, key: &G::Key) -> Option<usize> {
         (first..first + WAYS).find(|&i| self.slots[i].key == *key && self.holds(&self.slots[i]))
     }
 
-    /// Keeps the evaluation of a key that belongs here: see [`Cache::insert`].
+    /// Adds the evaluation of a key that belongs to this part: see [`Cache::insert`].
     pub fn insert(&mut self, key: &G::Key, value: f32, priors: impl ExactSizeIterator<Item = f32>) {
         if self.slots.is_empty() {
             return;
@@ -214,7 +216,7 @@ impl<G: Game> CachePart<G> {
         let (moves, ring) = (priors.len(), self.priors.len() as u64);
         let left = ring - self.head % ring;
         if (moves as u64) > left {
-            // They lie together: what is left of this round stays empty.
+            // The priors of a key lie together, so the rest of the ring is skipped.
             self.head += left;
         }
         let first = (self.head % ring) as usize;

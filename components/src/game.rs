@@ -1,4 +1,4 @@
-//! What a game has to tell lockstep about itself.
+//! The [`Game`] trait, with which a game describes itself to lockstep, and the types that it uses.
 
 use crate::{
     board,
@@ -7,20 +7,20 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{fmt, hash::Hash};
 
-/// Index of a move in the policy of a game, `0..G::ACTIONS`.
+/// A move: its index in the policy of the game, in `0..G::ACTIONS`.
 pub type Action = u16;
 
-/// The two players. [`Side::First`] makes the first move of a game.
+/// One of the two players.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
-    /// Makes the first move.
+    /// The player who makes the first move of the game.
     First,
-    /// Answers it.
+    /// The other player.
     Second,
 }
 
 impl Side {
-    /// The other one.
+    /// The opponent of this player.
     #[inline]
     pub fn other(self) -> Self {
         match self {
@@ -58,7 +58,8 @@ impl Outcome {
         }
     }
 
-    /// How a game ends in which the player to move has more or less than the other one.
+    /// The outcome of a game that is won by having more, from the comparison of what the player to move has with what
+    /// the other player has.
     #[inline]
     pub fn of(comparison: std::cmp::Ordering) -> Self {
         match comparison {
@@ -68,7 +69,7 @@ impl Outcome {
         }
     }
 
-    /// The same outcome as the other player sees it.
+    /// The outcome for the other player.
     #[inline]
     pub fn reversed(self) -> Self {
         match self {
@@ -79,26 +80,27 @@ impl Outcome {
     }
 }
 
-/// A text that is not a position or a move of the game.
+/// The error of a text that is not a position or a move of the game, with a message for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ParseError(pub String);
 
-/// A zero-sum game of two players who both see everything. The players may move in any order: pass, or move twice.
+/// A zero-sum game of two players with perfect information and without chance. The players may move in any order: they
+/// may pass, or move twice.
 ///
-/// The implementing type is the **state** of a game: all that its rules need, its history included where they do. What the
-/// network, the cache and the averaging of equal positions go by is its [`Game::Key`], which is small and `Copy`. A game
-/// whose rules need no history is its own key.
+/// The implementing type is the **state** of a game: all that its rules need, including the history if they need it.
+/// The network, the cache and the averaging of equal positions see only its [`Game::Key`], which is small and `Copy`.
+/// The state of a game whose rules need no history is usually its own key.
 ///
 /// A new game is one file that implements this trait and one line in [`crate::games`]: then it can be trained, played,
-/// graded and matched, and the tests that hold for every game apply to it. Games of chance, of one player, and those in
-/// which something is hidden are none of these.
+/// graded and matched, and the tests that hold for every game apply to it.
 ///
 /// # What the path may do
-/// Two states with the same key are the same to the network, and may differ in two things: in which of the key's moves are
-/// allowed ([`Game::allows`], as superko has it), and in when the game ends ([`Game::outcome`], as after a longest length).
-/// Priors are those of the key's moves; where some are not allowed, the others share theirs. What a search proves belongs
-/// to its tree, never to a key. A game whose path does one of them says so with [`Game::HISTORY`].
+/// Two states with the same key are the same to the network. The moves that led to them, the path, may make them differ
+/// in two things: in which of the key's moves are allowed ([`Game::allows`], as with superko), and in when the game
+/// ends ([`Game::outcome`], as after a greatest length). Priors are those of the key's moves; where some are not
+/// allowed, the others share theirs. What a search proves belongs to its tree, never to a key. A game in which two such
+/// states can differ says so with [`Game::HISTORY`].
 ///
 /// # Example
 ///
@@ -112,14 +114,14 @@ pub struct ParseError(pub String);
 /// # Ok::<(), lockstep_components::game::ParseError>(())
 /// ```
 pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
-    /// The part of a state that its evaluation depends on: what [`Game::encode`] shows, and the moves.
+    /// The part of a state that its evaluation depends on: it decides what [`Game::encode`] writes, and the moves.
     type Key: Copy + Ord + Hash + fmt::Debug + Send + Sync + 'static;
 
     /// The name in configurations, lower case: `"connect_four"`.
     const NAME: &'static str;
     /// The name for people: `"Connect Four"`.
     const TITLE: &'static str;
-    /// Planes of the network's input.
+    /// Number of planes of the network's input.
     const PLANES: usize;
     /// Rows of a plane.
     const HEIGHT: usize;
@@ -127,44 +129,46 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     const WIDTH: usize;
     /// Size of the policy. Every [`Action`] is below it.
     const ACTIONS: usize;
-    /// The largest number of moves of any key.
+    /// The largest number of moves that a key can have.
     const MAX_LEGAL: usize = Self::ACTIONS;
-    /// Moves of a key in the mean over a search, rounded up: what trees and caches have room for, with a margin of a
-    /// quarter. A tree that runs full ends its search early, which is counted.
+    /// Mean number of moves of a key over a search, rounded up. Trees and caches have room for it with a margin of a
+    /// quarter; a tree that runs full ends its search early, which is counted.
     const MEAN_LEGAL: usize = Self::MAX_LEGAL;
-    /// No game has more plies (moves of one player) than this.
+    /// The largest number of plies (moves of one player) of a game.
     const MAX_PLIES: usize;
-    /// Symmetries of the board, the identity included. Symmetry 0 is the identity. With the default
-    /// [`Game::transform_action`]: 8 those of a square, 4 those of a rectangle, 2 a mirror that exchanges left and right, or
-    /// none but the identity.
+    /// Number of symmetries of the board, including the identity, which is symmetry 0. With the provided
+    /// [`Game::transform_action`] there are 8 for a square, 4 for a rectangle, 2 for a mirror that exchanges left and
+    /// right, or 1.
     const SYMMETRIES: usize = 1;
     /// Whether rows are counted from the bottom, as on a chess board.
     const ROWS_UP: bool = false;
-    /// Whether the path does what it may: two states with the same key may differ in their moves or in when the game ends.
-    /// Results under best play then belong to states and not to keys, and `lockstep label` does not look for them.
+    /// Whether two states with the same key may differ in their legal moves or in when the game ends. Results under
+    /// best play then belong to states and not to keys, and `lockstep label` does not look for them.
     const HISTORY: bool = false;
-    /// What players of it are graded against.
+    /// What players of the game are graded against.
     const ORACLE: Oracle = Oracle::None;
 
-    /// Bytes that a state holds at most beside itself, as for a history. The bound of a run's memory counts them.
+    /// The most bytes that a state holds on the heap, as for a history. They are counted in the bound of a run's
+    /// memory.
     const HEAP: usize = 0;
 
-    /// Moves of a key that trees, caches and the replay buffer have room for in the mean.
+    /// Mean number of moves of a key for which trees, caches and the replay buffer have room.
     const ROOM: usize = {
         let room = Self::MEAN_LEGAL + Self::MEAN_LEGAL.div_ceil(4);
         if room < Self::MAX_LEGAL { room } else { Self::MAX_LEGAL }
     };
 
-    /// Numbers in the network's input for one position.
+    /// Number of floats in the network's input for one position.
     const INPUT: usize = Self::PLANES * Self::HEIGHT * Self::WIDTH;
 
     /// The state before the first move.
     fn start() -> Self;
 
-    /// The state before the first move under the rules that are set in `[game]`. By default a game has none to set.
+    /// The state before the first move under the rules that are set in `[game]`. The provided method is for games that
+    /// have no rules to set.
     ///
     /// # Errors
-    /// The key that the game does not have, or whose value is out of range.
+    /// When a key is set that the game does not have, or its value is out of range.
     fn start_with(rules: &GameConfig) -> Result<Self, OutOfRange> {
         match rules.komi {
             Komi::Points(komi) => Err(OutOfRange {
@@ -180,13 +184,13 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// [`Side::First`].
     fn of_key(key: Self::Key) -> Self;
 
-    /// Its key.
+    /// The key of the state.
     fn key(&self) -> Self::Key;
 
-    /// Whose turn it is.
+    /// The player to move.
     fn to_move(&self) -> Side;
 
-    /// The moves of a key in ascending order. Must not be asked of a finished game.
+    /// The moves of a key in ascending order. Must not be called for a finished game.
     fn moves(key: Self::Key) -> impl Iterator<Item = Action>;
 
     /// Whether the path to this state allows one of its key's moves. At least one is allowed in a game that is not over.
@@ -195,13 +199,14 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         true
     }
 
-    /// The legal moves in ascending order: those of the key that the path allows. Must not be asked of a finished game.
+    /// The legal moves in ascending order: those of the key that the path allows. Must not be called for a finished
+    /// game.
     #[inline]
     fn legal(&self) -> impl Iterator<Item = Action> {
         Self::moves(self.key()).filter(|&action| self.allows(action))
     }
 
-    /// Whether `action` is a legal move here. False for every move of a finished game.
+    /// Whether `action` is a legal move in this state. False for every move of a finished game.
     fn is_legal(&self, action: Action) -> bool {
         self.outcome().is_none() && self.legal().any(|a| a == action)
     }
@@ -209,15 +214,16 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// Plays a legal move.
     fn play(&mut self, action: Action);
 
-    /// `None` while the game goes on.
+    /// How the game has ended, for the player who would be to move; `None` while it goes on.
     fn outcome(&self) -> Option<Outcome>;
 
-    /// By how much the first player is ahead at the end of a game, in games that count it.
+    /// By how many points the first player is ahead, in games that count points, else `None`. At the end of the game it
+    /// agrees with the outcome.
     fn score(&self) -> Option<f32> {
         None
     }
 
-    /// Points that the second player gets beside the board, in games that have komi.
+    /// The komi, that is, the points that the second player gets beside the board; `None` in games without komi.
     fn komi(&self) -> Option<f32> {
         None
     }
@@ -227,17 +233,17 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         self.komi().map_or(Self::TITLE.into(), |komi| format!("{} with komi {komi}", Self::TITLE))
     }
 
-    /// Writes the network's input, from the view of the player to move.
+    /// Writes the network's input for a key, from the view of the player to move.
     ///
     /// # Shapes
     /// `planes`: `[PLANES, HEIGHT, WIDTH]` in row-major order, every number overwritten.
     fn encode(key: Self::Key, planes: &mut [f32]);
 
-    /// A key under symmetry `0..SYMMETRIES`.
+    /// The image of a key under a symmetry in `0..SYMMETRIES`.
     fn transform(key: Self::Key, symmetry: usize) -> Self::Key;
 
-    /// Where symmetry `0..SYMMETRIES` takes a move. By default moves below `HEIGHT * WIDTH` are cells, row by row, and others
-    /// stay what they are.
+    /// The image of a move under a symmetry in `0..SYMMETRIES`. In the provided method moves below `HEIGHT * WIDTH` are
+    /// cells, numbered row by row, and other moves stay as they are.
     #[inline]
     fn transform_action(action: Action, symmetry: usize) -> Action {
         if usize::from(action) >= Self::HEIGHT * Self::WIDTH {
@@ -246,7 +252,8 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         board::image(Self::HEIGHT, Self::WIDTH, Self::SYMMETRIES, symmetry, action.into()) as Action
     }
 
-    /// A move as people write it. By default the cell's column and row, `c4`, and `pass` for the move behind the last cell.
+    /// A move as people write it. The provided method writes the cell's column and row, as in `c4`, and `pass` for the
+    /// move that follows the last cell.
     fn action_text(&self, action: Action) -> String {
         let (height, width) = (Self::HEIGHT, Self::WIDTH);
         match usize::from(action) {
@@ -256,10 +263,10 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         }
     }
 
-    /// Reads what [`Game::action_text`] writes.
+    /// Reads a move as [`Game::action_text`] writes it.
     ///
     /// # Errors
-    /// When the text names no legal move here; the message lists what is expected.
+    /// When the text names no legal move in this state; the message lists the legal moves.
     fn parse_action(&self, text: &str) -> Result<Action, ParseError> {
         let wanted = text.trim();
         let found = moves_text(self).into_iter().find(|(_, text)| text.eq_ignore_ascii_case(wanted));
@@ -270,7 +277,7 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// where moves can be told apart without.
     ///
     /// # Errors
-    /// When it is none; the message names the move.
+    /// When a move of the list is not legal; the message names it.
     fn parse(text: &str) -> Result<Self, ParseError> {
         Self::start().after(text)
     }
@@ -278,17 +285,17 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// The state after a list of moves from this one, as [`Game::parse`] reads it.
     ///
     /// # Errors
-    /// When it is none; the message names the move.
+    /// When a move of the list is not legal; the message names it.
     fn after(self, text: &str) -> Result<Self, ParseError> {
         let mut game = self;
         game.line(text)?.into_iter().for_each(|action| game.play(action));
         Ok(game)
     }
 
-    /// The moves of a list from this state, as [`Game::parse`] reads it.
+    /// Reads a list of moves from this state as [`Game::parse`] does, and returns the moves.
     ///
     /// # Errors
-    /// When one of them is not legal; the message names the move.
+    /// When a move of the list is not legal; the message names it.
     fn line(&self, text: &str) -> Result<Vec<Action>, ParseError> {
         let mut game = self.clone();
         let mut moves = vec![];
@@ -325,10 +332,11 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         Ok(moves)
     }
 
-    /// What stands on a cell, for [`Game::render`].
+    /// The character of a cell, for [`Game::render`].
     fn cell(&self, row: usize, column: usize) -> char;
 
-    /// The cell that a move is marked at when it was the last one. By default the cell that it is.
+    /// The cell that [`Game::render`] marks when `last` was the last move, if it marks one. The provided method takes
+    /// moves below `HEIGHT * WIDTH` for cells.
     fn marked(&self, last: Action) -> Option<usize> {
         Some(last.into()).filter(|&cell| cell < Self::HEIGHT * Self::WIDTH)
     }
@@ -339,8 +347,8 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         board::render(self, last, board::column_text, row)
     }
 
-    /// The smallest of the symmetric forms of a key: equal for keys that are the same up to symmetry. And the symmetry that
-    /// leads to it.
+    /// The smallest of the symmetric forms of a key, which is equal for keys that are the same up to symmetry, and the
+    /// symmetry that leads to it.
     #[inline]
     fn canonical(key: Self::Key) -> (Self::Key, usize) {
         let mut best = (key, 0);
@@ -357,11 +365,12 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
 /// What players of a game are graded against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oracle {
-    /// Nothing exact is known.
+    /// No exact results are known.
     None,
-    /// All positions, solved when they are asked for: for games that are small enough.
+    /// Every position can be solved when its result is asked for, because the game is small enough.
     Everything,
-    /// Positions with exact scores of all moves: CSV as `lockstep grade --positions` reads it, compressed with zstd.
+    /// A set of positions with exact scores of all moves: CSV as `lockstep grade --positions` reads it, compressed with
+    /// zstd.
     Positions(&'static [u8]),
 }
 
@@ -386,7 +395,7 @@ fn not_legal<G: Game>(game: &G, wanted: &str) -> ParseError {
     ParseError(format!("'{wanted}' is not a legal move here; legal moves are {}", list(&moves_text(game))))
 }
 
-/// A text of somebody's, cut where it is too long to be shown.
+/// A text that somebody has given, cut if it is too long to be shown.
 fn shortened(text: &str) -> String {
     const MOST: usize = 120;
     let mut shown: String = text.chars().take(MOST).collect();

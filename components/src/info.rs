@@ -1,9 +1,9 @@
-//! What is known of a game without its rules.
+//! The constants of a game, without its rules.
 
 use crate::game::{Game, Oracle};
 use std::fmt;
 
-/// What is known of a game without its rules: a value, so that whoever needs nothing else has no type parameter.
+/// The constants of a game as a value, for code that needs none of its rules and so no type parameter.
 ///
 /// Each field is the constant of [`Game`] with its name, unless it says otherwise.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ pub struct GameInfo {
 }
 
 impl GameInfo {
-    /// What is known of this game.
+    /// The constants of the game `G`.
     pub const fn of<G: Game>() -> Self {
         Self {
             name: G::NAME,
@@ -61,7 +61,7 @@ impl GameInfo {
         [self.planes, self.height, self.width]
     }
 
-    /// Numbers in the network's input for one position.
+    /// Number of floats in the network's input for one position.
     pub const fn input(&self) -> usize {
         self.planes * self.height * self.width
     }

@@ -10,12 +10,12 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 #[derive(Component, Clone, Debug)]
 pub struct Position<G: Game>(pub G);
 
-/// What every game begins with.
+/// The state that every game begins with.
 #[derive(Resource, Clone, Debug)]
 pub struct Start<G: Game>(pub G);
 
-/// The generator of the game in a lane. Every random choice of the game comes from it and from nothing else, so a game does
-/// not depend on what is played beside it.
+/// The random number generator of the game in a lane. Every random choice of the game comes from it, so a game does not
+/// depend on the games that are played in other lanes.
 #[derive(Component, Clone, Debug, PartialEq, Eq)]
 pub struct LaneRng(pub Xoshiro256PlusPlus);
 
@@ -37,18 +37,18 @@ impl LaneRng {
         Self::new(seed, stream(round, pair) | 1 << 63)
     }
 
-    /// The generator of what is drawn while the generation of a round is learned.
+    /// The generator of the batches and symmetries that are drawn while the network learns from the games of a round.
     pub fn of_learning(seed: u64, round: u64) -> Self {
         Self::new(seed, stream(round, u64::from(u32::MAX)))
     }
 
-    /// Uniform in `[0, 1)`.
+    /// Draws a number uniformly from `[0, 1)`: a multiple of 2^-24.
     #[inline]
     pub fn unit(&mut self) -> f32 {
         (self.0.next_u64() >> 40) as f32 * (1.0 / (1u64 << 24) as f32)
     }
 
-    /// Uniform in `0..n`, by multiplication; the bias is below `n / 2^64`.
+    /// Draws a whole number uniformly from `0..n`, by multiplication; the bias is below `n / 2^64`.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -58,19 +58,20 @@ impl LaneRng {
         ((self.0.next_u64() as u128 * n as u128) >> 64) as usize
     }
 
-    /// One of the legal moves of a game that goes on, each with the same chance.
+    /// Draws one of the legal moves of a game that is not over, each with the same chance.
     pub fn legal_move<G: Game>(&mut self, game: &G) -> Action {
         let choice = self.below(game.legal().count());
         game.legal().nth(choice).expect("a game in play has moves")
     }
 }
 
-/// Which agents search for the game in a lane: tree `i` is searched by agent `slot + i`. In self-play several generations
-/// may be in play, each with an agent of its own; in a match it is 0.
+/// The number of the first agent of the game in a lane: tree `i` of the lane is searched by agent `slot + i`. In
+/// self-play several generations may be in play, each with an agent of its own; in a match the slot is 0.
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot(pub u8);
 
-/// Rounds are fewer than 2^31 and games than 2^32 - 1.
+/// The stream of a game, or of another use of its number, in a round. Rounds are fewer than 2^31, and the games of a
+/// round fewer than 2^32.
 fn stream(round: u64, number: u64) -> u64 {
     (round << 32) | number
 }
@@ -82,7 +83,8 @@ fn stream(round: u64, number: u64) -> u64 {
 pub struct Seats(pub [u8; 2]);
 
 impl Seats {
-    /// Those of a game with so many agents: in a match the first agent has the first move in games with even numbers.
+    /// The seats of the game with this number, for one agent or two: in a match the first agent has the first move in
+    /// games with even numbers.
     pub fn of_game(agents: usize, number: u64) -> Self {
         match (agents, number % 2) {
             (1, _) => Self([0, 0]),
@@ -91,7 +93,7 @@ impl Seats {
         }
     }
 
-    /// The tree that moves for this player.
+    /// The tree that moves for a player, as an offset from the lane's first tree.
     #[inline]
     pub fn of(self, player: Side) -> usize {
         self.0[player.index()] as usize

@@ -1,26 +1,27 @@
-//! A pending evaluation.
+//! The leaves of a search: positions that wait for an evaluation.
 
 use crate::{game::Game, tree::Turn};
 use bevy_ecs::prelude::*;
 
-/// Whether a leaf waits for an evaluation.
+/// How far the evaluation of a leaf has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LeafState {
-    /// No leaf of the group.
+    /// The leaf holds no position of the present group.
     Idle,
-    /// Selected; `Collect` will give it a row.
+    /// The leaf was selected, and the `Collect` system will give it a row of a batch.
     Selected,
-    /// Its evaluation is this row of the agent's batch.
+    /// The leaf is evaluated as a row of the agent's batch.
     Pending {
-        /// The row.
+        /// The row of the batch.
         row: u32,
     },
-    /// Its evaluation was in the cache. The node is there, but its edge does not lead to it before the leaves in front of
-    /// it are known too: what a search does must not depend on what is in the cache.
+    /// The evaluation of the leaf was in the cache. Its node is in the tree, but the edge does not lead there before
+    /// the leaves in front of it in the group are known too: what a search does must not depend on what is in the
+    /// cache.
     Known {
-        /// Cell of the node.
+        /// The cell of the leaf's node.
         node: u32,
-        /// Its value.
+        /// The value of the evaluation, for the player to move at the leaf.
         value: f32,
     },
 }
@@ -28,28 +29,29 @@ pub enum LeafState {
 /// One position on its way to the network and back.
 #[derive(Component, Clone, Debug)]
 pub struct Leaf<G: Game> {
-    /// The state to evaluate. Descents make it in place, from the one at the root.
+    /// The state to evaluate. A descent makes it in place from the state at the root.
     pub position: G,
-    /// Its key as the network is asked: the canonical one of its symmetric forms, so that an evaluation does not depend
-    /// on which of them came first.
+    /// The key that the evaluator is asked for: the canonical one of the symmetric forms of the position's key, so that
+    /// an evaluation does not depend on which of them came first.
     pub asked: G::Key,
     /// The symmetry that leads from the key of `position` to `asked`.
     pub symmetry: u8,
-    /// Whether the player to move is the one who chose the edge: never, where the players alternate.
+    /// Whether the player to move at the leaf is the one who chose the edge, which is never so where the players
+    /// alternate.
     pub turn: Turn,
-    /// Cell of the edge that leads to it, or [`crate::tree::ROOT`] when the root itself is to be expanded.
+    /// The cell of the edge that leads to the leaf, or [`crate::tree::ROOT`] when the root itself is to be expanded.
     /// The path back to the root is found through the nodes' parents.
     pub edge: u32,
-    /// Cell of the node that owns the edge.
+    /// The cell of the node that owns the edge.
     pub node: u32,
-    /// Other descents of the group that have met this leaf, while the group is selected.
+    /// While the group is selected: the other descents of the group that ended at this leaf.
     pub collisions: u16,
-    /// Where the evaluation stands.
+    /// How far the evaluation of the leaf has come.
     pub state: LeafState,
 }
 
 impl<G: Game> Leaf<G> {
-    /// An idle one with the state of a root.
+    /// An idle leaf with the state of a root.
     pub fn of_root(position: G) -> Self {
         let (asked, symmetry) = G::canonical(position.key());
         Self {
@@ -64,7 +66,8 @@ impl<G: Game> Leaf<G> {
         }
     }
 
-    /// `position` has become the state that a descent has reached through an edge of a node, or the one at the root.
+    /// Selects the leaf for evaluation. Its `position` must be the state behind the edge in cell `edge` of `node`, or
+    /// the state at the root if `edge` is [`crate::tree::ROOT`].
     #[inline]
     pub fn select(&mut self, node: u32, edge: u32, turn: Turn) {
         let (asked, symmetry) = G::canonical(self.position.key());

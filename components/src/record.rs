@@ -1,4 +1,4 @@
-//! Games, in play and finished.
+//! The records of games, in play and finished, and the games that are still to be begun.
 
 use crate::{
     game::{Action, Game, Outcome, Side},
@@ -10,58 +10,60 @@ use bevy_ecs::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, ops::Range};
 
-/// Which game of a run.
+/// Identifies a game of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GameId {
-    /// The round, counted from 1. Its games are played with the weights of the generation before.
+    /// The round, counted from 1. Its games are played with the weights of the generation that is `run.lag` before it.
     pub round: u64,
-    /// The number within the round, counted from 0.
+    /// The number of the game within its round, counted from 0.
     pub number: u64,
 }
 
 /// One searched move.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ply {
-    /// The move played.
+    /// The move that was played.
     pub action: Action,
     /// Value of the root after the search, for the player to move.
     pub root_value: f32,
-    /// Entries of its policy in [`GameRecord::policies`]; 0 for a fast search, which teaches the value alone.
+    /// Number of entries of the move's policy in [`GameRecord::policies`]; 0 after a fast search, which teaches the
+    /// value alone.
     pub policy_len: u16,
 }
 
-/// All that is known of a game: the one that a lane plays, or one that is finished.
+/// The record of a game: of the one that a lane plays, or of one that is finished.
 #[derive(Component, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GameRecord {
-    /// Which game it is; none in a lane that is free.
+    /// The identity of the game; `None` in a lane that is free.
     pub id: Option<GameId>,
     /// Uniformly random moves that opened the game; they are not in `plies`.
     pub opening: Vec<Action>,
     /// The searched moves.
     pub plies: Vec<Ply>,
-    /// Visit shares of all full searches one after another, sparse: the move and its share of 65,535.
+    /// The policies of all full searches one after another, sparse: the moves in ascending order, each with its share
+    /// of 65,535.
     pub policies: Vec<(Action, u16)>,
-    /// Entropy of the visit shares, summed over full searches, in nats.
+    /// Sum of the entropies of the policies, in nats.
     pub entropy_sum: f32,
-    /// What its searches have counted.
+    /// Counts of the game's searches.
     pub counts: Counts,
-    /// The outcome for the first player, once the game is over.
+    /// The outcome for the first player; `None` while the game goes on.
     pub finished: Option<Outcome>,
 }
 
 impl GameRecord {
-    /// Entries by which a list grows at least, so that short games do not grow with every move.
+    /// The fewest entries by which a list grows, so that the lists of short games do not grow with every move.
     const STEP: usize = 32;
-    /// Bytes of that.
+    /// The fewest bytes by which the two lists of a record grow together.
     pub const ROOM: usize = Self::STEP * (size_of::<Ply>() + size_of::<(Action, u16)>());
 
-    /// Bytes that a finished game occupies at most whose policies have at most so many moves. While it is played it may have
-    /// room for a quarter more, and for [`GameRecord::ROOM`] bytes.
+    /// Bytes that a finished game occupies at most if its policies have at most `moves` entries each. While the game is
+    /// played, its lists may have room for a quarter more, and for [`GameRecord::ROOM`] bytes.
     pub fn bytes(game: &GameInfo, moves: usize) -> usize {
         size_of::<Self>() + game.max_plies * (size_of::<Ply>() + size_of::<Action>() + 4 * moves.min(game.max_legal))
     }
 
-    /// Becomes the beginning of a game, in the memory that it has.
+    /// Resets the record to the beginning of a game, and keeps the memory of its lists.
     pub fn begin(&mut self, id: Option<GameId>) {
         self.id = id;
         self.opening.clear();
@@ -72,7 +74,7 @@ impl GameRecord {
         self.finished = None;
     }
 
-    /// Hands over a game that has ended, in no more memory than it needs.
+    /// Takes the record out, in no more memory than it needs, and leaves an empty one.
     pub fn take(&mut self) -> Self {
         let mut game = std::mem::take(self);
         game.opening.shrink_to_fit();
@@ -81,7 +83,7 @@ impl GameRecord {
         game
     }
 
-    /// Makes room for the policy of one more move: for a quarter more than there are, where there is none left.
+    /// Makes room for one more searched move and a policy of `moves` entries. A list that is full grows by a quarter.
     pub fn reserve(&mut self, moves: usize) {
         fn reserve<T>(list: &mut Vec<T>, more: usize) {
             if list.capacity() - list.len() < more {
@@ -92,25 +94,25 @@ impl GameRecord {
         reserve(&mut self.policies, moves);
     }
 
-    /// All moves, those of the opening first.
+    /// All moves of the game, those of the opening first.
     pub fn moves(&self) -> impl Iterator<Item = Action> {
         self.opening.iter().copied().chain(self.plies.iter().map(|ply| ply.action))
     }
 
-    /// Plies so far, those of the opening included.
+    /// Number of moves of the game so far, those of the opening included.
     pub fn len(&self) -> usize {
         self.opening.len() + self.plies.len()
     }
 
-    /// Whether no move has been made.
+    /// Whether no move was made yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Each searched move of a game from this start with the position before it and its policy.
+    /// Iterates over the searched moves of a game from `start`: the position before the move, the move, and its policy.
     ///
     /// # Panics
-    /// If it is no game of this kind, which [`GameRecord::check`] tells.
+    /// If the record is not a game from `start`, which [`GameRecord::check`] tells.
     pub fn iter<G: Game>(&self, start: G) -> impl Iterator<Item = (G, &Ply, &[(Action, u16)])> {
         let mut position = start;
         self.opening.iter().for_each(|&action| position.play(action));
@@ -124,11 +126,11 @@ impl GameRecord {
         })
     }
 
-    /// Whether it is a whole game from this start: its moves are legal and end it, with the result that it names, and its
-    /// policies are over legal moves.
+    /// Checks that the record is a whole game from `start`: its moves are legal and end the game, with the outcome that
+    /// the record names, and its policies are over legal moves.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of what is wrong with the record.
     pub fn check<G: Game>(&self, start: G) -> Result<(), String> {
         let mut position = start;
         let mut policies = &self.policies[..];
@@ -171,76 +173,77 @@ impl GameRecord {
     }
 }
 
-/// The outcome as the first player sees it.
+/// Converts an outcome for the player to move at a position to the outcome for the first player, or back.
 pub fn for_first<G: Game>(position: &G, outcome: Outcome) -> Outcome {
     if position.to_move() == Side::First { outcome } else { outcome.reversed() }
 }
 
-/// The games that are still to be begun. Lanes that are free take them in order.
+/// The games that are still to be begun. Free lanes take them in order.
 #[derive(Resource, Clone, Debug)]
 pub struct Rounds {
     /// The seed of the run.
     pub seed: u64,
-    /// Their spans in descending order.
+    /// The rounds with games to be begun; the spans of each are in descending order.
     open: VecDeque<Round>,
 }
 
-/// A game has ended. A message of the schedule that plays games, in the order of the ticks and of their lanes; it can be read
-/// until the end of the next tick.
+/// The message that a game has ended, with its record. The schedule that plays games sends it in the order of the ticks
+/// and of the lanes, and it can be read until the end of the next tick.
 #[derive(Message, Clone, Debug, PartialEq)]
 pub struct GameFinished(pub GameRecord);
 
-/// Games that are played with the same agents.
+/// The games of a round, which are played by the same agents.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
     /// The number of the round.
     pub round: u64,
-    /// Its agents.
+    /// The number of the first agent that plays its games.
     pub slot: Slot,
-    /// The numbers of the games that are to be played, in ascending order.
+    /// The numbers of the games that are still to be begun, as spans in ascending order.
     pub missing: Vec<Range<u64>>,
-    /// Up to so many uniformly random moves open each game, drawn evenly; in a match exactly so many, the same for the two
-    /// games of a pair.
+    /// The most uniformly random moves that open a game, whose number is drawn evenly; in a match each game has exactly
+    /// this number, and the two games of a pair have the same moves.
     pub opening_plies: u32,
 }
 
-/// The next game, as a lane needs it.
+/// The game that a lane begins next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextGame {
-    /// Which one it is.
+    /// The identity of the game.
     pub id: GameId,
-    /// Its agents.
+    /// The number of the first agent that plays the game.
     pub slot: Slot,
-    /// As in [`Round`].
+    /// The random moves that open the game: see [`Round::opening_plies`].
     pub opening_plies: u32,
 }
 
 impl Rounds {
-    /// Round 0, without an end.
+    /// Games of round 0, without an end.
     pub fn endless(seed: u64, opening_plies: u32) -> Self {
         let mut rounds = Self::none(seed);
         rounds.open(Round { missing: vec![0..u64::MAX], opening_plies, ..Round::default() });
         rounds
     }
 
-    /// No games.
+    /// No games, until [`Rounds::open`] adds some.
     pub fn none(seed: u64) -> Self {
         Self { seed, open: VecDeque::new() }
     }
 
     /// Adds the games of a round.
     pub fn open(&mut self, mut round: Round) {
-        // So that the next span is the last.
+        // The next span is the last one, which can be popped.
         round.missing.reverse();
         self.open.push_back(round);
     }
 
-    /// Whether all games have been begun.
+    /// Whether no game is left to be begun. After the last game this is true as soon as [`Rounds::take`] has found no
+    /// other.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// The next game, if there is one.
+    /// Takes the next game to be begun, if there is one.
     pub fn take(&mut self) -> Option<NextGame> {
         while let Some(open) = self.open.front_mut() {
             while let Some(span) = open.missing.last_mut() {

@@ -18,21 +18,21 @@ use std::{
 /// One position of a finished game.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample<K> {
-    /// The key of its state.
+    /// The key of the position.
     pub key: K,
-    /// How the game ended for the player to move here: 1, 0 or -1.
+    /// How the game ended for the player to move at the position: 1, 0 or -1.
     pub outcome: i8,
-    /// Value of the root after the search, for the player to move here.
+    /// Value of the root after the search, for the player to move at the position.
     pub root_value: f32,
-    /// Plies from here to the end of the game.
+    /// Plies from the position to the end of the game.
     pub plies_left: u16,
-    /// Entries of its policy; 0 for a fast search, which teaches the value alone.
+    /// Entries of the position's policy; 0 after a fast search, which teaches the value alone.
     policy_len: u16,
 }
 
-/// The last positions played, in order. Keys and sparse policies lie in two rings, so nothing is allocated for a sample and
-/// the bound is known in advance. The ring of policies has room for [`Game::ROOM`] moves a position; where
-/// positions have more than that in the mean, the window holds fewer.
+/// The replay buffer of the game `G`: the last positions played, in order. Samples and sparse policies lie in two
+/// rings, so nothing is allocated for a sample and the bound of the memory is known in advance. The ring of policies
+/// has room for [`Game::ROOM`] moves a position; where positions have more on average, the window holds fewer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay<G: Game> {
     samples: VecDeque<Sample<G::Key>>,
@@ -50,8 +50,9 @@ impl<G: Game> Replay<G> {
         replay
     }
 
-    /// Room for the window and the game that is added before the oldest positions leave: rings that grew by themselves
-    /// would take up to twice as much, and three times while they grow. What is not used yet takes no memory.
+    /// Reserves room for the window and for the game that is added before the oldest positions leave. Rings that grow
+    /// by themselves would take up to twice as much, and three times while they grow. Pages that are not used yet take
+    /// no memory.
     fn reserve(&mut self) {
         let samples = self.window + G::MAX_PLIES;
         let moves = Self::moves(self.window) + G::MAX_PLIES * G::MAX_LEGAL;
@@ -59,21 +60,21 @@ impl<G: Game> Replay<G> {
         self.policies.reserve_exact(moves.saturating_sub(self.policies.len()));
     }
 
-    /// Entries of the policies of a window at most.
+    /// The most entries of the policies of a window.
     fn moves(window: usize) -> usize {
         window * G::ROOM
     }
 
-    /// Bytes that a buffer occupies at most.
+    /// The most bytes that a buffer with this window occupies.
     pub fn bytes(window: usize) -> usize {
         let moves = Self::moves(window) + G::MAX_PLIES * G::MAX_LEGAL;
         (window + G::MAX_PLIES) * size_of::<Sample<G::Key>>() + moves * size_of::<(Action, u16)>()
     }
 
-    /// Adds a finished game from this start. The oldest positions leave when the window is full.
+    /// Adds the searched positions of a finished game from `start`. The oldest positions leave when the window is full.
     ///
     /// # Panics
-    /// If the game is not finished.
+    /// If the game is not finished, or is not a game from `start`.
     pub fn push(&mut self, start: &G, game: &GameRecord) {
         let first = game.finished.expect("only finished games are learned from");
         for (i, (position, ply, policy)) in game.iter(start.clone()).enumerate() {
@@ -101,7 +102,7 @@ impl<G: Game> Replay<G> {
         self.samples.is_empty()
     }
 
-    /// How many of them a buffer with this window would hold.
+    /// How many of the positions a buffer with this window would hold.
     pub fn within(&self, window: usize) -> usize {
         let mut moves = 0;
         let newest = self.samples.iter().rev().take(window);
@@ -112,7 +113,7 @@ impl<G: Game> Replay<G> {
         fit.count()
     }
 
-    /// Each sample with its policy, oldest first.
+    /// Iterates over the samples with their policies, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&Sample<G::Key>, impl Iterator<Item = (Action, u16)>)> {
         let mut start = 0;
         self.samples.iter().map(move |sample| {
@@ -145,7 +146,7 @@ pub struct Merged<K> {
     pub key: K,
     /// Shares of won, drawn and lost games, for the player to move.
     pub outcomes: [f32; 3],
-    /// Mean value of the root after the search, for the player to move.
+    /// Mean value of the root after the searches, for the player to move.
     pub root_value: f32,
     /// Mean number of plies to the end of the game.
     pub plies_left: f32,
@@ -156,17 +157,17 @@ pub struct Merged<K> {
     policy: (u32, u32),
 }
 
-/// What batches are drawn from: the replay buffer with equal positions averaged.
+/// The entries that training batches are drawn from: the positions of a replay buffer, with equal ones averaged.
 #[derive(Clone, Debug)]
 pub struct Dataset<G: Game> {
     entries: Vec<Merged<G::Key>>,
-    /// Of each entry in turn.
+    /// The policies of the entries, one after another.
     policies: Vec<(Action, f32)>,
-    /// Running sums of the drawing weights.
+    /// Running sums of the weights with which the entries are drawn.
     cumulative: Vec<f64>,
-    /// Where the entry of a key is.
+    /// The index of the entry of each key.
     index: FxHashMap<G::Key, u32>,
-    /// While it is built: the samples, sorted by their entries.
+    /// While the dataset is built: the samples, sorted by their entries.
     sorted: Vec<Sorted>,
 }
 
@@ -175,18 +176,18 @@ pub struct Dataset<G: Game> {
 struct Sorted {
     entry: u32,
     symmetry: u8,
-    /// Where its policy begins.
+    /// Where the policy of the sample begins.
     policy: u32,
-    /// Entries of its policy.
+    /// Number of entries of the sample's policy.
     moves: u16,
 }
 
 impl<G: Game> Dataset<G> {
-    /// Prepares the positions of a buffer that are in the window for drawing.
+    /// Makes the dataset of the positions of a buffer that are within `config.window`.
     ///
     /// With [`Merge::None`] each sample is an entry of its own. Otherwise samples whose positions are equal up to
-    /// symmetry become one, with outcomes, values and policies averaged, as in AlphaZero.jl; their weight follows
-    /// the key.
+    /// symmetry become one entry, with outcomes, values and policies averaged, as in AlphaZero.jl; the weight with
+    /// which the entry is drawn depends on `config.merge`.
     pub fn new(replay: &Replay<G>, config: &ReplayConfig) -> Self {
         let (entries, policies, cumulative, sorted) = Default::default();
         let mut dataset = Self { entries, policies, cumulative, index: FxHashMap::default(), sorted };
@@ -194,7 +195,7 @@ impl<G: Game> Dataset<G> {
         dataset
     }
 
-    /// Bytes that the dataset of a buffer occupies at most.
+    /// The most bytes that the dataset of a window occupies.
     pub fn bytes(window: usize) -> usize {
         let moves = Replay::<G>::moves(window) * size_of::<(Action, f32)>();
         // The table is at most seven eighths full, and a power of two.
@@ -204,7 +205,7 @@ impl<G: Game> Dataset<G> {
             + slots * (size_of::<(G::Key, u32)>() + 1)
     }
 
-    /// The same as [`Dataset::new`] in the memory that is there.
+    /// Makes the dataset anew, as [`Dataset::new`] does, in the memory that it has.
     pub fn rebuild(&mut self, replay: &Replay<G>, config: &ReplayConfig) {
         let Self { entries, policies, cumulative, index, sorted } = self;
         entries.clear();
@@ -290,7 +291,7 @@ impl<G: Game> Dataset<G> {
         }
     }
 
-    /// Distinct entries.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -300,13 +301,16 @@ impl<G: Game> Dataset<G> {
         self.entries.is_empty()
     }
 
-    /// An entry and its policy, whose shares sum to 1; the policy is empty when no sample had one.
+    /// The entry at `index` and its policy, whose shares sum to 1; the policy is empty when no sample had one.
+    ///
+    /// # Panics
+    /// If there is no such entry.
     pub fn get(&self, index: usize) -> (&Merged<G::Key>, &[(Action, f32)]) {
         let entry = &self.entries[index];
         (entry, &self.policies[entry.policy.0 as usize..entry.policy.1 as usize])
     }
 
-    /// Draws the index of an entry with a chance in proportion to its weight.
+    /// Draws the index of an entry, with a chance in proportion to its weight.
     ///
     /// # Panics
     /// If the dataset is empty.
@@ -323,16 +327,16 @@ impl<G: Game> Dataset<G> {
 #[derive(Resource)]
 pub struct ReplayBuffer(Box<dyn AnyBuffer>);
 
-/// The numbers of one row of a training batch beside its planes and its policy.
+/// The targets of one row of a training batch, beside its policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Targets {
-    /// [`Merged::outcomes`]
+    /// Shares of won, drawn and lost games: [`Merged::outcomes`].
     pub outcomes: [f32; 3],
-    /// [`Merged::root_value`]
+    /// Mean value of the root: [`Merged::root_value`].
     pub root_value: f32,
-    /// [`Merged::plies_left`], as a share of the longest game's.
+    /// Mean number of plies to the end of the game, [`Merged::plies_left`], as a share of [`Game::MAX_PLIES`].
     pub length: f32,
-    /// [`Merged::policy_weight`]
+    /// Weight of the policy loss: [`Merged::policy_weight`].
     pub policy_weight: f32,
 }
 
@@ -370,7 +374,7 @@ pub trait AnyBuffer: Any + Send + Sync {
     fn row(&self, entry: usize, symmetry: usize, planes: &mut [f32], policy: &mut [f32], legal: &mut [f32]) -> Targets;
 }
 
-/// What is behind a [`ReplayBuffer`].
+/// The contents of a [`ReplayBuffer`] of the game `G`.
 struct Typed<G: Game> {
     start: G,
     replay: Replay<G>,
@@ -433,7 +437,7 @@ impl<G: Game> AnyBuffer for Typed<G> {
 }
 
 impl ReplayBuffer {
-    /// An empty buffer for the last `window` positions of games from this start.
+    /// An empty buffer for the last `window` positions of games from `start`.
     pub fn new<G: Game>(start: G, window: usize) -> Self {
         Self(Box::new(Typed { start, replay: Replay::new(window), dataset: None }))
     }
@@ -443,7 +447,8 @@ impl ReplayBuffer {
         self.typed().map(|typed| &typed.replay)
     }
 
-    /// The dataset that was prepared last, for whoever knows the game; `None` if it is another one, or none was prepared.
+    /// The dataset that was prepared last, as one of the game `G`; `None` if the buffer is one of another game, or no
+    /// dataset was prepared.
     pub fn dataset<G: Game>(&self) -> Option<&Dataset<G>> {
         self.typed()?.dataset.as_ref()
     }

@@ -3,11 +3,12 @@
 use crate::game::{Action, Game};
 use rustc_hash::FxHashMap;
 
-/// The result of each legal move under best play, for the player to move: 1, 0 or -1. None if it takes more nodes than
-/// allowed, or a larger table than one of so many bytes. `watch` hears of the nodes now and then: of so many since the last time.
+/// The result of each legal move under best play: 1, 0 or -1 for a win, a draw or a loss of the player to move. Returns
+/// `None` if the search needs more than `nodes` nodes, or a larger table than one of `table` bytes. `watch` is called
+/// now and then with the number of nodes searched since its last call.
 ///
-/// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry, so it is for games in
-/// which nothing decides that a key does not hold: those without [`Game::HISTORY`].
+/// Depth-first proof-number search (Nagai 2002) with a table of what is known of each key up to symmetry. It is right
+/// only for games without [`Game::HISTORY`], where the key alone decides the result.
 pub fn scores<G: Game>(state: &G, nodes: u64, table: usize, watch: impl FnMut(u64)) -> Option<Vec<(Action, i32)>> {
     let room = room(table, size_of::<((G::Key, Goal), Effort)>());
     let mut solver = Solver::<G, _> { known: FxHashMap::default(), room, left: nodes, told: nodes, watch };
@@ -32,8 +33,9 @@ pub fn scores<G: Game>(state: &G, nodes: u64, table: usize, watch: impl FnMut(u6
     scores
 }
 
-/// Entries that a table of so many bytes has room for. Their places are a power of 2, with a byte for each; seven of eight are
-/// taken before there are twice as many, and the old ones are there until the new ones are filled.
+/// Entries of `entry` bytes that a hash table has room for within `bytes` bytes. The number of places is a power of 2,
+/// with one byte more for each. At most seven of eight are taken before the table doubles, and the old table exists
+/// until the new one is filled.
 fn room(bytes: usize, entry: usize) -> usize {
     let places = bytes / 3 * 2 / (entry + 1);
     if places < 8 { 0 } else { (1 << places.ilog2()) / 8 * 7 }
@@ -45,7 +47,7 @@ fn played<G: Game>(state: &G, action: Action) -> G {
     next
 }
 
-/// What the player to move tries to get, at least.
+/// The least result that the player to move tries to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Goal {
     Win,
@@ -53,7 +55,7 @@ enum Goal {
 }
 
 impl Goal {
-    /// What the other player gets at least if this one fails.
+    /// The least result that the other player reaches if the player to move does not reach this goal.
     fn of_other(self) -> Self {
         match self {
             Self::Win => Self::Draw,
@@ -62,23 +64,23 @@ impl Goal {
     }
 }
 
-/// About how many positions are still to be looked at until it is proven that the player to move reaches the goal, and that
-/// not. One is 0 and the other [`NEVER`] when that is known.
+/// The proof number and the disproof number: about how many positions are still to be searched to prove that the player
+/// to move reaches the goal, and that the player does not. When the answer is known, one is 0 and the other [`NEVER`].
 type Effort = (u32, u32);
 
 const NEVER: u32 = 1 << 30;
 
 struct Solver<G: Game, W> {
     known: FxHashMap<(G::Key, Goal), Effort>,
-    /// Entries of `known` at most.
+    /// The most entries of `known`.
     room: usize,
     left: u64,
-    /// What was left when `watch` last heard of it.
+    /// The value of `left` when `watch` was last called.
     told: u64,
     watch: W,
 }
 
-/// Nodes between two words to whoever watches: some milliseconds.
+/// Nodes between two calls of `watch`: some milliseconds.
 const SILENT: u64 = 1 << 14;
 
 impl<G: Game, W: FnMut(u64)> Solver<G, W> {
@@ -103,7 +105,7 @@ impl<G: Game, W: FnMut(u64)> Solver<G, W> {
         }
     }
 
-    /// Works on a state until either effort is as large as its limit.
+    /// Searches a state until either of its two numbers reaches its limit.
     fn search(&mut self, state: &G, goal: Goal, limits: Effort) -> Option<()> {
         self.left = self.left.checked_sub(1)?;
         if self.told - self.left == SILENT {

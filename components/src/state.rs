@@ -157,12 +157,12 @@ impl<G: Game> AnyState for G {
 }
 
 impl State {
-    /// A state of a game whose type is known here.
+    /// Wraps a state of the game `G`.
     pub fn of<G: Game>(state: G) -> Self {
         Self(Box::new(state))
     }
 
-    /// The state as its own type; `None` if it is one of another game.
+    /// The state as a `G`; `None` if it is a state of another game.
     pub fn get<G: Game>(&self) -> Option<&G> {
         (&*self.0 as &dyn Any).downcast_ref()
     }
@@ -185,7 +185,8 @@ impl State {
         Ok(state)
     }
 
-    /// The states on the way through a list of moves from this one, which is the first of them, and the moves.
+    /// Reads a list of moves from this state as [`Game::parse`] does. Returns the states on the way, of which this one
+    /// is the first, and the moves.
     ///
     /// # Errors
     /// When a word of the text is no legal move; the message names it.

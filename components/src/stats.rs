@@ -1,16 +1,16 @@
-//! What a run counts.
+//! The statistics of a run.
 
 use crate::{record::GameRecord, tree::Counts};
 use bevy_ecs::prelude::*;
 use rustc_hash::{FxHashSet, FxHasher};
 use std::hash::{Hash, Hasher};
 
-/// Counts since the last reset, filled by the tick in row order: the same for any number of threads.
+/// Counts since the last reset, filled by the tick in row order, so they are the same for any number of threads.
 ///
-/// Those of [`Stats::of`] are of games instead, and the same however they were played.
+/// The counts of [`Stats::of`] are made from finished games instead, and are the same however the games were played.
 #[derive(Resource, Clone, Debug, Default, PartialEq)]
 pub struct Stats {
-    /// Ticks.
+    /// Ticks that were run.
     pub ticks: u64,
     /// Simulations: descents that ended in a backup.
     pub simulations: u64,
@@ -20,15 +20,15 @@ pub struct Stats {
     pub cache_hits: u64,
     /// Leaves that shared the row of an equal one in the same batch.
     pub duplicates: u64,
-    /// Searches that are complete.
+    /// Complete searches.
     pub searches: u64,
-    /// Of these, the ones whose root was proven: in the search, or before it began.
+    /// Complete searches whose root was proven, in the search or before it began.
     pub proven: u64,
-    /// Of these, the ones that ended because their tree was full.
+    /// Complete searches that ended because their tree was full.
     pub full: u64,
-    /// Batches.
+    /// Batches that were evaluated.
     pub batches: u64,
-    /// Rows of batches: positions that the network was asked for.
+    /// Rows of the batches: positions that the evaluators were asked for.
     pub evaluations: u64,
     /// Rows that the devices computed, padding included.
     pub computed: u64,
@@ -36,7 +36,7 @@ pub struct Stats {
     pub depth_sum: u64,
     /// Searched moves of the finished games.
     pub moves: u64,
-    /// Of these, the ones after a full search.
+    /// Searched moves of the finished games that have a policy target, that is, those after a full search.
     pub recorded: u64,
     /// Finished games.
     pub games: u64,
@@ -51,7 +51,11 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// What these games and their searches come to. What was evaluated for them in which batch is not known of games.
+    /// Counts finished games and their searches. Ticks, batches, evaluations and cache hits stay 0, because a game does
+    /// not record them.
+    ///
+    /// # Panics
+    /// If a game is not finished.
     pub fn of<'a>(games: impl IntoIterator<Item = &'a GameRecord>) -> Self {
         let mut stats = Self::default();
         let mut seen = FxHashSet::default();
@@ -66,7 +70,7 @@ impl Stats {
         stats
     }
 
-    /// Adds what trees have counted in so many searches.
+    /// Adds the counts of `searches` complete searches.
     pub fn add(&mut self, counts: Counts, searches: u64) {
         self.searches += searches;
         self.simulations += u64::from(counts.simulations);
@@ -76,7 +80,7 @@ impl Stats {
         self.depth_sum += counts.depth_sum;
     }
 
-    /// Adds a finished game, but for its searches, which trees have counted.
+    /// Adds a finished game without the counts of its searches, for which there is [`Stats::add`].
     ///
     /// # Panics
     /// If the game is not finished.
@@ -100,17 +104,17 @@ impl Stats {
         ratio(self.full as f64, self.searches)
     }
 
-    /// Rows that carried a position, of those that the devices computed; 1 is a full batch.
+    /// Share of the rows computed by the devices that carried a position; 1 means that no row was padding.
     pub fn batch_fill(&self) -> f64 {
         ratio(self.evaluations as f64, self.computed)
     }
 
-    /// Mean rows of a batch.
+    /// Mean number of rows in a batch.
     pub fn mean_batch(&self) -> f64 {
         ratio(self.evaluations as f64, self.batches)
     }
 
-    /// Mean plies of a finished game.
+    /// Mean number of plies of a finished game, openings included.
     pub fn mean_length(&self) -> f64 {
         ratio(self.plies as f64, self.games)
     }
@@ -120,7 +124,7 @@ impl Stats {
         ratio(self.results[0] as f64 + 0.5 * self.results[1] as f64, self.games)
     }
 
-    /// Mean entropy of the policy targets, in nats.
+    /// Mean entropy of the policy targets of the recorded moves, in nats.
     pub fn mean_entropy(&self) -> f64 {
         ratio(self.entropy_sum, self.recorded)
     }

@@ -12,33 +12,34 @@ use bevy_ecs::prelude::*;
 use edge::{CELL, CELLS, PENDING, TURNED};
 use serde::{Deserialize, Serialize};
 
-/// Stands for "the root itself" where an edge is named.
+/// In the place of an edge's cell: the root itself, to which no edge leads.
 pub const ROOT: u32 = u32::MAX;
 
 /// What a tree is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TreeState {
-    /// No nodes: the root needs an evaluation first. `Root` draws its budget.
+    /// The tree has no nodes: the root needs an evaluation first.
     #[default]
     Empty,
-    /// The root has its edges and waits for `Root` to draw the budget and mix in the noise.
+    /// The root has its edges and waits for the `Root` system to draw the budget and mix in the noise.
     Expanded,
     /// Simulations are under way.
     Searching,
-    /// The budget is spent; `Act` will choose the move.
+    /// The search is over; the `Act` system will choose the move.
     Complete,
-    /// Nothing to search: the other player's turn, or no position left to analyse.
+    /// There is nothing to search: it is the other player's turn, or no game or question is left.
     Idle,
 }
 
 /// How far the current search goes.
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SearchBudget {
-    /// The search is complete when so many simulations have passed through the root, those of a kept sub-tree included.
+    /// The number of simulations through the root at which the search is complete, those of a kept sub-tree included.
     pub simulations: u32,
     /// Whether this is a full search, whose visits become a policy target.
     pub full: bool,
-    /// Simulations that the next searches of this tree take in place of those of the settings.
+    /// If set, the simulations that the next searches of this tree take instead of those of the settings; they are then
+    /// full searches.
     pub asked: Option<u32>,
 }
 
@@ -52,9 +53,9 @@ pub struct SearchBudget {
 pub struct Tree {
     cells: Box<[Edge]>,
     top: u32,
-    /// Simulations of the largest search that there is room for.
+    /// Simulations of the largest search that the tree has room for.
     room: u32,
-    /// Visits of the root: its own evaluation, and every finished simulation.
+    /// Visits of the root: its own evaluation and every finished simulation.
     pub root_visits: u32,
     /// Descents from the root whose values are not known yet.
     pub root_in_flight: u32,
@@ -64,26 +65,26 @@ pub struct Tree {
     pub proven: Option<Outcome>,
     /// What the tree is doing.
     pub state: TreeState,
-    /// What it has counted since that was last taken: in one search, or in more of them while nobody asks.
+    /// Counts of the searches since they were last taken out, which is usually one search.
     pub counts: Counts,
-    /// Simulations and new roots whose evaluation was in the cache, since that was last taken.
+    /// Simulations and new roots whose evaluation was in the cache, since the number was last taken out.
     pub cache_hits: u32,
-    /// The priors of the root's edges as its search began with them.
+    /// The priors of the root's edges at the beginning of its search, before noise.
     raw_priors: Vec<f32>,
-    /// The moves of the last descent, from the root to the edge that it came to.
+    /// The actions of the last descent, from the root to the edge at which it ended.
     pub path: Vec<Action>,
 }
 
-/// What searches count: the same however they were made.
+/// Counts of one or more searches. They are the same however the searches were scheduled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Simulations.
+    /// Simulations that were made.
     pub simulations: u32,
-    /// Of these, the ones that ended in a known result.
+    /// Simulations that ended in a known result and needed no evaluation.
     pub terminals: u32,
-    /// Searches whose root was proven when they ended: in them, or before they began.
+    /// Searches whose root was proven when they ended, in the search or before it began.
     pub proofs: u32,
-    /// Depths of the simulations, summed.
+    /// Sum of the depths of the simulations, in plies.
     pub depth_sum: u64,
     /// Searches that ended because their tree was full.
     pub full: u32,
@@ -103,40 +104,42 @@ impl std::ops::Add for Counts {
     }
 }
 
-/// Whether two players to move are the same.
+/// Whether the players to move in two positions are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn(u32);
 
 impl Turn {
-    /// They are.
+    /// The same player is to move in both positions.
     pub const SAME: Self = Self(0);
 
-    /// Of players who are the same or not.
+    /// The turn between two positions in which the players to move are the same, or not.
     #[inline]
     pub fn of(same: bool) -> Self {
         Self(if same { 0 } else { TURNED })
     }
 
-    /// Whether they are.
+    /// Whether the same player is to move in both positions.
     #[inline]
     pub fn is_same(self) -> bool {
         self.0 == 0
     }
 
-    /// A value for the one, as the other sees it.
+    /// Converts a value for the player to move in one position to one for the player to move in the other: negated if
+    /// they differ.
     #[inline]
     pub fn value(self, value: f32) -> f32 {
-        // The mark is where a float has its sign.
+        // `TURNED` is the sign bit of a float.
         f32::from_bits(value.to_bits() ^ self.0)
     }
 
-    /// An outcome for the one, as the other sees it.
+    /// Converts an outcome for the player to move in one position to one for the player to move in the other.
     #[inline]
     pub fn outcome(self, outcome: Outcome) -> Outcome {
         if self.is_same() { outcome } else { outcome.reversed() }
     }
 
-    /// First this, then that.
+    /// The turn from the first of three positions to the third, where `self` leads from the first to the second and
+    /// `other` from the second to the third.
     #[inline]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 ^ other.0)
@@ -144,17 +147,22 @@ impl Turn {
 }
 
 impl Tree {
-    /// A tree for searches of so many simulations in a game.
+    /// A tree for searches of at most `simulations` simulations in the game `G`.
     ///
-    /// There is room for one node for each simulation and one for the root, with [`Game::ROOM`] edges in the mean. A search that needs more ends when the tree is full.
+    /// There is room for the root and one node for each simulation, with [`Game::ROOM`] edges on average. A search that
+    /// needs more ends when the tree is full.
     ///
     /// # Panics
-    /// If that is 2^30 cells or more.
+    /// If the tree would need 2^30 - 2 cells or more.
     pub fn new<G: Game>(simulations: u32) -> Self {
         Self::with_moves(simulations, G::ROOM, G::MAX_LEGAL)
     }
 
-    /// The same with room for so many moves of a node in the mean, and where it has at most so many.
+    /// A tree for searches of at most `simulations` simulations in a game whose nodes have `room` edges on average and
+    /// at most `most`.
+    ///
+    /// # Panics
+    /// If the tree would need 2^30 - 2 cells or more.
     pub fn with_moves(simulations: u32, room: usize, most: usize) -> Self {
         let cells = Self::cells(simulations, room, most);
         assert!(cells < CELLS as usize, "a tree of {cells} cells is too large");
@@ -181,18 +189,19 @@ impl Tree {
         usual.min((nodes + 1) * (most + 1))
     }
 
-    /// Bytes that a tree of a game occupies.
+    /// Bytes of a tree for searches of at most `simulations` simulations in a game. The lists of raw priors and of the
+    /// path are not included.
     pub fn bytes(game: &GameInfo, simulations: u32) -> usize {
         size_of::<Self>() + Self::cells(simulations, game.room, game.max_legal) * size_of::<Edge>()
     }
 
-    /// How many nodes there is room for, whatever their moves.
+    /// How many more nodes the slab has room for if each of them has `max_legal` edges.
     #[inline]
     pub fn free_nodes(&self, max_legal: usize) -> usize {
         (self.cells.len() - self.top as usize) / (max_legal + 1)
     }
 
-    /// Removes all nodes.
+    /// Removes all nodes, and resets the counts and the statistics of the root.
     pub fn clear(&mut self) {
         self.top = 0;
         self.root_visits = 0;
@@ -203,23 +212,25 @@ impl Tree {
         self.counts = Counts::default();
     }
 
-    /// Simulations of the largest search that there is room for.
+    /// Simulations of the largest search that the tree has room for.
     pub fn room(&self) -> u32 {
         self.room
     }
 
-    /// Whether there is no root yet.
+    /// Whether the tree has no root yet.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.top == 0
     }
 
-    /// Adds a node behind `parent_edge` of `parent_node`, or the root, and returns its cell. Its priors are 0; `value` is
-    /// that of its evaluation, for the player to move there, and `turn` whether that is the one at the parent. The
-    /// edge does not lead to it yet.
+    /// Adds the node behind the edge in cell `parent_edge` of `parent_node`, or the root if that is [`ROOT`], and
+    /// returns the node's cell. The priors are 0, `value` is that of the node's evaluation for the player to move
+    /// there, and `turn` tells whether that is the player to move at the parent. The edge does not lead to the node
+    /// yet.
     ///
     /// # Panics
-    /// If the slab is full: see [`Tree::free_nodes`].
+    /// If the slab has no cell left for the node. Edges for which no cell is left are dropped, so ask
+    /// [`Tree::free_nodes`] first.
     #[inline]
     pub fn push_node(
         &mut self,
@@ -240,7 +251,8 @@ impl Tree {
         node as u32
     }
 
-    /// Takes those edges off the node that was added last whose moves are not wanted, and returns whether there were any.
+    /// Removes the edges whose actions are not `wanted` from a node, which must be the one that was added last. Returns
+    /// whether any edge was removed.
     #[inline]
     pub fn retain_edges(&mut self, node: u32, wanted: impl Fn(Action) -> bool) -> bool {
         let edges = self.edges(node);
@@ -266,13 +278,13 @@ impl Tree {
         &self.cells[first..first + self.cells[node as usize].edges() as usize]
     }
 
-    /// The edge at a cell: edge `i` of node `n` is at `n + 1 + i`.
+    /// The edge in a cell: edge `i` of node `n` is in cell `n + 1 + i`.
     #[inline]
     pub fn edge(&self, cell: u32) -> &Edge {
         &self.cells[cell as usize]
     }
 
-    /// The same, to change.
+    /// Mutable access to the edges of a node, in ascending order of their actions.
     #[inline]
     pub fn edges_mut(&mut self, node: u32) -> &mut [Edge] {
         let first = node as usize + 1;
@@ -280,20 +292,20 @@ impl Tree {
         &mut self.cells[first..first + count]
     }
 
-    /// The edge at a cell, to change.
+    /// Mutable access to the edge in a cell.
     #[inline]
     pub fn edge_mut(&mut self, cell: u32) -> &mut Edge {
         &mut self.cells[cell as usize]
     }
 
-    /// The node and edge that lead to a node; the edge is [`ROOT`] for the root.
+    /// The cells of the node and of the edge that lead to a node; the edge is [`ROOT`] for the root.
     #[inline]
     pub fn parent(&self, node: u32) -> (u32, u32) {
         let header = &self.cells[node as usize];
         (header.counts, header.policy)
     }
 
-    /// Whether the player to move at a node is the one at its parent.
+    /// Whether the player to move at a node is the one to move at its parent.
     #[inline]
     pub fn turn(&self, node: u32) -> Turn {
         Turn(self.cells[node as usize].child & TURNED)
@@ -305,18 +317,18 @@ impl Tree {
         self.cells[node as usize].value_sum
     }
 
-    /// The edges of the root; none while the tree is empty.
+    /// The edges of the root; empty while the tree is empty.
     pub fn root_edges(&self) -> &[Edge] {
         if self.is_empty() { &[] } else { self.edges(0) }
     }
 
-    /// The priors of the root's edges as they were when its search began: the network's, without noise, or those of a kept
+    /// The priors of the root's edges at the beginning of its search, before noise: those of the network, or of a kept
     /// sub-tree.
     pub fn raw_priors(&self) -> &[f32] {
         &self.raw_priors
     }
 
-    /// Notes the priors of the root's edges: a search begins.
+    /// Stores the present priors of the root's edges as [`Tree::raw_priors`], at the beginning of a search.
     pub fn keep_raw_priors(&mut self) {
         let mut raw = std::mem::take(&mut self.raw_priors);
         raw.clear();
@@ -324,7 +336,8 @@ impl Tree {
         self.raw_priors = raw;
     }
 
-    /// Value of the root for the player to move there: its result if it is proven, else the mean; 0 without visits.
+    /// The value of the root for the player to move there: its result if it is proven, else the mean value; 0 without
+    /// visits.
     pub fn root_value(&self) -> f32 {
         if let Some(outcome) = self.proven {
             return outcome.value();
@@ -332,8 +345,8 @@ impl Tree {
         if self.root_visits == 0 { 0.0 } else { self.root_value_sum / self.root_visits as f32 }
     }
 
-    /// The result of a node for the player to move there, if that of its moves is known: a win if one wins, else the best
-    /// one if all are known.
+    /// The result of a node for the player to move there, as far as the results of its edges decide it: a win if an
+    /// edge is known to win, else the best result if those of all edges are known.
     #[inline]
     pub fn known(&self, node: u32) -> Option<Outcome> {
         let mut best = Some(Outcome::Loss);
@@ -354,15 +367,15 @@ impl Tree {
         self.root_visits.saturating_sub(1)
     }
 
-    /// Makes the child behind a root move the new root and keeps its sub-tree, moved to the front of the slab, with the
-    /// result that is proven of it. Without such a child the tree is cleared.
+    /// Makes the child behind a root move the new root, and keeps its sub-tree, moved to the front of the slab, and the
+    /// result that is proven for it. Without such a child the tree is cleared.
     ///
     /// Works in place in two passes over the nodes in order: the first leaves in each header where its node goes, in the
     /// place of its parent; the second moves each node and tells its children where their parent has gone. Both rely on
     /// children lying behind their parents.
     ///
     /// # Panics
-    /// If a leaf is in flight.
+    /// If a leaf of the kept sub-tree is in flight.
     pub fn keep_subtree(&mut self, action: Action) {
         let kept = self.root_edges().iter().find(|edge| edge.action() == action).copied();
         let Some((edge, root)) = kept.and_then(|edge| Some((edge, edge.node()?))) else {

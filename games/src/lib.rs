@@ -1,6 +1,7 @@
 //! The games that come with lockstep, each compiled into the search, the replay buffer and the solver.
 //!
-//! All that is compiled once for each game is compiled here, so that a change elsewhere in the program does not compile it again.
+//! Code that is generic over the game is compiled in this crate, so that a change elsewhere in the program does not
+//! compile it again.
 
 use lockstep_components::{
     Game,
@@ -8,7 +9,7 @@ use lockstep_components::{
 };
 use lockstep_systems::AnyGame;
 
-/// All of them, in the order of the registry.
+/// The built-in games, in the order of the registry.
 pub fn built_in() -> Vec<AnyGame> {
     struct Any;
     impl GameVisitor for Any {

@@ -13,14 +13,14 @@ use lockstep_components::{
 };
 use rayon::prelude::*;
 
-/// What a lane has of the game that it plays, as a query.
+/// The components of lanes that belong to their games, as a query.
 pub(crate) type GameColumns<G> =
     (&'static mut Position<G>, &'static mut LaneRng, &'static mut GameRecord, &'static mut Seats, &'static mut Slot);
 
-/// The same for one lane.
+/// The components of one lane that belong to its game.
 type GameRow<'a, G> = (&'a mut Position<G>, &'a mut LaneRng, &'a mut GameRecord, &'a mut Seats, &'a mut Slot);
 
-/// Plays the moves of complete searches, records them, and gives lanes whose game has ended the next one.
+/// Plays and records the moves of complete searches, and begins the next game in lanes whose game has ended.
 pub fn act<G: Game>(
     mut rows: Rows<GameColumns<G>, (&mut Tree, &SearchBudget, &mut PolicyState)>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy))>,
@@ -40,22 +40,22 @@ pub fn act<G: Game>(
     end.begin_next(rows.answered(), |trees| trees.rows.0, acted);
 }
 
-/// What the lanes of a task come to.
+/// The results of the lanes of one parallel task.
 #[derive(Default)]
 pub(crate) struct Acted {
-    /// Lanes whose game has ended, in their order, counted from the first one that was answered.
+    /// The lanes whose game has ended, in ascending order, counted from the first lane that is answered.
     finished: Vec<usize>,
-    /// Searches that are complete.
+    /// Complete searches.
     searches: u64,
-    /// Of these.
+    /// Counts of the complete searches.
     counts: Counts,
     cache_hits: u64,
-    /// The first lane's error.
+    /// The error of the first lane that has one.
     pub(crate) error: Option<Error>,
 }
 
 impl Acted {
-    /// With those of the lanes behind.
+    /// Joins the results with those of the lanes that follow.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.finished.extend(other.finished);
         Self {
@@ -68,7 +68,7 @@ impl Acted {
     }
 }
 
-/// What lanes share when their games end: it is written in row order.
+/// The resources that lanes share when their games end. They are written in row order.
 #[derive(SystemParam)]
 pub struct EndOfGames<'w, G: Game> {
     start: Res<'w, Start<G>>,
@@ -79,7 +79,7 @@ pub struct EndOfGames<'w, G: Game> {
 }
 
 impl<G: Game> EndOfGames<'_, G> {
-    /// Tells of the games that have ended, and begins the next ones in their lanes.
+    /// Sends the games that have ended as messages, and begins the next ones in their lanes.
     pub(crate) fn begin_next<'a, T>(
         &mut self,
         mut lanes: impl Iterator<Item = (GameRow<'a, G>, T)>,
@@ -88,7 +88,7 @@ impl<G: Game> EndOfGames<'_, G> {
     ) {
         let mut passed = 0;
         for lane in acted.finished {
-            // A view goes there in one step.
+            // `View::nth` skips lanes in one step.
             let (row, trees) = lanes.nth(lane - passed).expect("a lane that has acted");
             passed = lane + 1;
             self.stats.add_game(row.2);
@@ -101,8 +101,8 @@ impl<G: Game> EndOfGames<'_, G> {
     }
 }
 
-/// Gives every lane that is free the next game, if there is one. Run when lanes are set up, and when a round is opened:
-/// see [`crate::open_round`].
+/// Gives every free lane the next game, if there is one. This system runs when lanes are set up and when a round is
+/// opened: see [`crate::open_round`].
 pub(crate) fn begin_games<G: Game>(
     mut rows: Rows<GameColumns<G>, &mut Tree>,
     start: Res<Start<G>>,
@@ -141,11 +141,11 @@ fn next_game<G: Game>(start: &G, rounds: &mut Rounds, row: GameRow<G>, trees: &m
     wake(trees, seats.of(position.0.to_move()));
 }
 
-/// How often an opening is drawn again because it has ended the game. Far above what an opening needs that can be drawn at
-/// all, and a bound for those that cannot.
+/// How often an opening is drawn before it is cut short, if each of them ends the game. It is far above what an opening
+/// needs that can be drawn at all.
 const ATTEMPTS: usize = 1_000;
 
-/// Starts a game with so many random moves, fewer where so many always end the game.
+/// Begins a game with an opening of `plies` uniformly random moves, or fewer if that many always end the game.
 pub fn begin_game<G: Game>(start: &G, position: &mut G, rng: &mut LaneRng, game: &mut GameRecord, plies: usize) {
     for _ in 0..ATTEMPTS {
         position.clone_from(start);
@@ -168,7 +168,7 @@ pub fn begin_game<G: Game>(start: &G, position: &mut G, rng: &mut LaneRng, game:
     }
 }
 
-/// Only the tree of the player to move searches.
+/// Lets tree number `active` search and makes the other trees of the lane idle.
 pub fn wake(trees: &mut [Tree], active: usize) {
     for (i, tree) in trees.iter_mut().enumerate() {
         tree.state = match (i == active, tree.is_empty()) {
@@ -179,19 +179,20 @@ pub fn wake(trees: &mut [Tree], active: usize) {
     }
 }
 
-/// Who plays the game of a lane: for each of its trees an agent, and what its policy keeps.
+/// The players of a lane's game: an agent for each of its trees, and what the agent's policy keeps for the tree.
 pub struct Players<'a> {
-    /// Settings and policy of each.
+    /// The settings and the policy of the agent of each tree.
     pub agents: &'a [(&'a SearchConfig, &'a SearchPolicy)],
-    /// The number of the first.
+    /// The number of the first of these agents.
     pub first: usize,
-    /// Which of them moves for whom.
+    /// Which of the trees moves for which player.
     pub seats: Seats,
-    /// A state for each tree.
+    /// The policy's state for each tree.
     pub states: &'a mut [PolicyState],
 }
 
-/// Plays the move in a lane whose search is complete. Returns whether its game goes on.
+/// Plays the move in a lane if its search is complete. Returns whether the lane may go on, which it may not when its
+/// game has ended or failed.
 #[inline]
 pub(crate) fn act_in<G: Game>(
     lane: usize,
@@ -215,11 +216,12 @@ pub(crate) fn act_in<G: Game>(
     false
 }
 
-/// Plays the move that a complete search has chosen, records it, and keeps its sub-tree.
+/// Plays and records the move that the policy decides for after a complete search of the player to move. If the game
+/// goes on, the sub-tree behind the move is kept where the policy keeps it, and the tree of the next player is woken.
 ///
 /// # Errors
-/// [`Error::NoSuchMove`] if the policy has decided for a move that is not at the root, and [`Error::NoSuchValue`] if the value is
-/// none.
+/// [`Error::NoSuchMove`] if the policy decided for a move that is not at the root, and [`Error::NoSuchValue`] if it
+/// decided for a value that is not from -1 to 1.
 pub fn play_move<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
@@ -262,8 +264,8 @@ pub fn play_move<G: Game>(
     Ok(())
 }
 
-/// Appends the moves' shares of the weight, and returns their entropy in nats. Without any weight the move that was played
-/// has it all.
+/// Appends the share of the weight of each move to the policies, and returns the entropy of the shares in nats. If the
+/// weights sum to nothing usable, the move that was played gets everything.
 fn record(target: &mut Vec<(Action, f32)>, played: Action, policies: &mut Vec<(Action, u16)>) -> f32 {
     let mut total: f32 = target.iter().map(|(_, weight)| weight).sum();
     if !(total > 0.0 && total.is_finite()) {

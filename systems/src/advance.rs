@@ -1,4 +1,5 @@
-//! `Expand`, `Act`, `Root` and `Select` in one pass: the same for each lane, whose tree is then looked up once in a tick.
+//! `Expand`, `Act`, `Root` and `Select` in one pass over the lanes, with the same results, so that each tree is brought
+//! into the processor's cache once in a tick.
 
 use crate::{
     Agent, Cohorts, SearchPolicy,
@@ -17,7 +18,8 @@ use rayon::prelude::*;
 /// Resolves the groups of all lanes, plays the moves of complete searches, begins the next ones, and selects their leaves.
 /// Lanes whose game has ended get the next one, whose search begins with the next tick.
 ///
-/// It takes the place of the four systems in a schedule that has nothing else between them; see [`crate::tick`].
+/// This system takes the place of the four systems in a schedule that has nothing else between them; see
+/// [`crate::tick`].
 pub fn advance<G: Game>(
     mut rows: Rows<GameColumns<G>, (&mut Tree, &mut SearchBudget, &mut PolicyState), &mut Leaf<G>>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>, &Inference))>,

@@ -1,4 +1,4 @@
-//! Players: entities with an evaluator, a policy, settings and a cache.
+//! Agents: entities with an evaluator, a policy, settings and a cache.
 
 use crate::{Batch, Error, Evaluations, Evaluator, SearchPolicy, expand::set_priors, rows::rows_per_task};
 use bevy_ecs::prelude::*;
@@ -6,14 +6,14 @@ use lockstep_components::{Cache, Edge, Game, config::SearchConfig};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque};
 
-/// A player. Its other components are its [`SearchConfig`], its [`SearchPolicy`], its [`Cache`] and its [`Inference`]: change
-/// them between two ticks, and the searches go on with what they are then.
+/// One way to play. The other components of an agent are its [`SearchConfig`], [`SearchPolicy`], [`Cache`] and
+/// [`Inference`]. They may be changed between two ticks, and the searches then go on with the new ones.
 ///
-/// Tree `i` of a lane searches for the agent whose number is the lane's [`lockstep_components::Slot`] and `i`.
+/// Tree `i` of a lane searches for the agent whose number is the lane's [`lockstep_components::Slot`] plus `i`.
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agent(pub(crate) u8);
 
-/// Agents in the order of their numbers, each with what a query gives of it.
+/// What a query gives of each agent, in the order of the agents' numbers.
 pub(crate) fn in_order<'a, T>(agents: impl Iterator<Item = (&'a Agent, T)>) -> Vec<T> {
     let mut all: Vec<_> = agents.collect();
     all.sort_by_key(|(agent, _)| agent.0);
@@ -21,7 +21,7 @@ pub(crate) fn in_order<'a, T>(agents: impl Iterator<Item = (&'a Agent, T)>) -> V
 }
 
 impl Agent {
-    /// Its number, counted from 0.
+    /// The number of the agent, counted from 0.
     pub fn number(self) -> usize {
         self.0.into()
     }
@@ -35,47 +35,47 @@ pub struct Searcher {
 }
 
 impl Searcher {
-    /// A player that searches as the settings say, with the policy that they name.
+    /// An agent that searches with these settings and the policy that they name.
     pub fn new(evaluator: impl Evaluator + 'static, settings: SearchConfig) -> Self {
         Self { evaluator: Box::new(evaluator), policy: SearchPolicy::of(&settings), settings }
     }
 
-    /// The same with another policy.
+    /// Replaces the policy.
     #[must_use]
     pub fn with_policy(self, policy: SearchPolicy) -> Self {
         Self { policy, ..self }
     }
 }
 
-/// What an agent asks its evaluator, and what it was answered.
+/// The evaluator of an agent, with the batch that is collected for it and the evaluations that it gave.
 #[derive(Component)]
 pub struct Inference {
-    /// Gives policies and values.
+    /// The evaluator, which gives policies and values.
     pub evaluator: Box<dyn Evaluator>,
-    /// Whether what the cache has is of an evaluator before this one.
+    /// Whether the evaluations in the cache are of an earlier evaluator.
     pub(crate) replaced: bool,
-    /// Its positions of this tick.
+    /// The agent's positions of this tick.
     pub batch: Batch,
-    /// What was received last.
+    /// The evaluations of the batch that was received last.
     pub evaluations: Evaluations,
-    /// Batches that were submitted and not received yet.
+    /// The batches that were submitted and not received yet, oldest first.
     in_flight: VecDeque<InFlight>,
-    /// Lists of keys for the batches to come.
+    /// Lists of keys to be reused for the batches to come.
     spare: Vec<Box<dyn Any + Send + Sync>>,
     /// The rows of a batch that go into each part of the cache.
     rows_of_parts: Vec<Vec<usize>>,
 }
 
 struct InFlight {
-    /// The first lane of its cohort.
+    /// The first lane of the batch's cohort.
     first_lane: usize,
     rows: usize,
-    /// `Vec<G::Key>`
+    /// The keys of the rows: a `Vec<G::Key>`.
     keys: Box<dyn Any + Send + Sync>,
 }
 
 impl Inference {
-    /// For batches of at most so many rows.
+    /// An evaluator for the game `G`, with buffers for batches of at most `capacity` rows.
     pub fn new<G: Game>(evaluator: Box<dyn Evaluator>, capacity: usize) -> Self {
         Self {
             evaluator,
@@ -88,13 +88,13 @@ impl Inference {
         }
     }
 
-    /// Evaluates with another network from now on: what the agent's cache has of the one before is forgotten in the next tick.
-    /// No batch may be in flight; see [`crate::drain`].
+    /// Replaces the evaluator. The evaluations in the agent's cache, which are of the evaluator before, are forgotten
+    /// in the next tick. No batch may be in flight; see [`crate::drain`].
     pub fn replace(&mut self, evaluator: Box<dyn Evaluator>) {
         (self.evaluator, self.replaced) = (evaluator, true);
     }
 
-    /// Submits the batch, for the cohort that begins with this lane.
+    /// Submits the batch of the cohort that begins with this lane.
     pub(crate) fn submit<G: Game>(&mut self, first_lane: usize) -> Result<(), Error> {
         self.evaluator.submit(&self.batch)?;
         let next = self.spare.pop().unwrap_or_else(|| Box::new(Vec::<G::Key>::with_capacity(self.batch.rows)));
@@ -103,8 +103,8 @@ impl Inference {
         Ok(())
     }
 
-    /// Receives the batch of the cohort that begins with this lane, if it is in flight, and puts it into the cache. Returns
-    /// the rows, and how many the device has computed.
+    /// Receives the batch of the cohort that begins with this lane, if it is in flight, and adds its evaluations to the
+    /// cache. Returns the number of rows, and how many rows the device has computed.
     pub(crate) fn receive<G: Game>(
         &mut self,
         first_lane: usize,
@@ -131,7 +131,7 @@ impl Inference {
         }
         let computed = *computed;
         if cache.is_on() {
-            // Each part in the order of the rows, whatever the threads.
+            // Each part is filled in the order of the rows, however many threads there are.
             let parts = cache.parts().len();
             self.rows_of_parts.resize_with(parts, Vec::new);
             self.rows_of_parts.iter_mut().for_each(Vec::clear);

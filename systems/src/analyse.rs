@@ -1,4 +1,5 @@
-//! `TickSystems::Act` for answering questions: each lane searches one position after another and reports what it found.
+//! `TickSystems::Act` for analyses: each lane searches one position after another and reports what it found, or obeys
+//! orders.
 
 use crate::{
     Agent, SearchPolicy,
@@ -10,23 +11,23 @@ use lockstep_components::{
     Action, Edge, Game, LaneRng, Outcome, Position, State, Stats, Tree, TreeState, config::SearchConfig,
 };
 
-/// What a search found about one root move.
+/// What a search found about one move of the root.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MoveStats {
     /// The move.
     pub action: Action,
-    /// The network's probability.
+    /// The prior of the move, mixed with noise if the search had any.
     pub prior: f32,
-    /// Simulations through it.
+    /// Number of finished simulations through the move.
     pub visits: u32,
-    /// Mean value for the player to move at the root; `None` without visits.
+    /// Mean value of the move for the player to move at the root; `None` without visits.
     pub value: Option<f32>,
-    /// The result that the search has proven for the player to move at the root.
+    /// The result of the move for the player to move at the root, if the search has proven it.
     pub proven: Option<Outcome>,
 }
 
 impl MoveStats {
-    /// What a search has found about the move of an edge.
+    /// What a search has found about the action of an edge.
     pub fn of(edge: &Edge) -> Self {
         Self {
             action: edge.action(),
@@ -41,17 +42,17 @@ impl MoveStats {
 /// What a search found about one position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The move it would play: the most visited one, or one that is proven to be better.
+    /// The move that the policy decides for, as at the first ply of a game.
     pub action: Action,
-    /// Value of the root for the player to move: its result if it is proven, else the mean.
+    /// The value that the policy decides for, for the player to move: usually [`Tree::root_value`].
     pub value: f32,
     /// The result of the root for the player to move, if the search has proven it.
     pub proven: Option<Outcome>,
-    /// Every legal move.
+    /// What was found about every edge of the root.
     pub moves: Vec<MoveStats>,
 }
 
-/// Positions to be searched, and what was found. Lanes take them in order.
+/// Positions to be searched, and the answers. Lanes take the positions in order.
 #[derive(Resource, Clone, Debug)]
 pub struct Questions {
     positions: Vec<State>,
@@ -61,7 +62,7 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Asks about these positions, none of them finished.
+    /// Asks about positions, none of which may be finished.
     ///
     /// # Panics
     /// If one of the games is over.
@@ -75,7 +76,7 @@ impl Questions {
         self.open == 0
     }
 
-    /// How many have one.
+    /// Number of positions that have their answer.
     pub fn answered(&self) -> usize {
         self.positions.len() - self.open
     }
@@ -83,32 +84,32 @@ impl Questions {
     /// The answers in the order of the positions.
     ///
     /// # Panics
-    /// If some are still open.
+    /// If a position has no answer yet.
     pub fn into_answers(self) -> Vec<Answer> {
         self.answers.into_iter().map(|a| a.expect("ticks ran until all were answered")).collect()
     }
 }
 
-/// What a lane of an analysis is to do, in this order, at the end of its present search.
+/// What a lane of an analysis is to do, in this order, as soon as it is not searching.
 #[derive(Component, Debug, Default)]
 pub struct Orders(pub Vec<Order>);
 
 /// One thing that a lane of an analysis is to do.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Take this position, without a tree.
+    /// Take this position and clear the tree.
     Set(State),
-    /// Play this legal move, and keep the sub-tree behind it if the policy keeps any.
+    /// Play this legal move, and keep the sub-tree behind it if the policy keeps sub-trees.
     Play(Action),
-    /// Search the position that it has. A game that is over is left alone.
+    /// Search the position that the lane has. If its game is over, nothing is searched.
     Search,
 }
 
-/// Which of the questions a lane searches.
+/// The index of the question that a lane searches, if any.
 #[derive(Component, Clone, Copy, Debug, Default)]
 pub struct Asked(Option<usize>);
 
-/// Takes the answers of complete searches, and gives each free lane the next position.
+/// Takes the answers of complete searches, and orders each free lane to search the next position of [`Questions`].
 pub fn answer(
     mut rows: Rows<(&mut LaneRng, &mut Asked, &mut Orders), (&mut Tree, &mut PolicyState)>,
     questions: Option<ResMut<Questions>>,
@@ -139,7 +140,10 @@ pub fn answer(
     }
 }
 
-/// Does what the lanes are ordered to, where no search is under way.
+/// Carries out the [`Orders`] of the lanes that are not searching.
+///
+/// # Panics
+/// If a lane is ordered to take a state of another game.
 pub fn obey<G: Game>(
     mut rows: Rows<(&mut Position<G>, &mut Orders), &mut Tree>,
     agent: Single<(&SearchConfig, &SearchPolicy), With<Agent>>,
@@ -172,7 +176,7 @@ pub fn obey<G: Game>(
 }
 
 impl Answer {
-    /// What a policy says of a tree that has a root, whether its search is complete or not.
+    /// The answer that a policy gives from a tree with a root, whether its search is complete or not.
     pub fn of(tree: &Tree, policy: &SearchPolicy, search: Search<PolicyState>) -> Self {
         let Decision { action, value } = policy.0.decide(search, tree, 0, &mut vec![]);
         let moves = tree.root_edges().iter().map(MoveStats::of).collect();
@@ -180,7 +184,10 @@ impl Answer {
     }
 }
 
-/// What a lane has found by now, whether its search goes on or not. The tree has a root.
+/// The answer that a lane can give now, whether its search is complete or not. The lane's generator is not advanced.
+///
+/// # Panics
+/// If `lane` is not a lane or `tree` not a tree. The tree must have a root.
 pub fn answer_of(world: &mut World, lane: Entity, tree: Entity) -> Answer {
     fn look(
         In((lane, tree)): In<(Entity, Entity)>,
@@ -189,7 +196,7 @@ pub fn answer_of(world: &mut World, lane: Entity, tree: Entity) -> Answer {
         mut trees: Query<(&Tree, &mut PolicyState)>,
     ) -> Answer {
         let (settings, policy) = *agent;
-        // What is drawn for this is not missing later.
+        // A copy, so that what is drawn for the answer does not change the search.
         let mut rng = lanes.get(lane).expect("a lane").clone();
         let (tree, mut state) = trees.get_mut(tree).expect("a tree");
         Answer::of(tree, policy, Search { settings, state: &mut state, rng: &mut rng })

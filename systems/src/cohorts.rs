@@ -1,20 +1,21 @@
-//! Which lanes a tick advances.
+//! Cohorts of lanes, which decide the lanes that a tick advances.
 
 use bevy_ecs::prelude::*;
 use lockstep_components::config::LanesConfig;
 use std::{collections::VecDeque, ops::Range};
 
-/// Bytes of trees that a cohort may have when its size is chosen for it.
+/// Bytes of trees that a cohort may have when its size is chosen automatically.
 ///
 /// Thousands of trees don't fit into a processor's cache, and a descent is a chain of look-ups. With 4,096 lanes and 200
 /// simulations, cohorts of 256 to 1,024 lanes (7 to 27 MB) are all nearly twice as fast as one of all lanes; smaller ones
 /// pay more for the parallel regions of each tick.
 const CACHED_BYTES: usize = 12 << 20;
 
-/// The fewest lanes of a cohort that is chosen: smaller batches cost the network more than the cache brings the trees.
+/// The fewest lanes of a cohort whose size is chosen automatically: smaller batches would cost the network more than
+/// the trees gain from the cache.
 const FEWEST: usize = 256;
 
-/// The lanes as groups of neighbours that advance together, and whose turn it is.
+/// The lanes in groups of neighbours that advance together, the cohorts, and which of them has its turn.
 ///
 /// With one batch in flight, a cohort advances for as many ticks as a search has simulations, then the next one has its
 /// turn: its trees stay in the cache meanwhile. With more, the turn changes with every tick, and each tick submits the leaves
@@ -27,7 +28,7 @@ pub struct Cohorts {
     size: usize,
     stay: u32,
     turn: usize,
-    /// Ticks of this turn that are over.
+    /// Ticks of the present turn that are over.
     ticks: u32,
     /// With several batches in flight: the cohorts whose batches are out between two ticks, oldest first.
     waiting: VecDeque<usize>,
@@ -41,7 +42,8 @@ pub struct Cohorts {
 }
 
 impl Cohorts {
-    /// Cohorts as a configuration wants them, for trees of so many bytes and searches of so many simulations.
+    /// The cohorts of a configuration, whose trees have `bytes_per_lane` bytes for each lane and whose searches have
+    /// `simulations` simulations.
     pub fn new(config: &LanesConfig, bytes_per_lane: usize, simulations: u32) -> Self {
         let lanes = config.count as usize;
         let in_flight = (config.in_flight as usize).clamp(1, lanes.max(1));
@@ -69,7 +71,7 @@ impl Cohorts {
         }
     }
 
-    /// Lanes of the largest cohort.
+    /// Number of lanes of the largest cohort.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -93,7 +95,7 @@ impl Cohorts {
         !(self.draining || self.holding)
     }
 
-    /// How many there are.
+    /// Number of cohorts.
     pub(crate) fn count(&self) -> usize {
         self.lanes.div_ceil(self.size)
     }

@@ -10,17 +10,19 @@ use lockstep_components::{Cache, Game, Leaf, LeafState, Slot, Stats};
 use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 
-/// The row of each key of the batch that is being collected: a hash table whose keys are those of the batch. It is emptied by
-/// counting on, because this is a serial part of every tick.
+/// The rows of the keys in the batch that is being collected: a hash table whose keys lie in the batch. Slots are
+/// marked with the number of their batch, so the table is emptied in constant time, because this is a serial part of
+/// every tick.
 #[derive(Resource, Debug)]
 pub struct SharedRows {
-    /// The batch that has filled a slot, and the row. A power of two of them, twice as many as rows at least.
+    /// The number of the batch that has filled a slot, and the row. The number of slots is a power of two, and at least
+    /// twice that of rows.
     slots: Vec<(u32, u32)>,
     batch: u32,
 }
 
 impl SharedRows {
-    /// With room for batches of so many rows.
+    /// An empty table for batches of at most `capacity` rows.
     pub fn new(capacity: usize) -> Self {
         Self { slots: vec![(0, 0); (2 * capacity.max(1)).next_power_of_two()], batch: 0 }
     }
@@ -34,7 +36,7 @@ impl SharedRows {
         }
     }
 
-    /// The row of a key among those of the batch, or the next one, which is then its own.
+    /// The row of a key among the keys of the batch. A key that is not there gets the next row.
     fn row_of<K: Eq + Hash>(&mut self, key: &K, keys: &[K]) -> u32 {
         let mut hasher = FxHasher::default();
         key.hash(&mut hasher);
@@ -54,8 +56,8 @@ impl SharedRows {
     }
 }
 
-/// Gives each selected leaf a row in its agent's batch, in row order, and encodes the keys. Leaves of one agent
-/// with the same key share a row, unless its cache is off.
+/// Gives each selected leaf a row in its agent's batch, in row order, and encodes the keys. Leaves of an agent with the
+/// same key share a row, unless the agent's cache is off.
 pub fn collect<G: Game>(
     mut rows: Rows<&Slot, (), &mut Leaf<G>>,
     mut agents: Query<(&Agent, (&mut Inference, &Cache<G>))>,

@@ -7,8 +7,8 @@ use crate::{
 use bevy_ecs::prelude::*;
 use lockstep_components::{Cache, Game, Stats};
 
-/// Submits the batches of the lanes that were collected, then receives those of the lanes that are to be answered, and keeps
-/// them in the caches, in row order.
+/// Submits the batches of the collected lanes, then receives the batches of the lanes that are answered in this tick
+/// and adds the evaluations to the caches, in row order.
 pub fn evaluate<G: Game>(
     mut agents: Query<(&Agent, (&mut Inference, &mut Cache<G>))>,
     mut stats: ResMut<Stats>,

@@ -1,26 +1,26 @@
-//! What evaluates positions: the seam between the search and any model.
+//! Evaluators, which give policies and values for positions: the seam between the search and any model.
 
 use crate::{Error, rows::rows_per_task};
 use lockstep_components::{Game, GameInfo, LaneRng, config::Precision};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque, marker::PhantomData};
 
-/// The positions of one tick that wait for one agent's evaluation.
+/// The positions of one tick that wait for the evaluation of one agent.
 pub struct Batch {
-    /// Rows in use.
+    /// Number of rows in use.
     pub rows: usize,
-    /// Numbers in a row.
+    /// Number of floats in the planes of a row.
     pub input: usize,
     /// Planes, height and width of a row.
     pub shape: [usize; 3],
-    /// `[capacity, planes, height, width]`; the first `rows` are in use.
+    /// The planes of all rows, `[capacity, planes, height, width]`; the first `rows` are in use.
     pub planes: Vec<f32>,
-    /// The same positions as keys: a `Vec<G::Key>`.
+    /// The positions of the rows as keys: a `Vec<G::Key>`.
     pub(crate) keys: Box<dyn Any + Send + Sync>,
 }
 
 impl Batch {
-    /// An empty batch with room for so many rows.
+    /// An empty batch of the game `G` with room for `capacity` rows.
     pub fn new<G: Game>(capacity: usize) -> Self {
         Self {
             rows: 0,
@@ -31,7 +31,7 @@ impl Batch {
         }
     }
 
-    /// An empty batch with room for so many rows, for whoever fills in planes alone.
+    /// An empty batch with room for the planes of `capacity` rows and without keys, to be filled in by the caller.
     pub fn empty(game: &GameInfo, capacity: usize) -> Self {
         let planes = vec![0.0; capacity * game.input()];
         Self { rows: 0, input: game.input(), shape: game.shape(), planes, keys: Box::new(()) }
@@ -44,19 +44,20 @@ impl Batch {
         batch
     }
 
-    /// An empty batch for whoever reads planes alone.
+    /// An empty batch without keys, for evaluators that read planes alone.
     pub(crate) fn without_keys() -> Self {
         Self { rows: 0, input: 0, shape: [0; 3], planes: vec![], keys: Box::new(()) }
     }
 
-    /// Takes over the rows in use of another batch, without their keys.
+    /// Copies the rows in use of another batch, without their keys.
     pub(crate) fn copy_planes(&mut self, other: &Self) {
         (self.rows, self.input, self.shape) = (other.rows, other.input, other.shape);
         self.planes.clear();
         self.planes.extend_from_slice(other.planes());
     }
 
-    /// Makes the rows anew: `push` fills the list of keys, which is empty, and they are encoded.
+    /// Makes the rows anew: `push` fills the list of keys, which is empty when it is called, and the keys are then
+    /// encoded.
     pub(crate) fn fill<G: Game>(&mut self, push: impl FnOnce(&mut Vec<G::Key>)) {
         let keys = self.keys.downcast_mut::<Vec<G::Key>>().expect("the batch holds keys of this game");
         keys.clear();
@@ -77,76 +78,79 @@ impl Batch {
     /// The keys of the rows in use.
     ///
     /// # Panics
-    /// If the batch belongs to another game.
+    /// If the batch is one of another game, or has no keys.
     pub fn keys<G: Game>(&self) -> &[G::Key] {
         self.keys.downcast_ref::<Vec<G::Key>>().expect("the batch holds keys of this game")
     }
 }
 
-/// What comes back: for each row of the batch a policy and a value.
+/// The answer of an evaluator to a batch: a policy and a value for each row.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluations {
-    /// `[rows, actions]`, logits; those of illegal moves are ignored, so they may be anything, such as `-inf` for a mask.
-    /// Those of legal moves must be finite.
+    /// The logits of the policies, `[rows, actions]`. Those of legal moves must be finite; those of illegal moves are
+    /// ignored, and may be anything, such as `-inf` for a mask.
     pub logits: Vec<f32>,
-    /// `[rows]`, -1 to 1, for the player to move; finite.
+    /// The values for the player to move, `[rows]`: finite, from -1 to 1.
     pub values: Vec<f32>,
-    /// Rows that the device computed, padding included.
+    /// Number of rows that the device computed, padding included.
     pub computed: usize,
 }
 
 impl Evaluations {
-    /// Room for so many rows.
+    /// Room for the evaluations of `capacity` rows in a game with `actions` actions.
     pub fn new(capacity: usize, actions: usize) -> Self {
         Self { logits: vec![0.0; capacity * actions], values: vec![0.0; capacity], computed: 0 }
     }
 }
 
-/// What an evaluator can do, and how it likes to be asked.
+/// What an evaluator can do, and which batches suit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Batches that it works on at the same time: so many may be submitted before the first is received.
+    /// Number of batches that the evaluator works on at the same time: this many may be submitted before the first is
+    /// received.
     pub in_flight: u32,
-    /// Sizes of batches that it computes, in ascending order: others are padded to the next one. Empty if it takes them as
-    /// they come.
+    /// Sizes of batches that the evaluator computes, in ascending order; others are padded to the next size. Empty if
+    /// batches are computed at their own size.
     pub batch_sizes: Vec<usize>,
-    /// The numbers that it computes in.
+    /// The numbers in which the evaluator computes.
     pub precision: Precision,
-    /// Bytes of its weights, where they lie; 0 if it has none.
+    /// Bytes of the evaluator's weights, where they lie; 0 if it has none.
     pub weights: usize,
-    /// Whether a row's answer depends on its position alone: not in a single bit on the other rows of its batch, their
-    /// number, or its place among them.
+    /// Whether the answer for a row depends on its position alone, and not in a single bit on the other rows of its
+    /// batch, their number, or the row's place among them.
     ///
-    /// A search is then the same whichever others it shares a batch with. Kernels that are chosen by the size of a batch,
-    /// as those of most devices are, do not give that.
+    /// A search is then the same whichever other searches it shares a batch with. Kernels that are chosen by the size
+    /// of a batch, as on most devices, do not give that.
     pub rows_are_independent: bool,
 }
 
 impl Default for Capabilities {
-    /// Nothing that could be wrong.
+    /// The capabilities of an evaluator that does not state them: one batch in flight, batches of any size, `f32`, and no
+    /// promise that rows are independent.
     fn default() -> Self {
         Self { in_flight: 1, batch_sizes: vec![], precision: Precision::F32, weights: 0, rows_are_independent: false }
     }
 }
 
-/// Gives policies and values for batches of positions.
+/// A source of policies and values for batches of positions.
 ///
-/// Submitting and receiving are apart, so that a device can work on some batches while the host prepares the next: with
-/// `lanes.in_flight = 2` a second batch is submitted before the first is received.
+/// Submitting and receiving are separate, so that a device can work on some batches while the host prepares the next:
+/// with `lanes.in_flight = 2` a second batch is submitted before the first is received.
 pub trait Evaluator: Send + Sync {
-    /// Takes the rows in use of a batch, which the caller then uses again.
+    /// Submits the rows in use of a batch, which the caller may change afterwards.
     ///
     /// # Errors
     /// When the device fails.
     fn submit(&mut self, batch: &Batch) -> Result<(), Error>;
 
-    /// Writes the evaluations of the oldest batch that was not received yet, and waits for them if need be.
+    /// Writes the evaluations of the oldest batch that was submitted and not received yet, and waits for them if need
+    /// be. `out` has room for the rows of that batch.
     ///
     /// # Errors
     /// When the device fails.
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error>;
 
-    /// What it can do.
+    /// What the evaluator can do.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
@@ -166,7 +170,7 @@ impl<E: Evaluator + ?Sized> Evaluator for Box<E> {
     }
 }
 
-/// Knows nothing: equal priors, value 0.
+/// An evaluator that knows nothing: it gives equal priors and the value 0.
 #[derive(Clone, Debug, Default)]
 pub struct Uniform {
     rows: VecDeque<usize>,
@@ -192,10 +196,11 @@ impl Evaluator for Uniform {
     }
 }
 
-/// Plays each position to the end with random moves: plain Monte-Carlo tree search, without any learning.
+/// An evaluator that plays each position to the end with random moves, for plain Monte-Carlo tree search without any
+/// learning.
 ///
-/// Each position's moves are drawn from a generator seeded by its key, so its value does not depend on when or beside which
-/// others it is asked for. What a history forbids is not known to it.
+/// The moves are drawn from a generator that is seeded by the key, so the value of a position does not depend on when
+/// it is asked for, or together with which others. Moves that a history forbids are not known to the evaluator.
 #[derive(Clone, Debug)]
 pub struct Rollouts<G> {
     seed: u64,
@@ -205,7 +210,7 @@ pub struct Rollouts<G> {
 }
 
 impl<G: Game> Rollouts<G> {
-    /// Takes the mean result of so many random games from each position.
+    /// Gives each position the mean result of `games` random games, at least one, and equal priors.
     pub fn new(seed: u64, games: u32) -> Self {
         Self { seed, games: games.max(1), values: VecDeque::new(), game: PhantomData }
     }

@@ -1,4 +1,4 @@
-//! `TickSystems::Expand`: evaluations become nodes and go up the trees.
+//! `TickSystems::Expand`: evaluations become nodes, and their values are backed up.
 
 use crate::{
     Agent, Evaluations,
@@ -12,8 +12,8 @@ use lockstep_components::{
 };
 use rayon::prelude::*;
 
-/// Resolves every group of leaves: expands them and backs their values up, in their order. Marks the searches that are
-/// complete.
+/// Resolves every group of leaves: expands the leaves and backs up their values, in their order. Marks the searches
+/// that are complete.
 pub fn expand<G: Game>(
     mut rows: Rows<&Slot, (&mut Tree, &SearchBudget), &mut Leaf<G>>,
     agents: Query<(&Agent, &Inference)>,
@@ -26,7 +26,8 @@ pub fn expand<G: Game>(
     });
 }
 
-/// The same for one tree.
+/// Resolves the group of leaves of one tree: expands the leaves and backs up their values, in their order. Marks the
+/// search if it is complete.
 #[inline]
 pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut [Leaf<G>], inference: &Inference) {
     for leaf in leaves {
@@ -53,8 +54,8 @@ pub fn expand_tree<G: Game>(tree: &mut Tree, budget: SearchBudget, leaves: &mut 
     }
 }
 
-/// Adds the node of a leaf and backs its value up. `logits` and `value` are those of [`Leaf::asked`], for the player to
-/// move there.
+/// Adds the node of a leaf and backs up its value. `logits`, one for each action, and `value` are the evaluation of
+/// [`Leaf::asked`], for the player to move there.
 pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], value: f32) {
     let node = tree.push_node(leaf.node, leaf.edge, leaf.turn, value, G::moves(leaf.position.key()));
     let logit = |action| logits[G::transform_action(action, leaf.symmetry.into()) as usize];
@@ -63,7 +64,7 @@ pub fn expand_leaf<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, logits: &[f32], val
     link(tree, leaf, node, value);
 }
 
-/// Moves that the path does not allow leave their priors to the others.
+/// Removes the edges of a node that the path does not allow, and scales the priors of the others to the sum 1.
 #[inline]
 fn restrict<G: Game>(tree: &mut Tree, node: u32, state: &G) {
     if tree.retain_edges(node, |action| state.allows(action)) {
@@ -75,8 +76,8 @@ fn restrict<G: Game>(tree: &mut Tree, node: u32, state: &G) {
     }
 }
 
-/// Adds the node of a leaf whose evaluation is in the cache, which may have lost it when the group is complete. Its edge
-/// stays pending until [`expand_known`].
+/// Adds the node of a leaf whose evaluation was found in the cache, because the cache may no longer hold it when the
+/// group is resolved. The edge stays pending until [`expand_known`].
 pub fn add_known<G: Game>(tree: &mut Tree, leaf: &mut Leaf<G>, evaluation: Evaluation) {
     let moves = G::moves(leaf.position.key());
     let node = tree.push_node(leaf.node, leaf.edge, leaf.turn, evaluation.value, moves);
@@ -95,7 +96,8 @@ pub fn add_known<G: Game>(tree: &mut Tree, leaf: &mut Leaf<G>, evaluation: Evalu
     leaf.state = LeafState::Known { node, value: evaluation.value };
 }
 
-/// Gives edges the priors that the cache has in the order of the asked key's moves. `of_action` has room for all actions.
+/// Gives edges the priors of a cached evaluation, which are in the order of the asked key's moves. `of_action` has room
+/// for all actions.
 #[inline]
 fn set_cached<G: Game>(edges: &mut [Edge], leaf: &Leaf<G>, evaluation: Evaluation, of_action: &mut [f32]) {
     for (i, action) in G::moves(leaf.asked).enumerate() {
@@ -106,7 +108,8 @@ fn set_cached<G: Game>(edges: &mut [Edge], leaf: &Leaf<G>, evaluation: Evaluatio
     }
 }
 
-/// Makes the edge of such a leaf lead to its node, and backs its value up. Does nothing with other leaves.
+/// Makes the edge of a leaf in [`LeafState::Known`] lead to its node, and backs up its value. Does nothing with other
+/// leaves.
 #[inline]
 pub fn expand_known<G: Game>(tree: &mut Tree, leaf: &Leaf<G>) {
     if let LeafState::Known { node, value } = leaf.state {
@@ -114,7 +117,7 @@ pub fn expand_known<G: Game>(tree: &mut Tree, leaf: &Leaf<G>) {
     }
 }
 
-/// Makes the edge of a leaf lead to its node, and takes its value in.
+/// Makes the edge of a leaf lead to its node and backs up its value, or makes the node the root.
 #[inline]
 fn link<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, node: u32, value: f32) {
     if leaf.edge == ROOT {
@@ -127,10 +130,10 @@ fn link<G: Game>(tree: &mut Tree, leaf: &Leaf<G>, node: u32, value: f32) {
     }
 }
 
-/// The softmax over the legal moves' logits becomes their priors.
+/// Sets the priors of edges to the softmax of their logits.
 ///
-/// They must not depend on which of its symmetric forms a position has, so the sum is one of whole numbers: it is the same
-/// in any order.
+/// The priors must not depend on the symmetric form of a position, and so on the order of its moves. The sum is
+/// therefore one of whole numbers, which is the same in any order.
 #[inline]
 pub(crate) fn set_priors(edges: &mut [Edge], logit: impl Fn(Action) -> f32) {
     // The value sum of a new edge is free to hold the logit and then the numerator for a moment.
@@ -189,7 +192,7 @@ pub(crate) fn backup(tree: &mut Tree, mut node: u32, mut edge: u32, mut value: f
     }
 }
 
-/// The end of a descent at the root, with a value for the player to move there.
+/// Finishes a descent at the root, with a value for the player to move there.
 #[inline]
 fn finish_at_root(tree: &mut Tree, value: f32) {
     tree.root_in_flight -= 1;
@@ -198,8 +201,8 @@ fn finish_at_root(tree: &mut Tree, value: f32) {
 }
 
 /// Backs up a result that has just become known behind `edge`, for the player who chooses it, and proves what follows
-/// from it: a node with a move that wins is won, and one whose moves are all known is worth the best of them
-/// (MCTS-Solver, Winands et al. 2008). From a proven node upwards, its result takes the place of the value.
+/// from it: a node with a move that wins is won, and a node whose moves are all known has the best of their results
+/// (MCTS-Solver, Winands et al. 2008). Above a proven node, its result is backed up in place of the value.
 pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome: Outcome) {
     loop {
         let value = outcome.value();

@@ -1,4 +1,4 @@
-//! The one way from a game that is known by name to its type.
+//! Games as values: the one place that leads from a game which is known by name to its type.
 
 use crate::{
     Batch, Evaluator, Rollouts,
@@ -15,18 +15,18 @@ use lockstep_components::{
 };
 use std::fmt;
 
-/// The name of a recipe, and its text.
+/// The name of a recipe, and its text: a configuration.
 pub type Recipe = (&'static str, &'static str);
 
-/// A game whose type is known by its name alone: what is known of it, and a function for each thing that takes its rules.
+/// A game as a value: its constants, and a function for each task that needs its rules.
 ///
 /// The functions are compiled where [`AnyGame::of`] names the type, once for each game; nothing else in the program has a
 /// game for a type parameter.
 #[derive(Resource, Clone, Copy)]
 pub struct AnyGame {
-    /// What is known of it.
+    /// The constants of the game.
     pub info: GameInfo,
-    /// The recipes that came with it.
+    /// The recipes to train the game with: see [`AnyGame::with_recipes`].
     pub recipes: &'static [Recipe],
     start: fn(&GameConfig) -> Result<State, OutOfRange>,
     pub(crate) bounds: fn(&Config) -> Bounds,
@@ -35,7 +35,7 @@ pub struct AnyGame {
     batch: fn(&[State]) -> Batch,
     rollouts: fn(u64, u32) -> Box<dyn Evaluator>,
     solve: fn(&State, u64, usize, &mut dyn FnMut(u64)) -> Option<Vec<(Action, i32)>>,
-    /// The parts of a world that have the type of the game.
+    /// Makes the components of a lane whose type depends on the game; the functions below make other parts of a world.
     pub(crate) lane: fn(&mut EntityWorldMut, &State),
     pub(crate) leaf: fn(&mut EntityWorldMut),
     pub(crate) agent: fn(&mut EntityWorldMut, Box<dyn Evaluator>, usize, usize),
@@ -51,7 +51,7 @@ fn typed<G: Game>(state: &State) -> &G {
 }
 
 impl AnyGame {
-    /// The game of this type.
+    /// The game of the type `G`, without recipes.
     pub const fn of<G: Game>() -> Self {
         Self {
             info: GameInfo::of::<G>(),
@@ -74,8 +74,8 @@ impl AnyGame {
         }
     }
 
-    /// The game with recipes to train it with: configurations that name the game, whose first comment says what to expect. The
-    /// one that is called as the game is taken where the game is named alone.
+    /// Sets the recipes to train the game with: configurations that name the game, and whose first comment says what to
+    /// expect. The recipe with the name of the game is taken where only the game is named.
     #[must_use]
     pub const fn with_recipes(self, recipes: &'static [Recipe]) -> Self {
         Self { recipes, ..self }
@@ -84,7 +84,7 @@ impl AnyGame {
     /// The state before the first move, under the rules that are set in `[game]`.
     ///
     /// # Errors
-    /// The key that the game does not have, or whose value is out of range.
+    /// When a key is set that the game does not have, or its value is out of range.
     pub fn start(&self, rules: &GameConfig) -> Result<State, OutOfRange> {
         (self.start)(rules)
     }
@@ -97,26 +97,26 @@ impl AnyGame {
         self.start(&config.game).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Whether the values of a configuration whose range depends on the game are within it.
+    /// Checks the values of a configuration whose range depends on the game.
     ///
     /// # Errors
-    /// The first value that is not, with its key and its bound.
+    /// The first value that is out of range, with its key and its bound.
     pub fn check(&self, config: &Config) -> Result<(), OutOfRange> {
         self.start(&config.game)?;
         config.check_for(&self.info)
     }
 
-    /// Bytes that the world of a run with this configuration occupies at most.
+    /// The most bytes that the world of a run with this configuration occupies.
     pub fn bounds(&self, config: &Config) -> Bounds {
         (self.bounds)(config)
     }
 
-    /// Positions that a cache of at most so many bytes has room for.
+    /// Number of positions that a cache of at most `bytes` bytes has room for.
     pub fn cache_positions(&self, bytes: usize) -> usize {
         (self.cache_positions)(bytes)
     }
 
-    /// An empty replay buffer for the last `window` positions of games from this start.
+    /// An empty replay buffer for the last `window` positions of games from `start`.
     ///
     /// # Panics
     /// If the state is one of another game.
@@ -132,12 +132,13 @@ impl AnyGame {
         (self.batch)(states)
     }
 
-    /// The evaluator that plays positions to their end at random: see [`Rollouts`].
+    /// An evaluator that plays positions to their end at random: see [`Rollouts`].
     pub fn rollouts(&self, seed: u64, games: u32) -> Box<dyn Evaluator> {
         (self.rollouts)(seed, games)
     }
 
-    /// The exact result of each legal move: see [`solver::scores`].
+    /// The exact result of each legal move, if it can be found within `nodes` nodes and a table of `table` bytes: see
+    /// [`solver::scores`].
     ///
     /// # Panics
     /// If the state is one of another game.

@@ -7,23 +7,24 @@ use crate::{
 };
 use lockstep_components::{Action, Edge, LaneRng, Outcome, SearchBudget, Tree, config::SearchConfig};
 
-/// At the root, moves are drawn without replacement from the network's policy by the Gumbel top-k trick, and sequential
-/// halving spends the simulations on those that look best. Below, the visits follow the improved policy, which is also what
-/// the network learns: the softmax of the logits plus the values of the moves, where a move without visits has the value of
-/// the node, mixed from its evaluation and the values of the others.
+/// The policy of Gumbel AlphaZero. At the root, moves are drawn without replacement from the network's policy by the
+/// Gumbel top-k trick, and sequential halving spends the simulations on those that look best. Below, the visits follow
+/// the improved policy, which is also what the network learns: the softmax of the logits plus the values of the moves,
+/// where a move without visits has the value of the node, mixed from its evaluation and the values of the others.
 ///
-/// The same as `gumbel_muzero_policy` of mctx, which the tests compare it with, for one leaf per tree and without proofs.
-/// With more leaves what is in flight counts as visits. Moves that are known to lose are dropped, and one that is known to
-/// win is played and learned.
+/// For one leaf per tree and without proofs it is the same as `gumbel_muzero_policy` of mctx, which the tests compare
+/// it with. With more leaves, descents in flight count as visits. Moves that are known to lose are dropped, and a move
+/// that is known to win is played and learned.
 #[derive(Clone, Copy, Debug)]
 pub struct Gumbel;
 
-/// What [`Gumbel`] keeps for a tree.
+/// What the policy [`Gumbel`] keeps for a tree.
 #[derive(Clone, Debug, Default)]
 pub struct GumbelState {
-    /// For each move of the root, the logit of its prior and its noise: moves are considered in the order of their sums.
+    /// For each edge of the root, the sum of the logit of its prior and its Gumbel noise. Moves are considered in
+    /// descending order.
     pub urgencies: Vec<f32>,
-    /// Simulations of the search.
+    /// The number of simulations in the budget of the search.
     pub simulations: u32,
 }
 
@@ -89,7 +90,7 @@ impl Policy for Gumbel {
         Decision::of(edges[first_best(edges, open, |i, edge| (edge.visits() as f32, urgency(i)))].action(), tree)
     }
 
-    /// Each search begins from an empty root, as the simulations of a phase are counted from there.
+    /// Returns false: each search begins from an empty root, because the simulations of a phase are counted from there.
     fn keeps_subtree(&self, _: &SearchConfig) -> bool {
         false
     }
@@ -102,7 +103,7 @@ fn gumbel(rng: &mut LaneRng) -> f32 {
     -(-unit.min(1.0f32.next_down()).ln()).ln()
 }
 
-/// Visits, those in flight included.
+/// Number of visits of an edge, descents in flight included.
 fn visits(edge: &Edge) -> u32 {
     edge.visits() + edge.in_flight()
 }
@@ -129,8 +130,8 @@ fn first_best(edges: &[Edge], open: Open, key: impl Fn(usize, &Edge) -> (f32, f3
     keys.reduce(|best, new| if new.1 > best.1 { new } else { best }).map_or(0, |(i, _)| i)
 }
 
-/// How many visits the move has that sequential halving visits next, when `made` of `simulations` are made: each phase
-/// visits its moves equally often, and the next one has half as many of them, but two at least.
+/// The number of visits of the move that sequential halving visits next, after `made` of `simulations` simulations.
+/// Each phase visits its moves equally often, and the next phase has half as many moves, but at least two.
 fn level(moves: u32, simulations: u32, made: u32) -> u32 {
     if moves <= 1 {
         return made;

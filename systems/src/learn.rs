@@ -20,7 +20,7 @@ use lockstep_components::{
     config::{GameConfig, ReplayConfig},
 };
 
-/// The label of the schedule.
+/// The label of the schedule that takes one step of the optimiser; [`run_learn`] runs it.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Learn;
 
@@ -35,12 +35,12 @@ pub enum LearnSystems {
     Publish,
 }
 
-/// Makes an evaluator from a network: how it is frozen, and where it runs.
+/// Makes evaluators from networks: the function decides how a network is frozen and on which device it runs.
 #[derive(Resource)]
 pub struct EvaluatorFactory(pub Box<dyn Fn(&Network) -> Box<dyn Evaluator> + Send + Sync>);
 
 impl EvaluatorFactory {
-    /// The evaluator of a network.
+    /// Makes the evaluator of a network.
     ///
     /// # Errors
     /// When the device fails.
@@ -49,29 +49,30 @@ impl EvaluatorFactory {
     }
 }
 
-/// The agents have got a new network. A message of [`Learn`], which can be read until the generation after the next one ends.
+/// The message that an agent has got a new network. [`Learn`] sends it at the end of a generation, and it can be read
+/// until the generation after the next one ends.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The generation that has ended.
     pub generation: u64,
-    /// The number of the agent that has got its network.
+    /// The number of the agent that has got the network of this generation.
     pub agent: usize,
 }
 
-/// A plugin that adds [`Learn`] and what it needs.
+/// A plugin that adds [`Learn`] and the resources that it needs.
 pub struct Learning {
-    /// What is trained.
+    /// The network in training, with its optimiser.
     pub learner: Learner,
-    /// Makes the evaluators of agents in the same world.
+    /// Makes the evaluators for agents in the same world.
     pub factory: EvaluatorFactory,
-    /// What is learned from: whoever plays the games puts them there.
+    /// The replay buffer, to which whoever plays games has to add them.
     pub buffer: ReplayBuffer,
     /// How the buffer is sampled.
     pub replay: ReplayConfig,
 }
 
 impl Learning {
-    /// With an empty buffer for games under the usual rules.
+    /// A plugin with an empty replay buffer for games under the game's usual rules.
     pub fn new(game: AnyGame, learner: Learner, factory: EvaluatorFactory, replay: ReplayConfig) -> Self {
         let start = game.start(&GameConfig::default()).expect("a game has its usual rules");
         Self { learner, factory, buffer: game.replay(&start, replay.window), replay }
@@ -97,8 +98,8 @@ impl Plugin for Learning {
     }
 }
 
-/// Runs [`Learn`] once: one step. True when it was the last one of the generation. Batches in flight are received first,
-/// because the network changes.
+/// Runs [`Learn`] once, which takes one step of the optimiser, and returns whether it was the last step of the
+/// generation. Batches in flight are received first, because an evaluator may be replaced.
 ///
 /// # Errors
 /// The first error of a system.

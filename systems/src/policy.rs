@@ -1,4 +1,4 @@
-//! What decides in a search: a value that an agent has.
+//! Policies, which make the decisions of a search: values that agents have.
 
 use crate::{
     Gumbel, Puct, puct,
@@ -11,20 +11,22 @@ use lockstep_components::{
 };
 use std::any::Any;
 
-/// How a search goes: the four decisions in it.
+/// The decisions of a search: its budget, the edges to follow at the root and below it, and the move.
 ///
-/// Implement it for a type of your own, and give it to a player: `Searcher::new(..).with_policy(SearchPolicy::new(MyPolicy))`.
-/// Only [`Policy::inner`] has to be written: [`Policy::root`] then does the same, and the rest is as with [`Puct`]. (mctx
-/// passes functions for the root and for inner nodes in the same way.)
+/// A type of your own that implements it is given to an agent with
+/// `Searcher::new(..).with_policy(SearchPolicy::new(MyPolicy))`. Only [`Policy::inner`] is required: the provided
+/// [`Policy::root`] calls it, and the other provided methods do the same as with [`Puct`]. (mctx passes functions for
+/// the root and for inner nodes in the same way.)
 ///
-/// A search is to be a pure function of position, settings, generator and evaluations: a policy keeps what it needs in its
-/// [`Policy::State`], which belongs to one tree, and draws from [`Search::rng`] alone.
+/// A search has to be a pure function of position, settings, generator and evaluations: a policy keeps what it needs in
+/// its [`Policy::State`], which belongs to one tree, and draws from [`Search::rng`] alone.
 pub trait Policy: Send + Sync + 'static {
-    /// What it keeps for each tree. It is made once and stays from search to search and game to game: it is
-    /// [`Policy::begin`]'s to reset. Systems read it with [`PolicyState::get`].
+    /// What the policy keeps for each tree. It is made once and stays from search to search and game to game;
+    /// [`Policy::begin`] has to reset it. Systems read it with [`PolicyState::get`].
     type State: Default + Send + Sync + 'static;
 
-    /// A search begins: the root has its edges. Decides how many simulations it takes, and may change the root's priors.
+    /// Begins a search, when the root has its edges: decides how many simulations it takes, and may change the root's
+    /// priors.
     ///
     /// A budget above [`Tree::room`] ends the tick with [`crate::Error::NoRoom`].
     fn begin(&self, search: &mut Search<Self::State>, tree: &mut Tree) -> SearchBudget {
@@ -38,13 +40,14 @@ pub trait Policy: Send + Sync + 'static {
 
     /// The index of the edge to follow at a node below the root.
     ///
-    /// There is at least one edge; an index that is none of theirs ends the tick with [`crate::Error::NoSuchEdge`].
-    /// With a solver, edges that are known to lose should not be followed: what is behind them is known. With several leaves
-    /// per tree, a policy that does not count what is in flight sends all descents of a group to one leaf.
+    /// There is at least one edge; an index that is no edge ends the tick with [`crate::Error::NoSuchEdge`]. With a
+    /// solver, edges that are known to lose should not be followed, because what is behind them is known. With several
+    /// leaves per tree, a policy that does not count descents in flight sends all descents of a group to one leaf.
     fn inner(&self, search: &mut Search<Self::State>, node: Node) -> usize;
 
-    /// What a complete search has decided, and in `target` what the network's policy is to learn from it: moves with weights of
-    /// any scale. If there is none with a weight, the move itself is learned.
+    /// Decides for a move after a complete search, and appends to `target` what the network's policy is to learn from
+    /// the search: moves in ascending order with weights of any scale. If no move has a weight, the chosen move is
+    /// learned.
     ///
     /// `ply` counts the moves of the game so far. The priors of [`Tree::raw_priors`] are the network's, without the noise that
     /// [`Policy::begin`] has mixed into those of the edges. A move that is not at the root ends the tick with
@@ -59,14 +62,14 @@ pub trait Policy: Send + Sync + 'static {
         Decision::of(puct::decide(search.settings, tree, ply, search.rng, target), tree)
     }
 
-    /// Whether the sub-tree of the move played is kept for the next search. One that is proven is kept in any case, so that a
-    /// proof is not made again.
+    /// Whether the sub-tree of the move played is kept for the next search. The sub-tree of a proven move is kept in
+    /// any case, so that a proof is not made again.
     fn keeps_subtree(&self, settings: &SearchConfig) -> bool {
         settings.keep_subtree
     }
 }
 
-/// What a policy makes of a complete search.
+/// The decision of a policy after a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decision {
     /// The move to be played.
@@ -77,20 +80,20 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// This move, and the value of the root as the search has it: see [`Tree::root_value`].
+    /// The decision for a move, with the value of the root that the search has found: see [`Tree::root_value`].
     pub fn of(action: Action, tree: &Tree) -> Self {
         Self { action, value: tree.root_value() }
     }
 }
 
-/// What a policy decides with.
+/// The settings, the state and the generator with which a policy decides.
 #[derive(Debug)]
 pub struct Search<'a, S> {
-    /// Of its agent.
+    /// The settings of the agent that searches.
     pub settings: &'a SearchConfig,
-    /// Of the tree.
+    /// What the policy keeps for the tree.
     pub state: &'a mut S,
-    /// The game's generator: the only source of chance.
+    /// The generator of the lane's game, the only source of chance.
     pub rng: &'a mut LaneRng,
 }
 
@@ -101,55 +104,55 @@ impl<'a> Search<'a, PolicyState> {
         Search { settings: self.settings, state: self.state, rng: self.rng }
     }
 
-    /// With the state as a policy knows it.
+    /// The same search with the state as the policy's own type.
     #[inline]
     fn typed<S: Default + Send + Sync + 'static>(self) -> Search<'a, S> {
         Search { settings: self.settings, state: self.state.of(), rng: self.rng }
     }
 }
 
-/// A node on the way down. All values are for the player to move there.
+/// A node on the way of a descent. All values are for the player to move there.
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'a> {
-    /// The tree that it is in.
+    /// The tree that the node is in.
     pub tree: &'a Tree,
-    /// Its cell.
+    /// The cell of the node in the tree.
     pub cell: u32,
-    /// Moves from the root.
+    /// Number of moves from the root.
     pub depth: u32,
-    /// Finished visits, its own evaluation included: at least 1.
+    /// Finished visits of the node, its own evaluation included: at least 1.
     pub visits: u32,
-    /// Descents through it whose values are not known yet, those of its edges together.
+    /// Descents in flight through the node, which is the sum of those of its edges.
     pub in_flight: u32,
-    /// Its mean value.
+    /// The mean value of the node.
     pub value: f32,
 }
 
 impl<'a> Node<'a> {
-    /// Its moves, in ascending order of the actions.
+    /// The edges of the node, in ascending order of their actions.
     #[inline]
     pub fn edges(&self) -> &'a [Edge] {
         self.tree.edges(self.cell)
     }
 
-    /// The value that its own evaluation gave.
+    /// The value that the evaluation of the node gave.
     #[inline]
     pub fn raw_value(&self) -> f32 {
         self.tree.raw_value(self.cell)
     }
 }
 
-/// The policy of an agent, whatever its game.
+/// The policy of an agent, whatever the policy's type.
 #[derive(Component)]
 pub struct SearchPolicy(pub(crate) Box<dyn Erased>);
 
 impl SearchPolicy {
-    /// This one.
+    /// Wraps a policy.
     pub fn new(policy: impl Policy) -> Self {
         Self(Box::new(policy))
     }
 
-    /// The one that settings name.
+    /// The policy that settings name.
     pub fn of(settings: &SearchConfig) -> Self {
         match settings.policy {
             PolicyKind::Puct => Self::new(Puct),
@@ -157,14 +160,14 @@ impl SearchPolicy {
         }
     }
 
-    /// Whether a tree goes on behind a move, or begins anew.
+    /// Whether the sub-tree behind a move is kept for the next search, by the policy or because the move is proven.
     pub(crate) fn keeps(&self, settings: &SearchConfig, tree: &Tree, action: Action) -> bool {
         let proven = || tree.root_edges().iter().any(|edge| edge.action() == action && edge.known().is_some());
         self.0.keeps_subtree(settings) || proven()
     }
 }
 
-/// What a policy keeps for a tree.
+/// What an agent's policy keeps for a tree, as a component of the tree: a [`Policy::State`] of any type.
 #[derive(Component)]
 pub struct PolicyState(Box<dyn Any + Send + Sync>);
 
@@ -175,17 +178,20 @@ impl Default for PolicyState {
 }
 
 impl PolicyState {
-    /// Bytes that one of ours takes at most beside itself, in a game with so many moves.
+    /// The most bytes that the state of a policy of this crate takes beside itself, in a game with at most `max_legal`
+    /// moves.
     pub(crate) fn bytes(max_legal: usize) -> usize {
         64 + 8 * max_legal
     }
 
-    /// What a policy with this state keeps, to be read by a system; none before its first search.
+    /// The state of a policy whose [`Policy::State`] is `S`, to be read by a system; `None` before the first search of
+    /// such a policy.
     pub fn get<S: 'static>(&self) -> Option<&S> {
         self.0.downcast_ref()
     }
 
-    /// As a policy knows it. Trees are set up before they have a policy, and with another one it is made anew.
+    /// The state as the policy's own type. It is made anew at the first search of a tree, and when the policy's type
+    /// has changed.
     #[inline]
     fn of<S: Default + Send + Sync + 'static>(&mut self) -> &mut S {
         if !self.0.is::<S>() {
@@ -195,8 +201,8 @@ impl PolicyState {
     }
 }
 
-/// A policy whose type nobody knows, so that agents with different ones can play in one world. It is called once for a
-/// descent; inside, each policy is compiled into the way through the tree, which no game has a part in.
+/// A policy of any type, so that agents with different policies can play in one world. It is called once for each
+/// descent, and the policy's own methods are inlined into the descent.
 pub(crate) trait Erased: Send + Sync {
     fn begin(&self, search: Search<PolicyState>, tree: &mut Tree) -> SearchBudget;
     fn descend(&self, search: Search<PolicyState>, tree: &mut Tree) -> Descent;
@@ -229,7 +235,8 @@ impl<P: Policy> Erased for P {
     }
 }
 
-/// A full search, or a fast one (playout cap randomisation, Wu 2019).
+/// Draws the budget of a full search or of a fast one, with the chance in the settings (playout cap randomisation, Wu
+/// 2019).
 pub fn draw_budget(settings: &SearchConfig, rng: &mut LaneRng) -> SearchBudget {
     let full = settings.fast_simulations == 0 || rng.unit() < settings.full_search_chance;
     let simulations = if full { settings.simulations } else { settings.fast_simulations };

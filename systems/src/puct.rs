@@ -1,4 +1,4 @@
-//! AlphaZero's policy: PUCT in the tree, noise in the priors of the root, moves and targets by visits.
+//! The policy of AlphaZero: PUCT in the tree, noise in the priors of the root, moves and targets by visits.
 
 use crate::policy::{Node, Policy, Search, draw_budget};
 use lockstep_components::{
@@ -10,10 +10,11 @@ use rand_distr::{Distribution, Gamma};
 /// Predictor and upper confidence bound on trees, as in AlphaZero (Silver et al. 2018): the edge with the largest
 /// `Q + c * P * sqrt(N) / (1 + n)`, the first one among equals.
 ///
-/// `N` are the visits of the node, its own evaluation included, so that priors decide from the first descent on.
-/// A move without visits has the value that [`Fpu`] says. With a solver, moves that are known to lose are not followed.
+/// `N` is the number of visits of the node, its own evaluation included, so that priors decide from the first descent
+/// on. A move without visits has the value that [`Fpu`] gives. With a solver, moves that are known to lose are not
+/// followed.
 ///
-/// Descents in flight count in `N` and `n`, and have no part in `Q` and in the value of moves without visits ("Watch the
+/// Descents in flight count in `N` and `n`, but not in `Q` or in the value of moves without visits ("Watch the
 /// Unobserved", Liu et al. 2020): they make a move less urgent, and say nothing about how good it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Puct;
@@ -94,7 +95,8 @@ fn best<const IN_FLIGHT: bool>(settings: &SearchConfig, edges: &[Edge], visits: 
     best
 }
 
-/// The budget of a search, a full or a fast one, and noise in the root's priors if it is a full one.
+/// Begins a search: draws its budget, as a full or a fast search, and mixes Dirichlet noise into the root's priors if
+/// it is a full one.
 pub fn begin(settings: &SearchConfig, tree: &mut Tree, rng: &mut LaneRng) -> SearchBudget {
     let budget = draw_budget(settings, rng);
     if budget.full && settings.noise_share > 0.0 {
@@ -132,7 +134,11 @@ fn add_noise(tree: &mut Tree, rng: &mut LaneRng, share: f32, concentration: f32)
     }
 }
 
-/// The move by visits, at the temperature of the ply, and the visits as the target.
+/// Chooses the move of a complete search by visits, at the temperature of the ply, and appends every move of the root
+/// with its weight to the target.
+///
+/// # Panics
+/// If the tree is empty.
 pub fn decide(
     settings: &SearchConfig,
     tree: &Tree,
@@ -146,29 +152,30 @@ pub fn decide(
     weights.choose(if warm { settings.temperature } else { settings.final_temperature }, rng)
 }
 
-/// What a search says about the moves at its root.
+/// The weights that a search gives the moves at its root.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
     edges: &'a [Edge],
     mode: Mode,
 }
 
-/// Which moves are in question, and what they are weighed by.
+/// Which moves have a weight, and whether it is their visits or their priors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
-    /// All, by visits.
+    /// Every move, by visits.
     All,
-    /// Those that are known to win, by visits.
+    /// The moves that are known to win, by visits.
     Winning,
-    /// Those that are not known to lose, by visits.
+    /// The moves that are not known to lose, by visits.
     NotLosing,
-    /// Those that are not known to lose, by priors: none of them was visited.
+    /// The moves that are not known to lose, by priors, because none of them was visited.
     Untried,
 }
 
 impl<'a> Weights<'a> {
-    /// The visits of the root's moves. With a solver, moves that are known to win are the only ones if there are any, and
-    /// moves that are known to lose have no weight unless all lose.
+    /// Weighs the root's moves by visits. With a solver, only moves that are known to win have a weight if there are
+    /// any, and moves that are known to lose have none unless all lose; if only losing moves were visited, the others
+    /// are weighed by their priors.
     ///
     /// # Panics
     /// If the tree is empty.
@@ -187,7 +194,7 @@ impl<'a> Weights<'a> {
         Self { edges, mode }
     }
 
-    /// The weight of a move.
+    /// The weight of a move of the root.
     pub fn weight(&self, edge: &Edge) -> f32 {
         match self.mode {
             Mode::Winning if edge.known() != Some(Outcome::Win) => 0.0,
@@ -197,8 +204,8 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Chooses a move with a chance in proportion to `weight ^ (1 / temperature)`; at temperature 0 the one with the
-    /// highest weight, of these the one with the highest value, of these the first.
+    /// Chooses a move with a chance in proportion to `weight ^ (1 / temperature)`. At temperature 0 it is the move with
+    /// the highest weight; among equals the one with the highest value, and then the first.
     pub fn choose(&self, temperature: f32, rng: &mut LaneRng) -> Action {
         let key = |e: &Edge| (self.weight(e), e.value_or(f32::NEG_INFINITY));
         let best = self.edges.iter().reduce(|a, b| if key(b) > key(a) { b } else { a }).expect("a root has moves");

@@ -13,8 +13,8 @@ use lockstep_components::{
 };
 use rayon::prelude::*;
 
-/// Prepares every tree whose root has its edges and whose search has not begun. A root whose evaluation is in the cache
-/// gets its edges here.
+/// Begins the search of every tree whose root has its edges and whose search has not begun. A root whose evaluation is
+/// in the cache gets its edges here.
 pub fn root<G: Game>(
     mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &mut SearchBudget, &mut PolicyState)>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>))>,
@@ -33,10 +33,10 @@ pub fn root<G: Game>(
     failure.set_first(no_room.collect());
 }
 
-/// The same for one tree.
+/// Begins the search of a tree whose root has its edges, or gets them from the cache, and whose search has not begun.
 ///
 /// # Errors
-/// A budget for which the tree has no room.
+/// [`Error::NoRoom`] if the policy's budget is larger than the tree has room for.
 #[inline]
 pub(crate) fn begin<G: Game>(
     agent: usize,

@@ -11,13 +11,14 @@ macro_rules! places {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
         ///
-        /// Only what set-up has spawned has one, so other entities may have the same components beside it.
+        /// Only entities that set-up has spawned have this component, so other entities may have the other components
+        /// too.
         #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
         #[component(immutable)]
         pub struct $name(pub(crate) u32);
 
         impl $name {
-            /// Its number, counted from 0.
+            /// The place as a number, counted from 0.
             pub fn index(self) -> usize {
                 self.0 as usize
             }
@@ -34,18 +35,18 @@ macro_rules! places {
 places! {
     /// The place of a lane among the lanes.
     Lane;
-    /// The place of a tree among the trees: those of a lane follow one another, and the lanes' are in the order of the lanes.
+    /// The place of a tree among the trees. The trees of a lane follow one another, in the order of the lanes.
     TreeRow;
-    /// The place of a leaf among the leaves: those of a tree follow one another, and the trees' are in the order of the trees.
+    /// The place of a leaf among the leaves. The leaves of a tree follow one another, in the order of the trees.
     LeafRow;
 }
 
-/// A place among its kind.
+/// A place among entities of one kind.
 trait Numbered: Component {
     fn number(&self) -> u32;
 }
 
-/// How many rows belong together.
+/// The number of lanes, of trees in each lane, and of leaves of each tree.
 #[derive(Resource, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) lanes: usize,
@@ -57,11 +58,12 @@ type IsLane = (Without<TreeRow>, Without<LeafRow>);
 type IsTree = (With<TreeRow>, Without<LeafRow>);
 type IsLeaf = With<LeafRow>;
 
-/// The lanes with their trees and leaves, side by side: `L`, `T` and `F` are what is wanted of each, as in a query.
+/// The lanes with their trees and leaves, side by side. `L`, `T` and `F` are the query data wanted of lanes, trees and
+/// leaves.
 ///
-/// What it hands out lies where set-up has put it. Whatever is inserted on some lanes and not on others, or in another order,
-/// moves them to other rows of another table, and every tree would search the position of another lane: then no lane is handed
-/// out, and [`Failure`] tells why.
+/// Rows must lie where set-up has put them. A component that is inserted on some lanes and not on others, or in another
+/// order, moves the lanes to other rows of another table, and every tree would search the position of another lane.
+/// Then no lane is handed out, and [`Failure`] tells why.
 ///
 /// ```
 /// # use bevy_ecs::prelude::*;
@@ -94,12 +96,12 @@ where
     failure: Res<'w, Failure>,
 }
 
-/// What a query may ask of rows: references to components, and tuples of them.
+/// Query data that may be asked of rows: references to components, and tuples of them.
 pub trait RowData: ContiguousQueryData {
-    /// The slices of a table.
+    /// The columns of a table, as slices.
     type Columns<'a, 's>: Columns;
 
-    /// Takes them from what bevy gives. Change detection is passed by.
+    /// Converts what bevy gives for a table into columns. Changes through them are not seen by change detection.
     fn columns<'a, 's>(table: Self::Contiguous<'a, 's>) -> Self::Columns<'a, 's>;
 }
 
@@ -125,17 +127,17 @@ where
     T: RowData + 'static,
     F: RowData + 'static,
 {
-    /// Those whose leaves become the batch of this tick.
+    /// The lanes whose leaves become the batch of this tick.
     pub fn collected(&mut self) -> ViewOf<'_, 's, L, T, F> {
         self.view(self.cohorts.collected())
     }
 
-    /// Those whose batch is answered in this tick, so that they move on.
+    /// The lanes whose batch is answered in this tick, so that they move on.
     pub fn answered(&mut self) -> ViewOf<'_, 's, L, T, F> {
         self.view(self.cohorts.answered())
     }
 
-    /// All of them.
+    /// All lanes.
     pub fn all(&mut self) -> ViewOf<'_, 's, L, T, F> {
         self.view(0..self.layout.lanes)
     }
@@ -157,17 +159,18 @@ where
     }
 }
 
-/// Where rows of one kind lie.
+/// The rows of one kind that are to be found.
 struct Place {
     what: &'static str,
-    /// How many there are.
+    /// Number of all rows of this kind.
     all: usize,
-    /// Those that are handed out.
+    /// The rows that are handed out.
     wanted: Range<usize>,
 }
 
 impl Place {
-    /// Takes them from the tables that a query matches: they must lie in one, which has all rows of this kind, in their order.
+    /// Takes the wanted rows from the tables that a query matches. There must be one such table, with all rows of this
+    /// kind, in their order.
     fn find<'a, 's, D: RowData + 'static, R: Numbered, E, I: Iterator<Item = (D::Contiguous<'a, 's>, &'a [R])>>(
         self,
         tables: Result<I, E>,
@@ -192,30 +195,40 @@ fn times(lanes: &Range<usize>, n: usize) -> Range<usize> {
     lanes.start * n..lanes.end * n
 }
 
-/// Columns side by side, as long as each other: slices, or tuples of them.
+/// Columns of the same length side by side: slices, or tuples of columns.
 pub trait Columns: Send + Default {
-    /// What one row has.
+    /// The items of one row.
     type Row: Send;
 
-    /// Takes the first rows away.
+    /// Splits off and returns the first `rows` rows.
+    ///
+    /// # Panics
+    /// If there are fewer rows.
     fn take(&mut self, rows: usize) -> Self;
 
-    /// Takes the first row away.
+    /// Splits off and returns the first row.
+    ///
+    /// # Panics
+    /// If there is no row.
     fn take_one(&mut self) -> Self::Row;
 
-    /// Some of the rows.
+    /// The rows of a range.
+    ///
+    /// # Panics
+    /// If there are fewer rows.
     fn range(mut self, rows: Range<usize>) -> Self {
         self.take(rows.start);
         self.take(rows.len())
     }
 }
 
-/// What bevy gives for a table, as [`Columns`]. Change detection is passed by.
+/// A conversion from what bevy gives for a table into [`Columns`]. Changes through them are not seen by change
+/// detection.
 pub trait IntoColumns {
-    /// The slices.
+    /// The columns of the table.
     type Columns: Columns;
 
-    /// Turns it into them.
+    /// Converts the table into its columns.
     fn into_columns(self) -> Self::Columns;
 }
 
@@ -302,7 +315,7 @@ tuples!(A B C D);
 tuples!(A B C D E);
 tuples!(A B C D E F);
 
-/// Some lanes with their trees and leaves: an iterator over them, in their order.
+/// Some lanes with their trees and leaves: an iterator over the lanes, in their order.
 #[derive(Default)]
 pub struct View<L, T, F> {
     lanes: L,
@@ -314,20 +327,22 @@ pub struct View<L, T, F> {
 }
 
 impl<L: Columns, T: Columns, F: Columns> View<L, T, F> {
-    /// An iterator on rayon's threads, in tasks of at least so many lanes; it keeps their order where that shows.
+    /// A parallel iterator over the lanes, in tasks of at least `least` lanes on the current rayon pool. Collected
+    /// results are in the order of the lanes.
     pub fn par_rows(self, least: usize) -> impl ParallelIterator<Item = (L::Row, TreesOf<T, F>)> {
         self.par_tasks(least).flat_map_iter(|(_, lanes)| lanes)
     }
 
-    /// The same by tasks, each with the number of its first lane among these. A few tasks for each thread balance the load,
-    /// more cost more than they bring: a task is handed over in about a microsecond, so `least` lanes should be worth that.
+    /// A parallel iterator over tasks of at least `least` lanes, each with the number of its first lane among the lanes
+    /// of this view. A few tasks for each thread balance the load, and more cost more than they bring: a task is handed
+    /// over in about a microsecond, so `least` lanes should take longer than that.
     pub fn par_tasks(mut self, least: usize) -> impl IndexedParallelIterator<Item = (usize, Self)> {
         let (all, size) = (self.count, rows_per_task(self.count, least));
         let tasks: Vec<_> = (0..all).step_by(size).map(|first| (first, self.cut(size.min(all - first)))).collect();
         tasks.into_par_iter().with_max_len(1)
     }
 
-    /// Takes the first lanes away.
+    /// Splits off and returns the first lanes.
     fn cut(&mut self, count: usize) -> Self {
         let Self { trees_per_lane, leaves_per_tree, .. } = *self;
         self.count -= count;
@@ -369,11 +384,11 @@ impl<L: Columns, T: Columns, F: Columns> Iterator for View<L, T, F> {
 
 impl<L: Columns, T: Columns, F: Columns> ExactSizeIterator for View<L, T, F> {}
 
-/// The trees of one lane: an iterator over them, each with its leaves.
+/// The trees of one lane: an iterator over the trees, each with its leaves.
 pub struct TreesOf<T, F> {
-    /// The rows that are left.
+    /// The rows of the trees that were not iterated over yet.
     pub rows: T,
-    /// Their leaves.
+    /// The rows of the leaves of these trees.
     pub leaves: F,
     pub(crate) leaves_per_tree: usize,
     count: usize,
@@ -389,23 +404,24 @@ impl<T: Columns, F: Columns> Iterator for TreesOf<T, F> {
     }
 }
 
-/// A component of the lanes, trees or leaves that have it, in the order of their rows.
+/// The values of a component of lanes, trees or leaves, in the order of the rows.
 pub fn column<C: Component>(world: &mut World) -> Vec<&C> {
     in_order(world.query::<(AnyPlace, &C)>().iter(world))
 }
 
-/// The lanes, trees or leaves that have a component, in the order of their rows.
+/// The lanes, trees or leaves that have a component, in the order of the rows.
 pub fn entities<C: Component>(world: &mut World) -> Vec<Entity> {
     in_order(world.query_filtered::<(AnyPlace, Entity), With<C>>().iter(world))
 }
 
-/// Sets a component of the lanes, trees or leaves that have it, in the order of their rows, as far as there are rows and values.
+/// Sets the values of a component of lanes, trees or leaves, in the order of the rows. Rows without a value keep
+/// theirs, and values without a row are dropped.
 pub fn set_column<C: Component<Mutability = Mutable>>(world: &mut World, values: Vec<C>) {
     let rows = in_order(world.query::<(AnyPlace, &mut C)>().iter_mut(world));
     rows.into_iter().zip(values).for_each(|(mut component, value)| *component = value);
 }
 
-/// Whatever place an entity has.
+/// The place of an entity, whatever its kind.
 type AnyPlace = AnyOf<(&'static Lane, &'static TreeRow, &'static LeafRow)>;
 
 type Places<'a> = (Option<&'a Lane>, Option<&'a TreeRow>, Option<&'a LeafRow>);
@@ -418,13 +434,13 @@ fn in_order<'a, T>(rows: impl Iterator<Item = (Places<'a>, T)>) -> Vec<T> {
     rows.into_iter().map(|(_, value)| value).collect()
 }
 
-/// The least lanes of a task that descends or expands a tree for each.
+/// The fewest lanes of a task that descends or expands a tree for each lane.
 pub(crate) const HEAVY: usize = 16;
 
-/// The least lanes of a task that does something for few of them.
+/// The fewest lanes of a task that does something for few of its lanes.
 pub(crate) const LIGHT: usize = 32;
 
-/// How many rows a task takes at least.
+/// The number of rows of a parallel task: two tasks for each thread, but at least `least` rows.
 pub(crate) fn rows_per_task(rows: usize, least: usize) -> usize {
     (rows / (2 * rayon::current_num_threads())).max(least)
 }

@@ -15,7 +15,7 @@ use lockstep_components::{
 };
 use rayon::prelude::*;
 
-/// Fills the leaves of every tree that is searching.
+/// Selects leaves for every tree that is searching, and the root for every tree that is empty.
 pub fn select<G: Game>(
     mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &SearchBudget, &mut PolicyState), &mut Leaf<G>>,
     agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>))>,
@@ -37,34 +37,35 @@ pub fn select<G: Game>(
     failure.set_first(wrong.collect());
 }
 
-/// What a policy returned that is no index of an edge.
+/// The error of a policy that returned an index which is none of a node's edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoEdge {
-    /// The index.
+    /// The index that the policy returned.
     pub index: usize,
-    /// Edges of the node.
+    /// Number of edges of the node.
     pub edges: usize,
 }
 
 impl NoEdge {
-    /// As an error of this agent.
+    /// The error as one of an agent.
     pub(crate) fn of(self, agent: usize) -> Error {
         Error::NoSuchEdge { agent, index: self.index, edges: self.edges }
     }
 }
 
-/// Collisions of a group, for each leaf that it may have, after which it is closed with the leaves that it has. Counts in
-/// flight have room for them: see [`Edge::in_flight`](lockstep_components::Edge::in_flight).
+/// Collisions for each leaf that a group may have, after which the group is closed with the leaves that it has. Counts
+/// in flight have room for them: see [`Edge::in_flight`](lockstep_components::Edge::in_flight).
 const COLLISIONS: usize = 2;
 
-/// Selects a group of leaves that are to be evaluated, and then resolved in their order. What is counted of them is in the
-/// tree.
+/// Descends a tree that is searching and fills a group of leaves, which are then evaluated and resolved in their order.
+/// An empty tree gets its root as the only leaf; other trees are left alone. `root` is the state at the root, and
+/// `budget` the number of simulations at which the search ends. Simulations are counted in [`Tree::counts`].
 ///
-/// A group that needs no evaluation, because all its positions are in the cache, is resolved at once, and the next one
-/// begins. So the cache decides when a group is resolved, and never what it holds: no search depends on it.
+/// A group whose positions are all in the cache is resolved at once, and the next one begins. So the cache decides when
+/// a group is resolved and never what the group holds, and the results of a search do not depend on it.
 ///
 /// # Errors
-/// What the policy has chosen that is no edge: then the descents end.
+/// When the policy has chosen an index that is no edge, which ends the descents.
 pub fn select_leaves<G: Game>(
     tree: &mut Tree,
     root: &G,
@@ -94,14 +95,14 @@ pub fn select_leaves<G: Game>(
     }
 }
 
-/// Descends until each leaf has a position, or the budget is spent, and returns how many leaves have one.
+/// Descends until each leaf has a position or the budget is spent, and returns how many leaves have one.
 ///
 /// Results that are known without an evaluation are backed up at once and take no leaf. A descent that meets a leaf of its
 /// own group is a collision: it stays in flight until the group is closed, so that the next descents are drawn elsewhere,
 /// and is then taken back.
 ///
-/// A tree that has no room for a group's nodes, whatever their moves, gets a smaller one: how many it is does not depend on
-/// what the cache has put into the tree already, because all nodes of former groups are there.
+/// A tree without room for the nodes of a whole group gets a smaller group. Its size does not depend on what the cache
+/// has already put into the tree, because all nodes of former groups are there.
 #[inline]
 fn select_group<G: Game>(
     tree: &mut Tree,
@@ -157,31 +158,33 @@ fn select_group<G: Game>(
     (count, selected)
 }
 
-/// What a descent has come to.
+/// How a descent has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Descent {
-    /// An edge that none has followed before. Behind it is the position after [`Tree::path`].
+    /// At an edge that no descent had followed before. Behind the edge is the position after the moves of
+    /// [`Tree::path`].
     New {
-        /// The node that has the edge.
+        /// The cell of the node that owns the edge.
         node: u32,
-        /// The edge.
+        /// The cell of the edge.
         edge: u32,
-        /// From the player to move at the root to the one at the node.
+        /// Whether the player to move at the node is the one to move at the root.
         turn: Turn,
     },
-    /// A result that is known, which is backed up.
+    /// At a known result, which was backed up.
     Known,
-    /// An edge behind which an evaluation is pending.
+    /// At an edge behind which an evaluation is pending.
     Met {
-        /// The edge.
+        /// The cell of the edge.
         edge: u32,
     },
-    /// What the policy has chosen is no edge. Nothing is left of the descent.
+    /// The policy has chosen an index that is no edge. The descent was taken back.
     NoEdge(NoEdge),
 }
 
-/// One descent from the root, in flight on every edge that it passes. It is finished if it has come to a known result. The
-/// rules of the game have no part in it: the moves are left in [`Tree::path`].
+/// Makes one descent from the root of a tree, which is then in flight on every edge that it has passed. A descent that
+/// ends at a known result is backed up at once. The rules of the game have no part in it: the moves are left in
+/// [`Tree::path`].
 pub fn descend<P: Policy>(tree: &mut Tree, policy: &P, search: &mut Search<P::State>) -> Descent {
     let mut turn = Turn::SAME;
     let mut node = 0;
@@ -223,7 +226,7 @@ pub fn descend<P: Policy>(tree: &mut Tree, policy: &P, search: &mut Search<P::St
             Child::Unexpanded => break Descent::New { node, edge, turn },
         }
     };
-    // One that has met another is taken back.
+    // A descent that has met another one is taken back later, so it does not count.
     if !matches!(descent, Descent::Met { .. }) {
         tree.counts.simulations += 1;
         tree.counts.depth_sum += u64::from(depth);
@@ -231,7 +234,7 @@ pub fn descend<P: Policy>(tree: &mut Tree, policy: &P, search: &mut Search<P::St
     descent
 }
 
-/// The end of a game behind a new edge, as the player who chooses the edge sees it.
+/// Backs up the end of a game behind a new edge, with the outcome for the player who chooses the edge.
 fn end_at(tree: &mut Tree, node: u32, edge: u32, outcome: Outcome, solver: bool) {
     tree.counts.terminals += 1;
     tree.edge_mut(edge).set_child(Child::Terminal(outcome));
@@ -242,7 +245,7 @@ fn end_at(tree: &mut Tree, node: u32, edge: u32, outcome: Outcome, solver: bool)
     }
 }
 
-/// Takes descents back that are in flight on the path to an edge.
+/// Takes back `descents` descents that are in flight on the path to an edge, that edge included.
 #[cold]
 fn leave(tree: &mut Tree, mut node: u32, mut edge: u32, descents: u32) {
     tree.root_in_flight -= descents;

@@ -1,4 +1,4 @@
-//! Setting a world up: lanes, trees, leaves and agents, once.
+//! Setting up a world: its lanes, trees, leaves and agents are spawned once.
 
 use crate::{
     Agent, AnyGame, Cohorts, Failure, Searcher,
@@ -16,10 +16,10 @@ use lockstep_components::{
     config::{GameConfig, LanesConfig, PolicyKind, SearchConfig},
 };
 
-/// Something that is added to a world when it is set up: systems, resources, whole schedules. Every function of
-/// `&mut World` is one.
+/// Something that is added to a world when it is set up: systems, resources, whole schedules. Every function of `&mut
+/// World` is a plugin.
 pub trait Plugin {
-    /// Adds it. Lanes, agents and [`crate::Tick`] are there already.
+    /// Adds the plugin to a world. [`Setup`] calls this after it has added lanes, agents and [`crate::Tick`].
     fn build(self, world: &mut World);
 }
 
@@ -29,7 +29,7 @@ impl<F: FnOnce(&mut World)> Plugin for F {
     }
 }
 
-/// Builds a world in which games are played.
+/// A builder of worlds in which games are played or positions are searched.
 ///
 /// # Example
 ///
@@ -59,33 +59,35 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Games of a player against itself.
+    /// Sets up games of a player against itself.
     pub fn self_play(game: AnyGame, player: Searcher) -> Self {
         Self::new(game, vec![player], 1, Acts::Play)
     }
 
-    /// Games of several players, each against itself: those of a round are played by the one that its [`Slot`] names.
+    /// Sets up games of several players, each against itself: the games of a round are played by the player that the
+    /// round's [`Slot`] names.
     ///
     /// # Panics
-    /// Without players, or with more than 256.
+    /// If there are no players, or more than 256.
     pub fn self_play_of(game: AnyGame, players: Vec<Searcher>) -> Self {
         assert!((1..=256).contains(&players.len()), "from 1 to 256 players, not {}", players.len());
         Self::new(game, players, 1, Acts::Play)
     }
 
-    /// Games of two players. The first has the first move in games with even numbers; the game after such a one has the same
-    /// opening, with the players on the other sides: exactly as many random moves as the first player's `opening_plies`.
+    /// Sets up games between two players. The first player has the first move in games with even numbers. The next game
+    /// has the same opening with the sides exchanged: exactly as many random moves as the first player's
+    /// `opening_plies`.
     pub fn match_of(game: AnyGame, first: Searcher, second: Searcher) -> Self {
         Self::new(game, vec![first, second], 2, Acts::Play)
     }
 
-    /// Searches of positions that [`crate::Orders`] put into the lanes, or answers to [`crate::Questions`].
+    /// Sets up searches of positions that [`crate::Orders`] put into the lanes, or that [`crate::Questions`] ask about.
     pub fn analysis(game: AnyGame, player: Searcher) -> Self {
         Self::new(game, vec![player], 1, Acts::Answer)
     }
 
-    /// Searches of the start of the game, or of positions that are put into the lanes. What becomes of complete ones is left
-    /// to you.
+    /// Sets up searches of the start of the game, or of positions that are put into the lanes. Nothing is done with
+    /// complete searches.
     pub fn search_only(game: AnyGame, player: Searcher) -> Self {
         Self::new(game, vec![player], 1, Acts::Not)
     }
@@ -105,32 +107,32 @@ impl Setup {
         }
     }
 
-    /// With so many lanes, cohorts, leaves per tree and batches in flight.
+    /// Sets the numbers of lanes, leaves per tree and batches in flight, and the size of cohorts.
     #[must_use]
     pub fn lanes(self, lanes: LanesConfig) -> Self {
         Self { lanes, ..self }
     }
 
-    /// Games without an end, numbered from 0 and drawn from generators of this seed. Without it and without
-    /// [`Setup::rounds`] the seed is 1.
+    /// Sets the seed, which is 1 otherwise, of games without an end, numbered from 0. [`Setup::rounds`] brings a seed
+    /// of its own.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
-    /// The games of these rounds, in place of games without an end.
+    /// Sets the rounds whose games are played, in place of games without an end.
     #[must_use]
     pub fn rounds(self, rounds: Rounds) -> Self {
         Self { rounds: Some(rounds), ..self }
     }
 
-    /// With games that begin here: see [`AnyGame::start`]. Without it they begin under the usual rules.
+    /// Sets the state that games begin with: see [`AnyGame::start`]. Otherwise they begin under the usual rules.
     #[must_use]
     pub fn start(self, start: State) -> Self {
         Self { start: Some(start), ..self }
     }
 
-    /// With a component of yours on every lane, in the order of the rows.
+    /// Adds a component of your own to every lane.
     #[must_use]
     pub fn lane_component<C: Component + Clone>(mut self, component: C) -> Self {
         self.lane_components.push(Box::new(move |lane| {
@@ -139,7 +141,8 @@ impl Setup {
         self
     }
 
-    /// With systems of yours in [`crate::Tick`]: say where with `after(TickSystems::..)` and `before(TickSystems::..)`.
+    /// Adds systems of your own to [`crate::Tick`], whose place is given with `after(TickSystems::..)` and
+    /// `before(TickSystems::..)`.
     #[must_use]
     pub fn system<M>(self, system: impl IntoScheduleConfigs<ScheduleSystem, M> + 'static) -> Self {
         self.plugin(move |world: &mut World| {
@@ -147,24 +150,25 @@ impl Setup {
         })
     }
 
-    /// With a plugin: it is built when all else is.
+    /// Adds a plugin, which is built after everything else.
     #[must_use]
     pub fn plugin(mut self, plugin: impl Plugin + 'static) -> Self {
         self.plugins.push(Box::new(move |world| plugin.build(world)));
         self
     }
 
-    /// A world of its own.
+    /// Builds a new world.
     pub fn build(self) -> World {
         let mut world = World::new();
         self.build_in(&mut world);
         world
     }
 
-    /// Adds it to a world that may have other entities, of whatever components.
+    /// Adds the lanes, trees, leaves, agents and schedule to a world, which may have other entities with any
+    /// components.
     ///
     /// # Panics
-    /// If the world was set up before.
+    /// If the world has lanes already.
     pub fn build_in(self, world: &mut World) {
         assert!(world.query::<&Lane>().iter(world).next().is_none(), "the world has lanes already");
         let Self { game, players, trees_per_lane, acts, lanes, rounds, start, seed, lane_components, plugins } = self;
@@ -224,28 +228,28 @@ impl Setup {
     }
 }
 
-/// Opens a round in a world that plays games, and gives its games to the lanes that are free.
+/// Opens a round in a world that plays games, and begins its games in the free lanes.
 pub fn open_round(world: &mut World, round: Round) {
     world.resource_mut::<Rounds>().open(round);
     let game = *world.resource::<AnyGame>();
     (game.begin_games)(world);
 }
 
-/// How many bytes a run occupies at most, known before it starts.
+/// The most bytes that the world of a run occupies, known before the run starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Search trees.
+    /// Bytes of the search trees.
     pub trees: usize,
-    /// Lanes with their games, leaves, and the staging of batches.
+    /// Bytes of the lanes with their games, of the leaves, and of the staging of batches.
     pub lanes: usize,
-    /// Evaluations of positions that may come again.
+    /// Bytes of the caches of evaluations.
     pub cache: usize,
-    /// Replay buffer and the dataset made from it.
+    /// Bytes of the replay buffer and of the dataset made from it.
     pub replay: usize,
 }
 
 impl Bounds {
-    /// Of a run with this configuration.
+    /// The bounds of a run of the game `G` with this configuration.
     pub fn of<G: Game>(config: &Config) -> Self {
         let lanes = config.lanes.count as usize;
         let leaves = lanes * config.lanes.leaves_per_tree as usize;
@@ -268,13 +272,13 @@ impl Bounds {
         }
     }
 
-    /// All of it.
+    /// The sum of all parts, in bytes.
     pub fn total(self) -> usize {
         self.trees + self.lanes + self.cache + self.replay
     }
 }
 
-/// Moves of the policy of a searched position at most: PUCT's has the moves that were visited.
+/// The most moves in the policy of a searched position. The policy of PUCT has the moves that were visited.
 pub fn policy_moves(game: &GameInfo, search: &SearchConfig) -> usize {
     match search.policy {
         PolicyKind::Puct => game.max_legal.min(search.simulations as usize),
@@ -282,7 +286,7 @@ pub fn policy_moves(game: &GameInfo, search: &SearchConfig) -> usize {
     }
 }
 
-/// The cohorts of self-play with this configuration.
+/// The cohorts of self-play with these settings.
 pub fn cohorts_of(game: &GameInfo, lanes: &LanesConfig, search: &SearchConfig) -> Cohorts {
     Cohorts::new(lanes, Tree::bytes(game, search.simulations), search.simulations)
 }

@@ -22,18 +22,18 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// The label of the schedule. It is run by [`run_tick`], which returns what has failed; after `world.run_schedule(Tick)`
-/// that is in [`Failure`].
+/// The label of the schedule that advances lanes. [`run_tick`] runs it and returns the first error; after
+/// `world.run_schedule(Tick)` the error is in [`Failure`].
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tick;
 
-/// The sets of [`Tick`] in run order. Put a system of your own before, after or into one of them.
+/// The sets of [`Tick`] in run order. Systems of your own can run before, after or in one of them.
 ///
-/// With one batch in flight all of them work on the same lanes. With more, `Collect` works on the lanes whose leaves are
-/// submitted, and the others on those whose batch is received.
+/// With one batch in flight all sets work on the same lanes. With more, `Collect` works on the lanes whose leaves are
+/// submitted, and the sets from `Expand` on work on the lanes whose batch is received.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TickSystems {
-    /// The lanes get their turn.
+    /// The lanes of this tick are chosen.
     Begin,
     /// Selected leaves become batches.
     Collect,
@@ -51,7 +51,7 @@ pub enum TickSystems {
     End,
 }
 
-/// All that moves the trees, from `Expand` to `Select`.
+/// The set of all systems that change trees, from [`TickSystems::Expand`] to [`TickSystems::Select`].
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Advance;
 
@@ -62,7 +62,7 @@ pub(crate) enum Acts {
     Play,
     /// Answers [`crate::Questions`], and obeys [`crate::Orders`].
     Answer,
-    /// Nothing.
+    /// Leaves complete searches as they are.
     Not,
 }
 
@@ -77,13 +77,14 @@ enum Own {
 /// Whether `Expand`, `Act`, `Root` and `Select` are one pass over the lanes.
 #[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passes {
-    /// They are if nothing else stands between them: [`run_tick`] looks when the schedule has changed.
+    /// Whether the four systems run as one pass, which they do if no other system stands between them. [`run_tick`]
+    /// updates this when the schedule has changed.
     pub fused: bool,
-    /// Systems of the schedule when that was last looked up.
+    /// Number of systems of the schedule when `fused` was last updated.
     systems: usize,
 }
 
-/// The whole schedule.
+/// Makes the schedule [`Tick`] of a game.
 pub(crate) fn tick_schedule<G: Game>(acts: Acts) -> Schedule {
     let mut schedule = Schedule::new(Tick);
     // The sets are a chain, and one calling thread keeps one device stream.
@@ -121,7 +122,7 @@ fn selecting(cohorts: Res<Cohorts>) -> bool {
 }
 
 fn begin(mut cohorts: ResMut<Cohorts>, mut finished: ResMut<Messages<GameFinished>>) {
-    // Nobody reads between the ticks that drain.
+    // No system reads messages between the ticks that drain, so they are kept.
     if !cohorts.draining {
         finished.update();
     }
@@ -136,8 +137,8 @@ fn end(mut cohorts: ResMut<Cohorts>, mut stats: ResMut<Stats>) {
 /// Runs [`Tick`] once, for the lanes whose turn it is.
 ///
 /// # Errors
-/// The first error of a system, or of [`crate::Rows`]. No further system runs, so the world stays as it is, and every further
-/// tick returns the same error.
+/// The first error of a system, or of [`crate::Rows`]. No further system runs after it, so the world stays as it is,
+/// and every further tick returns the same error.
 ///
 /// # Panics
 /// If the schedule has systems whose order contradicts itself, or of which one panics.
@@ -154,15 +155,15 @@ pub fn run_tick(world: &mut World) -> Result<(), Error> {
     world.resource::<Failure>().result()
 }
 
-/// Plays the next so many games, and returns them in the order of their numbers: those from 0 on, then those that follow. Fewer
-/// come back where [`Rounds`] has no more.
+/// Plays the next `games` games and returns them in the order of their numbers, beginning with game 0 at the
+/// first call. Returns fewer if [`Rounds`] has no more.
 ///
-/// The first games to end would be the short ones, and in a match halves of pairs; games that end out of turn wait for the next
-/// call.
+/// Games that end out of turn wait for the next call: the first ones to end would be short games, and in a match halves
+/// of pairs.
 ///
 /// # Errors
-/// As [`run_tick`]. The games that had ended by then wait for the next call too, which returns them if they are as many as it
-/// asks for.
+/// Those of [`run_tick`]. The games that have ended before the error are kept for the next call, which returns them
+/// without a tick if they are enough.
 pub fn play_games(world: &mut World, games: usize) -> Result<Vec<GameRecord>, Error> {
     let all_free = |world: &mut World| {
         world.resource::<Rounds>().is_empty() && world.query::<&GameRecord>().iter(world).all(|game| game.id.is_none())
@@ -189,15 +190,15 @@ pub fn play_games(world: &mut World, games: usize) -> Result<Vec<GameRecord>, Er
     Ok(std::mem::replace(&mut waiting.ended, later).into_values().collect())
 }
 
-/// Games that have ended and were not returned yet.
+/// Games that have ended and were not returned by [`play_games`] yet.
 #[derive(Resource, Default)]
 struct OutOfTurn {
-    /// The number of the first that is to be returned.
+    /// The number of the first game that was not returned yet.
     next: u64,
     ended: BTreeMap<u64, GameRecord>,
 }
 
-/// Whether a schedule plays and has nothing of others between `expand` and `select`.
+/// Whether a schedule plays games and has no systems of others between `expand` and `select`.
 fn is_fused(schedule: &Schedule) -> bool {
     let of = |set: Own| -> Vec<SystemKey> {
         let keys = schedule.graph().systems_in_set(set.intern());
@@ -211,11 +212,11 @@ fn is_fused(schedule: &Schedule) -> bool {
     between.len() == 2 && between.iter().all(|key| middle.contains(key))
 }
 
-/// Waits for batches that are in flight, and expands their leaves, without selecting new ones. Needed before the network
-/// changes; without a batch in flight it does nothing.
+/// Waits for the batches in flight and expands their leaves, without selecting new ones. It must be called before an
+/// evaluator is replaced; without a batch in flight it does nothing.
 ///
 /// # Errors
-/// As [`run_tick`].
+/// Those of [`run_tick`].
 pub fn drain(world: &mut World) -> Result<(), Error> {
     world.resource_mut::<Cohorts>().draining = true;
     let mut drained = Ok(());
@@ -226,11 +227,11 @@ pub fn drain(world: &mut World) -> Result<(), Error> {
     drained
 }
 
-/// Has the leaves that are selected evaluated, and selects no new ones: no descent is under way afterwards. With one batch in
-/// flight that goes for the lanes whose turn it is, which are all where they are one cohort.
+/// Evaluates and expands the selected leaves without selecting new ones, so that no descent is under way afterwards.
+/// With one batch in flight this holds for the lanes whose turn it is, which are all lanes if they are one cohort.
 ///
 /// # Errors
-/// As [`run_tick`].
+/// Those of [`run_tick`].
 pub fn settle(world: &mut World) -> Result<(), Error> {
     let cohorts = world.resource::<Cohorts>().count();
     world.resource_mut::<Cohorts>().holding = true;
@@ -267,5 +268,5 @@ pub fn all_awake(work: impl FnOnce() + Send) {
     });
 }
 
-/// About a tenth of a millisecond.
+/// Attempts to find work before a thread may sleep: about a tenth of a millisecond.
 const IDLE_ROUNDS: u32 = 2_000;

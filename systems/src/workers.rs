@@ -15,37 +15,38 @@ use std::{
 /// A GPU back end has a stream for each thread, and reading an answer waits for all that its stream was given. With one thread
 /// for all batches, an answer would wait for the batches that were submitted after it.
 ///
-/// It also keeps memory for each stream that it has ever seen, so threads are used again: a new network in each generation
-/// would else leave a generation's memory behind with its threads.
+/// Such a back end also keeps memory for each stream that it has ever seen, so threads are used again: otherwise each
+/// new network would leave memory behind with the threads of the one before.
 pub struct Workers {
     workers: Vec<Worker>,
-    /// Whose answers are due, oldest first.
+    /// The workers whose answers are due, oldest first.
     order: VecDeque<usize>,
     next: usize,
     capabilities: Capabilities,
 }
 
 struct Worker {
-    /// None when it is to end.
+    /// `None` when the worker is to end.
     jobs: Option<Sender<Job>>,
-    /// Of one thread at a time, as the next; the locks are only there for `Sync`.
+    /// One thread at a time reads this and `end`; the locks are only there for `Sync`.
     answers: Mutex<Receiver<Result<Job, Error>>>,
     end: Mutex<Receiver<Result<(), Error>>>,
     /// Buffers to be used again.
     spare: Vec<Job>,
 }
 
-/// A batch on its way there and back.
+/// A batch on its way to a worker, and its evaluations on the way back.
 struct Job {
     batch: Batch,
     out: Evaluations,
 }
 
 impl Workers {
-    /// So many evaluators, each made on its thread. They see planes and no keys.
+    /// Makes `count` evaluators, each on its own thread, for a game with `actions` actions. Their batches have planes
+    /// and no keys.
     ///
     /// # Panics
-    /// Without any, or if a thread cannot be started.
+    /// If `count` is 0, or a thread cannot be started.
     pub fn new<E: Evaluator>(count: usize, actions: usize, make: impl Fn() -> E + Clone + Send + 'static) -> Self {
         assert!(count > 0, "there is somebody to work");
         let (told, tells) = channel();
@@ -54,7 +55,7 @@ impl Workers {
             let (make, told) = (make.clone(), told.clone());
             let work = move || {
                 let mut evaluator = make();
-                // Whoever made this may not want to know.
+                // Only one worker's answer is read, so this may fail.
                 told.send(evaluator.capabilities()).ok();
                 for mut job in inbox {
                     let rows = job.batch.rows;
@@ -80,7 +81,7 @@ impl Workers {
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// A task, and who wants to know when it has ended and how.
+/// A task, and the channel that is told how it has ended.
 type Order = (Task, Sender<Result<(), Error>>);
 
 /// Threads with nothing to do.
@@ -90,7 +91,7 @@ fn idle() -> MutexGuard<'static, Vec<Sender<Order>>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does this on a thread that has nothing to do, or on a new one.
+/// Runs a task on an idle thread, or on a new one, and returns the channel that tells how it has ended.
 ///
 /// # Panics
 /// If a thread cannot be started.
@@ -101,7 +102,7 @@ fn employ(task: Task) -> Receiver<Result<(), Error>> {
     end
 }
 
-/// A thread that does one task after another.
+/// Starts a thread that runs one task after another.
 fn start() -> Sender<Order> {
     let (orders, inbox) = channel::<Order>();
     let own = orders.clone();
@@ -112,26 +113,27 @@ fn start() -> Sender<Order> {
         });
         let sound = done.is_ok();
         if sound {
-            // Before it tells: whoever hears that it has ended finds it idle.
+            // This comes before the message, so that whoever hears of the end finds the thread idle.
             idle().push(own.clone());
         }
         told.send(done).ok();
         sound
     };
-    // What has panicked may have left its stream in disorder: such a thread ends.
+    // A panic may have left the thread's stream in disorder, so the thread ends.
     let work = move || inbox.into_iter().all(run);
     thread::Builder::new().name("evaluator".into()).spawn(work).expect("a thread can be started");
     orders
 }
 
 impl Worker {
-    /// Waits until its thread is idle or has ended; why it has ended, if nobody has asked before.
+    /// Waits until the worker's thread is idle or has ended. Returns the error with which it has ended, the first time
+    /// it is asked for.
     fn end(&mut self) -> Option<Error> {
         let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
         end.recv().ok().and_then(Result::err)
     }
 
-    /// What became of a thread that answers no more.
+    /// The error of a worker whose thread has stopped answering.
     fn ended(&mut self) -> Error {
         self.end().unwrap_or_else(|| Error::of_device(EVALUATING, "its thread has ended".into()))
     }
@@ -172,7 +174,7 @@ impl Evaluator for Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.workers.iter_mut().for_each(|worker| worker.jobs = None);
-        // What a thread has panicked with was told when it was asked for the answer.
+        // A panic of a thread was reported when its answer was received.
         self.workers.iter_mut().for_each(|worker| drop(worker.end()));
     }
 }

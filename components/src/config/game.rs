@@ -23,13 +23,13 @@ pub(crate) const KOMI: f32 = 60.0;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "it must be a number of points or \"default\"")]
 pub enum Komi {
-    /// So many, in steps of 0.5.
+    /// This number of points, in steps of 0.5.
     Points(
         #[serde(serialize_with = "short")]
         #[schemars(range(min = -KOMI, max = KOMI), extend("multipleOf" = 0.5))]
         f32,
     ),
-    /// Those of the game.
+    /// The usual points for the game's board.
     Usual(Usual),
 }
 
@@ -37,7 +37,7 @@ pub enum Komi {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Usual {
-    /// The usual ones for the board.
+    /// The usual points for the board.
     #[default]
     Default,
 }

@@ -58,14 +58,14 @@ section! {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Steps {
-    /// As many as draw each new position so many times on average.
+    /// As many steps as draw each new position this many times on average.
     Reuse(#[schemars(range(min = 1e-6, max = 10_000.0))] f64),
-    /// So many batches.
+    /// This many steps.
     Batches(#[schemars(range(min = 1, max = 1_000_000))] u64),
 }
 
 impl Steps {
-    /// Steps of a generation that added so many positions; at least one.
+    /// The number of steps of a generation that added `added` positions; at least one.
     pub fn count(self, added: u64, batch_size: usize) -> u64 {
         match self {
             Self::Reuse(times) => ((added as f64 * times / batch_size as f64).round() as u64).max(1),
@@ -100,11 +100,12 @@ pub enum LearnPrecision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RateSchedule {
-    /// It stays as it is.
+    /// The learning rate stays as it is.
     Constant,
-    /// It rises from 0 over the first `warm_up` generations, falls along half a cosine to the share `last` of its height at
-    /// generation `over`, and stays there. Without `over` that is the last generation of the run as it is when it begins: a
-    /// run that is made longer later keeps its curve, so 20 generations and 20 more are not the same as 40.
+    /// The learning rate rises from 0 over the first `warm_up` generations, falls along half a cosine to the share
+    /// `last` of its height at generation `over`, and stays there. Without `over` that is the last generation of the
+    /// run as it is when it begins: a run that is made longer later keeps its curve, so 20 generations and 20 more are
+    /// not the same as 40.
     Cosine {
         /// Generations.
         #[schemars(range(min = 0, max = 1_000_000))]
@@ -118,7 +119,7 @@ pub enum RateSchedule {
         #[schemars(range(min = 1, max = 10_000_000))]
         over: Option<u64>,
     },
-    /// It is multiplied by `factor` at each of the generations `at`.
+    /// The learning rate is multiplied by `factor` at each of the generations `at`.
     Steps {
         /// Generations.
         #[schemars(length(max = MAX_RATE_STEPS))]

@@ -18,12 +18,12 @@ section! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Merge {
-    /// Nothing: each is drawn by itself.
+    /// Equal positions stay apart: each is drawn by itself.
     None,
-    /// They are averaged, and drawn as often as all of them together.
+    /// Equal positions are averaged, and drawn as often as all of them together.
     Count,
-    /// They are averaged, and drawn in proportion to 1 + log2 of their number.
+    /// Equal positions are averaged, and drawn in proportion to 1 + log2 of their number.
     Log,
-    /// They are averaged, and drawn as often as any other position.
+    /// Equal positions are averaged, and drawn as often as any other position.
     Equal,
 }

@@ -141,7 +141,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// As it stands in a configuration.
+    /// The name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -158,12 +158,13 @@ impl Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tower {
-    /// As products of matrices on boards of up to 9 cells, and else as convolutions.
+    /// Convolutions are computed as products of matrices on boards of up to 9 cells, and else as convolutions.
     #[default]
     Auto,
-    /// As convolutions.
+    /// Convolutions are computed as such.
     Conv,
-    /// As products of matrices over the whole board, which cost no more on the smallest boards.
+    /// Convolutions are computed as products of matrices over the whole board, which cost no more on the smallest
+    /// boards.
     Board,
 }
 
@@ -171,7 +172,7 @@ pub enum Tower {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vectors {
-    /// The best ones that there are.
+    /// The best vectors that the processor has.
     #[default]
     Auto,
     /// AVX-512, with dot products of integers if there are any.
@@ -180,12 +181,12 @@ pub enum Vectors {
     Avx2,
     /// NEON.
     Neon,
-    /// None: plain code.
+    /// No vectors: plain code.
     Portable,
 }
 
 impl Vectors {
-    /// As it stands in a configuration.
+    /// The name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",

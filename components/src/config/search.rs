@@ -86,7 +86,7 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
-    /// The other one.
+    /// The other way to choose moves.
     pub fn other(self) -> Self {
         match self {
             Self::Puct => Self::Gumbel,
@@ -94,7 +94,7 @@ impl PolicyKind {
         }
     }
 
-    /// The keys of `[search]` that are for the other one.
+    /// The keys of `[search]` that only the other way to choose moves knows.
     pub fn foreign_keys(self) -> impl Iterator<Item = &'static str> {
         keys::all().iter().filter(move |key| key.policy == Some(self.other())).map(|key| key.name)
     }
@@ -104,7 +104,7 @@ impl PolicyKind {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fpu {
-    /// This value.
+    /// Every move without visits has this value.
     Absolute(
         #[serde(serialize_with = "short")]
         #[schemars(range(min = -10.0, max = 10.0))]

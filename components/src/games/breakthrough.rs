@@ -14,7 +14,7 @@ pub struct Breakthrough<const ROWS: usize, const COLUMNS: usize> {
     to_move: Side,
 }
 
-/// The pawns of the player to move, who goes up, and of the other one.
+/// The key of [`Breakthrough`]: the pawns of the player to move, who goes up, and of the other player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pawns {
     mine: u64,
@@ -34,12 +34,12 @@ impl<const ROWS: usize, const COLUMNS: usize> Breakthrough<ROWS, COLUMNS> {
         cells
     };
 
-    /// Rows in reverse, as the other player sees them.
+    /// The cells with the rows in reverse order, as the other player sees them.
     fn turned(cells: u64) -> u64 {
         (0..ROWS).fold(0, |turned, row| turned | (cells >> (row * COLUMNS) & Self::ROW) << ((ROWS - 1 - row) * COLUMNS))
     }
 
-    /// Columns in reverse.
+    /// The cells with the columns in reverse order.
     fn mirrored(cells: u64) -> u64 {
         let column = |i: usize| cells >> i & Self::LEFT;
         (0..COLUMNS).fold(0, |mirrored, i| mirrored | column(i) << (COLUMNS - 1 - i))
@@ -51,7 +51,7 @@ impl<const ROWS: usize, const COLUMNS: usize> Breakthrough<ROWS, COLUMNS> {
         (from, from + way - COLUMNS - 1)
     }
 
-    /// A cell as it lies, from one as a player sees it, and back.
+    /// Converts a cell as a player sees it to the cell on the board, and back.
     fn absolute(player: Side, cell: usize) -> usize {
         let row = cell / COLUMNS;
         if player == Side::First { cell } else { (ROWS - 1 - row) * COLUMNS + cell % COLUMNS }
@@ -69,7 +69,7 @@ impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMN
     const ACTIONS: usize = 3 * Self::CELLS;
     const MAX_LEGAL: usize = 6 * COLUMNS;
     const MEAN_LEGAL: usize = 3 * COLUMNS;
-    /// Every move brings a pawn one row further.
+    /// All rows that the pawns have in front of them at the start: every move brings a pawn one row further.
     const MAX_PLIES: usize = 2 * COLUMNS * (2 * ROWS - 3);
     const SYMMETRIES: usize = 2;
     const ORACLE: Oracle = if ROWS == 8 {

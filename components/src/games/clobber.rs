@@ -21,7 +21,7 @@ const CELLS: usize = ROWS * COLUMNS;
 impl Clobber {
     const IMAGES: [[u16; CELLS]; 8] = images(ROWS, COLUMNS, 4);
     const INNER: [Cells<1>; 2] = Cells::inner(ROWS, COLUMNS);
-    /// What each way adds to a cell, and a row more: left, right, up, down.
+    /// What each way adds to a cell, plus one row: left, right, up, down.
     const STEPS: [usize; 4] = [COLUMNS - 1, COLUMNS + 1, 0, 2 * COLUMNS];
 
     /// The cells at which a move begins and ends.
@@ -40,10 +40,10 @@ impl Game for Clobber {
     const HEIGHT: usize = ROWS;
     const WIDTH: usize = COLUMNS;
     const ACTIONS: usize = 4 * CELLS;
-    /// At the start, each pair of neighbours is one.
+    /// The moves at the start, where every pair of neighbouring cells is one.
     const MAX_LEGAL: usize = 2 * CELLS - ROWS - COLUMNS;
     const MEAN_LEGAL: usize = 20;
-    /// Every move removes a stone.
+    /// Every move removes a stone, and one is always left.
     const MAX_PLIES: usize = CELLS - 1;
     const SYMMETRIES: usize = 4;
     const ROWS_UP: bool = true;

@@ -12,7 +12,7 @@ use crate::{
 pub struct ConnectFour {
     /// Stones of the player to move.
     mine: u64,
-    /// Stones of both.
+    /// Stones of both players.
     all: u64,
 }
 
@@ -25,7 +25,7 @@ const BOTTOM: u64 = 0x0000_0408_1020_4081;
 /// The highest cell of each column.
 const TOP: u64 = BOTTOM << (ROWS - 1);
 
-/// A product with it moves bit `7 c` to bit `42 + c` without carries, for the seven columns at once.
+/// A factor that moves bit `7 c` to bit `42 + c` without carries, for the seven columns at once.
 const GATHER: u64 = 0x0000_0410_4104_1040;
 
 /// The seven numbers of a row for each of its 128 fillings: looking them up is four times as fast as shifting.
@@ -79,7 +79,7 @@ impl Game for ConnectFour {
     const ACTIONS: usize = COLUMNS;
     const MAX_PLIES: usize = COLUMNS * ROWS;
     const SYMMETRIES: usize = 2;
-    /// Pascal Pons' test sets.
+    /// The positions of Pascal Pons' test sets.
     const ORACLE: Oracle = Oracle::Positions(include_bytes!("../../data/connect_four_pons.csv.zst"));
 
     fn start() -> Self {

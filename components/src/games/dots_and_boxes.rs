@@ -17,7 +17,8 @@ pub struct DotsAndBoxes<const BOXES: usize> {
     to_move: Side,
 }
 
-/// The lines, and by how many boxes the player to move is ahead: who owns which box does not matter.
+/// The key of [`DotsAndBoxes`]: the lines, and by how many boxes the player to move is ahead. Who owns which box does
+/// not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lines {
     lines: u64,
@@ -75,7 +76,7 @@ impl<const BOXES: usize> Game for DotsAndBoxes<BOXES> {
     const MAX_PLIES: usize = Self::ACTIONS;
     const SYMMETRIES: usize = 8;
 
-    /// Random games, solved with 12 to 16 lines left.
+    /// Positions of random games with 12 to 16 lines left, solved exactly.
     const ORACLE: Oracle = match BOXES {
         3 => Oracle::Positions(include_bytes!("../../data/dots_and_boxes.csv.zst")),
         _ => Oracle::None,

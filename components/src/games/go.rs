@@ -22,7 +22,7 @@ impl<const SIZE: usize> Clone for Go<SIZE> {
         Self { history: self.history.clone(), ..*self }
     }
 
-    /// In the memory that there is: each descent begins with a copy of the root's state.
+    /// Reuses the memory of the history, because each descent begins with a copy of the root's state.
     fn clone_from(&mut self, other: &Self) {
         let mut history = std::mem::take(&mut self.history);
         history.clone_from(&other.history);
@@ -30,7 +30,7 @@ impl<const SIZE: usize> Clone for Go<SIZE> {
     }
 }
 
-/// The stones of the player to move and of the other one, and what else decides from here on but for the history.
+/// The key of [`Go`]: the stones of both players, and all else but the history that the rest of the game depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Board {
     mine: Cells<2>,
@@ -144,7 +144,8 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     const HEIGHT: usize = SIZE;
     const WIDTH: usize = SIZE;
     const ACTIONS: usize = Self::CELLS + 1;
-    /// With the margin of a quarter all of them: a search near the start meets few stones.
+    /// Together with the margin of a quarter this is room for all moves, because a search near the start meets few
+    /// stones.
     const MEAN_LEGAL: usize = Self::ACTIONS * 4 / 5 + 1;
     const MAX_PLIES: usize = 3 * Self::CELLS;
     const SYMMETRIES: usize = 8;

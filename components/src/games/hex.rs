@@ -3,8 +3,8 @@ use crate::{
     game::{Action, Game, Oracle, Outcome, Side},
 };
 
-/// Hex on a rhombus. Each player puts a stone on any empty cell; the first player wins by connecting top and bottom, the second
-/// by connecting left and right. One of them does.
+/// Hex on a rhombus. Each player puts a stone on any empty cell; the first player wins by connecting top and bottom,
+/// the second by connecting left and right. There are no draws.
 ///
 /// The network sees every position as if the player to move connected top and bottom: for the second player rows and columns
 /// are exchanged, in the moves too.
@@ -16,7 +16,7 @@ pub struct Hex<const SIZE: usize> {
     won: bool,
 }
 
-/// The stones of the player to move, who connects top and bottom, and of the other one.
+/// The key of [`Hex`]: the stones of the player to move, who connects top and bottom, and of the other player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stones {
     mine: Cells<2>,
@@ -86,13 +86,14 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
     const HEIGHT: usize = SIZE;
     const WIDTH: usize = SIZE;
     const ACTIONS: usize = Self::CELLS;
-    /// With the margin of a quarter all of them: a search near the start meets few stones.
+    /// Together with the margin of a quarter this is room for all moves, because a search near the start meets few
+    /// stones.
     const MEAN_LEGAL: usize = Self::ACTIONS * 4 / 5 + 1;
     const MAX_PLIES: usize = Self::CELLS;
     const SYMMETRIES: usize = 2;
 
-    /// On the smallest board the start, the positions after each first move, and those 6 to 9 plies before the end of random
-    /// games.
+    /// On the smallest board: the start, the positions after each first move, and positions 6 to 9 plies before the end
+    /// of random games.
     const ORACLE: Oracle = match SIZE {
         5 => Oracle::Positions(include_bytes!("../../data/hex5.csv.zst")),
         _ => Oracle::None,
@@ -136,7 +137,7 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
         theirs.write(of_theirs);
     }
 
-    /// Half a turn.
+    /// Symmetry 1 turns the board by half a turn.
     fn transform(stones: Stones, symmetry: usize) -> Stones {
         let image = |cells: Cells<2>| {
             // All bits in reverse, and then moved back to the beginning.

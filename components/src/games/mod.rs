@@ -2,13 +2,11 @@
 
 use crate::Game;
 
-/// Something to be done with a game that is known by name only.
-///
-/// See [`visit`].
+/// Something to be done with a game that is known only by its name: see [`visit`].
 pub trait GameVisitor {
-    /// What it gives back.
+    /// What the visitor returns.
     type Output;
-    /// Called with the game's type.
+    /// Called by [`visit`] with the type of the game.
     fn visit<G: Game>(self) -> Self::Output;
 }
 
@@ -19,10 +17,10 @@ macro_rules! registry {
         /// The names of all games.
         pub const NAMES: &[&str] = &[$($(<$game>::NAME),+),*];
 
-        /// Calls `visitor` with the game of that name, or returns it if there is none.
+        /// Calls `visitor` with the type of the game of this name.
         ///
         /// # Errors
-        /// The visitor, uncalled, when no game has this name.
+        /// The visitor, which was not called, when no game has this name.
         pub fn visit<V: GameVisitor>(name: &str, visitor: V) -> Result<V::Output, V> {
             $($(if name == <$game>::NAME { return Ok(visitor.visit::<$game>()); })+)*
             Err(visitor)

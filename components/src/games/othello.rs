@@ -11,8 +11,8 @@ pub struct Othello<const SIZE: usize> {
     to_move: Side,
 }
 
-/// The discs of the player to move and of the other one: all that an evaluation depends on, so a position and the one with the
-/// colours exchanged are the same.
+/// The key of [`Othello`]: the discs of the player to move and of the other player. A position and the one with the
+/// colours exchanged have the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Discs {
     mine: u64,
@@ -79,11 +79,11 @@ impl<const SIZE: usize> Game for Othello<SIZE> {
     const ACTIONS: usize = Self::CELLS + 1;
     const MAX_LEGAL: usize = Self::CELLS - 4;
     const MEAN_LEGAL: usize = SIZE + 2;
-    /// A pass is followed by a disc.
+    /// Every pass is followed by a move that adds a disc.
     const MAX_PLIES: usize = 2 * (Self::CELLS - 4);
     const SYMMETRIES: usize = 8;
 
-    /// Random games, solved with 12 to 14 plies (10 to 14 on the small board) left.
+    /// Positions of random games with 12 to 14 plies (10 to 14 on the small board) left, solved exactly.
     const ORACLE: Oracle = Oracle::Positions(if SIZE == 8 {
         include_bytes!("../../data/othello.csv.zst")
     } else {

@@ -1,4 +1,4 @@
-//! Every game passes these, and exact counts where they are known.
+//! Tests that every game passes, and exact counts where they are known.
 
 use super::*;
 use crate::{

@@ -6,33 +6,34 @@ use crate::game::{Action, Outcome};
 /// What an edge leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Child {
-    /// Nothing yet.
+    /// The edge was not followed yet.
     Unexpanded,
-    /// A leaf that waits for its evaluation.
+    /// The edge leads to a leaf that waits for its evaluation.
     Pending,
-    /// A result that is known: the end of the game, or proven by the search. For the player who chooses the edge.
+    /// The result of the edge is known, for the player who chooses it: the game ends there, or the search has proven
+    /// it.
     Terminal(Outcome),
-    /// The node at this cell.
+    /// The edge leads to the node at this cell.
     Node(u32),
 }
 
-/// Enough for the 1,000,000 simulations of the largest search.
+/// Bits for the finished simulations of an edge: enough for the 1,000,000 simulations of the largest search.
 const FINISHED_BITS: u32 = 22;
 const FINISHED: u32 = (1 << FINISHED_BITS) - 1;
 const ONE_IN_FLIGHT: u32 = 1 << FINISHED_BITS;
 
-/// What an edge leads to: a result in the upper two bits, and in the others a cell or one of the marks.
+/// Bits for the cell in [`Edge::child`], or for one of the marks; the two bits above hold a result.
 const CELL_BITS: u32 = 30;
 pub(super) const CELL: u32 = (1 << CELL_BITS) - 1;
 const UNEXPANDED: u32 = CELL;
 pub(super) const PENDING: u32 = CELL - 1;
-/// Cells of nodes are below this.
+/// An upper bound of the cells of nodes, which are all below it.
 pub(super) const CELLS: u32 = PENDING;
 const WIN: u32 = 1;
 const DRAW: u32 = 2;
 const LOSS: u32 = 3;
 
-/// In the header of a node: its player to move is not the one of its parent.
+/// The mark in a node's header that its player to move is not the one to move at its parent.
 pub(super) const TURNED: u32 = 1 << 31;
 
 /// A move from a node, with its statistics: 16 bytes.
@@ -49,7 +50,7 @@ pub struct Edge {
     pub value_sum: f32,
     /// Finished simulations in the lower [`FINISHED_BITS`], descents in flight in the upper bits.
     pub(super) counts: u32,
-    /// See [`Edge::child`].
+    /// What the edge leads to, packed: see [`Edge::child`].
     pub(super) child: u32,
 }
 
@@ -61,7 +62,7 @@ pub fn bfloat16(prior: f32) -> u16 {
 }
 
 impl Edge {
-    /// An edge without visits. The prior is rounded to 8 bits of mantissa.
+    /// An edge without visits. The prior, from 0 to 1, is rounded to bfloat16.
     #[inline]
     pub fn new(action: Action, prior: f32) -> Self {
         let mut edge = Self { policy: action.into(), value_sum: 0.0, counts: 0, child: UNEXPANDED };
@@ -69,19 +70,19 @@ impl Edge {
         edge
     }
 
-    /// The move.
+    /// The action of the edge.
     #[inline]
     pub fn action(&self) -> Action {
         self.policy as Action
     }
 
-    /// The network's probability of the move, after noise at the root.
+    /// The prior of the edge: the network's probability of its action, mixed with noise at the root.
     #[inline]
     pub fn prior(&self) -> f32 {
         f32::from_bits(self.policy & 0xffff_0000)
     }
 
-    /// Replaces the prior.
+    /// Sets the prior, from 0 to 1, which is rounded to bfloat16.
     #[inline]
     pub fn set_prior(&mut self, prior: f32) {
         self.policy = u32::from(bfloat16(prior)) << 16 | self.policy & 0xffff;
@@ -93,34 +94,34 @@ impl Edge {
         self.counts & FINISHED
     }
 
-    /// Descents through this edge whose values are not known yet. Only while leaves of the tree are in flight.
+    /// Descents through this edge whose values are not known yet; 0 unless leaves of the tree are in flight.
     #[inline]
     pub fn in_flight(&self) -> u32 {
         self.counts >> FINISHED_BITS
     }
 
-    /// Sets both counts.
+    /// Sets the numbers of finished simulations, below 2^22, and of descents in flight, below 2^10.
     #[inline]
     pub fn set_visits(&mut self, finished: u32, in_flight: u32) {
         debug_assert!(finished <= FINISHED && in_flight < 1 << (32 - FINISHED_BITS));
         self.counts = finished | in_flight << FINISHED_BITS;
     }
 
-    /// Counts a descent that comes through.
+    /// Adds a descent in flight.
     #[inline]
     pub fn enter(&mut self) {
         debug_assert!(self.in_flight() + 1 < 1 << (32 - FINISHED_BITS));
         self.counts += ONE_IN_FLIGHT;
     }
 
-    /// So many descents in flight come to nothing.
+    /// Takes back `descents` descents in flight, which end without a value.
     #[inline]
     pub fn leave(&mut self, descents: u32) {
         debug_assert!(self.in_flight() >= descents);
         self.counts -= descents * ONE_IN_FLIGHT;
     }
 
-    /// A descent in flight is finished, with this value.
+    /// Turns a descent in flight into a finished simulation with this value, for the player who chooses the edge.
     #[inline]
     pub fn finish(&mut self, value: f32) {
         debug_assert!(self.in_flight() > 0);
@@ -128,13 +129,13 @@ impl Edge {
         self.value_sum += value;
     }
 
-    /// Mean value of the finished simulations, or `unvisited` when there is none.
+    /// The mean value of the finished simulations, or `unvisited` if there are none.
     #[inline]
     pub fn value_or(&self, unvisited: f32) -> f32 {
         if self.visits() == 0 { unvisited } else { self.value_sum / self.visits() as f32 }
     }
 
-    /// The result that is known of this move, for the player who chooses it.
+    /// The known result of the edge for the player who chooses it, if there is one.
     #[inline]
     pub fn known(&self) -> Option<Outcome> {
         match self.child >> CELL_BITS {
@@ -145,7 +146,7 @@ impl Edge {
         }
     }
 
-    /// Whether it is known that this move loses.
+    /// Whether the edge is known to lose for the player who chooses it.
     #[inline]
     pub fn is_lost(&self) -> bool {
         self.child >> CELL_BITS == LOSS
@@ -164,13 +165,13 @@ impl Edge {
         }
     }
 
-    /// The node behind the edge, if there is one: that of a proven move as well.
+    /// The cell of the node behind the edge, if there is one, also where the result of the edge is proven.
     #[inline]
     pub fn node(&self) -> Option<u32> {
         Some(self.child & CELL).filter(|&cell| cell < CELLS)
     }
 
-    /// Sets what the edge leads to. A result leaves the node that is there.
+    /// Sets what the edge leads to. [`Child::Terminal`] keeps the node that is behind the edge.
     #[inline]
     pub fn set_child(&mut self, child: Child) {
         self.child = match child {

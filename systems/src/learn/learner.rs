@@ -1,4 +1,4 @@
-//! The network in training, its optimiser, and how far the generation has come.
+//! The learner: the network in training, its optimiser, and how far the generation has come.
 
 use super::fused::FusedGradients;
 use crate::{Error, Network, network::NamedTensor};
@@ -16,59 +16,60 @@ use lockstep_fused::{Description, Level, TrainingNetwork};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Means over the steps of a generation that were taken.
+/// Mean losses over the steps of a generation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Losses {
-    /// That of each head by its name: see [`lockstep_fused::HeadKind::name`].
+    /// The mean loss of each head by its name, over the steps that were not left out: see
+    /// [`lockstep_fused::HeadKind::name`].
     pub heads: BTreeMap<&'static str, f64>,
-    /// What is left of the policy's when it is perfect: the entropy of the targets, in nats.
+    /// The policy loss of a perfect network: the mean entropy of the policy targets, in nats.
     pub policy_floor: f64,
-    /// Steps that were left out, because a loss or a gradient was not finite.
+    /// Number of steps that were left out because a loss or a gradient was not finite.
     pub skipped: u64,
 }
 
 impl Losses {
-    /// That of the head of this name; 0 if there is none.
+    /// The mean loss of the head of this name; 0 if there is no such head.
     pub fn of(&self, name: &str) -> f64 {
         self.heads.get(name).copied().unwrap_or(0.0)
     }
 }
 
-/// So many steps may be left out one after another. Weights that are not finite any more make it all of them.
+/// The number of steps left out in a row at which learning fails. Once weights are not finite, every step is left out.
 const SKIPPED_IN_A_ROW: u64 = 8;
 
-/// The network in training.
+/// The network in training, with its optimiser and settings.
 #[derive(Resource)]
 pub struct Learner {
-    /// On an autodiff device.
+    /// The network in training, on an autodiff device.
     pub network: Network,
-    /// How it learns.
+    /// The settings of learning.
     pub config: LearnConfig,
     pub(super) optimizer: ModuleOptimizer,
-    /// The mean of the weights of the last steps, not on an autodiff device, if such a mean plays.
+    /// The network with the mean of the weights of the last steps, not on an autodiff device, if such a mean plays.
     average: Option<Network>,
-    /// Between two generations.
+    /// How far the learning had come when the last generation ended.
     pub(super) at: Progress,
-    /// While one is learned.
+    /// The generation that is being learned, if there is one.
     pub(super) course: Option<Course>,
     seed: u64,
     pub(super) generations: u64,
-    /// Means of the last generation that ended.
+    /// Mean losses of the last generation that has ended.
     pub(super) last: Losses,
     /// The kernels that compute the gradients, where burn's automatic differentiation does not.
     pub(super) fused: Option<FusedGradients>,
     /// Whether dense layers are trained as convolutions: see [`Network::forward`].
     pub(super) pointwise: bool,
-    /// Why it takes no step.
+    /// The error with which the first step fails, if it is to fail.
     pub(super) refusal: Option<Error>,
 }
 
-/// How far the learning has come, between two generations: what a checkpoint keeps beside weights and optimiser.
+/// How far the learning has come between two generations. A checkpoint keeps it beside the weights and the optimiser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Generations that have ended.
+    /// Number of generations that have ended.
     pub generation: u64,
-    /// Steps taken since the start of the run.
+    /// Number of steps taken since the start of the run, those left out included.
     pub steps: u64,
     /// Positions that had been added to the replay buffer when the last generation began to learn.
     pub positions: u64,
@@ -76,36 +77,36 @@ pub struct Progress {
 
 /// The generation that is being learned.
 pub(super) struct Course {
-    /// The learner as it was before, which is what a checkpoint keeps: network, optimiser and mean.
+    /// The network, the optimiser and the mean as they were before the generation, which is what a checkpoint keeps.
     before: (Network, ModuleOptimizer, Option<Network>),
-    /// Steps taken and planned.
+    /// Numbers of steps taken and planned.
     pub(super) taken: u64,
     pub(super) planned: u64,
     /// Positions that have been added to the replay buffer by now.
     pub(super) positions: u64,
-    /// Draws batches and symmetries.
+    /// The generator that draws batches and symmetries.
     pub(super) rng: LaneRng,
     /// Sums over the steps taken.
     pub(super) sums: Losses,
-    /// Steps that have just been left out, one after another.
+    /// Number of steps left out in a row up to now.
     in_a_row: u64,
 }
 
-/// What [`Learner::save`] keeps.
+/// The state of a [`Learner`] between two generations, as [`Learner::save`] gives it.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    /// The weights that play, with the running statistics.
+    /// The weights of the network that plays, with the running statistics.
     pub tensors: Vec<NamedTensor>,
-    /// Those that are trained, where others play.
+    /// The weights of the network in training, if the one that plays has the mean of the last steps' weights.
     pub trained: Option<Vec<NamedTensor>>,
-    /// Burn's record of the optimiser.
+    /// The record of the optimiser, in burn's format.
     pub optimizer: Vec<u8>,
     /// How far the learning had come.
     pub progress: Progress,
 }
 
 impl Learner {
-    /// A learner with a new network on the training side of `device`.
+    /// A learner with a newly initialised network on the autodiff side of `device`.
     pub fn new(game: &GameInfo, config: &Config, device: &Device) -> Self {
         let network = Network::init(game, &config.network, config.run.seed, &device.clone().autodiff());
         Self {
@@ -124,20 +125,21 @@ impl Learner {
         }
     }
 
-    /// Trains dense layers as convolutions, if so: see [`Network::forward`].
+    /// Sets whether dense layers are trained as convolutions: see [`Network::forward`].
     #[must_use]
     pub fn with_pointwise(self, pointwise: bool) -> Self {
         Self { pointwise, ..self }
     }
 
-    /// Fails at its first step, with this.
+    /// Makes the learner fail with this error at its first step.
     #[must_use]
     pub fn refused(self, error: Error) -> Self {
         Self { refusal: Some(error), ..self }
     }
 
-    /// Lets the fused kernels compute the gradients on the CPU with these vectors, instead of burn's automatic
-    /// differentiation, if they know the network and its precision. It must lie in memory, on burn's CPU back end.
+    /// Lets the fused kernels compute the gradients on the CPU, with the vectors of `level`, instead of burn's
+    /// automatic differentiation, if they know the network and its precision. The network must lie on burn's CPU back
+    /// end.
     #[must_use]
     pub fn with_fused_gradients(mut self, level: Level) -> Self {
         if self.config.precision == LearnPrecision::F32
@@ -149,8 +151,8 @@ impl Learner {
         self
     }
 
-    /// Bytes that the fused kernels take for a step with this configuration, from the network's description alone; `None`
-    /// where they do not compute the gradients.
+    /// Bytes that the fused kernels need for a step with these settings, from the network's description alone; `None`
+    /// if they cannot compute the gradients.
     pub fn footprint(net: &Description, config: &LearnConfig, level: Level) -> Option<usize> {
         let rows = config.batch_size.div_ceil(config.accumulation);
         let fused = config.precision == LearnPrecision::F32;
@@ -167,17 +169,17 @@ impl Learner {
         self.course.is_none()
     }
 
-    /// Generations that have ended.
+    /// Number of generations that have ended.
     pub fn generation(&self) -> u64 {
         self.at.generation
     }
 
-    /// Steps taken and planned in the generation that is being learned; `(0, 0)` between generations.
+    /// Numbers of steps taken and planned in the generation that is being learned; `(0, 0)` between generations.
     pub fn progress(&self) -> (u64, u64) {
         self.course.as_ref().map_or((0, 0), |course| (course.taken, course.planned))
     }
 
-    /// Steps taken since the start of the run.
+    /// Number of steps taken since the start of the run, those left out included.
     pub fn steps(&self) -> u64 {
         self.at.steps + self.progress().0
     }
@@ -187,17 +189,18 @@ impl Learner {
         &self.last
     }
 
-    /// The learning rate now.
+    /// The learning rate of the next step.
     pub fn learning_rate(&self) -> f64 {
         let (taken, planned) = self.progress();
         let along = self.at.generation as f64 + taken as f64 / planned.max(1) as f64;
         self.config.learning_rate * self.config.schedule.factor(along, self.generations)
     }
 
-    /// Learns with these settings from the next generation on.
+    /// Replaces the settings of learning. It is meant for the time between two generations; the number of steps of a
+    /// generation that has begun does not change.
     ///
     /// # Errors
-    /// When the optimiser cannot be taken over.
+    /// [`Error::Optimizer`] when the optimiser's state cannot be taken over.
     pub fn learn_with(&mut self, config: LearnConfig) -> Result<(), Error> {
         let same = config.weight_decay == self.config.weight_decay;
         self.config = config;
@@ -211,8 +214,8 @@ impl Learner {
         Ok(())
     }
 
-    /// Begins to learn a generation from a replay buffer to which so many positions have been added since the start of the
-    /// run. Whatever is drawn comes from the generator of this generation.
+    /// Begins to learn a generation from a replay buffer to which `positions` positions have been added since the start
+    /// of the run. Whatever is drawn comes from the generator of this generation.
     pub(super) fn begin(&mut self, positions: u64) {
         let added = positions - self.at.positions;
         // First of all: what plays until the generation has ended is what has played so far.
@@ -234,10 +237,11 @@ impl Learner {
         });
     }
 
-    /// What a checkpoint keeps. While a generation is learned, that is the learner as it was before.
+    /// The state that a checkpoint keeps. While a generation is learned, it is the state before that generation.
     ///
     /// # Errors
-    /// When a number of these is not finite.
+    /// [`Error::Diverged`] when a number of the weights or of the optimiser is not finite, and [`Error::Optimizer`]
+    /// when the optimiser's record cannot be made.
     pub fn save(&mut self) -> Result<Saved, Error> {
         let (network, optimizer, average) = match &self.course {
             None => (&self.network, &self.optimizer, &self.average),
@@ -257,7 +261,8 @@ impl Learner {
         Ok(Saved { tensors, trained, optimizer: bytes.to_vec(), progress: self.at })
     }
 
-    /// The network that plays: the one of the last generation that has ended, or the mean of its weights.
+    /// The network that plays: that of the last generation that has ended, with the mean of the weights if
+    /// `learn.average` asked for one.
     pub fn playing(&self) -> &Network {
         match &self.course {
             None => self.average.as_ref().unwrap_or(&self.network),
@@ -265,12 +270,12 @@ impl Learner {
         }
     }
 
-    /// That this is not finite any more.
+    /// The error that the tensor `what` is not finite any more.
     pub fn diverged(&self, what: &str) -> Error {
         Error::Diverged { what: what.into(), generation: self.at.generation, advice: self.advice() }
     }
 
-    /// What to change when the numbers grow beyond all bounds.
+    /// The advice of errors: which keys to change when numbers grow beyond all bounds.
     fn advice(&self) -> String {
         let LearnConfig { learning_rate, gradient_clip, .. } = self.config;
         match gradient_clip {
@@ -284,10 +289,11 @@ impl Learner {
         }
     }
 
-    /// Takes up what [`Learner::save`] gave.
+    /// Continues from a state that [`Learner::save`] gave.
     ///
     /// # Errors
-    /// When the weights or the optimiser's record are not of this network.
+    /// When the weights or the optimiser's record do not belong to this network and optimiser, or the record is not
+    /// finite.
     pub fn restore(&mut self, saved: Saved) -> Result<(), Error> {
         let Saved { tensors, trained, optimizer: optimizer_record, progress } = saved;
         let playing = self.network.with_tensors(tensors)?;
@@ -320,7 +326,8 @@ impl Learner {
         Ok(())
     }
 
-    /// Takes note of a step that was taken, with its mean losses in the order of the heads.
+    /// Counts a step that was taken, with its mean losses in the order of the heads, and updates the mean of the
+    /// weights.
     pub(super) fn took(&mut self, losses: &[f64]) {
         let keep = self.config.average;
         self.average = self.average.take().map(|average| average.towards(&self.network, keep));
@@ -332,10 +339,10 @@ impl Learner {
         }
     }
 
-    /// Leaves a step out whose losses or gradients are not finite.
+    /// Counts a step that was left out because its losses or gradients are not finite.
     ///
     /// # Errors
-    /// When that happens time and again, or at every step of a generation.
+    /// [`Error::StepsNotFinite`] when that happens too often in a row, or at every step of a generation.
     pub(super) fn skip(&mut self, losses: &[f64]) -> Result<(), Error> {
         let course = self.course.as_mut().expect("Sample has begun it");
         course.taken += 1;
@@ -356,7 +363,7 @@ impl Learner {
         })
     }
 
-    /// Ends the generation.
+    /// Ends the generation, if one is being learned.
     pub(super) fn finish(&mut self) {
         let Some(Course { mut sums, taken, positions, .. }) = self.course.take() else { return };
         sums.heads.values_mut().for_each(|sum| *sum /= taken.saturating_sub(sums.skipped).max(1) as f64);
@@ -367,7 +374,7 @@ impl Learner {
 }
 
 /// The tensors of an optimiser's record: name, shape, and whether all numbers are finite. A second moment that has
-/// overflowed stops its weights for good and shows nowhere else.
+/// overflowed stops the weights from changing for good and shows nowhere else.
 fn record_tensors(record: Bytes) -> Result<Vec<(String, Vec<usize>, bool)>, Error> {
     let damaged = |e| Error::Optimizer(format!("{e:?}"));
     let mut found = vec![];
@@ -382,7 +389,7 @@ fn record_tensors(record: Bytes) -> Result<Vec<(String, Vec<usize>, bool)>, Erro
     Ok(found)
 }
 
-/// The shape of each parameter by its number, which is its place in the network.
+/// The shape of each parameter of a network by its number, which is its place in the network.
 fn parameter_shapes(network: &Network) -> BTreeMap<u64, Vec<usize>> {
     struct Shapes(BTreeMap<u64, Vec<usize>>);
     impl ModuleVisitor for Shapes {
@@ -395,7 +402,8 @@ fn parameter_shapes(network: &Network) -> BTreeMap<u64, Vec<usize>> {
     shapes.0
 }
 
-/// Weights decay; biases, and the scales of norms, do not: they hold little that could be fitted too closely.
+/// The optimiser of a network. Weights decay; biases, and the scales of norms, do not, because they hold little that
+/// could be fitted too closely.
 fn optimizer(config: &LearnConfig, network: &Network) -> ModuleOptimizer {
     let decay = config.weight_decay as f32;
     let vectors = ParamGroup::from_ids(network.vectors());

@@ -1,4 +1,4 @@
-//! The losses of the heads, on plain arrays: whoever computes gradients takes them from here.
+//! The losses of the heads and their gradients, on plain arrays, for every way to compute the network's gradients.
 
 use super::TrainingBatch;
 use lockstep_components::config::LearnConfig;
@@ -14,12 +14,12 @@ pub(super) fn weight_of(kind: HeadKind, config: &LearnConfig) -> f32 {
     }
 }
 
-/// The share of some rows in a head's mean loss over the batch. The gradient of that, times `weight`, takes the place of the
-/// head's raw outputs.
+/// The share of `rows` in the mean loss of a head over the batch. The gradient of that share, times `weight`, replaces
+/// the head's raw `outputs`.
 ///
-/// The loss of the policy is the cross-entropy with the search's visits over the legal moves, a mean over the rows that have
-/// them; that of the value the squared error, or the cross-entropy over win, draw and loss, a mean over all rows; that of the
-/// length the cross-entropy with its share, a mean over all rows as well.
+/// The loss of the policy is the cross-entropy with the search's visits over the legal moves, a mean over the rows that
+/// have visits. The loss of the value is the squared error, or the cross-entropy over win, draw and loss, a mean over
+/// all rows. The loss of the length is the cross-entropy with its share, also a mean over all rows.
 pub(super) fn loss(kind: HeadKind, batch: &TrainingBatch, rows: Range<usize>, outputs: &mut [f32], weight: f32) -> f64 {
     let width = outputs.len() / rows.len();
     let rate = weight / batch.rows as f32;
@@ -53,7 +53,7 @@ pub(super) fn loss(kind: HeadKind, batch: &TrainingBatch, rows: Range<usize>, ou
     if kind == HeadKind::Policy { sum } else { sum / batch.rows as f64 }
 }
 
-/// `-sum(target * log_softmax(logits))`, whose gradient times `weight` takes the place of the logits.
+/// Returns `-sum(target * log_softmax(logits))`. Its gradient, times `weight`, replaces the logits.
 fn cross_entropy(logits: &mut [f32], target: &[f32], weight: f32) -> f64 {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = logits.iter().map(|x| (x - highest).exp()).sum();

@@ -6,33 +6,37 @@ use bevy_ecs::prelude::*;
 use lockstep_components::{ReplayBuffer, config::ReplayConfig};
 use rayon::prelude::*;
 
-/// One batch on the host, with room for the next: positions as planes, and their targets.
+/// One training batch on the host, whose memory is reused for the next: positions as planes, and their targets.
 #[derive(Resource, Clone, Debug, Default)]
 pub struct TrainingBatch {
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
     /// Planes, height and width of a row.
     pub shape: [usize; 3],
-    /// Size of the policy.
+    /// Number of actions of the game.
     pub actions: usize,
-    /// `[rows, planes, height, width]`
+    /// Planes of the positions, `[rows, planes, height, width]`.
     pub planes: Vec<f32>,
-    /// `[rows, actions]`, shares of visits; rows without a policy are 0.
+    /// Policy targets, `[rows, actions]`: shares of visits; rows without a policy are 0.
     pub policies: Vec<f32>,
-    /// `[rows, actions]`, 0 for legal moves and a large negative number for the others, to be added to the logits.
+    /// Masks to be added to the logits, `[rows, actions]`: 0 for legal moves and a large negative number for the
+    /// others.
     pub masks: Vec<f32>,
-    /// `[rows]`, weights of the policy loss.
+    /// Weights of the rows in the policy loss, `[rows]`.
     pub policy_weights: Vec<f32>,
-    /// `[rows, 3]`, shares of win, draw and loss for the player to move.
+    /// Value targets, `[rows, 3]`: shares of win, draw and loss for the player to move.
     pub outcomes: Vec<f32>,
-    /// `[rows]`, plies to the end of the game, as shares of the longest game's.
+    /// Length targets, `[rows]`: plies to the end of the game, as shares of the longest game's.
     pub lengths: Vec<f32>,
-    /// Mean entropy of the policies, by weight, in nats.
+    /// Mean entropy of the policy targets, weighted as in the policy loss, in nats.
     pub policy_floor: f32,
 }
 
 impl TrainingBatch {
-    /// So many rows, which are these again and again.
+    /// A batch of `rows` rows, which are the rows of this batch again and again.
+    ///
+    /// # Panics
+    /// If this batch has no rows.
     #[must_use]
     pub fn repeated(&self, rows: usize) -> Self {
         let again = |numbers: &[f32]| {
@@ -52,14 +56,14 @@ impl TrainingBatch {
     }
 }
 
-/// Added to the logits of illegal moves: their probability becomes 0 without infinities in the gradient.
+/// The number added to the logits of illegal moves: their probability becomes 0 without infinities in the gradient.
 const ILLEGAL: f32 = -1e9;
 
-/// How the replay buffer is drawn from.
+/// The settings with which batches are drawn from the replay buffer.
 #[derive(Resource, Clone, Debug)]
 pub struct Sampling(pub ReplayConfig);
 
-/// Draws the next batch. At the first step of a generation, decides how many steps it takes and prepares the dataset.
+/// Draws the next batch. At the first step of a generation, it also fixes the number of steps and prepares the dataset.
 pub fn sample(
     mut buffer: ResMut<ReplayBuffer>,
     sampling: Res<Sampling>,

@@ -1,4 +1,4 @@
-//! `LearnSystems::Step` and `LearnSystems::Publish`.
+//! `LearnSystems::Step` takes a step of the optimiser, and `LearnSystems::Publish` ends a generation.
 
 use super::{
     EvaluatorFactory, Learner, Published, TrainingBatch,
@@ -46,8 +46,8 @@ fn take_step(learner: &mut Learner, batch: &TrainingBatch) -> Result<(), Error> 
     }
 }
 
-/// Ends a generation after its last step. An agent of the same world gets the new network: where there are several, whose
-/// generations are in play, the one with the oldest.
+/// Ends a generation after its last step. An agent of the same world, if there is one, gets the new network. Of several
+/// agents, whose generations are in play, it is the one with the oldest network.
 pub fn publish(
     mut learner: ResMut<Learner>,
     factory: Res<EvaluatorFactory>,
@@ -73,7 +73,8 @@ pub fn publish(
     }
 }
 
-/// The gradient of the weighted losses of a batch, a tensor for each parameter. The learner takes no step.
+/// The gradient of the weighted sum of the losses of a batch, as a tensor for each parameter. The learner takes no
+/// step.
 ///
 /// # Errors
 /// When the device fails.
@@ -86,7 +87,8 @@ pub fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<Vec<Nam
     })
 }
 
-/// The gradient of the weighted losses of a batch, taken in `accumulation` parts, and the mean loss of each head.
+/// The gradient of the weighted sum of the losses of a batch, computed in `accumulation` parts, and the mean loss of
+/// each head.
 fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsParams, Vec<f64>), Error> {
     let Learner { network, config, fused, pointwise, .. } = learner;
     let part = batch.rows.div_ceil(config.accumulation);
@@ -126,11 +128,11 @@ fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsPa
     Ok((accumulator.grads(), sums))
 }
 
-/// Numbers from which on burn's CPU back end sums in parallel.
+/// The length from which on burn's CPU back end sums in parallel.
 const LONG: usize = 4 << 20;
 
-/// Scales all gradients down together so that the norm of the whole is at most `limit`; 0 leaves them. None if the norm is
-/// not finite.
+/// Scales all gradients down together so that the norm of the whole is at most `limit`; with 0 they stay as they are.
+/// Returns `None` if the norm is not finite.
 fn clip(network: &Network, grads: GradientsParams, limit: f64) -> Option<GradientsParams> {
     struct Norm {
         grads: GradientsParams,
