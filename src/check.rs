@@ -91,7 +91,7 @@ pub fn evaluation(
     let heads = network.description.policy_and_value();
     let mut sizes = evaluator.capabilities().batch_sizes;
     if sizes.is_empty() {
-        // It takes any, or could not be made and says nothing yet.
+        // The evaluator takes any size, or could not be made and says nothing yet.
         sizes.push(1);
     }
     for rows in sizes {
@@ -106,7 +106,7 @@ pub fn evaluation(
             let worst = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
             let off = logits.iter().zip(found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, worst);
             let (off, value_off) = (off / largest, (scalar(value) - f64::from(out.values[row])).abs());
-            // Not a number is not close.
+            // A value that is not a number is not close.
             if !(off < close && value_off < close) {
                 return Err(wrong(
                     place,

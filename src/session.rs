@@ -1,7 +1,7 @@
 //! Sessions, in which positions are searched for somebody: what every front end stands on, whatever the game.
 //!
-//! A [`Table`] is one player with room for some sessions, which share its batches; a [`Session`] is one game at it: a position,
-//! the moves that have led there, and the tree of its search, which stays from move to move.
+//! A [`Table`] is one player with room for some sessions, which share its batches; a [`Session`] is one game at it: a
+//! position, the moves that have led there, and the tree of its search, which stays from move to move.
 //!
 //! ```
 //! use lockstep::{games, session::{Limit, Room, Table}, analyst::Contender};
@@ -15,9 +15,10 @@
 //! # Ok::<(), lockstep::Error>(())
 //! ```
 //!
-//! A search whose limit is a number of simulations or nodes depends on the weights, the position, the settings and the sub-tree
-//! that it begins with, and on nothing else: not on the other sessions, the threads, or the time. (Limits as objects, and reports
-//! while the search goes on, follow Leela Chess Zero's search interface and KataGo's asynchronous bot.)
+//! A search whose limit is a number of simulations or nodes depends on the weights, the position, the settings and the
+//! sub-tree that it begins with, and on nothing else: not on the other sessions, the threads, or the time. (Limits as
+//! objects, and reports while the search goes on, follow Leela Chess Zero's search interface and KataGo's asynchronous
+//! bot.)
 
 use crate::{
     Error,
@@ -512,7 +513,8 @@ mod tests {
         Table::open(&Contender::rollouts(games::named(game).unwrap()), room).unwrap()
     }
 
-    /// A search is a function of the position, the limit and the sub-tree, whoever shares its batches and however it was watched.
+    /// A search is a function of the position, the limit and the sub-tree, whoever shares its batches and however it
+    /// was watched.
     #[test]
     fn sessions_do_not_see_each_other() {
         let alone = {

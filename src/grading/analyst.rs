@@ -316,7 +316,7 @@ impl Player {
     /// vector instructions.
     pub fn place(&self) -> Result<Place, Error> {
         let mut config = self.config.clone();
-        // It learns no more.
+        // The player learns no more.
         config.learn.precision = LearnPrecision::F32;
         device::place_of(&config).or_else(|_| {
             config.run.precision = Precision::Auto;

@@ -64,7 +64,7 @@ impl Basis {
     pub fn of(player: &Player, grading: &Grading) -> Result<Self, Error> {
         let mut weights = FxHasher::default();
         let mut tensors = player.weights.clone();
-        // They come in any order.
+        // The tensors come in any order.
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         for tensor in tensors {
             (&tensor.name, &tensor.shape).hash(&mut weights);

@@ -1,5 +1,5 @@
-//! What to change when a run does not go as it could: rules over its metrics, each with its evidence and the key to change.
-//! `docs/gpu.md` explains them one by one.
+//! What to change when a run does not go as it could: rules over its metrics, each with its evidence and the key to
+//! change. `docs/gpu.md` explains them one by one.
 
 use crate::{
     machine::Machine,

@@ -13,9 +13,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// What an experiment adds to a run: a policy, whatever belongs to the lanes, systems of learning, and what is kept with
-/// checkpoints. It is a value that runs are made with, so that a run that is opened again, or played again by `verify`,
-/// is made with the same hooks.
+/// What an experiment adds to a run: a policy, whatever belongs to the lanes, systems of learning, and what is kept
+/// with checkpoints. It is a value that runs are made with, so that a run that is opened again, or played again by
+/// `verify`, is made with the same hooks.
 ///
 /// ```
 /// use lockstep::prelude::*;

@@ -1,8 +1,9 @@
 //! The log of a run: its games, a segment for each round.
 //!
 //! `log/000007.part` is written while round 7 is played: a game is appended when it ends, so that it is never played
-//! twice, whatever ends the program. `log/000007.games` takes its place when all of them have ended: the games in the
-//! order of their numbers, compressed, with a digest at the end. It is the same, byte for byte, however they were played.
+//! twice, whatever ends the program. `log/000007.games` takes its place when all games have ended: the games in the
+//! order of their numbers, compressed, with a digest at the end. That file is the same, byte for byte, however the
+//! games were played.
 //!
 //! The replay buffer is filled from the segments when a run is taken up, and `games/` is written from the same records.
 

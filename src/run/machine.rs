@@ -1,5 +1,5 @@
-//! The machine that a run is made on, and how well it is used: watched by a thread of its own, because neither systems nor
-//! trainer read such things.
+//! The machine that a run is made on, and how well it is used: watched by a thread of its own, because neither systems
+//! nor trainer read such things.
 
 use crate::{device::Place, memory};
 use lockstep_components::config::Precision;
@@ -150,7 +150,7 @@ impl Monitor {
     /// Begins to watch the machine. `fixed` has the fields that do not change.
     pub fn new(fixed: Machine, place: &Place) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
-        // Until something is known, all of them are free.
+        // Until something is known, all cores are free.
         let shared = Arc::new(Mutex::new(Shared { own: None, others: 0.0, idle: fixed.cores as f64 }));
         let (stop, stopped) = channel();
         let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place) } else { None });

@@ -1,5 +1,5 @@
-//! How much memory a command takes at most: computed before anything large is allocated, and refused when the machine has
-//! less.
+//! How much memory a command takes at most: computed before anything large is allocated, and refused when the machine
+//! has less.
 
 use crate::{
     Error,
@@ -184,7 +184,7 @@ impl Bound {
             };
             let taken = match lockstep_systems::Error::guard(SETTING_UP, make) {
                 Ok((taken, ..)) => taken,
-                // That of the device: the rehearsal tells what to do.
+                // The memory of the device ran out: the rehearsal tells what to do.
                 Err(lockstep_systems::Error::OutOfMemory { .. }) => program(),
                 Err(error) => return Err(error.into()),
             };

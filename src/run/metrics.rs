@@ -10,8 +10,9 @@ use lockstep_systems::learn::Losses;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One line of `metrics.jsonl`. What comes before the evaluations is the same in every run with the same seed and settings,
-/// however its games were played; from there on it tells what this process did for them, and how long that took.
+/// One line of `metrics.jsonl`. What comes before the evaluations is the same in every run with the same seed and
+/// settings, however its games were played; from there on it tells what this process did for them, and how long that
+/// took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// The number of the generation, counted from 1.

@@ -1,5 +1,5 @@
-//! What a run will do, done once before it begins: a batch of each size, and a training step. Kernels are tuned by it, and
-//! what does not fit shows before anything is played.
+//! What a run will do, done once before it begins: a batch of each size, and a training step. Kernels are tuned by it,
+//! and what does not fit shows before anything is played.
 
 use crate::{
     Error,

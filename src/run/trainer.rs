@@ -32,9 +32,9 @@ use std::{
 
 /// A run: a source of games and a learner, advanced one tick or one optimiser step at a time.
 ///
-/// Round `k` is `run.games` games, numbered, that are played with the weights of generation `k - run.lag`; generation `k` is
-/// learned from them and those before. Each game draws from a generator of its own, and the replay buffer takes them in
-/// the order of their numbers, so a run does not depend on who plays them, or on when.
+/// Round `k` is `run.games` games, numbered, that are played with the weights of generation `k - run.lag`; generation
+/// `k` is learned from them and those before. Each game draws from a generator of its own, and the replay buffer takes
+/// them in the order of their numbers, so a run does not depend on who plays them, or on when.
 pub struct Trainer<S = Lanes> {
     /// What plays the games.
     pub source: S,

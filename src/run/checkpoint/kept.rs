@@ -1,10 +1,11 @@
-//! Which checkpoints stay: a function of their generations, the newest one and the settings, whatever happened in between.
+//! Which checkpoints stay: a function of their generations, the newest one and the settings, whatever happened in
+//! between.
 
 use lockstep_components::config::RunConfig;
 
-/// Whether the checkpoint of a generation stays when that of `newest` has been written: one of the newest `run.checkpoints`,
-/// at most as many from the whole of the run, at equal distances, and the first one. Distances only ever double, so that
-/// what a longer run keeps has always been there.
+/// Whether the checkpoint of a generation stays when that of `newest` has been written. The newest `run.checkpoints`
+/// stay, at most as many at equal distances over the whole of the run, and the first one. Distances only ever double,
+/// so that what a longer run keeps has always been there.
 pub fn is_kept(generation: u64, newest: u64, run: &RunConfig) -> bool {
     let number = |generation: u64| generation / run.checkpoint_every;
     let mut distance = 1;

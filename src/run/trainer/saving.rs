@@ -88,7 +88,8 @@ impl<S: GameSource> Trainer<S> {
         Ok(saved)
     }
 
-    /// Evaluates the start of the game with a network, as the games will: weights can be finite and what they compute not.
+    /// Evaluates the start of the game with a network, as the games will: weights can be finite and what they compute
+    /// not.
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
         let mut evaluator = self.learning.resource::<EvaluatorFactory>().make(network)?;
         let mut out = Evaluations::new(1, self.game.info.actions);
@@ -137,7 +138,8 @@ impl<S: GameSource> Trainer<S> {
         Ok(())
     }
 
-    /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next generation.
+    /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next
+    /// generation.
     pub fn wrote(&mut self, time: Duration) {
         self.seconds.write += time.as_secs_f64();
         self.seconds.this_write += time.as_secs_f64();
