@@ -1,5 +1,5 @@
-//! Whether a device computes what the network is. Tuning chooses kernels by their time alone, and not all of them are right: a
-//! product of matrices of burn 0.22 is wrong on SwiftShader.
+//! Checks that a device computes what a network is. Tuning chooses kernels by their time alone, and not all of them are
+//! right: a product of matrices of burn 0.22 is wrong on SwiftShader.
 
 use crate::{
     accuracy::scalar,
@@ -22,13 +22,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// What was looked at in this process, and the way to compute it that is right.
+/// What was checked in this process: each pair is what was asked for, and the way to compute it that is right.
 pub type Known<K, W> = Mutex<Vec<(K, W)>>;
 
-/// The first of some ways to compute that is right, which is looked for once.
+/// Returns the first of some ways to compute something that is right, and keeps it in `known`, so that it is looked for
+/// once.
 ///
 /// # Errors
-/// That of the first way, if none is; or that the memory did not suffice for one, which says nothing of the ways.
+/// The error of the first way, if no way is right; or that the memory did not suffice for a way, which says nothing
+/// about it or the ways after it.
+///
+/// # Panics
+/// If there are no ways.
 pub fn first_right<K: PartialEq, W: Copy>(
     known: &Known<K, W>,
     asked: K,
@@ -53,7 +58,7 @@ pub fn first_right<K: PartialEq, W: Copy>(
     first.map(|()| unreachable!("there is a way to try"))
 }
 
-/// Evaluates nothing, because its device does it wrong.
+/// An evaluator that answers every batch with an error, for a device that evaluates the network wrongly.
 pub struct Refused(pub lockstep_systems::Error);
 
 impl Evaluator for Refused {
@@ -66,10 +71,10 @@ impl Evaluator for Refused {
     }
 }
 
-/// Sets the first, the middle and the last row of a batch of each size beside the same network in `f64`.
+/// Compares the first, the middle and the last row of a batch of each size with the same network in `f64`.
 ///
 /// # Errors
-/// When one of them is off, or the device fails.
+/// When a row is further off than the precision of the place explains, or the device fails.
 pub fn evaluation(
     game: AnyGame,
     evaluator: &mut dyn Evaluator,
@@ -86,7 +91,7 @@ pub fn evaluation(
     let heads = network.description.policy_and_value();
     let mut sizes = evaluator.capabilities().batch_sizes;
     if sizes.is_empty() {
-        // It takes any, or could not be made and says nothing yet.
+        // The evaluator takes any size, or could not be made and says nothing yet.
         sizes.push(1);
     }
     for rows in sizes {
@@ -101,7 +106,7 @@ pub fn evaluation(
             let worst = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
             let off = logits.iter().zip(found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, worst);
             let (off, value_off) = (off / largest, (scalar(value) - f64::from(out.values[row])).abs());
-            // Not a number is not close.
+            // A value that is not a number is not close.
             if !(off < close && value_off < close) {
                 return Err(wrong(
                     place,
@@ -117,14 +122,17 @@ pub fn evaluation(
     Ok(())
 }
 
-/// Sets the gradient of a batch beside that of the CPU, and says whether dense layers have to be convolutions for it to be
-/// right. A device, network, precision and number of rows is looked at once in a process.
+/// Compares the gradient of a batch on a device with that of the CPU, and returns whether dense layers have to be
+/// computed as convolutions for it to be right. A combination of device, network, precision and number of rows is
+/// checked once in a process.
 ///
-/// The network is a new one, and the rows are as many as a part of a batch has: their shapes choose the kernels. Few of them
-/// differ, and the CPU sees each of these once: the mean over the batch, and the statistics of batch norm, are the same.
+/// The network is a new one, and the batch has as many rows as a part of a training batch has, because their shapes
+/// choose the kernels. Few of the rows differ, and the CPU computes each of these once: the mean over the batch, and
+/// the statistics of batch norm, are the same. A program without the CPU's back end has nothing to compare with and
+/// returns false.
 ///
 /// # Errors
-/// When that of a tensor is off either way, or the device fails.
+/// When the gradient of a tensor is off either way, or the device fails.
 pub fn learning(game: AnyGame, config: &Config, place: &Place) -> Result<bool, lockstep_systems::Error> {
     let rows = config.learn.batch_size.div_ceil(config.learn.accumulation);
     let asked = (place.name.clone(), describe(&game.info, &config.network), config.learn.precision, rows);
@@ -136,17 +144,19 @@ pub fn learning(game: AnyGame, config: &Config, place: &Place) -> Result<bool, l
     })
 }
 
-/// Device, network, precision and rows, and whether dense layers are convolutions there.
+/// What [`learning`] has found in this process: for a device, network, precision and number of rows, whether dense
+/// layers are computed as convolutions.
 static LEARNING: Known<(String, Description, LearnPrecision, usize), bool> = Known::new(vec![]);
 
-/// A batch with its gradient.
+/// A batch with the gradient that the CPU computes for it.
 struct Gradient {
     batch: TrainingBatch,
     tensors: Vec<NamedTensor>,
 }
 
 impl Gradient {
-    /// On the CPU, of so few rows that they make up so many again and again.
+    /// Computes the gradient of a batch on the CPU. Its rows are the most from 8 to 64 that make up `rows` rows when
+    /// they are repeated, or `rows` of them if no such number does.
     fn of(game: AnyGame, config: &Config, cpu: &Place, rows: usize) -> Result<Self, lockstep_systems::Error> {
         let distinct = (8..=64.min(rows)).rev().find(|distinct| rows.is_multiple_of(*distinct)).unwrap_or(rows);
         let mut config = config.clone();
@@ -159,7 +169,8 @@ impl Gradient {
         Ok(Self { batch, tensors })
     }
 
-    /// Beside that of the batch made up to so many rows on another device.
+    /// Compares this gradient with that of the batch on another device, repeated to `rows` rows. `pointwise` computes
+    /// dense layers as convolutions.
     fn compare(
         &self,
         game: AnyGame,
@@ -184,7 +195,7 @@ impl Gradient {
     }
 }
 
-/// The first tensor that differs by such a share of its length, and by how much.
+/// Names the first tensor that differs by `share` of its length or more, and says by how much; `None` if there is none.
 fn far(right: &[NamedTensor], found: &[NamedTensor], share: f64) -> Option<String> {
     let length = |tensor: &NamedTensor| tensor.data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let largest = right.iter().map(length).fold(0.0, f64::max);
@@ -214,7 +225,7 @@ mod tests {
     use lockstep_components::{GameInfo, games::TicTacToe};
     use lockstep_systems::{BurnEvaluator, BurnOptions, Capabilities, Network};
 
-    /// Batches of 8 and 20, of which the last row's last logit is off in the larger ones.
+    /// An evaluator of batches of 8 and 20 rows whose last logit of the last row is off in the larger ones.
     struct Crooked(BurnEvaluator, f32);
 
     impl Evaluator for Crooked {
@@ -235,7 +246,7 @@ mod tests {
         }
     }
 
-    /// A batch of a few rows again and again has their gradient, and one wrong number in it is seen.
+    /// A batch that repeats a few rows has their gradient, and one wrong number in it is seen.
     #[test]
     fn wrong_gradients_are_seen() {
         let (cpu, burn) = (place(DeviceKind::Cpu).unwrap(), place(DeviceKind::Flex).unwrap());

@@ -17,7 +17,7 @@ use lockstep_systems::{
 };
 use std::path::Path;
 
-/// How the names of CUDA's devices begin.
+/// The prefix of the names of CUDA's devices.
 const CUDA: &str = "CUDA";
 
 /// Where the network runs, and how that place wants its batches.
@@ -25,39 +25,39 @@ const CUDA: &str = "CUDA";
 pub struct Place {
     /// Burn's device, for tensors without gradients.
     pub device: Device,
-    /// Its name for people.
+    /// The name of the place, for people.
     pub name: String,
-    /// How positions are evaluated, and the network trained, there.
+    /// How positions are evaluated, and the network trained, at this place.
     pub evaluation: Evaluation,
-    /// The numbers of evaluation.
+    /// The type of the numbers in which the network is evaluated.
     pub precision: Precision,
-    /// Whether burn computes convolutions as products over the whole board, where it evaluates on a GPU.
+    /// Whether burn computes convolutions as products over the whole board, which it does on a GPU alone.
     pub board: bool,
-    /// The vectors of the fused kernels.
+    /// The vector instructions that the fused kernels use.
     pub level: Level,
-    /// Batches that are best in flight.
+    /// The number of batches in flight: the one of the configuration, or else the best one for this place.
     pub in_flight: u32,
 }
 
 /// How positions are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evaluation {
-    /// By the fused kernels on the CPU.
+    /// The fused kernels evaluate on the CPU.
     Fused,
-    /// By burn, batches as they come.
+    /// Burn evaluates, with batches as they come.
     Burn,
-    /// By burn, batches padded to one of a few sizes: a GPU back end compiles again for each new shape.
+    /// Burn evaluates, with batches padded to one of a few sizes: a GPU back end compiles again for each new shape.
     BurnPadded,
 }
 
-/// Multiplications of an evaluation from which on a GPU is worth the way there and back.
+/// The number of multiplications of an evaluation from which on a GPU is worth the way there and back.
 const WORTH_A_GPU: usize = 1_000_000;
 
-/// The place, the precision and the vectors that a configuration asks for.
+/// Returns the place that a configuration asks for, with its precision and its vector instructions.
 ///
 /// # Errors
-/// When this program was built without it, the machine has none, the place has not the precision, or the processor no such
-/// vectors.
+/// When this program was built without the device, the machine has no such device, the device lacks the precision of
+/// evaluation or of learning, or the processor lacks the vector instructions.
 pub fn place_of(config: &Config) -> Result<Place, Error> {
     let run = &config.run;
     let for_cpu = run.precision == Precision::Int16 || run.vectors != Vectors::Auto;
@@ -113,10 +113,10 @@ fn level(vectors: Vectors) -> Result<Level, Error> {
     })
 }
 
-/// A place, with `f32` for its precision.
+/// Returns the place of a device, with `f32` for its precision.
 ///
 /// # Errors
-/// When this program was built without it, or the machine has none.
+/// When this program was built without the device, or the machine has no such device.
 pub fn place(kind: DeviceKind) -> Result<Place, Error> {
     let (feature, built, found) = match kind {
         DeviceKind::Auto => {
@@ -177,7 +177,7 @@ fn vulkan(_: usize) -> Option<Place> {
     None
 }
 
-/// A device of this type, discrete GPUs before others.
+/// Returns the device with this number among those of a type, counted from 0, discrete GPUs before others.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 fn gpu(api: &str, devices: burn::tensor::DeviceType, number: usize) -> Option<Place> {
     let device = Device::enumerate(devices).into_iter().nth(number)?;
@@ -186,14 +186,16 @@ fn gpu(api: &str, devices: burn::tensor::DeviceType, number: usize) -> Option<Pl
     Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision, board: false, level, in_flight: 2 })
 }
 
-/// The kernels of a run: its own, or its user's ([`keep_kernels`]).
+/// Keeps the kernels of a run in its own folder if `run.own_kernels` is set, or else where those of its user are: see
+/// [`keep_kernels`].
 pub fn keep_kernels_of(run: &Folder, config: &Config) {
     keep_kernels(config.run.own_kernels.then_some(&run.kernels()));
 }
 
-/// Keeps the kernels that a GPU back end tunes and compiles, in this folder or where the system has such things for its user,
-/// and takes up those that are there: tuning takes minutes, and kernels that are chosen anew may compute other last bits.
-/// It must come before the first look at a device. Without such a back end it does nothing.
+/// Keeps the kernels that a GPU back end tunes and compiles, in this folder or where the system has such things for its
+/// user, and takes up those that are there: tuning takes minutes, and kernels that are chosen anew may compute other
+/// last bits. It must be called before the first look at a device. A program without such a back end has nothing to
+/// keep.
 #[cfg(feature = "cubecl")]
 pub fn keep_kernels(folder: Option<&Path>) {
     use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
@@ -204,11 +206,12 @@ pub fn keep_kernels(folder: Option<&Path>) {
     CubeClRuntimeConfig::try_set(config);
 }
 
-/// Nothing: this program has no back end that compiles kernels.
+/// Does nothing, because this program has no back end that compiles kernels.
 #[cfg(not(feature = "cubecl"))]
 pub fn keep_kernels(_: Option<&Path>) {}
 
-/// Whether this is a card, and not a driver that computes on the CPU, which the kernels for the CPU do better.
+/// Whether a place is a graphics card, and not a driver that computes on the CPU, where the kernels for the CPU are
+/// faster.
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 fn is_hardware(place: &Place) -> bool {
     place.device.identity().is_some_and(|identity| identity.physical.is_some())
@@ -220,7 +223,7 @@ fn is_hardware(_: &Place) -> bool {
 }
 
 impl Place {
-    /// The numbers that it evaluates in, the one to choose first.
+    /// Returns the precisions that this place evaluates in, the one to choose first at the front.
     pub fn precisions(&self) -> Vec<Precision> {
         if self.evaluation == Evaluation::Fused {
             return vec![Precision::F32, Precision::Int16];
@@ -235,26 +238,27 @@ impl Place {
         [Precision::F32].into_iter().chain(half).collect()
     }
 
-    /// The same place with these numbers, if they are other ones that it has.
+    /// Returns the same place with this precision, or `None` if it is the place's own or the place lacks it.
     pub fn for_precision(&self, precision: Precision) -> Option<Self> {
         let other = precision != self.precision && self.precisions().contains(&precision);
         other.then(|| Self { precision, ..self.clone() })
     }
 
-    /// Bytes of its memory that burn has reserved, where it tells: not on the CPU.
+    /// Returns the bytes of the device's memory that burn has reserved, or `None` where it does not tell, as on the
+    /// CPU.
     pub fn reserved(&self) -> Option<u64> {
         self.device.memory_pool_usage().map(|usage| usage.bytes_reserved)
     }
 
-    /// The same lanes with as many batches in flight as are best here, unless the configuration says how many.
+    /// Returns these lanes with as many batches in flight as this place has, unless the configuration says how many.
     pub fn lanes(&self, lanes: &LanesConfig) -> LanesConfig {
         LanesConfig { in_flight: if lanes.in_flight == 0 { self.in_flight } else { lanes.in_flight }, ..lanes.clone() }
     }
 
-    /// A learner with a new network here.
+    /// Returns a learner with a new network at this place.
     ///
-    /// The gradient of the first one of its kind in this process on a GPU has to be that of the CPU. If it is not, products of
-    /// matrices are tried as convolutions; if that is wrong too, its first step fails and says so.
+    /// On a GPU the first gradient of its kind in this process is compared with that of the CPU. If it is off, products
+    /// of matrices are computed as convolutions; if these are off too, the first step of the learner fails and says so.
     pub fn learner(&self, game: AnyGame, config: &Config) -> Learner {
         let learner = Learner::new(&game.info, config, &self.device);
         match self.evaluation {
@@ -267,11 +271,11 @@ impl Place {
         }
     }
 
-    /// How evaluators are made from networks here, for batches of at most `capacity` rows.
+    /// Returns a factory that makes evaluators of networks at this place, for batches of at most `capacity` rows.
     ///
-    /// The first one of its kind in this process on a GPU has to compute what the network is, with each kernel that it will
-    /// use. If it does not, products of matrices are tried as convolutions, which have other kernels; if that is wrong too, it
-    /// evaluates nothing and says so.
+    /// On a GPU the first evaluator of its kind in this process is compared with the network in `f64`, with each kernel
+    /// that it will use. If it is off, products of matrices are computed as convolutions, which have other kernels; if
+    /// these are off too, the evaluator answers every batch with an error that says so.
     pub fn evaluators(&self, game: AnyGame, capacity: usize) -> EvaluatorFactory {
         let place = self.clone();
         EvaluatorFactory(Box::new(move |network| {
@@ -307,30 +311,30 @@ impl Place {
     }
 }
 
-/// What was checked in this process: the device, the options and the network, and whether convolutions are products over the
-/// whole board, and dense layers convolutions, for it to be right.
+/// What evaluators were checked in this process: for a device, options and a network, whether convolutions are computed
+/// as products over the whole board, and whether dense layers are computed as convolutions.
 static CHECKED: Known<(String, BurnOptions, Description), (bool, bool)> = Known::new(vec![]);
 
-/// A quarter, a half and the whole of the capacity.
+/// Returns the batch sizes of a GPU: a quarter, a half and the whole of the capacity.
 fn padded_sizes(capacity: usize) -> Vec<usize> {
     let mut sizes = vec![capacity.div_ceil(4), capacity.div_ceil(2), capacity];
     sizes.dedup();
     sizes
 }
 
-/// Rows of a batch at most.
+/// Returns the most rows that a batch of this configuration has at a place.
 pub fn batch_capacity(game: AnyGame, config: &Config, place: &Place) -> usize {
     let lanes = place.lanes(&config.lanes);
     cohorts_of(&game.info, &lanes, &config.search).size() * config.lanes.leaves_per_tree as usize
 }
 
-/// Runs `work` on a pool of so many threads; 0 takes as many as the machine has cores.
+/// Runs `work` on a pool of `threads` threads; 0 takes as many as there are cores.
 ///
-/// The caller's part of the work runs on a thread of the pool, so that handing a system's lanes to the others costs
-/// a tenth of a microsecond instead of waking and waiting for a stranger.
+/// The caller's part of the work runs on a thread of the pool, so that handing a system's lanes to the others costs a
+/// tenth of a microsecond instead of waking and waiting for a thread outside of it.
 ///
 /// # Errors
-/// Those of `work`, and when the threads are more than [`MAX_THREADS`] or cannot be started.
+/// The errors of `work`, and an error when the threads are more than [`MAX_THREADS`] or cannot be started.
 pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     if threads > MAX_THREADS {
         return Err(Error::Usage(format!(

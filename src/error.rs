@@ -6,17 +6,17 @@ pub enum Error {
     /// A file or folder could not be used.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was tried: "read", "write", ...
+        /// The verb for what was tried, such as "read" or "write".
         doing: &'static str,
-        /// The file or folder.
+        /// The file or folder that could not be used.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A configuration, or an override of it, that cannot be used.
     #[error("{origin}: {message}")]
     Config {
-        /// The file, or the option on the command line.
+        /// The file, or the option on the command line, that is to blame.
         origin: String,
         /// What is wrong, and what would be right.
         message: String,
@@ -30,11 +30,11 @@ pub enum Error {
         Fault::Version => "go on with the version that has made it, or choose another --run",
     })]
     Checkpoint {
-        /// Its folder.
+        /// The folder of the checkpoint.
         path: PathBuf,
-        /// What kind of fault.
+        /// The kind of fault.
         fault: Fault,
-        /// What is wrong.
+        /// What is wrong with the checkpoint.
         message: String,
     },
     /// A segment of the log that cannot be used.
@@ -48,17 +48,17 @@ pub enum Error {
         Fault::Version => "go on with the version that has made it, or choose another --run",
     })]
     Log {
-        /// The file.
+        /// The file of the segment.
         path: PathBuf,
-        /// What kind of fault.
+        /// The kind of fault.
         fault: Fault,
-        /// What is wrong.
+        /// What is wrong with the segment.
         message: String,
     },
-    /// A run folder that cannot be used as asked.
+    /// A run folder, or a file of weights, that cannot be used as asked.
     #[error("{}: {message}", path.display())]
     Run {
-        /// The folder.
+        /// The run folder, or the file of weights.
         path: PathBuf,
         /// What is wrong, and what would help.
         message: String,
@@ -66,17 +66,17 @@ pub enum Error {
     /// A file of positions that cannot be used.
     #[error("{}, line {line}: {message}", path.display())]
     Positions {
-        /// The file.
+        /// The file of positions.
         path: PathBuf,
         /// The line, counted from 1.
         line: u64,
-        /// What is wrong.
+        /// What is wrong with the line.
         message: String,
     },
     /// Something asked for that cannot be done.
     #[error("{0}")]
     Usage(String),
-    /// An error of a schedule.
+    /// An error of the systems that play and learn, or of the device that they use.
     #[error(transparent)]
     Systems(#[from] lockstep_systems::Error),
 }
@@ -84,15 +84,15 @@ pub enum Error {
 /// Why something that is stored cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not as it was written.
+    /// The contents are not as they were written.
     Damaged,
-    /// A file is not there.
+    /// A file is missing.
     Missing,
-    /// Games that a run with `run.keep_log = false` has no use for any more.
+    /// The games were removed, because a run with `run.keep_log = false` has no use for them any more.
     Removed,
-    /// It is of another game, or of other settings.
+    /// The contents are of another game, or of other settings.
     Unfit,
-    /// It was written by another version of lockstep.
+    /// The contents were written by another version of lockstep.
     Version,
 }
 
@@ -109,13 +109,13 @@ impl Fault {
 }
 
 impl Error {
-    /// Wraps an I/O error with what was tried and where.
+    /// Returns a function that wraps an I/O error with what was tried and where.
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { doing, path, source }
     }
 
-    /// The process's exit code: 2 for what the user can mend.
+    /// Returns the exit code of the process: 1 for an error of the systems, and 2 for what the user can mend.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Systems(_) => 1,

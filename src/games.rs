@@ -11,7 +11,7 @@ use std::{
     sync::{LazyLock, OnceLock},
 };
 
-/// The recipes of `configs/`, each behind the game that it names.
+/// The recipes of `configs/`, each with the name of its game.
 static CONFIGS: LazyLock<Vec<(String, Recipe)>> = LazyLock::new(|| {
     let game = |text: &str| Some(text.parse::<toml::Table>().ok()?.get("game")?.get("name")?.as_str()?.to_string());
     let files: &[Recipe] = &include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
@@ -21,13 +21,14 @@ static CONFIGS: LazyLock<Vec<(String, Recipe)>> = LazyLock::new(|| {
 /// The games that come with lockstep.
 static BUILT_IN: LazyLock<Vec<AnyGame>> = LazyLock::new(lockstep_games::built_in);
 
-/// All games, where somebody has added some.
+/// All games of the program, once [`add`] has set them.
 static ALL: OnceLock<Vec<AnyGame>> = OnceLock::new();
 
-/// Adds games to those that come with lockstep, before any is asked for.
+/// Sets the games of the program: those that come with lockstep, and `own`. It must be called before any game is asked
+/// for.
 ///
 /// # Errors
-/// When two games or recipes have the same name.
+/// When two games or recipes have the same name, or when games were added before.
 pub(crate) fn add(own: &[AnyGame]) -> Result<(), Error> {
     let games = [&BUILT_IN[..], own].concat();
     let (mut names, mut recipes) = (BTreeSet::new(), BTreeSet::new());
@@ -44,35 +45,36 @@ pub(crate) fn add(own: &[AnyGame]) -> Result<(), Error> {
     ALL.set(games).map_err(|_| Error::Usage("games can be added to the program once only".into()))
 }
 
-/// All games, those that come with lockstep first.
+/// Returns all games, those that come with lockstep first.
 pub fn all() -> &'static [AnyGame] {
     ALL.get().unwrap_or(&BUILT_IN)
 }
 
-/// The game of that name, if there is one.
+/// Returns the game with this name, if there is one.
 pub fn find(name: &str) -> Option<AnyGame> {
     all().iter().find(|game| game.info.name == name).copied()
 }
 
-/// The game of that name.
+/// Returns the game with this name.
 ///
 /// # Errors
-/// When there is none; the message lists those that there are.
+/// When there is no such game; the message lists the games that there are.
 pub fn named(name: &str) -> Result<AnyGame, Error> {
     find(name).ok_or_else(|| Error::Usage(format!("unknown game '{name}'; the games are {}", list())))
 }
 
-/// The names of all games.
+/// Returns the names of all games.
 pub fn names() -> impl Iterator<Item = &'static str> {
     all().iter().map(|game| game.info.name)
 }
 
-/// The names of all games, for people.
+/// Returns the names of all games as a text for people.
 pub(crate) fn list() -> String {
     names().collect::<Vec<_>>().join(", ")
 }
 
-/// The recipes of a game, those of `configs/` and those that came with it. The one that is called as the game is the first.
+/// Returns the recipes of a game, those of `configs/` and those that came with it. A recipe with the name of the game
+/// comes first.
 pub fn recipes_of(game: &AnyGame) -> Vec<Recipe> {
     let name = game.info.name;
     let of_configs = CONFIGS.iter().filter(|(game, _)| game == name).map(|(_, recipe)| *recipe);
@@ -81,12 +83,13 @@ pub fn recipes_of(game: &AnyGame) -> Vec<Recipe> {
     all
 }
 
-/// All recipes, game by game.
+/// Returns all recipes, game by game.
 pub fn recipes() -> Vec<Recipe> {
     all().iter().flat_map(recipes_of).collect()
 }
 
-/// The network of a whole configuration, for the game that it names; none if there is no such game.
+/// Returns the description of the network of a configuration for the game that it names, or `None` if there is no such
+/// game.
 pub fn description_of(config: &Config) -> Option<Description> {
     find(&config.game.name).map(|game| describe(&game.info, &config.network))
 }

@@ -28,7 +28,7 @@ pub use front::main_with;
 pub use games::AnyGame;
 pub use hooks::Hooks;
 
-/// What most experiments need, with bevy_ecs and burn at the versions that lockstep uses.
+/// The names that most experiments need, with bevy_ecs and burn at the versions that lockstep uses.
 pub mod prelude {
     pub use crate::{AnyGame, Hooks, device, main_with, trainer::Trainer};
     pub use bevy_ecs;

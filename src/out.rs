@@ -1,6 +1,7 @@
 //! Printing that never ends a program: standard output may be closed, a pipe whose reader has left, or a full disk.
 //!
-//! What cannot be printed is dropped. Work that can be saved goes on; [`failed`] tells the others that nobody reads them.
+//! Text that cannot be printed is dropped. Work that can be saved goes on; [`failed`] tells other work that nobody
+//! reads its output.
 
 use indicatif::ProgressBar;
 use std::{
@@ -16,7 +17,7 @@ use std::{
 /// The first failure of standard output.
 static FAILED: OnceLock<ErrorKind> = OnceLock::new();
 
-/// The live display that other text goes above of, if one is drawn.
+/// The live display, if one is drawn, above which other text is printed.
 static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Prints a line to standard output, as `println!` does; see [`out`](crate::out).
@@ -31,8 +32,8 @@ macro_rules! tell {
     ($($text:tt)*) => { $crate::out::write_error(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// Writes to standard output and flushes it. The first failure is kept and, unless the reader has just left, told on
-/// standard error; nothing is tried after it.
+/// Writes text to standard output and flushes it. The first failure is kept and, unless the reader has just left, told
+/// on standard error; nothing is written to standard output after it.
 pub fn write(text: Arguments<'_>) {
     if failed() {
         return;
@@ -47,7 +48,7 @@ pub fn write(text: Arguments<'_>) {
     }
 }
 
-/// Writes to standard error, if that can be, above what is drawn there.
+/// Writes text to standard error, above the live display if one is drawn; text that cannot be written is dropped.
 pub fn write_error(text: Arguments<'_>) {
     let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match drawn {
@@ -61,7 +62,7 @@ fn print_error(text: Arguments<'_>) {
     let _ = write_all(&mut io::stderr().lock(), text);
 }
 
-/// Writes all of it, however long the reader takes: a pipe that does not block says so when it is full.
+/// Writes the whole text, however long the reader takes: a pipe that does not block fails while it is full.
 fn write_all(to: &mut impl Write, text: Arguments<'_>) -> io::Result<()> {
     let text = text.to_string();
     let mut left = text.as_bytes();
@@ -74,7 +75,7 @@ fn write_all(to: &mut impl Write, text: Arguments<'_>) -> io::Result<()> {
     patiently(|| to.flush())
 }
 
-/// Tries again until it can be done.
+/// Repeats an operation that would block or is interrupted until it succeeds or fails otherwise.
 fn patiently<T>(mut done: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match done() {
@@ -85,12 +86,12 @@ fn patiently<T>(mut done: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Has text for standard error go above this from now on.
+/// Sets the live display above which text for standard error goes from now on; `None` means that there is none.
 pub fn draw(display: Option<ProgressBar>) {
     *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = display;
 }
 
-/// Tells of something that goes on nevertheless, the first time that it happens to this file or folder.
+/// Prints a warning to standard error the first time that this is called for a file or folder: the work goes on.
 pub fn warn_once(path: &Path, text: &str) {
     static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(path.into()) {
@@ -98,7 +99,7 @@ pub fn warn_once(path: &Path, text: &str) {
     }
 }
 
-/// Where something is printed.
+/// A standard stream that text is printed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -107,18 +108,20 @@ pub enum Stream {
     Error,
 }
 
-/// Columns of the terminal that it goes to; no bound elsewhere.
+/// Returns the number of columns of the terminal that a stream goes to, and no bound (`usize::MAX`) where there is no
+/// terminal.
 pub fn width(stream: Stream) -> usize {
     let term = if stream == Stream::Out { console::Term::stdout() } else { console::Term::stderr() };
     term.size_checked().map_or(usize::MAX, |(_, columns)| columns.into())
 }
 
-/// Prints a long text, whose lines break between words on a terminal.
+/// Prints a long text to standard output, with lines that break between words on a terminal.
 pub fn text(text: &str) {
     say!("{}", folded(text, width(Stream::Out)));
 }
 
-/// A text with lines of at most so many columns, which break between words, and are indented from the second one on.
+/// Returns a text with lines of at most `width` columns, which break between words and are indented from the second one
+/// on.
 pub fn folded(text: &str, width: usize) -> String {
     let (mut folded, mut column) = (String::new(), 0);
     for word in text.split_inclusive(' ') {
@@ -134,7 +137,7 @@ pub fn folded(text: &str, width: usize) -> String {
     folded
 }
 
-/// Whether standard output could not be written.
+/// Whether writing to standard output has failed.
 pub fn failed() -> bool {
     FAILED.get().is_some()
 }

@@ -1,7 +1,7 @@
-//! Positions that are searched for somebody: what every front end stands on, whatever the game.
+//! Sessions, in which positions are searched for somebody: what every front end stands on, whatever the game.
 //!
-//! A [`Table`] is one player with room for some sessions, which share its batches; a [`Session`] is one game at it: a position,
-//! the moves that have led there, and the tree of its search, which stays from move to move.
+//! A [`Table`] is one player with room for some sessions, which share its batches; a [`Session`] is one game at it: a
+//! position, the moves that have led there, and the tree of its search, which stays from move to move.
 //!
 //! ```
 //! use lockstep::{games, session::{Limit, Room, Table}, analyst::Contender};
@@ -15,9 +15,10 @@
 //! # Ok::<(), lockstep::Error>(())
 //! ```
 //!
-//! A search whose limit is a number of simulations or nodes depends on the weights, the position, the settings and the sub-tree
-//! that it begins with, and on nothing else: not on the other sessions, the threads, or the time. (Limits as objects, and reports
-//! while the search goes on, follow Leela Chess Zero's search interface and KataGo's asynchronous bot.)
+//! A search whose limit is a number of simulations or nodes depends on the weights, the position, the settings and the
+//! sub-tree that it begins with, and on nothing else: not on the other sessions, the threads, or the time. (Limits as
+//! objects, and reports while the search goes on, follow Leela Chess Zero's search interface and KataGo's asynchronous
+//! bot.)
 
 use crate::{
     Error,
@@ -39,96 +40,99 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a table has room for.
+/// The size of a [`Table`]: how many sessions it has room for, and what searches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Sessions at the same time, from 1 to 65,536.
+    /// The most sessions at the same time, from 1 to 65,536.
     pub sessions: u32,
-    /// Simulations of the largest search, from 1 to 1,000,000.
+    /// The most simulations of a search, from 1 to 1,000,000.
     pub simulations: u32,
-    /// Leaves that each tree sends to the network at once, from 1 to 256.
+    /// The number of leaves that each tree sends to the network at once, from 1 to 256.
     pub leaves_per_tree: u32,
 }
 
 impl Default for Room {
-    /// One session with searches of up to 10,000 simulations.
+    /// Returns room for one session with searches of up to 10,000 simulations and eight leaves for each tree.
     fn default() -> Self {
         Self { sessions: 1, simulations: 10_000, leaves_per_tree: 8 }
     }
 }
 
-/// How long a search goes on: until one of its limits is reached, the result of the position is proven, its tree is full, or
-/// somebody stops it. Without any limit it goes on until then.
+/// The limits of a search, which goes on until one of them is reached, the result of the position is proven, its tree
+/// is full, or somebody stops it. Without any limit it goes on until one of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
-    /// Simulations through the root, those of the sub-tree that was kept included.
+    /// The most simulations through the root, those of the sub-tree that was kept from the search before included.
+    /// Gumbel search needs this limit.
     pub simulations: Option<u32>,
-    /// Simulations of this search alone. Not for Gumbel search.
+    /// The most simulations of this search alone. Gumbel search does not take this limit.
     pub nodes: Option<u32>,
-    /// Time. Not for Gumbel search, which plans all of its simulations when it begins.
+    /// The most time that the search takes. Gumbel search, which plans all of its simulations when it begins, does not
+    /// take this limit.
     pub time: Option<Duration>,
 }
 
 impl Limit {
-    /// So many simulations, those of the sub-tree that was kept included.
+    /// Returns a limit of this many simulations, those of the sub-tree that was kept included.
     pub fn simulations(simulations: u32) -> Self {
         Self { simulations: Some(simulations), ..Self::default() }
     }
 
-    /// So much time.
+    /// Returns a limit of this much time.
     pub fn time(time: Duration) -> Self {
         Self { time: Some(time), ..Self::default() }
     }
 }
 
-/// Why a search has ended.
+/// Why a search has ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It goes on.
+    /// The search goes on.
     NotYet,
     /// A limit was reached.
     Limit,
     /// The result of the position is proven.
     Proven,
-    /// Its tree has room for no more.
+    /// The tree has room for no more nodes.
     Full,
-    /// Whoever watches it has stopped it.
+    /// Whoever watches the search has stopped it.
     Stopped,
 }
 
 /// What a search has found by now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// The move that it would play.
+    /// The move that the search would play.
     pub action: Action,
-    /// Value of the position for the player to move, -1 to 1: its result if it is proven, else the mean of the simulations.
+    /// The value of the position for the player to move, from -1 to 1: the result if it is proven, else the mean of the
+    /// simulations.
     pub value: f32,
     /// The result for the player to move, if the search has proven it.
     pub proven: Option<Outcome>,
-    /// Every legal move, in ascending order of the actions.
+    /// The statistics of every legal move, in ascending order of the actions.
     pub moves: Vec<MoveStats>,
-    /// The moves that follow one another with the most visits each, beginning with `action`.
+    /// The principal variation: `action`, and then the move with the most visits in each position that follows.
     pub line: Vec<Action>,
-    /// Simulations through the root.
+    /// The number of simulations through the root, those that were kept included.
     pub simulations: u32,
-    /// Of these, the ones of the sub-tree that was kept from the search before.
+    /// The number of simulations in the sub-tree that was kept from the search before.
     pub reused: u32,
-    /// Time since the search began.
+    /// The time since the search began.
     pub time: Duration,
-    /// Why it has ended.
+    /// Why the search has ended, or that it goes on.
     pub ended: Ended,
 }
 
-/// What the network says of a position by itself.
+/// The network's evaluation of a position, without a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluated {
-    /// The probability of each legal move.
+    /// The probability of each legal move; together they are 1.
     pub policy: Vec<(Action, f32)>,
-    /// The value for the player to move, -1 to 1.
+    /// The value of the position for the player to move, from -1 to 1.
     pub value: f32,
 }
 
-/// A player with room for sessions, which share its batches.
+/// A player with room for sessions, which share its batches. A clone is the same table.
 #[derive(Clone)]
 pub struct Table(Arc<Shared>);
 
@@ -136,23 +140,24 @@ struct Shared {
     game: AnyGame,
     start: State,
     search: SearchConfig,
-    /// Each lane and its tree.
+    /// The entities of each place: a lane and its tree.
     places: Vec<(Entity, Entity)>,
     world: Mutex<Searches>,
 }
 
-/// What sessions take turns with: each tick searches for all of them.
+/// The world that sessions take turns with: each tick searches for all of them.
 struct Searches {
     world: World,
-    /// Places that no session has.
+    /// The places that no session has.
     free: Vec<usize>,
 }
 
 impl Table {
-    /// A table with this player, who plays to win.
+    /// Opens a table with this player, who plays to win: without noise and random moves.
     ///
     /// # Errors
-    /// When a number of `room` is out of range, the memory does not suffice, or the weights do not fit the place.
+    /// When a number of `room` is out of range, the memory does not suffice, the game refuses the rules, or the
+    /// player's device or weights cannot be used.
     pub fn open(contender: &Contender, room: Room) -> Result<Self, Error> {
         let Room { sessions, simulations, leaves_per_tree } = room;
         for (what, value, most) in [
@@ -179,10 +184,11 @@ impl Table {
         Ok(Self(Arc::new(Shared { game, start, search, places, world })))
     }
 
-    /// How many simulations of a search there is memory for with this player, up to `most`, in so many sessions.
+    /// Returns how many simulations of a search there is memory for with this player and the sessions of `room`:
+    /// `most`, halved until they fit, but never less than `room.simulations`.
     ///
     /// # Errors
-    /// As [`Table::open`].
+    /// The errors of [`Contender::footprint`].
     pub fn largest(contender: &Contender, room: &Room, most: u32) -> Result<u32, Error> {
         let networks: Vec<_> =
             contender.footprint((room.sessions * room.leaves_per_tree) as usize)?.into_iter().collect();
@@ -197,7 +203,7 @@ impl Table {
         Ok(simulations)
     }
 
-    /// A new session, at the start of the game; `None` if all places are taken.
+    /// Returns a new session at the start of the game, or `None` if all places are taken.
     pub fn session(&self) -> Option<Session> {
         let place = self.0.lock().free.pop()?;
         let start = self.0.start.clone();
@@ -217,50 +223,50 @@ impl Shared {
 pub struct Session {
     shared: Arc<Shared>,
     place: usize,
-    /// The positions of the game, of which there is one at least, and the moves between them.
+    /// The positions of the game from its start: one at least, with `moves` between them.
     states: Vec<State>,
     moves: Vec<Action>,
-    /// What the lane does not know yet.
+    /// The orders that the lane has not been given yet.
     orders: Vec<Order>,
 }
 
 impl Session {
-    /// What is known of the game.
+    /// Returns the description of the game.
     pub fn game(&self) -> &GameInfo {
         &self.shared.game.info
     }
 
-    /// The settings of its searches.
+    /// Returns the settings of this session's searches.
     pub fn settings(&self) -> &SearchConfig {
         &self.shared.search
     }
 
-    /// The position.
+    /// Returns the present position.
     pub fn state(&self) -> &State {
         self.states.last().expect("a game has its start")
     }
 
-    /// The positions of the game from its start, the present one last.
+    /// Returns the positions of the game from its start, the present one last.
     pub fn states(&self) -> &[State] {
         &self.states
     }
 
-    /// The moves of the game.
+    /// Returns the moves of the game.
     pub fn moves(&self) -> &[Action] {
         &self.moves
     }
 
-    /// The moves of the game as people write them.
+    /// Returns the moves of the game as people write them.
     pub fn texts(&self) -> Vec<String> {
         self.states.iter().zip(&self.moves).map(|(before, &action)| before.action_text(action)).collect()
     }
 
-    /// A move in this position as people write it.
+    /// Returns a move in the present position as people write it.
     pub fn text(&self, action: Action) -> String {
         self.state().action_text(action)
     }
 
-    /// Moves that follow one another from this position, as people write them.
+    /// Returns moves that follow one another from the present position, as people write them.
     pub fn line_text(&self, line: &[Action]) -> Vec<String> {
         let mut state = self.state().clone();
         let text = |&action: &Action| {
@@ -271,22 +277,23 @@ impl Session {
         line.iter().map(text).collect()
     }
 
-    /// The legal moves with their texts; none when the game is over.
+    /// Returns the legal moves with their texts: an empty list when the game is over.
     pub fn legal(&self) -> Vec<(Action, String)> {
         self.state().legal().into_iter().map(|action| (action, self.text(action))).collect()
     }
 
-    /// Begins again at the start of the game.
+    /// Goes back to the start of the game.
     pub fn restart(&mut self) {
         self.states.truncate(1);
         self.moves.clear();
         self.orders = vec![Order::Set(self.state().clone())];
     }
 
-    /// Takes the position after these moves from the start of the game, as people write them. Without any it is the start.
+    /// Sets the position to the one after these moves from the start of the game, as people write them. An empty text
+    /// sets it to the start.
     ///
     /// # Errors
-    /// When one of them is not legal; the session stays as it is.
+    /// When a move is not legal; the session then stays as it is.
     pub fn set(&mut self, moves: &str) -> Result<(), Error> {
         let (states, moves) = self.shared.start.line(moves).map_err(|error| Error::Usage(error.0))?;
         (self.states, self.moves) = (states, moves);
@@ -294,10 +301,10 @@ impl Session {
         Ok(())
     }
 
-    /// Plays a move as people write it.
+    /// Plays a move that is given as people write it, and returns its action.
     ///
     /// # Errors
-    /// When the text is no legal move here; the message lists what is expected.
+    /// When the text is no legal move in the present position; the message lists what is expected.
     pub fn play(&mut self, text: &str) -> Result<Action, Error> {
         let action = self.state().parse_action(text).map_err(|error| Error::Usage(error.0))?;
         self.play_action(action)?;
@@ -307,7 +314,7 @@ impl Session {
     /// Plays a move. The sub-tree behind it is kept for the next search, if the policy keeps any.
     ///
     /// # Errors
-    /// When the move is not legal here.
+    /// When the move is not legal in the present position.
     pub fn play_action(&mut self, action: Action) -> Result<(), Error> {
         if !self.state().is_legal(action) {
             return Err(Error::Usage(format!("move {action} is not legal here")));
@@ -318,7 +325,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes back so many moves, or as many as there are. Returns how many.
+    /// Takes back this many moves, or as many as there are, and returns how many it has taken back.
     pub fn take_back(&mut self, moves: usize) -> usize {
         let taken = moves.min(self.moves.len());
         if taken > 0 {
@@ -329,7 +336,7 @@ impl Session {
         taken
     }
 
-    /// Whether searches of this player can be limited so.
+    /// Checks that searches of this player can have this limit.
     ///
     /// # Errors
     /// When the policy is Gumbel's and the limit is none of simulations alone.
@@ -343,13 +350,14 @@ impl Session {
         Err(Error::Usage(message.into()))
     }
 
-    /// Searches the position. `watch` hears what was found after every tick, and stops the search by returning false: what is on
-    /// its way to the network is then waited for, and nothing is lost of the tree. A search that follows goes on with it.
+    /// Searches the present position. `watch` gets what was found after every tick that does not end the search, and
+    /// stops the search by returning false: what is on its way to the network is then waited for, nothing of the tree
+    /// is lost, and the next search goes on with it.
     ///
     /// One simulation is made in any case.
     ///
     /// # Errors
-    /// When the game is over, the limit is none of this policy, or the network fails.
+    /// When the game is over, the policy does not take such a limit, or the network fails.
     pub fn search(&mut self, limit: &Limit, mut watch: impl FnMut(&Found) -> bool) -> Result<Found, Error> {
         let began = Instant::now();
         if self.state().outcome().is_some() {
@@ -408,7 +416,7 @@ impl Session {
         }
     }
 
-    /// What the network says of the position by itself, without a search.
+    /// Returns the network's evaluation of the present position, without a search.
     ///
     /// # Errors
     /// When the game is over, or the network fails.
@@ -436,8 +444,9 @@ impl Session {
         Ok(Evaluated { policy, value: out.values[0] })
     }
 
-    /// What the tree has of the position behind these moves from here: its moves in ascending order, with visits, priors and
-    /// values for the player to move there. `None` where the tree does not reach.
+    /// Returns the moves of the position behind these moves from the present one, as the tree has them: in ascending
+    /// order, with visits, priors and values for the player to move there. Returns `None` where the tree does not
+    /// reach.
     ///
     /// # Errors
     /// When the network fails.
@@ -491,7 +500,7 @@ impl Drop for Session {
     }
 }
 
-/// The moves with the most visits from the root on, beginning with this one.
+/// Returns the moves with the most visits from the root on, beginning with `first`.
 fn line(tree: &Tree, first: Action) -> Vec<Action> {
     let mut line = vec![];
     let mut next = tree.root_edges().iter().find(|edge| edge.action() == first);
@@ -512,7 +521,8 @@ mod tests {
         Table::open(&Contender::rollouts(games::named(game).unwrap()), room).unwrap()
     }
 
-    /// A search is a function of the position, the limit and the sub-tree, whoever shares its batches and however it was watched.
+    /// A search is a function of the position, the limit and the sub-tree, whoever shares its batches and however it
+    /// was watched.
     #[test]
     fn sessions_do_not_see_each_other() {
         let alone = {

@@ -1,11 +1,11 @@
-//! Numbers as people read them.
+//! Formats numbers for people, and for JSON.
 
-/// A number of things: `1 thread`, `2 threads`.
+/// Returns a number of things as text: `1 thread`, `2 threads`.
 pub fn number(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Seconds for people: `42 s`, `3 min 20 s`, `2 h 5 min`.
+/// Returns a time in seconds as text for people: `42 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
@@ -15,7 +15,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A number for people: `950`, `12.3 k`, `4.5 M`.
+/// Returns a number as text for people: `950`, `12.3 k`, `4.5 M`.
 pub fn count(n: f64) -> String {
     match n {
         n if n >= 1e6 => format!("{:.1} M", n / 1e6),
@@ -24,7 +24,7 @@ pub fn count(n: f64) -> String {
     }
 }
 
-/// Bytes for people.
+/// Returns a number of bytes as text for people: `950 kB`, `12.3 MB`, `4.5 GB`.
 pub fn bytes(n: usize) -> String {
     match n as f64 {
         n if n >= 1e9 => format!("{:.1} GB", n / 1e9),
@@ -33,7 +33,7 @@ pub fn bytes(n: usize) -> String {
     }
 }
 
-/// A number as JSON, which has none without end: that is the text `"inf"` or `"-inf"`.
+/// Returns a number as JSON, which has no infinity and no NaN: they become the texts `"inf"`, `"-inf"` and `"NaN"`.
 pub fn json_number(x: f64) -> serde_json::Value {
     if x.is_finite() { x.into() } else { x.to_string().into() }
 }

@@ -33,12 +33,12 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// Inputs of a usual test run.
+/// The number of inputs of each kind in a usual test run.
 const INPUTS: u64 = 2_000;
-/// Longer than this is a hang.
+/// The time after which an input that is still being read is one that hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the inputs are made from.
+/// Sound files and texts that the inputs are made from.
 struct Sound {
     dir: tempfile::TempDir,
     recipes: Vec<String>,
@@ -136,7 +136,7 @@ const WORDS: [&str; 64] = [
     "{}",
 ];
 
-/// Some bytes are changed, removed, put in, doubled or cut off.
+/// Returns bytes of which some are changed, removed, put in, doubled or cut off.
 fn mutated(rng: &mut LaneRng, sound: &[u8]) -> Vec<u8> {
     let mut bytes = sound.to_vec();
     for _ in 0..1 + rng.below(4) {
@@ -154,7 +154,7 @@ fn mutated(rng: &mut LaneRng, sound: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A value for a key, mostly of the type of `known`.
+/// Returns a value for a key, mostly of the type of `known`.
 fn value(rng: &mut LaneRng, known: &Value) -> Value {
     let parsed = |text: &str| format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
     let any = |rng: &mut LaneRng| {
@@ -174,7 +174,7 @@ fn value(rng: &mut LaneRng, known: &Value) -> Value {
     }
 }
 
-/// All keys, each with its section and its default.
+/// Returns all keys, each with its section and its default.
 fn keys() -> Vec<(String, String, Value)> {
     let all = Table::try_from(Config::default()).unwrap();
     let keys = all.into_iter().flat_map(|(section, keys)| {
@@ -184,7 +184,7 @@ fn keys() -> Vec<(String, String, Value)> {
     keys.collect()
 }
 
-/// A recipe, sound but for some values; and overrides.
+/// Returns a recipe that is sound but for some values, and overrides.
 fn changed_recipe(rng: &mut LaneRng, sound: &Sound) -> (String, Vec<String>) {
     let mut table: Table = pick(rng, &sound.recipes).parse().unwrap();
     let (keys, mut overrides) = (keys(), vec![]);
@@ -201,7 +201,7 @@ fn changed_recipe(rng: &mut LaneRng, sound: &Sound) -> (String, Vec<String>) {
     (toml::to_string(&table).unwrap(), overrides)
 }
 
-/// How deep a configuration comes, from its text to a few ticks of play.
+/// Returns how deep a configuration comes, from its text to a few ticks of play.
 fn deep(parsed: Result<Config, lockstep::Error>, text: &str) -> &'static str {
     let config = match parsed {
         Err(error) if text.parse::<Table>().is_err() => {
@@ -245,7 +245,7 @@ fn play(config: &Config, place: &device::Place, small: bool) -> Result<&'static 
     Ok("6 played")
 }
 
-/// What an input of one kind is read by: the case is made, read, and answered with how deep it came.
+/// Makes an input of one kind, reads it, and returns how deep it came.
 type Reader = fn(&mut LaneRng, &Sound) -> &'static str;
 
 const READERS: [(&str, u32, Reader); 11] = [
@@ -514,7 +514,7 @@ fn sign(sound: &Sound, checkpoint: &Path) {
     fs::write(checkpoint.join("manifest.json"), format!("{line}\n{own}\n")).unwrap();
 }
 
-/// A player whose weights were changed is opened and evaluates one position.
+/// Opens a player whose weights were changed, evaluates one position, and returns how deep that came.
 fn weights(rng: &mut LaneRng, sound: &Sound, change: fn(&mut LaneRng, &[u8]) -> Vec<u8>) -> &'static str {
     let dir = tempfile::tempdir().unwrap();
     let checkpoint = dir.path().join("run/checkpoints/2");

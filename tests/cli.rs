@@ -13,7 +13,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// Fails with code 2 and one message that has all of these words.
+/// Calls the program, which must fail with code 2 and one message that has all of these words.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let output = lockstep(dir, args);
     let message = text(&output.stderr);
@@ -39,7 +39,7 @@ fn train(dir: &Path, more: &[&str]) -> Output {
     lockstep(dir, &[&["train", "--run", "run"], &QUICK[..], more].concat())
 }
 
-/// All files with their contents.
+/// Returns all files of a folder with their contents.
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = vec![];
     for entry in fs::read_dir(dir).unwrap() {
@@ -54,8 +54,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Evaluations beside exact ones, on networks that were trained.
-/// Products in 16 bits, weights and losses in 32.
+/// Products in 16 bits, with weights and losses in 32, are enough to learn perfect play.
 #[test]
 fn half_precision_learns_to_play_perfectly() {
     let dir = tempfile::tempdir().unwrap();

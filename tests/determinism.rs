@@ -9,7 +9,7 @@ use lockstep::{
 };
 use lockstep_systems::Level;
 
-/// Everything that a run produces but time: metrics, games and weights.
+/// Makes a run and returns everything that it produces but time: metrics, games and weights.
 fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, Vec<u32>) {
     device::with_threads(threads, || {
         let place = device::place_of(config)?;
@@ -40,7 +40,7 @@ fn same_on_any_number_of_threads<G: Game>(config: &Config) {
     assert!(run::<G>(&seed, 1) != one, "another seed gave the same run");
 }
 
-/// Lanes, cohorts, batches in flight and the cache decide how a run is made and not which run it is.
+/// Checks that lanes, cohorts, batches in flight and the cache decide how a run is made and not which run it is.
 fn same_however_it_is_made<G: Game>(common: &[&str]) {
     let made = |overrides: &[&str], threads| run::<G>(&small(&[common, overrides].concat()), threads);
     let one = made(&["lanes.count=16"], 1);

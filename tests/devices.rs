@@ -11,7 +11,7 @@ use lockstep::{
 use lockstep_components::config::Precision;
 use lockstep_systems::{Evaluations, FusedEvaluator};
 
-/// The devices of burn. The tests of the whole program cover the fused kernels.
+/// Returns the devices of burn. The tests of the whole program cover the fused kernels.
 fn devices() -> Vec<(DeviceKind, Place)> {
     let kinds = [DeviceKind::Flex, DeviceKind::Cuda(0), DeviceKind::Vulkan(0)];
     kinds.into_iter().filter_map(|kind| Some((kind, device::place(kind).ok()?))).collect()

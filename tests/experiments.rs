@@ -59,7 +59,7 @@ fn value_target_runs() {
     value_target::main().unwrap();
 }
 
-/// Fails after so many batches.
+/// An evaluator that fails after so many batches.
 struct Failing(Uniform, u32);
 
 impl Evaluator for Failing {

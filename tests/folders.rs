@@ -17,13 +17,13 @@ fn training<'a>(run: &'a str, set: &[&'a str]) -> Vec<&'a str> {
     ["train", "--run", run].into_iter().chain(set).collect()
 }
 
-/// The code, and all that was printed.
+/// Calls the program, and returns its exit code and all that it printed.
 fn call(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
     let output = lockstep(dir, args);
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
-/// All files and folders, with what is in the files.
+/// Returns all files and folders below a folder, with what is in the files.
 fn state(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = vec![];
     for entry in fs::read_dir(dir).unwrap() {
@@ -94,8 +94,8 @@ fn a_checkpoint_is_no_run() {
     assert_eq!(code, Some(0), "{printed}");
 }
 
-/// Which checkpoints stay depends on the newest generation, and not on where the run was stopped; all of them are players,
-/// and without their games no more than that.
+/// Which checkpoints stay depends on the newest generation, and not on where the run was stopped; all of them are
+/// players, and without their games no more than that.
 #[test]
 fn checkpoints_are_spread_over_the_run() {
     let dir = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ mod faults {
     const ERRORS: [(&str, &str); 5] =
         [("EIO", "5"), ("EACCES", "13"), ("EINVAL", "22"), ("ENOLCK", "37"), ("EOPNOTSUPP", "95")];
 
-    /// A command for which these calls fail under these paths.
+    /// A command of the program for which these calls of the system fail under these paths.
     struct Faulty {
         library: std::path::PathBuf,
         calls: &'static str,
@@ -160,8 +160,8 @@ mod faults {
         }
     }
 
-    /// What cannot be removed, or is there for people and cannot be written, is told once and ends neither this run nor the
-    /// next start of it.
+    /// What cannot be removed, or is there for people and cannot be written, is told once and ends neither this run nor
+    /// the next start of it.
     #[test]
     fn what_only_tidies_ends_no_run() {
         let dir = tempfile::tempdir().unwrap();
@@ -197,8 +197,8 @@ mod faults {
         assert!(code == Some(0) && printed.contains("All of it is sound."), "{printed}");
     }
 
-    /// Some file systems have no locks, or cannot sync files or folders: that is told, and no error. A disk that fails is one,
-    /// and the line of a generation is on the disk before its checkpoint.
+    /// Some file systems have no locks, or cannot sync files or folders: that is told, and no error. A disk that fails
+    /// is one, and the line of a generation is on the disk before its checkpoint.
     #[test]
     fn a_file_system_need_not_lock_or_sync() {
         let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,8 @@
 use lockstep::{analyst::Analyst, oracle::Labelled, prelude::*};
 use lockstep_components::games::{GameVisitor, visit};
 
-/// The exact value of a state for the player to move, with its history: without a table. None if it takes too long.
+/// Returns the exact value of a state for the player to move, with its history and without a table; `None` if it takes
+/// too long.
 fn brute_force<G: Game>(state: &G, nodes: &mut u32) -> Option<i32> {
     if let Some(outcome) = state.outcome() {
         return Some(outcome.value() as i32);
@@ -19,7 +20,7 @@ fn brute_force<G: Game>(state: &G, nodes: &mut u32) -> Option<i32> {
     Some(best)
 }
 
-/// The value of a move for the player who makes it.
+/// Returns the value of a move for the player who makes it.
 fn after<G: Game>(state: &G, action: Action, nodes: &mut u32) -> Option<i32> {
     let mut next = state.clone();
     next.play(action);
@@ -27,7 +28,7 @@ fn after<G: Game>(state: &G, action: Action, nodes: &mut u32) -> Option<i32> {
     Some(if next.to_move() == state.to_move() { value } else { -value })
 }
 
-/// A state of a random game, up to so many plies before its end.
+/// Returns a state of a random game, up to so many plies before its end.
 fn late<G: Game>(rng: &mut LaneRng, plies: usize) -> G {
     let (mut game, mut states) = (G::start(), vec![]);
     while game.outcome().is_none() {
@@ -38,8 +39,8 @@ fn late<G: Game>(rng: &mut LaneRng, plies: usize) -> G {
     states.swap_remove(states.len() - back)
 }
 
-/// Searches so many states whose exact values can be had, of random games up to so many plies before their ends, and returns
-/// how many roots were proven of how many. Whatever a search has proven must be so.
+/// Searches so many states whose exact values can be had, of random games up to so many plies before their ends, and
+/// returns how many roots were proven of how many. Whatever a search has proven must be so.
 fn check_proofs<G: Game>(count: usize, plies: usize, leaves_per_tree: u32, cache_mb: u32) -> (usize, usize) {
     let mut rng = LaneRng::new(5, leaves_per_tree.into());
     let mut labelled = vec![];
@@ -85,7 +86,7 @@ fn what_is_proven_is_so_with_its_history() {
     assert!(of_game.iter().map(|(_, count)| count).sum::<usize>() >= 10_000, "{of_game:?}");
 }
 
-/// The same for a few late states of each game that is short enough for brute force.
+/// What is proven of a few late states of each game that is short enough for brute force is so.
 #[test]
 fn what_is_proven_of_short_games_is_so() {
     #[derive(Clone, Copy)]
@@ -139,7 +140,7 @@ fn digest(h: u64, text: &str) -> u64 {
     text.bytes().fold(h, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
 }
 
-/// Plays the random game of a number as `scripts/game_reference.py` does.
+/// Plays the random game of a number as `scripts/game_reference.py` does, and returns its digest.
 fn digest_of_game<G: Game>(number: u64) -> u64 {
     let (mut rng, mut h) = (mix(number), 0xCBF2_9CE4_8422_2325);
     let mut game = G::start();

@@ -22,7 +22,7 @@ impl<const MASKED: bool> Maze<MASKED> {
         mix(u64::from(self.0) * 64 + u64::from(action) * 8 + what)
     }
 
-    /// In parts of 256.
+    /// The prior of each action, in parts of 256.
     fn priors(self) -> [u64; 6] {
         let mut parts = [0; 6];
         let weight = |action: u16| 1 + self.number(action, 2) % 100;

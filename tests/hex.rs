@@ -6,8 +6,8 @@ use std::collections::HashMap;
 /// Stones of both players as bits of cells, row by row. The first player connects top and bottom.
 type Stones = [u32; 2];
 
-/// A win comes with the cells that it needs: moves elsewhere do not stop it, so an answer to it lies within (Hayward, Björnsson,
-/// Johanson, Kan, Po and van Rijswijck 2005).
+/// A solver that finds, with each win, the cells that it needs: moves elsewhere do not stop the win, so an answer to it
+/// lies within them (Hayward, Björnsson, Johanson, Kan, Po and van Rijswijck 2005).
 struct Solver {
     size: usize,
     known: HashMap<(Stones, usize), (bool, u32)>,
@@ -27,12 +27,12 @@ impl Solver {
         })
     }
 
-    /// How far a cell is from a player's edge where its way begins.
+    /// Returns how far a cell is from the edge where a player's way begins.
     fn depth(&self, cell: usize, player: usize) -> usize {
         [cell / self.size, cell % self.size][player]
     }
 
-    /// All that can be reached over these cells.
+    /// Returns the cells `from`, and all that can be reached from them over the cells `over`.
     fn connected(&self, from: u32, over: u32) -> u32 {
         let (mut left, mut seen) = (bits(from).collect::<Vec<_>>(), from);
         while let Some(cell) = left.pop() {
@@ -57,7 +57,7 @@ impl Solver {
         self.connected(first, stones) & last & stones != 0
     }
 
-    /// Whether the player to move wins, and the empty cells that the winner needs.
+    /// Returns whether the player to move wins, and the empty cells that the winner needs.
     fn wins(&mut self, stones: Stones, player: usize) -> (bool, u32) {
         if self.connects(stones[1 - player], 1 - player) {
             return (false, 0);
@@ -88,8 +88,9 @@ impl Solver {
         (won, needed)
     }
 
-    /// Two-distances of each empty cell from both of a player's edges, added up (van Rijswijck 2002): a cell is one further than
-    /// its second nearest neighbour, because the other player takes the nearest. The edge and own stones pass neighbours on.
+    /// Returns, for each empty cell, its two-distances from both of a player's edges, added up (van Rijswijck 2002): a
+    /// cell is one further than its second nearest neighbour, because the other player takes the nearest. The edge and
+    /// own stones pass neighbours on.
     fn distances(&self, stones: Stones, player: usize) -> Vec<u32> {
         const FAR: u32 = 100;
         let cells = self.size * self.size;
@@ -128,7 +129,7 @@ fn cell(text: &str, size: usize) -> usize {
     (row.parse::<usize>().unwrap() - 1) * size + usize::from(column.as_bytes()[0] - b'a')
 }
 
-/// The stones after a list of moves, and who is to move.
+/// Returns the stones after a list of moves, and who is to move.
 fn after(moves: &str, size: usize) -> (Stones, usize) {
     moves.split_whitespace().fold(([0; 2], 0), |(mut stones, player), text| {
         stones[player] |= 1 << cell(text, size);
@@ -136,7 +137,7 @@ fn after(moves: &str, size: usize) -> (Stones, usize) {
     })
 }
 
-/// A line of labelled positions: the moves that lead there, and the result of each move.
+/// Returns the line of a labelled position: the moves that lead there, and the result of each move.
 fn line<const SIZE: usize>(solver: &mut Solver, moves: &str) -> String {
     let position = Hex::<SIZE>::parse(moves).unwrap();
     let (stones, player) = after(moves, SIZE);
@@ -154,7 +155,7 @@ fn line<const SIZE: usize>(solver: &mut Solver, moves: &str) -> String {
     format!("{moves},{},{}", if wins { 1 } else { -1 }, scores.join(" "))
 }
 
-/// The moves that win from the start.
+/// Returns the moves that win from the start.
 fn winning<const SIZE: usize>(solver: &mut Solver) -> String {
     let line = line::<SIZE>(solver, "");
     let scores = line.rsplit(',').next().unwrap().split(' ');
@@ -178,7 +179,8 @@ fn first_moves_of_hex() {
     assert_eq!(wins.map(|(action, _)| start.action_text(action)).collect::<Vec<_>>().join(" "), "d1 c2 b3 a4");
 }
 
-/// On 5x5 the first moves that win; and the start, all positions after a first move, and those near the end of random games.
+/// On 5x5 the first moves that win; and the start, all positions after a first move, and those near the end of random
+/// games.
 #[test]
 fn labelled_positions_of_hex_are_right() {
     let Oracle::Positions(compressed) = Hex::<5>::ORACLE else { panic!("there are positions") };

@@ -1,4 +1,5 @@
-//! Inputs at and beyond their bounds end with an answer: nothing hangs, and nothing is silently taken for something else.
+//! Inputs at and beyond their bounds end with an answer: nothing hangs, and nothing is silently taken for something
+//! else.
 
 use lockstep::{device, oracle, prelude::*, settings};
 use lockstep_components::LeafState;
@@ -23,7 +24,7 @@ fn lockstep(dir: &Path, args: &[&str], input: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Fails with code 2 and a message that has all of these words.
+/// Calls the program, which must fail with code 2 and a message that has all of these words.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let output = lockstep(dir, args, b"");
     let message = String::from_utf8(output.stderr).unwrap();
@@ -75,7 +76,7 @@ fn rayon_threads() -> usize {
     rayon::current_num_threads()
 }
 
-/// Follows the first edge, and from its 30th choice on one that there is not.
+/// A policy that follows the first edge, and from its 30th choice on one that there is not.
 struct Beyond;
 
 impl Policy for Beyond {
@@ -87,7 +88,7 @@ impl Policy for Beyond {
     }
 }
 
-/// Asks for one simulation more than there is room for.
+/// A policy that asks for one simulation more than there is room for.
 struct TooMany;
 
 impl Policy for TooMany {
@@ -102,7 +103,7 @@ impl Policy for TooMany {
     }
 }
 
-/// Decides for a move that there is not.
+/// A policy that decides for a move that there is not.
 struct NoMove;
 
 impl Policy for NoMove {
@@ -122,7 +123,7 @@ fn with_policy(policy: impl Policy, lanes: LanesConfig, search: SearchConfig) ->
     Setup::self_play(AnyGame::of::<ConnectFour>(), player).lanes(lanes).build()
 }
 
-/// In one pass over the lanes and, with something between the sets, in four.
+/// Each of these policies ends in an error, in one pass over the lanes and, with something between the sets, in four.
 #[test]
 fn what_a_policy_may_not_do_is_an_error() {
     let between = |world: &mut World| {
@@ -188,7 +189,8 @@ fn a_tick_may_be_run_by_itself() {
     assert_eq!(by_us, games);
 }
 
-/// Equal priors and value 0, with any number for illegal moves, and one for legal moves of positions with few moves left.
+/// An evaluator with equal priors and value 0, with any number for illegal moves, and one for legal moves of positions
+/// with few moves left.
 struct Masked {
     batches: std::collections::VecDeque<Vec<TicTacToe>>,
     illegal: f32,

@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A short run with all that a checkpoint can hold: several cohorts, a batch in flight, a cache, more checkpoints than
-/// are kept.
+/// The settings of a short run with all that a checkpoint can hold: several cohorts, a batch in flight, a cache, more
+/// checkpoints than are kept.
 const SETTINGS: [&str; 13] = [
     "run.generations=8",
     "run.lag=2",
@@ -38,7 +38,7 @@ fn training(dir: &Path) -> Command {
     command
 }
 
-/// All that is left of a run, but for what no two runs have in common: path and bytes.
+/// Returns all that is left of a run, path and bytes, but for what no two runs have in common.
 fn left(dir: &Path) -> Vec<(String, Vec<u8>)> {
     fn walk(at: &Path, root: &Path, found: &mut Vec<(String, Vec<u8>)>) {
         for entry in fs::read_dir(at).unwrap() {
@@ -66,7 +66,7 @@ fn left(dir: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Fails with the names of the files that differ.
+/// Checks that two runs have left the same; fails with the names of the files that differ.
 fn same(expected: &[(String, Vec<u8>)], found: &[(String, Vec<u8>)], after: &str) {
     let names = |files: &[(String, Vec<u8>)]| files.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
     assert_eq!(names(expected), names(found), "{after}: other files");
@@ -80,7 +80,7 @@ fn finish(dir: &Path, after: &str) -> Output {
     output
 }
 
-/// A run that was left alone, and how long it took.
+/// Makes a run that is left alone, and returns what is left of it and how long it took.
 fn whole() -> (Vec<(String, Vec<u8>)>, Duration) {
     let dir = tempfile::tempdir().unwrap();
     let start = Instant::now();

@@ -6,7 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Fails with code 2 and a message that has all of these words; gives back what was printed.
+/// Calls `lockstep label`, which must fail with code 2 and a message that has all of these words, and returns what was
+/// printed.
 fn refused(args: &[&str], words: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let output = lockstep(dir.path(), &[&["label"], args].concat());

@@ -4,7 +4,8 @@
 use crate::small;
 use lockstep::{device, oracle, prelude::*, trainer::Advance};
 
-/// Points of the first agent of a match in percent, with the same search for both: 100 for a win, 50 for a draw.
+/// Returns the points of the first agent of a match in percent, with the same search for both: 100 for a win, 50 for a
+/// draw.
 fn match_percent(first: Box<dyn Evaluator>, second: Box<dyn Evaluator>, games: usize) -> f64 {
     // Few simulations, so that knowledge counts, and random openings, so that no two games are equal.
     let search = SearchConfig { opening_plies: 2, ..SearchConfig::default().to_win(2) };

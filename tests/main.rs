@@ -41,7 +41,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// The program, run to its end in a folder without any input.
+/// Runs the program to its end in a folder, without any input.
 fn lockstep(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
 }
@@ -53,17 +53,17 @@ fn for_every_game(visitor: impl GameVisitor<Output = ()> + Copy) {
     }
 }
 
-/// How many times as many attacks as in a usual test run.
+/// Returns how many times as many attacks there are as in a usual test run.
 fn attacks() -> u64 {
     std::env::var("LOCKSTEP_ATTACKS").map_or(1, |n| n.parse().expect("LOCKSTEP_ATTACKS is a whole number"))
 }
 
-/// What it printed.
+/// Returns what the program printed as text.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A small and quick tic-tac-toe run.
+/// Returns the configuration of a small and quick tic-tac-toe run.
 fn small(overrides: &[&str]) -> Config {
     let mut all = vec![
         "lanes.count=16",

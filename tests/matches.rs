@@ -95,7 +95,7 @@ fn runs_and_their_generations_play_each_other() {
     refused(&["a", "a", "--simulations", "0"], "1..=1000000");
 }
 
-/// The line of a match.
+/// Plays a match, and returns the line of JSON that it prints.
 fn result(dir: &Path, args: &[&str]) -> serde_json::Value {
     let output = program(dir, &[&["match", "--json"], args].concat());
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
@@ -133,7 +133,8 @@ fn a_position_is_evidence_once() {
     assert_eq!(count(&noisy).0, 18);
 }
 
-/// Nobody is given more simulations than the other unless that is asked for, and a file of weights brings its search along.
+/// Nobody is given more simulations than the other unless that is asked for, and a file of weights brings its search
+/// along.
 #[test]
 fn both_sides_search_alike() {
     let dir = tempfile::tempdir().unwrap();

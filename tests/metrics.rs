@@ -21,7 +21,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A run of so many generations in `run`, finished and graded. What it printed, and what it complained of.
+/// Trains a run of so many generations in `run`, until it is finished and graded. Returns what it printed, and what it
+/// complained of.
 fn train(dir: &Path, generations: u64, more: &[&str]) -> (String, String) {
     let generations = format!("run.generations={generations}");
     let quick = ["run.games=20", "search.simulations=4", "network.channels=8", "run.grade_simulations=1"];
@@ -33,7 +34,7 @@ fn train(dir: &Path, generations: u64, more: &[&str]) -> (String, String) {
     (printed, complained)
 }
 
-/// The same command without any settings. What it printed, and what it complained of.
+/// Calls the command of a finished run without any settings. Returns what it printed, and what it complained of.
 fn look(dir: &Path) -> (String, String) {
     let output = lockstep(dir, &["train", "--run", "run"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -60,7 +61,7 @@ fn state(dir: &Path) -> State {
     found
 }
 
-/// The lines of the metrics as they are, and their generations.
+/// Returns the lines of the metrics as they are.
 fn lines(dir: &Path) -> Vec<String> {
     fs::read_to_string(dir.join("run/metrics.jsonl")).unwrap().lines().map(String::from).collect()
 }

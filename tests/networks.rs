@@ -6,7 +6,7 @@ use lockstep_components::config::{LearnPrecision, Precision};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, BurnEvaluator, BurnOptions, Error, Evaluations, FusedEvaluator, Level, Workers};
 
-/// A network after some steps, so that its running statistics are not the initial ones.
+/// Returns a network after some steps, so that its running statistics are not the initial ones.
 pub fn trained(network: &[&str]) -> Network {
     let config = small(&[&["game.name=connect_four", "run.generations=1", "run.games=8"], network].concat());
     let mut run = Trainer::new(
@@ -137,7 +137,7 @@ fn weights_round_trip_and_misfits_are_named() {
     assert!(message(wrong).contains(&tensors[0].name));
 }
 
-/// Evaluates as NaN from some tick on.
+/// An evaluator whose answers are NaN from some tick on.
 struct Broken(u32);
 
 impl Evaluator for Broken {

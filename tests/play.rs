@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A run in `run` that has learned next to nothing, and what was printed.
+/// Makes a run in `run` that has learned next to nothing, and returns what was printed.
 fn trained(dir: &Path, recipe: &str, more: &[&str]) -> String {
     let mut args = vec!["train", recipe, "--run", "run"];
     let small =

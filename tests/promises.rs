@@ -154,8 +154,8 @@ fn a_longer_run_keeps_its_learning_rate() {
     assert!(rates(7)[0] > 0.0005, "{:?}", rates(0));
 }
 
-/// Weights or running statistics that are not finite, and weights whose evaluation is not, are no checkpoint; the last good
-/// one stays.
+/// Weights or running statistics that are not finite, and weights whose evaluation is not, are no checkpoint; the last
+/// good one stays.
 #[test]
 fn a_diverged_network_is_never_saved() {
     let dir = tempfile::tempdir().unwrap();

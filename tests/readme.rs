@@ -64,7 +64,8 @@ fn commands_of_the_readme_parse() {
     assert!(commands >= 6, "only {commands} commands found");
 }
 
-/// Examples, tests and benches find burn as the program has built it: they alone switch on no feature of a crate below it.
+/// Examples, tests and benches find burn as the program has built it: they alone switch on no feature of a crate below
+/// it.
 #[test]
 fn what_is_built_once_is_found_again() {
     let packages = |kinds: &str| -> Vec<String> {

@@ -25,7 +25,7 @@ fn out_of_memory(doing: &'static str) -> systems::Error {
     error
 }
 
-/// Has the memory for batches of so many rows.
+/// An evaluator on a device with memory for batches of so many rows.
 struct Limited(Box<dyn Evaluator>, usize);
 
 impl Evaluator for Limited {
@@ -42,7 +42,7 @@ impl Evaluator for Limited {
     }
 }
 
-/// In the second generation the memory does not suffice for a whole batch.
+/// Fails in the second generation, as if the memory did not suffice for a whole batch.
 fn no_room_for_a_step(learner: Res<Learner>, failure: Res<Failure>) {
     if learner.generation() == 1 && learner.progress().0 == 2 && learner.config.accumulation < 4 {
         failure.set(out_of_memory(TRAINING));

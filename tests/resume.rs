@@ -18,7 +18,8 @@ fn open(config: &Config, folder: &Folder, hooks: &Hooks) -> Result<Trainer, lock
     trainer::open(AnyGame::of::<TicTacToe>(), config, &place, folder, None, hooks)
 }
 
-/// Runs to the end, or until so many advances were made and, if `save`, saves then. Weights as bits at the end.
+/// Runs to the end, or until so many advances were made and, if `save`, saves then. Returns the weights as bits at the
+/// end.
 fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<u32>> {
     let folder = Folder::at(path);
     let mut run = open(config, &folder, &Hooks::default()).unwrap();
@@ -41,7 +42,7 @@ fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<
     None
 }
 
-/// Metrics without the times, and all recorded games.
+/// Returns the metrics without the times, and all recorded games.
 fn written(path: &Path) -> (Vec<String>, Vec<String>) {
     let folder = Folder::at(path);
     let metrics = fs::read_to_string(folder.metrics()).unwrap();

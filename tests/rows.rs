@@ -27,7 +27,7 @@ fn lanes(world: &mut World) -> Vec<Entity> {
     world.query_filtered::<Entity, With<Lane>>().iter(world).collect()
 }
 
-/// Within as many ticks as it takes until every cohort has had its turn.
+/// Returns the next error of a world, within as many ticks as it takes until every cohort has had its turn.
 fn next_error(world: &mut World) -> Option<Error> {
     (0..40).find_map(|_| run_tick(world).err())
 }
@@ -35,7 +35,7 @@ fn next_error(world: &mut World) -> Option<Error> {
 #[derive(Component)]
 struct Late;
 
-/// What moves rows, and of which kind.
+/// Ways to move rows, each with the kind of rows that it moves.
 const ATTACKS: [(&str, fn(&mut World)); 7] = [
     ("lanes", |world| {
         let all = lanes(world);

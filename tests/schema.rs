@@ -56,8 +56,8 @@ fn allows(root: &Json, schema: &Json, value: &Json) -> bool {
     })
 }
 
-/// A configuration in which nothing but a value of its own can be wrong with a key: it is for a game with komi, and what
-/// bounds other keys is as wide as can be.
+/// Returns a configuration in which nothing but its own value can be wrong with a key: it is for a game with komi, and
+/// what bounds other keys is as wide as can be.
 fn with(key: &str, value: Value) -> Table {
     let mut table: Table =
         "game.name = \"go5\"\nsearch.simulations = 1000000\nlearn.batch_size = 1000000".parse().unwrap();
@@ -75,7 +75,7 @@ fn with(key: &str, value: Value) -> Table {
     table
 }
 
-/// Values at the bounds of a key and beyond them.
+/// Returns values at the bounds of a key and beyond them.
 fn around(Bound { least, most, .. }: &Bound) -> Vec<Value> {
     match (least.as_u64(), most.as_u64()) {
         (Some(least), Some(most)) => {
@@ -135,7 +135,7 @@ fn the_schema_refuses_what_the_program_refuses() {
     assert!(taken > 200 && refused > 500, "{taken} {refused}");
 }
 
-/// And nothing has a number without both of its bounds, or more digits than it was written with.
+/// No key has a number without both of its bounds, or more digits than it was written with.
 #[test]
 fn every_number_of_the_schema_has_bounds() {
     fn check(at: &str, schema: &Json, found: &mut usize) {

@@ -7,14 +7,14 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// A run of tic-tac-toe with these settings.
+/// Trains a run of tic-tac-toe with these settings.
 fn train(dir: &Path, set: &[&str], more: &[&str]) -> Output {
     let set = set.iter().flat_map(|set| ["--set", set]);
     lockstep(dir, &[&["train", "--run", "run"], &set.collect::<Vec<_>>()[..], more].concat())
 }
 
-/// What is drawn belongs together: nothing is more than what it is a part of. Lines that stay have whole fields and no more
-/// columns than the terminal.
+/// What is drawn belongs together: nothing is more than what it is a part of. Lines that stay have whole fields and no
+/// more columns than the terminal.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_terminal_shows_what_fits_and_belongs_together() {
@@ -59,8 +59,8 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
     }
 }
 
-/// Where nothing can be drawn a line tells within a generation that it goes on. What the time means that was given is said
-/// once.
+/// Where nothing can be drawn a line tells within a generation that it goes on. What the time means that was given is
+/// said once.
 #[test]
 fn without_a_terminal_a_long_generation_is_heard_of() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What the search promises beside its golden trees: proofs are exact, what is around a search changes nothing in it, and
-//! a device may take its time.
+//! What the search promises beside its golden trees: proofs are exact, what is around a search changes nothing in it,
+//! and a device may take its time.
 
 use lockstep::{
     analyst::Analyst,
@@ -23,7 +23,7 @@ fn ask(game: AnyGame, labelled: &[Labelled], simulations: u32) -> Vec<Answer> {
     analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap()
 }
 
-/// What is proven, of the root and of each move, must be what is exact. Returns how many roots were proven.
+/// Checks that what is proven, of the root and of each move, is exact. Returns how many roots were proven.
 pub fn check_proofs(labelled: &[Labelled], answers: &[Answer]) -> usize {
     let mut proven = 0;
     for (Labelled { position, scores }, answer) in labelled.iter().zip(answers) {
@@ -77,7 +77,7 @@ fn rollouts() -> Box<dyn Evaluator> {
     Box::new(Rollouts::<ConnectFour>::new(3, 2))
 }
 
-/// The same, with policies that differ from position to position.
+/// An evaluator that depends on the position alone, with policies that differ from position to position.
 struct Hashed<G: Game>(VecDeque<Vec<G::Key>>);
 
 impl<G: Game> Default for Hashed<G> {
@@ -106,7 +106,7 @@ impl<G: Game> Evaluator for Hashed<G> {
     }
 }
 
-/// What a search has around it.
+/// What is around a search, and must not change it.
 #[derive(Clone, Copy, Debug)]
 struct Around {
     cache_bytes: usize,
@@ -116,7 +116,7 @@ struct Around {
     threads: usize,
 }
 
-/// The first games, whoever plays beside them.
+/// Plays, and returns the first games, whoever plays beside them.
 fn played<G: Game>(
     first: u64,
     policy: PolicyKind,
@@ -172,7 +172,7 @@ fn a_search_depends_on_nothing_around_it() {
     }
 }
 
-/// The same for every game, with trees that run full as well.
+/// In every game, with trees that run full as well, a game does not depend on what is played beside it.
 #[test]
 fn no_game_depends_on_what_is_played_beside_it() {
     #[derive(Clone, Copy)]
@@ -260,7 +260,7 @@ struct Late {
     to: mpsc::Sender<(Vec<ConnectFour>, usize)>,
     from: std::sync::Mutex<mpsc::Receiver<Evaluations>>,
     rows: VecDeque<usize>,
-    /// Most batches in flight.
+    /// The most batches that were in flight.
     most: std::sync::Arc<std::sync::atomic::AtomicUsize>,
 }
 

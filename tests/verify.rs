@@ -29,7 +29,7 @@ fn train(dir: &Path, run: &str, more: &[&str]) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-/// The code, and all that was printed.
+/// Calls the program, and returns its exit code and all that it printed.
 fn call(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
     let output = lockstep(dir, args);
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
@@ -95,7 +95,7 @@ fn what_a_replay_needs_is_kept_or_named() {
     assert!(code == Some(2) && printed.contains("000002.games is not whole, there is missing"), "{printed}");
 }
 
-/// A run that has games and no checkpoint yet, as one that was killed early.
+/// Removes the checkpoints of a run and all that tells of them, as if it had been killed early.
 fn without_checkpoints(dir: &Path, run: &str) {
     let run = dir.join(run);
     fs::remove_dir_all(run.join("checkpoints")).unwrap();
@@ -190,7 +190,7 @@ fn strange_names_are_no_rounds() {
     }
 }
 
-/// Whatever a run writes and removes meanwhile.
+/// A run that trains is sound, whatever it writes and removes meanwhile.
 #[test]
 fn a_run_is_sound_while_it_trains() {
     let dir = tempfile::tempdir().unwrap();
@@ -239,7 +239,8 @@ fn a_segment_begins_with_all_of_its_settings() {
     assert!(Log::of(&folder).first().unwrap().unwrap().1 == header);
 }
 
-/// A changed bit, a file that is cut off or missing, in any file of the checkpoints and of the log.
+/// A changed bit, a file that is cut off or one that is missing is found and named, in any file of the checkpoints and
+/// of the log.
 #[test]
 fn whatever_is_damaged_is_found_and_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -292,7 +293,7 @@ fn whatever_is_damaged_is_found_and_named() {
     }
 }
 
-/// Files whose digests are right and that do not belong together: errors, and no panic.
+/// Files whose digests are right and that do not belong together end in errors, and in no panic.
 #[test]
 fn what_does_not_fit_together_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
@@ -328,7 +329,7 @@ fn what_does_not_fit_together_is_an_error() {
     assert_eq!(code, Some(0), "{printed}");
 }
 
-/// A checkpoint as the versions before the log have written it.
+/// A checkpoint as the versions before the log have written it is of another version, and not damaged.
 #[test]
 fn another_version_is_not_called_damaged() {
     let dir = tempfile::tempdir().unwrap();
@@ -393,8 +394,9 @@ fn new_settings_wait_for_the_next_round() {
     assert_eq!(code, Some(0), "{printed}");
 }
 
-/// That is so for every key that may change, and what is learned then depends on the log and not on where the run was
-/// stopped: on a larger window, another decay of weights and other numbers as well.
+/// Rounds are played and learned again after a change of any key that may change, and what is learned then depends on
+/// the log and not on where the run was stopped: on a larger window, another decay of weights and other numbers as
+/// well.
 #[test]
 fn what_has_changed_is_made_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -192,7 +192,8 @@ impl Tree {
     /// Bytes of a tree for searches of at most `simulations` simulations in a game. The lists of raw priors and of the
     /// path are not included.
     pub fn bytes(game: &GameInfo, simulations: u32) -> usize {
-        size_of::<Self>() + Self::cells(simulations, game.room, game.max_legal) * size_of::<Edge>()
+        let lists = game.max_legal * size_of::<f32>() + game.max_plies * size_of::<Action>();
+        size_of::<Self>() + lists + Self::cells(simulations, game.room, game.max_legal) * size_of::<Edge>()
     }
 
     /// How many more nodes the slab has room for if each of them has `max_legal` edges.

@@ -1,5 +1,5 @@
-//! What a person sees while a run goes on: a line for each generation, and below them on a terminal a live display, elsewhere
-//! a line now and then.
+//! What a person sees while a run goes on: a line for each generation, and below them on a terminal a live display,
+//! elsewhere a line now and then.
 
 use crate::{
     advice::Advice,
@@ -17,34 +17,35 @@ use std::{
 
 /// How often the live display is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(100);
-/// How often something is printed where it cannot be drawn, and how soon for the first time.
+/// How often a line is printed where the display cannot be drawn.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How soon a line is printed for the first time where the display cannot be drawn.
 const TOLD_FIRST: Duration = Duration::from_secs(2);
 
-/// Seconds of play in a generation from which on its own rates are shown instead of those of the one before.
+/// The seconds of play in a generation from which on its own rates are shown instead of those of the one before.
 const LONG_ENOUGH: f64 = 0.5;
 
-/// Shows a run.
+/// Shows a run while it goes on.
 pub struct Display {
     generations: u64,
-    /// When it will be stopped, finished or not.
+    /// When the run will be stopped, finished or not.
     until: Option<Instant>,
-    /// Rules whose advice was printed.
+    /// The rules whose advice was printed.
     advised: BTreeSet<String>,
-    /// On a terminal, the text that is drawn again and again.
+    /// The text that is drawn again and again, on a terminal.
     live: Option<ProgressBar>,
     /// When to show something next.
     due: Instant,
     since: Instant,
     began_at: u64,
-    /// Generations that have ended.
+    /// The number of generations that have ended.
     ended: u64,
     rates: Rates,
-    /// The machine as it was seen last.
+    /// How the machine was used when it was last seen.
     here: Vec<String>,
 }
 
-/// What is shown of games under way or that have just ended, most important first.
+/// What is shown of games that are under way or have just ended, most important first.
 #[derive(Clone, Debug, Default)]
 struct Rates {
     now: Vec<String>,
@@ -53,7 +54,8 @@ struct Rates {
 }
 
 impl Display {
-    /// For a run of so many generations that stands at this one, and will be stopped at a time if there is one.
+    /// Begins to show a run of so many generations that stands at `generation`, and will be stopped at `until` if a
+    /// time is given.
     pub fn new(generations: u64, generation: u64, until: Option<Instant>) -> Self {
         let now = Instant::now();
         let live = draws().then(|| {
@@ -95,7 +97,7 @@ impl Display {
         self.show("steps", progress);
     }
 
-    /// All at once, so that nothing is seen beside what it does not belong to.
+    /// Draws the whole display at once, so that nothing is seen beside what it does not belong to.
     fn show(&mut self, what: &str, (done, all): (u64, u64)) {
         let (generation, generations) = (self.ended + 1, self.generations);
         let spent = duration(self.since.elapsed().as_secs_f64());
@@ -122,7 +124,7 @@ impl Display {
         live.set_message(lines.join("\n"));
     }
 
-    /// What remains: of the recipe, or of the time that was given if that is less.
+    /// Returns the time that remains: of the recipe, or of the time that was given if that is less.
     fn left(&self) -> String {
         let done = self.ended - self.began_at;
         let each = self.since.elapsed().as_secs_f64() / done.max(1) as f64;
@@ -137,7 +139,7 @@ impl Display {
         }
     }
 
-    /// At the end of each generation.
+    /// Prints the line of a generation that has ended, with its new advice.
     pub fn generation(&mut self, metrics: &Metrics) {
         let new: Vec<_> = metrics.advice.iter().filter(|advice| self.advised.insert(advice.rule.clone())).collect();
         let print = || {
@@ -157,7 +159,7 @@ impl Display {
         self.due = Instant::now() + if self.live.is_some() { DRAWN_EVERY } else { TOLD_EVERY };
     }
 
-    /// Something that happened to the run, on the standard error.
+    /// Prints something that happened to the run to standard error.
     pub fn tell(&self, text: &str) {
         tell!("{}", out::folded(text, out::width(Stream::Error)));
     }
@@ -172,7 +174,7 @@ impl Display {
 }
 
 impl Rates {
-    /// Of what there is nothing yet, nothing is said.
+    /// Returns what is shown of a generation; nothing is said of what there is nothing yet.
     fn of(metrics: &Metrics) -> Self {
         let percent = |name: &str, share: f64| format!("{name} {:.0} %", 100.0 * share);
         let mut rates = Self::default();
@@ -208,7 +210,7 @@ impl Rates {
     }
 }
 
-/// A line that has these fields behind its start, as many as there is room for.
+/// Returns a line that has these fields behind its start, as many as there is room for.
 fn fit(start: &str, fields: impl IntoIterator<Item = String>, width: usize) -> String {
     let mut line = start.to_string();
     for field in fields {
@@ -220,14 +222,17 @@ fn fit(start: &str, fields: impl IntoIterator<Item = String>, width: usize) -> S
     line
 }
 
-/// `[====>    ]`
+/// Returns a gauge such as `[====>    ]`.
 fn gauge(done: u64, all: u64, width: usize) -> String {
     let filled = (width as u64 * done.min(all) / all.max(1)) as usize;
     let head = if filled < width && done > 0 { ">" } else { "" };
     format!("[{:<width$}]", format!("{}{head}", "=".repeat(filled)))
 }
 
-/// How a bar is drawn.
+/// Returns the style of a bar with this template of indicatif.
+///
+/// # Panics
+/// If the template is not valid.
 pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a template written here").progress_chars("=> ")
 }
@@ -237,7 +242,7 @@ fn draws() -> bool {
     !ProgressDrawTarget::stderr().is_hidden() && (40..usize::MAX).contains(&out::width(Stream::Error))
 }
 
-/// A bar for work whose length is known; hidden where there is no terminal.
+/// Returns a bar for work whose length is known; it is hidden where there is no terminal.
 pub fn bar(length: u64, what: &'static str) -> ProgressBar {
     let target = if draws() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);

@@ -1,4 +1,4 @@
-//! What a user meets; [`main_with`] is all of it.
+//! The front end: what a user meets, all of which is [`main_with`].
 //!
 //! - [`cli`]: the command line;
 //! - [`commands`]: what its commands do;
@@ -16,9 +16,9 @@ use crate::{
 use clap::Parser;
 use std::process::ExitCode;
 
-/// The whole program, with games of one's own beside those that come with lockstep, and with runs that have these hooks: its
-/// command line is that of the process, and what it returns is for `main` to return. [`AnyGame::with_recipes`] gives a game
-/// recipes.
+/// Runs the whole program, with games of your own beside those that come with lockstep, and with runs that have these
+/// hooks: the command line is that of the process, and what is returned is for `main` to return.
+/// [`AnyGame::with_recipes`] gives a game recipes.
 ///
 /// ```no_run
 /// use lockstep::{AnyGame, Hooks, components::games::Go};

@@ -1,4 +1,4 @@
-//! How far a network's evaluations are from exact ones, and whether that changes what it would play.
+//! Measures how far a network's evaluations are from exact ones, and whether that changes what it would play.
 
 use crate::{Error, analyst::Player, device::Place, memory::Bound, oracle, text};
 use lockstep_components::{Action, State, config::Precision};
@@ -11,16 +11,17 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// What one way to evaluate makes of some positions, against the same network in `f64`.
+/// The accuracy of one way to evaluate: some positions against the same network in `f64`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Accuracy {
-    /// Where the network ran.
+    /// The name of the place where the network ran.
     pub device: String,
-    /// In which numbers.
+    /// The type of the numbers in which the network was evaluated.
     pub precision: Precision,
-    /// Positions.
+    /// The number of positions.
     pub positions: usize,
-    /// Positions in which the same legal move has the highest logit. None of those with a logit that is not finite.
+    /// The number of positions in which the same legal move has the highest logit. A position with a logit that is not
+    /// finite is none of them.
     pub same_move: usize,
     /// Errors of the logits of legal moves.
     pub logits: Errors,
@@ -28,13 +29,13 @@ pub struct Accuracy {
     pub values: Errors,
 }
 
-/// Root mean square and largest size of errors: without end where an evaluation is not finite.
+/// The root mean square and the largest size of errors: infinite where an evaluation is not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Errors {
-    /// Root mean square.
+    /// The root mean square of the errors.
     #[serde(serialize_with = "number")]
     pub rms: f64,
-    /// The largest one.
+    /// The size of the largest error.
     #[serde(serialize_with = "number")]
     pub most: f64,
 }
@@ -53,11 +54,13 @@ impl Errors {
     }
 }
 
-/// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has for its
-/// network. Empty when there are no positions. `progress` hears, from any thread, how many of how many were evaluated exactly.
+/// Evaluates labelled positions, or those that come with lockstep, in every precision that the player's device has for
+/// its network. Returns the accuracy of each precision: an empty list when there are no positions. `progress` gets,
+/// from any thread, how many of how many positions were evaluated exactly.
 ///
 /// # Errors
-/// When the positions or the checkpoint cannot be used, what the network computes is not finite in `f64`, or the device fails.
+/// When the positions or the checkpoint cannot be used, the memory does not suffice, what the network computes is not
+/// finite in `f64`, or the device fails.
 pub fn accuracy(
     player: &Player,
     positions: Option<&Path>,
@@ -133,10 +136,11 @@ pub fn accuracy(
         .collect()
 }
 
-/// Rows of a batch.
+/// The most rows of a batch.
 const ROWS: usize = 1024;
 
-/// The legal move with the highest logit, the first one among equals; none where a logit is not finite.
+/// Returns the legal move with the highest logit, the first one among equals, or `None` where the logit of a legal move
+/// is not finite.
 fn preferred(legal: &[Action], logits: &[f64]) -> Option<Action> {
     if !legal.iter().all(|&action| logits[action as usize].is_finite()) {
         return None;
@@ -147,7 +151,7 @@ fn preferred(legal: &[Action], logits: &[f64]) -> Option<Action> {
         .reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
 }
 
-/// The value that raw outputs of a value head stand for: tanh of one, or win minus loss of three logits.
+/// Returns the value that raw outputs of a value head stand for: tanh of one output, or win minus loss of three logits.
 pub(crate) fn scalar(raw: &[f64]) -> f64 {
     let &[win, draw, loss] = raw else { return raw[0].tanh() };
     let highest = win.max(draw).max(loss);
@@ -156,7 +160,7 @@ pub(crate) fn scalar(raw: &[f64]) -> f64 {
 }
 
 impl Accuracy {
-    /// Where it was evaluated, and in which numbers.
+    /// Returns the place and the precision of the evaluation as a text for people.
     pub fn name(&self) -> String {
         format!("{}, {}", self.device, self.precision.name())
     }

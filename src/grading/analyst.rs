@@ -25,12 +25,13 @@ use std::{
 
 /// Answers questions about positions with one network and one way to search.
 pub struct Analyst {
-    /// The lanes that search: add systems to its schedule, or read what they write.
+    /// The world whose lanes search: add systems to its schedule, or read what they write.
     pub world: World,
 }
 
 impl Analyst {
-    /// Searches up to `lanes` positions at once, each with so many simulations and no randomness.
+    /// Returns an analyst that searches up to `lanes.count` positions at once, each with `simulations` simulations and
+    /// no randomness.
     pub fn new(
         game: AnyGame,
         evaluator: impl Evaluator + 'static,
@@ -41,12 +42,13 @@ impl Analyst {
         Self::of(game, Searcher::new(evaluator, search.to_win(simulations)), lanes)
     }
 
-    /// Searches with a player of your own, as its settings say.
+    /// Returns an analyst that searches with a player of your own, as the player's settings say.
     pub fn of(game: AnyGame, player: Searcher, lanes: LanesConfig) -> Self {
         Self { world: Setup::analysis(game, player).lanes(lanes).seed(0).build() }
     }
 
-    /// Searches these positions; `progress` hears how many are answered.
+    /// Searches these positions, and returns the answers in their order; `progress` gets the number of positions that
+    /// are answered.
     ///
     /// # Errors
     /// When the network fails.
@@ -63,26 +65,26 @@ impl Analyst {
 /// Who plays or searches: a trained player, or one that has learned nothing.
 #[derive(Clone)]
 pub struct Contender {
-    /// What it plays.
+    /// The game that is played.
     pub game: AnyGame,
-    /// Under which rules.
+    /// The rules of the game.
     pub rules: GameConfig,
-    /// How it searches.
+    /// The settings of the search.
     pub search: SearchConfig,
-    /// What evaluates positions for it.
+    /// What evaluates the positions.
     pub evaluates: Evaluates,
 }
 
 /// What evaluates positions for a [`Contender`].
 #[derive(Clone)]
 pub enum Evaluates {
-    /// The network of a trained player.
+    /// The network of a trained player evaluates.
     Network(Arc<Player>),
-    /// Nothing that has learned.
+    /// Something that has learned nothing evaluates.
     Untrained(Untrained),
 }
 
-/// Evaluators that know nothing.
+/// An evaluator that has learned nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Untrained {
     /// Equal priors and value 0
@@ -92,34 +94,34 @@ pub enum Untrained {
 }
 
 impl Contender {
-    /// A trained player, who searches as it has learned to.
+    /// Returns a trained player, who searches as its configuration says.
     pub fn of(player: Player) -> Self {
         let Config { game: rules, search, .. } = player.config.clone();
         Self { game: player.game, rules, search, evaluates: Evaluates::Network(Arc::new(player)) }
     }
 
-    /// One that has learned nothing.
+    /// Returns a player that has learned nothing.
     ///
     /// # Errors
-    /// When there is no such game, or it refuses the rules.
+    /// When there is no such game, or the game refuses the rules.
     pub fn untrained(kind: Untrained, rules: GameConfig) -> Result<Self, Error> {
         let game = games::named(&rules.name)?;
         game.start(&rules).map_err(|error| Error::Usage(error.to_string()))?;
         Ok(Self { game, rules, search: SearchConfig::default(), evaluates: Evaluates::Untrained(kind) })
     }
 
-    /// Plain Monte-Carlo tree search under the usual rules of a game.
+    /// Returns plain Monte-Carlo tree search under the usual rules of a game.
     pub fn rollouts(game: AnyGame) -> Self {
         let rules = GameConfig { name: game.info.name.into(), ..GameConfig::default() };
         let evaluates = Evaluates::Untrained(Untrained::Rollout);
         Self { game, rules, search: SearchConfig::default(), evaluates }
     }
 
-    /// The trained player of a name: the folder of a run, with `@GENERATION` behind it for an older checkpoint, or a file of
-    /// weights.
+    /// Opens the trained player of a name: the folder of a run, with `@GENERATION` behind it for an older checkpoint,
+    /// or a file of weights. It runs on `device`, or on the device of its configuration if none is named.
     ///
     /// # Errors
-    /// As [`Player::open`], and when what stands behind the `@` is no number.
+    /// The errors of [`Player::open`], and an error when what stands behind the `@` is no number.
     pub fn trained(name: &Path, device: Option<DeviceKind>) -> Result<Self, Error> {
         // A path may have an @ of its own.
         let player = match split_at_sign(name).filter(|_| !name.exists()) {
@@ -132,7 +134,7 @@ impl Contender {
         Ok(Self::of(player.on(device)))
     }
 
-    /// The trained player, if it is one.
+    /// Returns the trained player, or `None` if this one has learned nothing.
     pub fn player(&self) -> Option<&Player> {
         match &self.evaluates {
             Evaluates::Network(player) => Some(player),
@@ -140,18 +142,19 @@ impl Contender {
         }
     }
 
-    /// What its network takes where it runs, in batches of at most so many rows; `None` if it has none.
+    /// Returns the memory that the network takes where it runs, in batches of at most `rows` rows, or `None` without a
+    /// network.
     ///
     /// # Errors
-    /// As [`Player::place`].
+    /// The errors of [`Player::place`].
     pub fn footprint(&self, rows: usize) -> Result<Option<Footprint>, Error> {
         self.player().map(|player| player.footprint(rows)).transpose()
     }
 
-    /// Whoever searches for it in a world, with these settings and batches of at most so many rows.
+    /// Returns what searches for this player in a world, with these settings and batches of at most `rows` rows.
     ///
     /// # Errors
-    /// When the weights do not fit, or the place is not there.
+    /// When the weights do not fit the network, or the device cannot be used.
     pub fn searcher(&self, rows: usize, search: SearchConfig) -> Result<Searcher, Error> {
         let evaluator: Box<dyn Evaluator> = match &self.evaluates {
             Evaluates::Network(player) => player.evaluator(&player.place()?, rows)?,
@@ -163,7 +166,7 @@ impl Contender {
 }
 
 impl Untrained {
-    /// The one that is named so on command lines, `uniform` or `rollout`.
+    /// Returns the evaluator of a name on command lines, `uniform` or `rollout`, or `None` for any other name.
     pub fn named(name: &Path) -> Option<Self> {
         match name.to_str()? {
             "uniform" => Some(Self::Uniform),
@@ -173,7 +176,7 @@ impl Untrained {
     }
 }
 
-/// What stands before the last @ of a name, and behind it.
+/// Splits a name at its last @ into what stands before it and behind it; `None` without an @.
 #[cfg(unix)]
 fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
@@ -183,7 +186,7 @@ fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
     Some((path.into(), String::from_utf8_lossy(&bytes[at + 1..]).into_owned()))
 }
 
-/// What stands before the last @ of a name, and behind it.
+/// Splits a name at its last @ into what stands before it and behind it; `None` without an @.
 #[cfg(not(unix))]
 fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
     let (path, generation) = name.to_str()?.rsplit_once('@')?;
@@ -192,21 +195,22 @@ fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
 
 /// A trained player as it lies in a run folder.
 pub struct Player {
-    /// What it plays.
+    /// The game that the player plays.
     pub game: AnyGame,
-    /// Its configuration.
+    /// The configuration of the player.
     pub config: Config,
-    /// The folder of the checkpoint, or its file of weights.
+    /// The folder of the checkpoint, or the file of weights.
     pub checkpoint: PathBuf,
-    /// Its weights, as they were when it was opened: a run in progress removes its older checkpoints.
+    /// The weights as they were when the player was opened: a run in progress removes its older checkpoints.
     pub weights: Vec<NamedTensor>,
 }
 
 impl Player {
-    /// The checkpoint of a generation of a run, or its newest one; or a file of weights, which has no generations.
+    /// Opens the checkpoint of a generation of a run, or its newest one; or a file of weights, which has no
+    /// generations.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such run, checkpoint or file, when it is damaged, or when a generation of a file is asked for.
     pub fn open(path: &Path, generation: Option<u64>) -> Result<Self, Error> {
         if path.is_file() {
             return match generation {
@@ -246,7 +250,7 @@ impl Player {
         Ok(Self { game, config, checkpoint, weights })
     }
 
-    /// `weights.safetensors` of a checkpoint, wherever it lies by now.
+    /// Opens a file of weights: the `weights.safetensors` of a checkpoint, wherever it lies by now.
     fn of_file(path: &Path) -> Result<Self, Error> {
         let about = checkpoint::read_about(path)?;
         let config = settings::parse(&about.settings, &path.display().to_string(), &[])?;
@@ -262,34 +266,35 @@ impl Player {
         Ok(Self { game, config, checkpoint: path.into(), weights })
     }
 
-    /// The same player where this device is, if one is named.
+    /// Returns the same player on this device, or as it is if no device is named.
     #[must_use]
     pub fn on(mut self, device: Option<DeviceKind>) -> Self {
         self.config.run.device = device.unwrap_or(self.config.run.device);
         self
     }
 
-    /// Its evaluator at a place, for batches of at most `capacity` rows. Memory that others have left there is free for it.
+    /// Returns an evaluator of the player's network at a place, for batches of at most `capacity` rows. Memory that
+    /// others have left there is given back first.
     ///
     /// # Errors
-    /// When the weights do not fit.
+    /// When the weights do not fit the network, or the device fails.
     pub fn evaluator(&self, place: &Place, capacity: usize) -> Result<Box<dyn Evaluator>, Error> {
         place.device.memory_cleanup();
         Ok(place.evaluators(self.game, capacity).make(&self.network(place)?)?)
     }
 
-    /// What its network takes where it runs, in batches of at most so many rows.
+    /// Returns the memory that the network takes where it runs, in batches of at most `rows` rows.
     ///
     /// # Errors
-    /// As [`Player::place`].
+    /// The errors of [`Player::place`].
     pub fn footprint(&self, rows: usize) -> Result<Footprint, Error> {
         Ok(Footprint::of(self.game, &self.config.network, &self.place()?, rows))
     }
 
-    /// Its network at a place.
+    /// Returns the player's network at a place.
     ///
     /// # Errors
-    /// When the weights do not fit.
+    /// When the weights do not fit the network, or the device fails.
     pub fn network(&self, place: &Place) -> Result<Network, Error> {
         let make = || {
             Network::init(&self.game.info, &self.config.network, 0, &place.device).with_tensors(self.weights.clone())
@@ -303,13 +308,15 @@ impl Player {
         })
     }
 
-    /// The place where it runs. What a run has begun with on one device can be asked for on another, in that one's numbers.
+    /// Returns the place where the player runs. If the place lacks the precision of the configuration, as when a run is
+    /// asked for on another device, the player runs there in the place's own precision.
     ///
     /// # Errors
-    /// When this program was built without it, or the processor has not its vectors.
+    /// When this program was built without the device, the machine has no such device, or the processor lacks the
+    /// vector instructions.
     pub fn place(&self) -> Result<Place, Error> {
         let mut config = self.config.clone();
-        // It learns no more.
+        // The player learns no more.
         config.learn.precision = LearnPrecision::F32;
         device::place_of(&config).or_else(|_| {
             config.run.precision = Precision::Auto;

@@ -37,7 +37,10 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Records one pair in which A got `half_points` half points, 0 to 4. Panics above 4.
+    /// Records one pair in which A got `half_points` half points, 0 to 4.
+    ///
+    /// # Panics
+    /// If `half_points` is above 4.
     pub fn add(&mut self, half_points: usize) {
         self.counts[half_points] = self.counts[half_points].saturating_add(1);
     }
@@ -77,8 +80,9 @@ impl Pairs {
         Elo { value, low: end(-1.0).min(value), high: end(1.0).max(value) }
     }
 
-    /// The most likely distributions with a given mean are p_i ~ n_i / (x_i e^-tilt + (1 - x_i) e^tilt), x_i = i/4,
-    /// one for each tilt, the observed one at tilt 0, the mean rising from 0 to 1 with the tilt.
+    /// Returns the distribution at a tilt. The most likely distributions with a given mean are p_i ~ n_i / (x_i e^-tilt
+    /// + (1 - x_i) e^tilt), x_i = i/4, one for each tilt, the observed one at tilt 0, the mean rising from 0 to 1 with
+    /// the tilt.
     fn tilted(&self, tilt: f64) -> [f64; 5] {
         let count = |i: usize| (self.counts[i] as f64).max(PSEUDO_COUNT);
         let weights = [0, 1, 2, 3, 4].map(|i| count(i) / (SCORES[i] / tilt.exp() + SCORES[4 - i] * tilt.exp()));
@@ -102,7 +106,8 @@ fn mean(weights: &[f64; 5]) -> f64 {
     (0..5).map(|i| weights[i] * SCORES[i]).sum::<f64>() / weights.iter().sum::<f64>()
 }
 
-/// Elo difference at that mean s: -400 log10(1/s - 1) = 400 log10(s/(1 - s)), the ratio of A's points to B's.
+/// Elo difference of pair results with these weights: -400 log10(1/s - 1) = 400 log10(s/(1 - s)) at their mean score s,
+/// the ratio of A's points to B's.
 fn elo_of(weights: &[f64; 5]) -> f64 {
     let points = |score: fn(usize) -> f64| (0..5).map(|i| weights[i] * score(i)).sum::<f64>();
     400.0 * (points(|i| SCORES[i]) / points(|i| SCORES[4 - i])).log10()
@@ -186,7 +191,8 @@ pub struct Duel {
 /// so a player with few games widens the intervals of all. A duel counts as at most 10^9 games; one of a player with
 /// itself says nothing.
 ///
-/// Panics if a duel names a player that is not below `players`.
+/// # Panics
+/// If a duel names a player that is not below `players`.
 pub fn ladder(results: &[Duel], players: usize) -> Vec<Elo> {
     let mut ratings = vec![0.0; players];
     // Newton's method, each step shortened enough that the posterior rises (Sun and Tran-Dinh 2019). Ten steps are
@@ -209,7 +215,7 @@ pub fn ladder(results: &[Duel], players: usize) -> Vec<Elo> {
     ratings.iter().enumerate().map(rated).collect()
 }
 
-/// At ratings in natural log-odds: the gradient of the log-posterior, and the inverse of its negative second
+/// Returns, at ratings in natural log-odds, the gradient of the log-posterior, and the inverse of its negative second
 /// derivatives on the plane of constant mean.
 fn derivatives(results: &[Duel], ratings: &[f64]) -> (Vec<f64>, Vec<Vec<f64>>) {
     let n = ratings.len();
@@ -249,7 +255,7 @@ fn derivatives(results: &[Duel], ratings: &[f64]) -> (Vec<f64>, Vec<Vec<f64>>) {
 mod tests {
     use super::*;
 
-    /// A result drawn from a distribution, by SplitMix64 (Steele, Lea and Flood 2014).
+    /// Draws a result from a distribution, by SplitMix64 (Steele, Lea and Flood 2014).
     fn draw(distribution: &[f64; 5], state: &mut u64) -> usize {
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -272,7 +278,7 @@ mod tests {
         elo.low <= truth && truth <= elo.high
     }
 
-    /// Equal up to a relative error, which is absolute below 1.
+    /// Whether two numbers are equal up to a relative error, which is absolute below 1.
     fn close(a: f64, b: f64, error: f64) -> bool {
         a == b || (a - b).abs() <= error * a.abs().max(1.0)
     }

@@ -21,49 +21,50 @@ use std::{
     path::PathBuf,
 };
 
-/// How to grade.
+/// How a player is graded.
 #[derive(Clone, Debug, Default)]
 pub struct Grading {
-    /// Simulations for each move; 0 takes the network's most likely move.
+    /// The number of simulations for each move; 0 takes the network's most likely move.
     pub simulations: u32,
-    /// Labelled positions instead of those that come with lockstep.
+    /// A file of labelled positions, instead of those that come with lockstep.
     pub positions: Option<PathBuf>,
-    /// Grades this instead of the network.
+    /// An evaluator without learning that is graded instead of the network.
     pub instead: Option<Untrained>,
-    /// Leaves that each tree evaluates at once; 0 stands for 1.
+    /// The number of leaves that each tree evaluates at once; 0 stands for 1.
     pub leaves: u32,
-    /// At most so many positions of each set of more than 4,520.
+    /// The most positions of each set, where there are several sets. A single set is graded as a whole.
     pub limit: Option<usize>,
 }
 
-/// All that a grade depends on. Two that are equal have the same grade; hashes are in hexadecimal digits.
+/// All that a grade depends on: two grades with equal bases are equal. Hashes are in hexadecimal digits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Basis {
-    /// The folder of the checkpoint.
+    /// The name of the checkpoint's folder, or of the file of weights.
     pub checkpoint: String,
-    /// Simulations for each move.
+    /// The number of simulations for each move; 0 takes the network's most likely move.
     pub simulations: u32,
     /// Hash of the names, shapes and numbers of the network's tensors.
     pub weights: String,
-    /// Hash of the settings of the network and of the search.
+    /// Hash of the settings of the network and of the search, of the leaves, and of what is graded instead of the
+    /// network.
     pub settings: String,
-    /// Hash of the positions and their scores, as many as are graded.
+    /// Hash of the game's name and of the sets, their positions and scores, as many as are graded.
     pub positions: String,
-    /// Where and with what numbers positions are evaluated.
+    /// The place where positions are evaluated, with its precision and its vector instructions.
     pub place: String,
-    /// The program's version.
+    /// The version of the program.
     pub version: String,
 }
 
 impl Basis {
-    /// What the grade of this player depends on.
+    /// Returns what the grade of this player depends on.
     ///
     /// # Errors
-    /// When the positions, the weights or the place cannot be used.
+    /// When the positions or the player's place cannot be used.
     pub fn of(player: &Player, grading: &Grading) -> Result<Self, Error> {
         let mut weights = FxHasher::default();
         let mut tensors = player.weights.clone();
-        // They come in any order.
+        // The tensors come in any order.
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         for tensor in tensors {
             (&tensor.name, &tensor.shape).hash(&mut weights);
@@ -94,7 +95,7 @@ impl Basis {
         })
     }
 
-    /// The parts that a line does not have already.
+    /// Returns the name and the value of each part that [`Graded::json`] does not write.
     fn named(&self) -> [(&'static str, &str); 6] {
         [
             ("checkpoint", &self.checkpoint),
@@ -110,30 +111,30 @@ impl Basis {
 /// How often a player erred.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Graded {
-    /// In the positions of a set.
+    /// Mistakes in the positions of a set.
     Set {
-        /// The set's name.
+        /// The name of the set.
         set: String,
-        /// Positions.
+        /// The number of positions.
         positions: usize,
-        /// Positions in which the move gave away a result.
+        /// The number of positions in which the move gave away a result.
         mistakes: usize,
-        /// Simulations for each move.
+        /// The number of simulations for each move; 0 took the network's most likely move.
         simulations: u32,
     },
-    /// Along all lines of play.
+    /// Losses along all lines of play.
     LinesOfPlay {
-        /// Games, one for each way in which the opponent can play, as either side.
+        /// The number of games, one for each way in which the opponent can play, as either side.
         games: usize,
-        /// Games lost.
+        /// The number of games that the player lost.
         lost: usize,
-        /// Simulations for each move.
+        /// The number of simulations for each move; 0 took the network's most likely move.
         simulations: u32,
     },
 }
 
 impl Graded {
-    /// As a JSON object.
+    /// Returns the grade as a JSON object.
     pub fn json(&self) -> Value {
         match self {
             Self::Set { set, positions, mistakes, simulations } => {
@@ -160,7 +161,8 @@ impl Graded {
         })
     }
 
-    /// One JSON object a line, each with what was graded and how, and with its number of how many.
+    /// Returns grades as text, one JSON object a line. Each line has what was graded and how, its number from 1, and
+    /// the number of lines.
     pub fn to_lines(graded: &[Self], basis: &Basis) -> String {
         let line = |(index, g): (usize, &Self)| {
             let mut value = g.json();
@@ -174,7 +176,8 @@ impl Graded {
         graded.iter().enumerate().map(line).collect()
     }
 
-    /// Reads them back, if they are all there and rest on the same.
+    /// Reads grades that [`Graded::to_lines`] has written; `None` unless all lines are there and rest on the same
+    /// basis.
     pub fn from_lines(text: &str, basis: &Basis) -> Option<Vec<Self>> {
         let count = text.lines().count();
         let read = |(index, line): (usize, &str)| {
@@ -189,16 +192,18 @@ impl Graded {
         (!graded.is_empty()).then_some(graded)
     }
 
-    /// Whether nothing was given away.
+    /// Whether the player gave nothing away.
     pub fn is_perfect(&self) -> bool {
         matches!(self, Self::Set { mistakes: 0, .. } | Self::LinesOfPlay { lost: 0, .. })
     }
 }
 
-/// Grades a player. Empty when there is nothing to grade it with. `progress` hears how many of how many positions are searched.
+/// Grades a player in sets of positions and, where these are all positions of the game, along all lines of play.
+/// Returns an empty list when there is nothing to grade it with. `progress` gets how many of how many positions are
+/// searched.
 ///
 /// # Errors
-/// When the positions or the checkpoint cannot be used.
+/// When the positions or the checkpoint cannot be used, the memory does not suffice, or the device fails.
 pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize, usize)) -> Result<Vec<Graded>, Error> {
     let sets = sets_of(player, grading)?;
     if sets.is_empty() {
@@ -255,7 +260,7 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
     Ok(graded)
 }
 
-/// The positions to grade a player in.
+/// Returns the sets of positions to grade a player in.
 fn sets_of(player: &Player, grading: &Grading) -> Result<Vec<Set>, Error> {
     let mut sets: Vec<Set> = match &grading.positions {
         Some(path) => oracle::read_file(&player.game.start_of(&player.config), path)?,
@@ -267,14 +272,15 @@ fn sets_of(player: &Player, grading: &Grading) -> Result<Vec<Set>, Error> {
     Ok(sets)
 }
 
-/// How it searches them: to win, so that what makes games differ is of no account.
+/// Returns how a player searches the positions: to win, so that what makes games differ is of no account.
 fn search_of(player: &Player, grading: &Grading) -> SearchConfig {
     // The network alone proves nothing.
     let solver = grading.simulations > 0 && player.config.search.solver;
     SearchConfig { solver, ..player.config.search.to_win(grading.simulations.max(1)) }
 }
 
-/// Games and lost games when one side plays the chosen moves and the other side plays every legal move.
+/// Returns the games, and the lost ones of them, when `side` plays the chosen moves and the other side plays every
+/// legal move.
 fn lines_of_play(position: &State, side: Side, choices: &HashMap<State, Action>) -> (usize, usize) {
     if let Some(outcome) = position.outcome() {
         let own = if position.to_move() == side { outcome } else { outcome.reversed() };

@@ -16,47 +16,50 @@ use std::collections::{BTreeMap, HashSet};
 /// How a match is played.
 #[derive(Clone, Debug)]
 pub struct Match {
-    /// Pairs of games; the most with a sequential test.
+    /// The number of pairs of games; the most pairs with a sequential test.
     pub pairs: u64,
-    /// Uniformly random moves that open both games of a pair.
+    /// The number of uniformly random moves that open both games of a pair.
     pub opening_plies: u32,
-    /// Of openings, and of whatever the players draw.
+    /// The seed of the openings, and of whatever the players draw.
     pub seed: u64,
-    /// Leaves that each tree evaluates at once.
+    /// The number of leaves that each tree evaluates at once.
     pub leaves: u32,
-    /// Ends the match as soon as it has decided, after a pair in the order of their numbers.
+    /// The sequential test that ends the match as soon as it has decided, after a pair in the order of their numbers.
     pub sprt: Option<Sprt>,
 }
 
-/// What a match came to. The same for the same players and match, whatever the machine and its threads.
+/// What a match came to. It is the same for the same players and match on machines that compute alike, whatever their
+/// threads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Score {
-    /// Points of the first player in each pair.
+    /// The results of the pairs, from the first player's point of view.
     pub pairs: Pairs,
-    /// Games that the first player won, drew and lost.
+    /// The number of games that the first player won, drew and lost.
     pub results: [u64; 3],
-    /// Games of pairs whose opening leads to where an earlier pair has begun, in another order of moves or mirrored as may be.
-    /// Where neither player draws anything at random, that position decides what follows: they say nothing new, and count
-    /// nowhere else.
+    /// The number of games that are counted nowhere else, because neither player draws anything at random and the
+    /// opening of their pair leads to where an earlier pair has begun, in another order of moves or mirrored as may be:
+    /// that position decides what follows.
     pub repeated: u64,
-    /// What the sequential test has decided.
+    /// What the sequential test has decided, if it has.
     pub verdict: Option<Hypothesis>,
 }
 
 impl Score {
-    /// Whether most pairs repeat earlier ones: there are hardly any openings left, and more pairs would say little.
+    /// Whether more games repeat earlier ones than count: hardly any openings are left then, and more pairs would say
+    /// little.
     pub fn has_used_up_openings(&self) -> bool {
         self.repeated > self.pairs.games()
     }
 }
 
 impl Match {
-    /// Games in play at once at most.
+    /// Returns the most games that are in play at once.
     pub fn most_lanes(&self) -> u32 {
         (2 * self.pairs).min(512) as u32
     }
 
-    /// Games in play at once, for searches with these settings and networks: as many as there are and as fit.
+    /// Returns lanes for searches with these settings and networks: as many games at once as the match has and as fit
+    /// into the memory.
     pub fn lanes(&self, game: AnyGame, settings: [&SearchConfig; 2], networks: &[Footprint]) -> LanesConfig {
         let most = 2 * self.most_lanes();
         let fit = settings.map(|settings| memory::lanes_that_fit(game, settings, self.leaves, most, networks));
@@ -64,10 +67,10 @@ impl Match {
         LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
     }
 
-    /// Plays it from this start; `progress` hears how many pairs have ended.
+    /// Plays the match from this start; `progress` gets the number of pairs that have ended.
     ///
     /// # Errors
-    /// When there is no memory for it, or an evaluator fails.
+    /// When the memory does not suffice, or an evaluator fails.
     pub fn play(
         &self,
         game: AnyGame,

@@ -12,9 +12,9 @@ use std::{collections::HashMap, io::Read, path::Path};
 /// A position with the exact score of each legal move, for the player to move: above 0 wins, 0 draws, below 0 loses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labelled {
-    /// The state.
+    /// The position, in which the game goes on.
     pub position: State,
-    /// Score of each legal move.
+    /// The score of each legal move.
     pub scores: Vec<(Action, i32)>,
 }
 
@@ -30,16 +30,17 @@ impl Labelled {
     }
 }
 
-/// Positions under one name.
+/// A named set of labelled positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Set {
-    /// `begin_hard`, `decisions`, ...
+    /// The name of the set, such as `begin_hard` or `decisions`.
     pub name: String,
-    /// The positions.
+    /// The labelled positions.
     pub positions: Vec<Labelled>,
 }
 
-/// The sets that come with lockstep for this game, as its [`Game::ORACLE`] says. Empty for a game without.
+/// Returns the sets that come with lockstep for a game, as its [`Game::ORACLE`](lockstep_components::Game::ORACLE)
+/// says: an empty list for a game without any.
 pub fn built_in(game: AnyGame) -> Vec<Set> {
     match game.info.oracle {
         Oracle::None => vec![],
@@ -53,13 +54,13 @@ pub fn built_in(game: AnyGame) -> Vec<Set> {
     }
 }
 
-/// The state before the first move under the usual rules.
+/// Returns the state before the first move under the usual rules.
 fn usual_start(game: AnyGame) -> State {
     game.start(&GameConfig::default()).expect("a game has its usual rules")
 }
 
-/// Every position of a small game in which there is a move to choose, with the result of each move under best play. What
-/// its history may forbid is left out of account.
+/// Returns every position of a small game in which there is a move to choose, with the result of each move under best
+/// play. What the history of a game may forbid is left out of account.
 pub fn decisions(game: AnyGame) -> Vec<Labelled> {
     fn value(position: &State, known: &mut HashMap<State, i32>, found: &mut Vec<Labelled>) -> i32 {
         if let Some(outcome) = position.outcome() {
@@ -84,22 +85,23 @@ pub fn decisions(game: AnyGame) -> Vec<Labelled> {
     found
 }
 
-/// Reads a file of labelled positions, which moves from this start lead to.
+/// Reads a file of labelled positions, which are given by the moves that lead there from `start`.
 ///
 /// # Errors
-/// When it cannot be read, or a line of it is not a labelled position; see [`read_csv`].
+/// When the file cannot be read, or a line of it is not a labelled position; see [`read_csv`].
 pub fn read_file(start: &State, path: &Path) -> Result<Vec<Set>, Error> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     read_csv(start, &bytes[..], path)
 }
 
-/// Reads CSV with the header `set,moves,score,c1,c2,..`: name of the set, the moves that lead to the position, score of
-/// the position, and the score of each move for the player to move, empty where the move is not legal. Or with the header
-/// `set,moves,score,scores`, and all legal moves with their scores in the last cell: `d3=4 c4=-2`. The score of the position
-/// must be the best one of its moves.
+/// Reads labelled positions from CSV with the header `set,moves,score,c1,c2,..`: the name of the set, the moves that
+/// lead from `start` to the position, the score of the position, and the score of each move for the player to move,
+/// empty where the move is not legal. The header may also be `set,moves,score,scores`: the last cell then has all legal
+/// moves with their scores, as in `d3=4 c4=-2`. The score of the position must be the best one of its moves.
 ///
 /// # Errors
-/// Names the line, counted from 1 with the header, and the cell that cannot be used.
+/// When a line is not a labelled position. The message names `path`, the line, counted from 1 with the header, and the
+/// cell that cannot be used.
 pub fn read_csv(start: &State, input: impl Read, path: &Path) -> Result<Vec<Set>, Error> {
     let GameInfo { title, actions, .. } = *start.info();
     let fail = |line: u64, message: String| Error::Positions { path: path.into(), line, message };
@@ -156,7 +158,7 @@ fn whole_number(name: &str, cell: &str) -> Result<i32, String> {
     cell.parse().map_err(|_| format!("{name} is '{cell}', not a whole number"))
 }
 
-/// The score of each legal move from a cell for each move of the policy.
+/// Reads the score of each legal move from cells, one for each move of the policy.
 fn scores_by_column<'a>(
     position: &State,
     names: &[String],
@@ -174,7 +176,7 @@ fn scores_by_column<'a>(
     Ok(scores)
 }
 
-/// The score of each legal move from pairs of moves and scores.
+/// Reads the score of each legal move from a cell of pairs of moves and scores.
 fn scores_in_one(position: &State, cell: &str) -> Result<Vec<(Action, i32)>, String> {
     let mut scores = vec![];
     for pair in cell.split_whitespace() {
@@ -229,7 +231,7 @@ mod tests {
         }
     }
 
-    /// Those that were made by `lockstep label` are what a solver says.
+    /// Positions that were made by `lockstep label` have the results that a solver gives them.
     #[test]
     fn what_comes_with_a_game_is_right() {
         let solved = |game: &AnyGame| {

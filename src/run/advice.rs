@@ -1,5 +1,5 @@
-//! What to change when a run does not go as it could: rules over its metrics, each with its evidence and the key to change.
-//! `docs/gpu.md` explains them one by one.
+//! What to change when a run does not go as it could: rules over its metrics, each with its evidence and the key to
+//! change. `docs/gpu.md` explains them one by one.
 
 use crate::{
     games::description_of,
@@ -19,7 +19,7 @@ pub struct Advice {
     pub text: String,
 }
 
-/// A rule: what it sees in the last of some generations, whose predecessors come before it.
+/// A rule: returns what it has to say of the last of some generations, whose predecessors come before it, or `None`.
 type Rule = fn(&Config, &[Metrics]) -> Option<String>;
 
 /// All rules by name: first what looks broken, then what could be faster, then what may run out.
@@ -43,35 +43,36 @@ pub const RULES: [(&str, Rule); 17] = [
     ("device_memory_nearly_full", device_memory_nearly_full),
 ];
 
-/// What is to be said of the last of these generations. They are those of one run, in their order.
+/// Returns what the rules have to say of the last of these generations, which are those of one run in their order.
 pub fn advice(config: &Config, generations: &[Metrics]) -> Vec<Advice> {
     let apply = |(name, rule): &(&str, Rule)| Some(Advice { rule: (*name).into(), text: rule(config, generations)? });
     RULES.iter().filter_map(apply).collect()
 }
 
-/// Generations that rules about learning, cores and the disk look back upon.
+/// The number of generations that rules about learning, cores and the disk look back upon.
 pub const WINDOW: usize = 20;
 
-/// Seconds of a generation below which shares of its time say nothing.
+/// The seconds of ticks below which the shares of a generation's time say nothing.
 const LONG_ENOUGH: f64 = 0.5;
 
-/// The share of the ticks' time in which the network's answers were computed, or waited for.
+/// Returns the share of the ticks' time in which the network's answers were computed or waited for; `None` where the
+/// time was too short to tell.
 fn evaluating(metrics: &Metrics) -> Option<f64> {
     let all = metrics.stages.total();
     (all > LONG_ENOUGH).then_some(metrics.stages.evaluate / all)
 }
 
-/// The last generations, as many as there are of them up to [`WINDOW`].
+/// Returns the last of some generations, as many as there are up to [`WINDOW`].
 fn window(all: &[Metrics]) -> &[Metrics] {
     &all[all.len().saturating_sub(WINDOW)..]
 }
 
-/// Seconds of a generation, writing included.
+/// Returns the seconds of a generation, writing included.
 fn seconds(metrics: &Metrics) -> f64 {
     metrics.play_seconds + metrics.learn_seconds + metrics.write_seconds
 }
 
-/// The keys of the search that make its games differ.
+/// Returns the keys of the search that make games differ.
 fn keys_of_variety(config: &Config) -> &'static str {
     match config.search.policy {
         PolicyKind::Puct => "search.temperature, search.temperature_plies, search.opening_plies or search.noise_share",
@@ -114,7 +115,7 @@ fn skipped_steps(_: &Config, all: &[Metrics]) -> Option<String> {
     })
 }
 
-/// Only full searches teach the policy.
+/// Tells that no position was recorded: only full searches teach the policy.
 fn nothing_recorded(config: &Config, all: &[Metrics]) -> Option<String> {
     let last = all.last()?;
     (last.positions > 0 && last.recorded == 0).then(|| {
@@ -141,7 +142,7 @@ fn collapsed_policy(config: &Config, all: &[Metrics]) -> Option<String> {
     })
 }
 
-/// Neither loss has fallen over the second half of the window.
+/// Tells that neither loss has fallen over the second half of the window.
 fn slow_learning(_: &Config, all: &[Metrics]) -> Option<String> {
     let window = &all[all.len().checked_sub(WINDOW)?..];
     let (before, after) = window.split_at(WINDOW / 2);
@@ -187,7 +188,8 @@ fn idle_device(config: &Config, all: &[Metrics]) -> Option<String> {
     ))
 }
 
-/// A network that takes nearly all of the time is how it should be, unless it could be evaluated in faster numbers.
+/// Tells that the network takes nearly all of the time, which is how it should be unless it could be evaluated in a
+/// faster precision.
 fn full_device(_: &Config, all: &[Metrics]) -> Option<String> {
     let last = all.last()?;
     let share = evaluating(last)?;
@@ -211,7 +213,8 @@ fn full_device(_: &Config, all: &[Metrics]) -> Option<String> {
     ))
 }
 
-/// What the fused kernels do not know burn computes, several times as slowly: docs/gpu.md has the measurement.
+/// Tells that burn computes a network that the fused kernels do not know, several times as slowly as they would:
+/// docs/gpu.md has the measurement.
 pub fn slow_network(config: &Config, machine: &Machine) -> Option<String> {
     let how = match (machine.burn_plays, machine.burn_trains) {
         (true, true) => "plays and trains",
@@ -230,7 +233,8 @@ pub fn slow_network(config: &Config, machine: &Machine) -> Option<String> {
     ))
 }
 
-/// Of the last generations together, because short ones are over before the cores were looked at.
+/// Tells that other programs take the cores: of the last generations together, because short ones are over before the
+/// cores were looked at.
 fn busy_machine(_: &Config, all: &[Metrics]) -> Option<String> {
     let window = window(all);
     let time: f64 = window.iter().map(seconds).sum();
@@ -308,7 +312,8 @@ fn too_many_threads(_: &Config, all: &[Metrics]) -> Option<String> {
     })
 }
 
-/// Of the last generations together: each of many small ones writes little, and some write a checkpoint.
+/// Tells that writing takes too long: of the last generations together, because each of many small ones writes little,
+/// and some write a checkpoint.
 fn slow_disk(config: &Config, all: &[Metrics]) -> Option<String> {
     let window = window(all);
     let spent: f64 = window.iter().map(seconds).sum();
@@ -358,7 +363,7 @@ mod tests {
         stages::StageSeconds,
     };
 
-    /// A generation of which there is nothing to say.
+    /// Returns the metrics of a generation of which there is nothing to say.
     fn healthy() -> Metrics {
         let machine = Machine {
             threads: 2,
@@ -398,7 +403,7 @@ mod tests {
 
     type Case = (&'static str, Box<dyn Fn(&mut Metrics)>);
 
-    /// A change to a healthy generation, and the one rule that sees it.
+    /// Returns changes to a healthy generation, each with the one rule that sees it.
     fn cases() -> Vec<Case> {
         let gpu = |gpu: GpuUse| move |m: &mut Metrics| (m.machine.is_gpu, m.machine.gpu) = (true, Some(gpu));
         let busy = GpuUse { utilisation: 0.8, memory: 10, memory_total: 100, watts: 300.0, celsius: 60.0 };
@@ -449,8 +454,8 @@ mod tests {
         }
     }
 
-    /// A network that takes all of the time in the fastest numbers, cores that nobody has taken, and others that take what is
-    /// left over.
+    /// There is no advice for a network that takes all of the time in the fastest precision, for cores that nobody has
+    /// taken, and for other programs that take what is left over.
     #[test]
     fn what_is_as_it_should_be_gets_no_advice() {
         let usual: [fn(&mut Metrics); 5] = [
@@ -490,7 +495,7 @@ mod tests {
         }
     }
 
-    /// Each generation for itself is too short, or writes too little.
+    /// Generations that are too short, or write too little, each for itself are judged together.
     #[test]
     fn small_generations_are_seen_together() {
         let small = |change: fn(&mut Metrics)| -> Vec<Metrics> {

@@ -2,11 +2,11 @@
 //!
 //! `checkpoints/<generation>/` holds
 //! - `weights.safetensors`: the network that plays, under its tensors' names;
-//! - `trained.safetensors`: the one that is trained, if `learn.average` makes another one play;
-//! - `weights-<generation>.safetensors`: those of earlier generations that games are still played with, if `run.lag` is
-//!   more than 1;
+//! - `trained.safetensors`: the network that is trained, if `learn.average` makes another one play;
+//! - `weights-<generation>.safetensors`: the networks of earlier generations that games are still played with, if
+//!   `run.lag` is more than 1;
 //! - `optimizer.bin`: burn's record of the optimiser, compressed with zstd;
-//! - `config.toml`: the settings that it was made with;
+//! - `config.toml`: the settings that the checkpoint was made with;
 //! - `own-<name>.json`: what an experiment keeps of its own;
 //! - `manifest.json`: what it is a checkpoint of, the digests of the other files and of the segments of the log that
 //!   fill the replay buffer, and in a second line its own digest.
@@ -39,7 +39,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Raised when the format changes, so that an old program refuses a new checkpoint and the other way round.
+/// The version of the format, raised when it changes, so that an old program refuses a new checkpoint and the other way
+/// round.
 const FORMAT: u64 = 5;
 
 const MANIFEST: &str = "manifest.json";
@@ -48,53 +49,53 @@ const TRAINED: &str = "trained.safetensors";
 const OPTIMIZER: &str = "optimizer.bin";
 const CONFIG: &str = "config.toml";
 
-/// What a checkpoint is one of.
+/// The manifest of a checkpoint: what it was made of, and the digests of its files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
     format: u64,
-    /// The version that has written it.
+    /// The version of lockstep that has written the checkpoint.
     pub version: String,
-    /// The game's name.
+    /// The name of the game.
     pub game: String,
     /// How far the learning had come.
     #[serde(flatten)]
     pub progress: Progress,
-    /// Time spent.
+    /// The time that the run had spent.
     pub seconds: Seconds,
-    /// The digest of each other file.
+    /// The digest of each other file, by its name.
     files: BTreeMap<String, String>,
-    /// The digest of each segment that the replay buffer is filled from.
+    /// The digest of each segment that the replay buffer is filled from, by its round.
     pub segments: BTreeMap<u64, String>,
-    /// What the machine that made it computes: see [`crate::run::probe`].
+    /// What the machine that made the checkpoint computes: see [`crate::run::probe`].
     pub probe: String,
     /// Whether the run began with weights that it was given. Its checkpoint 0 has them, and no seed makes them again.
     #[serde(default)]
     pub from_weights: bool,
 }
 
-/// Time that a run has spent so far. It is shown and reported, and influences nothing.
+/// The time that a run has spent so far, in seconds. It is shown and reported, and influences nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// Playing.
+    /// Seconds of playing.
     pub play: f64,
-    /// Learning.
+    /// Seconds of learning.
     pub learn: f64,
-    /// Writing what belongs to it.
+    /// Seconds of writing the files of the run.
     #[serde(default)]
     pub write: f64,
-    /// Of these, in the generation under way.
+    /// Seconds of playing in the generation under way, which are part of `play`.
     #[serde(skip)]
     pub this_play: f64,
-    /// Of these, in the generation under way.
+    /// Seconds of learning in the generation under way, which are part of `learn`.
     #[serde(skip)]
     pub this_learn: f64,
-    /// Of these, in the generation under way.
+    /// Seconds of writing in the generation under way, which are part of `write`.
     #[serde(skip)]
     pub this_write: f64,
 }
 
 impl Seconds {
-    /// All of them.
+    /// Returns the seconds of playing, learning and writing together.
     pub fn total(self) -> f64 {
         self.play + self.learn + self.write
     }
@@ -104,16 +105,16 @@ impl Seconds {
 /// `weights.safetensors` under the key `lockstep`, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// The game's name.
+    /// The name of the game.
     pub game: String,
-    /// Planes, rows and columns of the input.
+    /// The planes, rows and columns of the network's input.
     pub input: [usize; 3],
-    /// Logits of the policy.
+    /// The number of logits of the policy.
     pub actions: usize,
     /// What the network computes with its tensors.
     pub network: Description,
-    /// What it plays and searches with, as TOML: `[game]`, `[network]`, the `[search]` that it was trained for, and
-    /// `run.grade_simulations`. What is left out, as older versions have the last two, is as by default.
+    /// The settings of the player, as TOML: `[game]`, `[network]`, the `[search]` that it was trained for, and
+    /// `run.grade_simulations`. Files of older versions lack the last two; a key that is left out has its default.
     pub settings: String,
 }
 
@@ -129,29 +130,30 @@ impl About {
     }
 }
 
-/// The key of the metadata. One alone, because their order in a file is left to chance.
+/// The key of the metadata in a file of weights. There is one alone, because the order of several in a file is left to
+/// chance.
 const ABOUT: &str = "lockstep";
 
 /// A checkpoint in memory.
 pub struct Checkpoint {
-    /// What it is one of.
+    /// The manifest.
     pub manifest: Manifest,
-    /// What it was made with.
+    /// The settings that the checkpoint was made with.
     pub config: Config,
     /// The network that plays.
     pub tensors: Vec<NamedTensor>,
-    /// The one that is trained, if it is another one.
+    /// The network that is trained, if it is not the one that plays.
     pub trained: Option<Vec<NamedTensor>>,
-    /// The networks of earlier generations that games are still played with.
+    /// The networks of earlier generations that games are still played with, each with its generation.
     pub earlier: Vec<(u64, Vec<NamedTensor>)>,
-    /// Burn's record.
+    /// Burn's record of the optimiser, not compressed.
     pub optimizer: Vec<u8>,
     /// What an experiment keeps of its own, by name, as JSON.
     pub own: BTreeMap<String, Vec<u8>>,
 }
 
 impl Checkpoint {
-    /// What has been learned, as a checkpoint with these settings.
+    /// Returns what has been learned as a checkpoint with these settings.
     pub fn new(
         game: AnyGame,
         saved: Saved,
@@ -184,11 +186,12 @@ impl Checkpoint {
         }
     }
 
-    /// Writes it as that of its generation. One that is there already stays. `search` is what the last games were played with
-    /// that it has learned from: its settings may have changed since.
+    /// Writes the checkpoint into the folder of its generation, and returns that folder. `search` is what the last
+    /// games were played with that it has learned from: the settings of the run may have changed since.
     ///
     /// # Errors
-    /// When a file cannot be written. The checkpoints that were there before are then still there.
+    /// When a file cannot be written, or the generation has a checkpoint already. The checkpoints that were there
+    /// before are then still there.
     pub fn write(mut self, game: AnyGame, folder: &Folder, search: &SearchConfig) -> Result<PathBuf, Error> {
         let all = folder.checkpoints();
         let place = all.join(self.manifest.progress.generation.to_string());
@@ -215,10 +218,11 @@ impl Checkpoint {
         Ok(place)
     }
 
-    /// Reads one.
+    /// Reads the checkpoint in a folder.
     ///
     /// # Errors
-    /// When it is damaged, not whole, of another game, or of another version of lockstep.
+    /// When the checkpoint is damaged, not whole, of another game, or of another version of lockstep, or the memory
+    /// does not suffice.
     pub fn read(game: AnyGame, path: &Path) -> Result<Self, Error> {
         let manifest = Manifest::read(path)?;
         if manifest.game != game.info.name {
@@ -248,10 +252,10 @@ impl Checkpoint {
 }
 
 impl Manifest {
-    /// That of a checkpoint.
+    /// Reads the manifest of the checkpoint in a folder.
     ///
     /// # Errors
-    /// When it is missing, damaged, of another version, or lies in the folder of another generation.
+    /// When the manifest is missing, damaged, of another version, or in the folder of another generation.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = match fs::read(path.join(MANIFEST)) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -281,7 +285,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A file of the checkpoint, whose digest is right.
+    /// Reads a file of the checkpoint, whose digest must be the one in the manifest.
     fn file(&self, path: &Path, name: &str) -> Result<Vec<u8>, Error> {
         let bytes = read(&path.join(name), |e| no_file(path, name, e))?;
         if self.files.get(name) != Some(&digest(&bytes)) {
@@ -292,7 +296,7 @@ impl Manifest {
     }
 }
 
-/// The bytes of a file that is as large as a network, if there is the memory for them and for what becomes of them.
+/// Reads a file that is as large as a network, if there is the memory for its bytes and for what becomes of them.
 fn read(path: &Path, fail: impl FnOnce(std::io::Error) -> Error) -> Result<Vec<u8>, Error> {
     let length = match fs::metadata(path) {
         Ok(about) => about.len(),
@@ -318,8 +322,8 @@ fn digest(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
-/// The folder of the newest checkpoint, if there is one. Nothing is written: whoever only reads may call this while
-/// another process trains.
+/// Returns the folder of the newest checkpoint, if there is one. Nothing is written: whoever only reads may call this
+/// while another process trains.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -328,21 +332,22 @@ pub fn newest(folder: &Folder) -> Result<Option<PathBuf>, Error> {
     Ok(newest.map(|generation| folder.checkpoints().join(generation.to_string())))
 }
 
-/// The folder of the checkpoint of a generation, if there is one. Nothing is written.
+/// Returns the folder of the checkpoint of a generation, if there is one. Nothing is written.
 pub fn of_generation(folder: &Folder, generation: u64) -> Option<PathBuf> {
     Some(folder.checkpoints().join(generation.to_string())).filter(|path| path.is_dir())
 }
 
-/// Where a checkpoint is written before it has its name; with a number behind it where one cannot be removed.
+/// The name of a checkpoint's folder while it is written; a number follows where an old folder of this name cannot be
+/// removed.
 const PARTIAL: &str = ".partial";
 
-/// Names that are tried for it.
+/// The number of names that are tried for the folder in which a checkpoint is written.
 const TRIES: usize = 100;
 
-/// In front of the generation of a checkpoint that is being removed.
+/// The prefix of the name of a checkpoint that is being removed, before its generation.
 const REMOVED: &str = ".removed-";
 
-/// Makes the folder that a checkpoint is written in.
+/// Creates the folder in which a checkpoint is written.
 fn begin(all: &Path) -> Result<PathBuf, Error> {
     let names = (1..TRIES).map(|k| format!("{PARTIAL}-{k}"));
     let mut failed = Ok(());
@@ -359,11 +364,11 @@ fn begin(all: &Path) -> Result<PathBuf, Error> {
     failed.map(|()| all.join(PARTIAL))
 }
 
-/// Ends what a killed program has begun: removes what it was writing or removing, as far as that goes. Only for the holder of
-/// the folder's lock.
+/// Ends what a killed program has begun: removes what it was writing or removing, as far as that goes, and the
+/// checkpoints that are not kept beside the newest one. Only the holder of the folder's lock may call this.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// When the folder, or the settings of the newest checkpoint, cannot be read.
 pub fn mend(folder: &Folder) -> Result<(), Error> {
     let all = folder.checkpoints();
     let Some(newest) = generations(folder)?.pop() else { return Ok(()) };
@@ -380,8 +385,8 @@ pub fn mend(folder: &Folder) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes the checkpoints that do not stay beside the newest one, each in one step as far as readers can see. One that cannot
-/// be removed is told, and stays.
+/// Removes the checkpoints that are not kept beside the newest one ([`is_kept`]), each in one step as far as readers
+/// can see. A checkpoint that cannot be removed stays, which is told.
 pub fn prune(folder: &Folder, newest: u64, run: &RunConfig) {
     let all = folder.checkpoints();
     let take_away = |old: u64| -> Result<(), Error> {
@@ -398,7 +403,8 @@ pub fn prune(folder: &Folder, newest: u64, run: &RunConfig) {
     }
 }
 
-/// Generations that have a checkpoint, in ascending order.
+/// Returns the generations that have a checkpoint, in ascending order: an empty list if there is no folder of
+/// checkpoints.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -428,18 +434,18 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What a checkpoint was made with.
+/// Reads the settings that a checkpoint was made with.
 ///
 /// # Errors
-/// When it is damaged or not whole.
+/// When the checkpoint is damaged or not whole.
 pub fn read_config(checkpoint: &Path) -> Result<Config, Error> {
     config_of(checkpoint, &Manifest::read(checkpoint)?)
 }
 
-/// The network of a checkpoint alone, or of a file of weights.
+/// Reads the network that plays from a checkpoint, or the network from a file of weights.
 ///
 /// # Errors
-/// When it is damaged or not whole.
+/// When the checkpoint or the file is damaged or not whole.
 pub fn read_weights(checkpoint: &Path) -> Result<Vec<NamedTensor>, Error> {
     if checkpoint.is_file() {
         return read_weights_file(checkpoint);
@@ -457,30 +463,31 @@ fn tensors_of(path: &Path, name: &str, manifest: &Manifest) -> Result<Vec<NamedT
     from_safetensors(&bytes).map_err(|message| fault(path, Fault::Damaged, format!("{name}: {message}")))
 }
 
-/// The file of an earlier generation's weights.
+/// Returns the name of the file with an earlier generation's weights.
 fn weights_of(generation: u64) -> String {
     format!("weights-{generation}.safetensors")
 }
 
-/// The generation whose weights are in a file of this name.
+/// Returns the generation whose weights are in a file of this name, or `None` for any other file.
 fn generation_of(name: &str) -> Option<u64> {
     name.strip_prefix("weights-")?.strip_suffix(".safetensors")?.parse().ok()
 }
 
-/// The file of what an experiment keeps under a name.
+/// Returns the name of the file with what an experiment keeps under a name.
 fn file_of_own(name: &str) -> String {
     format!("own-{name}.json")
 }
 
-/// The name of what an experiment keeps in a file of this name.
+/// Returns the name under which an experiment keeps what is in a file of this name, or `None` for any other file.
 fn own_name(file: &str) -> Option<&str> {
     file.strip_prefix("own-")?.strip_suffix(".json")
 }
 
-/// The tensors of a file.
+/// Returns the tensors of a file in the safetensors format.
 ///
 /// # Errors
-/// What is wrong with it.
+/// When the bytes are no such file, or a tensor has numbers that are not `f32` or not finite. The error says what is
+/// wrong.
 pub fn from_safetensors(bytes: &[u8]) -> Result<Vec<NamedTensor>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let mut tensors = vec![];
@@ -498,20 +505,20 @@ pub fn from_safetensors(bytes: &[u8]) -> Result<Vec<NamedTensor>, String> {
     Ok(tensors)
 }
 
-/// The network in a file of weights.
+/// Reads the network in a file of weights.
 ///
 /// # Errors
-/// When it cannot be read, or is none.
+/// When the file cannot be read, or has no network.
 pub fn read_weights_file(path: &Path) -> Result<Vec<NamedTensor>, Error> {
     let bytes = read(path, Error::io("read", path))?;
     let damaged = |message| Error::Run { path: path.into(), message: format!("it has no weights: {message}") };
     from_safetensors(&bytes).map_err(damaged)
 }
 
-/// What a file of weights tells about itself.
+/// Reads what a file of weights tells about itself.
 ///
 /// # Errors
-/// When it cannot be read, or tells nothing.
+/// When the file cannot be read, or tells nothing about itself.
 pub fn read_about(path: &Path) -> Result<About, Error> {
     let bytes = read(path, Error::io("read", path))?;
     let about = || -> Result<About, String> {

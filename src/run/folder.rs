@@ -11,20 +11,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/`, `kernels/` and `verdict.jsonl`.
+/// The folder of a run: `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/`,
+/// `kernels/` and `verdict.jsonl`.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// The folder at this path, which may not exist yet.
+    /// Returns the folder at this path, which may not exist yet.
     pub fn at(path: &Path) -> Self {
         Self(path.to_path_buf())
     }
 
-    /// The folder of a run that is there.
+    /// Returns the folder of a run that was started before.
     ///
     /// # Errors
-    /// When no run was started in it, or it is that of a checkpoint.
+    /// When no run was started in the folder, or it is that of a checkpoint.
     pub fn of_run(path: &Path) -> Result<Self, Error> {
         let folder = Self::at(path);
         match Owner::of(path) {
@@ -42,18 +43,20 @@ impl Folder {
         Err(Error::Run { path: path.into(), message: message.into() })
     }
 
-    /// The folder of a run that begins there or goes on.
+    /// Returns the folder of a run that begins there or goes on.
     ///
     /// # Errors
-    /// When it lies in that of another run or of a checkpoint, which may remove what is in it.
+    /// When the path is in the folder of another run, or is or is in that of a checkpoint, which may remove what is in
+    /// it.
     pub fn to_train(path: &Path) -> Result<Self, Error> {
         Owner::of(path).map_or_else(|| Ok(Self::at(path)), |owner| Err(owner.refuses(path)))
     }
 
-    /// Creates it where it is missing, and checks that it can be written to.
+    /// Creates the folder, and the folders in it, where they are missing.
     ///
     /// # Errors
-    /// When it cannot, as [`Folder::to_train`], or when the checkpoints of a run that has metrics are gone.
+    /// When a folder cannot be created, when the checkpoints of a run that has metrics are gone, and the errors of
+    /// [`Folder::to_train`].
     pub fn create(&self) -> Result<(), Error> {
         Self::to_train(&self.0)?;
         // The folder of the checkpoints is made before the configuration is written: a run has had it.
@@ -66,52 +69,53 @@ impl Folder {
         Ok(())
     }
 
-    /// Its path.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The configuration as resolved.
+    /// Returns the path of `config.toml`, the configuration as resolved.
     pub fn config(&self) -> PathBuf {
         self.0.join("config.toml")
     }
 
-    /// One object for each generation.
+    /// Returns the path of `metrics.jsonl`, which has one JSON object for each generation.
     pub fn metrics(&self) -> PathBuf {
         self.0.join("metrics.jsonl")
     }
 
-    /// A line for each key that was changed after the run had begun.
+    /// Returns the path of `history.jsonl`, which has a line for each key that was changed after the run had begun.
     pub fn history(&self) -> PathBuf {
         self.0.join("history.jsonl")
     }
 
-    /// How the finished player was graded.
+    /// Returns the path of `verdict.jsonl`, which says how the finished player was graded.
     pub fn verdict(&self) -> PathBuf {
         self.0.join("verdict.jsonl")
     }
 
-    /// A folder for each kept generation.
+    /// Returns the path of `checkpoints`, which has a folder for each kept generation.
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
     }
 
-    /// All games, a segment for each round.
+    /// Returns the path of `log`, which has all games, a segment for each round.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
     }
 
-    /// Tuned kernels of its own.
+    /// Returns the path of `kernels`, which has the tuned kernels of a run that keeps its own.
     pub fn kernels(&self) -> PathBuf {
         self.0.join("kernels")
     }
 
-    /// Records of some games of each generation.
+    /// Returns the path of `games`, which has the records of some games of each generation.
     pub fn games(&self) -> PathBuf {
         self.0.join("games")
     }
 
-    /// Exists once a checkpoint was written: that there is none any more is then a loss and not a beginning.
+    /// Returns the path of a file that exists once a checkpoint was written: that there is no checkpoint any more is
+    /// then a loss and not a beginning.
     fn saved(&self) -> PathBuf {
         self.0.join(".saved")
     }
@@ -124,12 +128,12 @@ impl Folder {
         if self.saved().exists() { Ok(()) } else { write_file(&self.saved(), b"") }
     }
 
-    /// Whether a checkpoint was ever written here, as far as it was noted.
+    /// Whether a checkpoint was ever written in this folder, as far as it was noted.
     pub fn was_saved(&self) -> bool {
         self.saved().exists()
     }
 
-    /// The error of a run whose checkpoints have been lost.
+    /// Returns the error of a run whose checkpoints have been lost.
     pub(crate) fn checkpoints_are_gone(&self) -> Error {
         Error::Run {
             path: self.0.clone(),
@@ -141,16 +145,17 @@ impl Folder {
         }
     }
 
-    /// Whether a run was started here.
+    /// Whether a run was started in this folder.
     pub fn is_run(&self) -> bool {
         self.config().is_file()
     }
 
-    /// Only one process may train in a folder. The lock ends with the process, however it ends. On a file system without
-    /// locks nothing keeps a second one out, which is told.
+    /// Takes the lock of the folder, because only one process may train in it. The lock ends with the returned file or
+    /// with the process, however it ends. On a file system without locks nothing keeps a second process out, which is
+    /// told.
     ///
     /// # Errors
-    /// When another process holds it.
+    /// When another process holds the lock, or its file cannot be opened or locked.
     pub fn lock(&self) -> Result<File, Error> {
         let path = self.0.join(".lock");
         // Opened and not truncated: taking the lock leaves the folder as it is.
@@ -179,7 +184,7 @@ impl Folder {
 /// Writes a file beside its place, syncs it, and renames it into place.
 ///
 /// # Errors
-/// When that fails; what was there before is then still there.
+/// When a step fails. Up to the renaming, what was there before is then still there.
 pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), Error> {
     let partial = path.with_extension("partial");
     let replace = || fs::rename(&partial, path).map_err(Error::io("replace", path));
@@ -191,15 +196,15 @@ pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), Error> {
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Writes a file that nobody reads yet, and syncs it.
+/// Writes and syncs a file that nobody reads yet.
 pub(crate) fn write_new(path: &Path, contents: &[u8]) -> Result<(), Error> {
     let mut file = File::create(path).map_err(Error::io("create", path))?;
     file.write_all(contents).map_err(Error::io("write", path))?;
     sync(&file, path)
 }
 
-/// Makes what was written to a file or folder durable. Where the file system cannot, which is told, only a machine that stops
-/// at once takes it away.
+/// Makes what was written to a file or folder durable. Where the file system cannot do that, which is told, the newest
+/// files may be lost if the machine stops without warning.
 pub(crate) fn sync(file: &File, path: &Path) -> Result<(), Error> {
     match file.sync_all() {
         Err(source) if is_unsupported(&source) => {
@@ -225,19 +230,21 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     sync(&dir, path)
 }
 
-/// For what a run can do without, since it only tidies or is there for people: a failure is told, once for each folder.
+/// Turns the failure of something that a run can do without, since it only tidies or is there for people, into a
+/// warning, which is printed once for each folder.
 pub(crate) fn or_warn(folder: &Path, done: Result<(), Error>) {
     if let Err(error) = done {
         warn_once(folder, &format!("{error}; the run goes on without that"));
     }
 }
 
-/// Whether a file system does not do such a thing, for files of this kind at least.
+/// Whether an error says that the file system does not support an operation, for files of this kind at least.
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }
 
-/// A file system of a network may know locks, and have nobody who grants them.
+/// Whether an error says that there are no locks: a file system of a network may know them, and have nobody who grants
+/// them.
 fn has_no_locks(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(libc::ENOLCK) {

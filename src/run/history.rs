@@ -22,31 +22,33 @@ use std::{
 };
 use toml::{Table, Value};
 
-/// One key that has another value.
+/// A key with another value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// Generation that is the first to have it; 0 while it is not known.
+    /// The first generation with the new value; 0 while it is not known.
     pub generation: u64,
-    /// Section and key.
+    /// The section and the key, as in `search.simulations`.
     pub key: String,
-    /// What it was, as TOML, or "(left out)".
+    /// The old value as TOML, or "(left out)".
     pub from: String,
-    /// What it is, as TOML, or "(left out)".
+    /// The new value as TOML, or "(left out)".
     pub to: String,
 }
 
-/// How a run can go on.
+/// The settings with which a run begins or goes on.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// With these settings.
+    /// The settings of the run.
     pub config: Config,
-    /// Which of them are not those that it was made with.
+    /// The keys whose values are not those that the run was made with.
     pub changes: Vec<Change>,
-    /// Keys of a recipe that was named although the run has settings of its own.
+    /// The keys of a recipe that was named although the run has settings of its own, from the value of the recipe to
+    /// that of the run.
     pub ignored: Vec<Change>,
 }
 
-/// The settings of a new run in this folder, or those of the run that is there with what the command line changes.
+/// Returns the settings of a new run in this folder, or those of the run that is there with what the command line
+/// changes.
 ///
 /// # Errors
 /// When a file or override cannot be used, or a key is changed that cannot change within a run.
@@ -89,11 +91,12 @@ pub fn resolve(folder: &Folder, recipe: Option<Source>, overrides: &[String]) ->
     Ok(Resolved { config, changes, ignored })
 }
 
-/// What the newest checkpoint of a run was made with; before there is one, its first games. The log has only what decides
-/// what is played and learned: the rest is that of `otherwise`. Returns where it stands as well; `None` if there is neither.
+/// Returns the settings that the newest checkpoint of a run was made with or, before there is a checkpoint, its first
+/// games, and the path where they stand; `None` if there is neither. The log has only what decides what is played and
+/// learned: the rest is taken from `otherwise`.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the checkpoint or the log cannot be read.
 pub fn made_with(folder: &Folder, otherwise: &Config) -> Result<Option<(Config, PathBuf)>, Error> {
     if let Some(checkpoint) = checkpoint::newest(folder)? {
         return Ok(Some((checkpoint::read_config(&checkpoint)?.settled(), checkpoint)));
@@ -102,11 +105,12 @@ pub fn made_with(folder: &Folder, otherwise: &Config) -> Result<Option<(Config, 
     Ok(Some((settings::with_essence(otherwise, &header.settings)?.settled(), path)))
 }
 
-/// Writes the settings of a run that has lost them, and returns what they were taken from: see [`made_with`], of which
-/// `recipe` is the rest. `None` if they are there, or nothing is that was made with them.
+/// Writes the configuration of a run that has lost it, and returns the path that the settings were taken from: see
+/// [`made_with`]. What is not known there is taken from `recipe`. Returns `None` if the configuration is there, or
+/// nothing is that was made with it.
 ///
 /// # Errors
-/// When what is there cannot be read, or the settings cannot be written.
+/// When what is there cannot be read, or the configuration cannot be written.
 pub fn put_back(folder: &Folder, recipe: Option<Source>) -> Result<Option<PathBuf>, Error> {
     if folder.is_run() || !folder.path().is_dir() {
         return Ok(None);
@@ -118,18 +122,19 @@ pub fn put_back(folder: &Folder, recipe: Option<Source>) -> Result<Option<PathBu
     Ok(Some(path))
 }
 
-/// The first key that differs and cannot change within a run.
+/// Returns the first key that differs and cannot change within a run.
 pub fn unchangeable(from: &Config, to: &Config) -> Option<Change> {
     differences(from, to).into_iter().find(Change::is_fixed)
 }
 
-/// The keys that differ, those of the machine apart.
+/// Returns the keys that differ, those of the machine ([`Role::Machine`]) apart.
 pub fn differences(from: &Config, to: &Config) -> Vec<Change> {
     let table = |config| Table::try_from(config).expect("a configuration is plain data");
     between(&table(from), &table(to))
 }
 
-/// The same for tables of sections, either of which may lack keys of the other.
+/// Returns the keys that differ between tables of sections, either of which may lack keys of the other; those of the
+/// machine apart.
 fn between(from: &Table, to: &Table) -> Vec<Change> {
     let [from, to] = [from, to].map(|table| -> BTreeMap<String, &Value> {
         let sections = table.iter().filter_map(|(section, keys)| Some((section, keys.as_table()?)));
@@ -145,14 +150,14 @@ fn between(from: &Table, to: &Table) -> Vec<Change> {
         .collect()
 }
 
-/// In the place of a value where a key that may be left out is.
+/// What stands in the place of a value where a key that may be left out is.
 const LEFT_OUT: &str = "(left out)";
 
-/// Keeps changes that apply from this generation on, unless they were kept already: by a command that was stopped before
-/// the next checkpoint.
+/// Adds changes that apply from this generation on to the history of a run, unless they were added already by a command
+/// that was stopped before the next checkpoint.
 ///
 /// # Errors
-/// When the file cannot be used.
+/// When the file of the history cannot be read or written.
 pub fn record(folder: &Folder, generation: u64, changes: &[Change]) -> Result<(), Error> {
     let path = folder.history();
     let known = match fs::read(&path) {
@@ -173,13 +178,13 @@ pub fn record(folder: &Folder, generation: u64, changes: &[Change]) -> Result<()
     sync(&file, &path)
 }
 
-/// The last change of a key.
+/// Returns the last change of a key in the lines of a history.
 fn newest(known: &str, key: &str) -> Option<Change> {
     let mut changes = known.lines().rev().filter_map(|line| serde_json::from_str::<Change>(line).ok());
     changes.find(|change| change.key == key)
 }
 
-/// Changes for people, on one line.
+/// Returns changes as text for people, on one line.
 pub fn list(changes: &[Change]) -> String {
     changes.iter().map(Change::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -189,7 +194,7 @@ fn has_role(key: &str, role: Role) -> bool {
 }
 
 impl Change {
-    /// Whether it is one that cannot be made within a run.
+    /// Whether the key cannot change within a run.
     fn is_fixed(&self) -> bool {
         has_role(&self.key, Role::Fixed)
     }

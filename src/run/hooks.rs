@@ -13,9 +13,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// What an experiment adds to a run: a policy, whatever belongs to the lanes, systems of learning, and what is kept with
-/// checkpoints. It is a value that runs are made with, so that one that is opened again, or played again by `verify`, is made
-/// with the same.
+/// What an experiment adds to a run: a policy, whatever belongs to the lanes, systems of learning, and what is kept
+/// with checkpoints. It is a value that runs are made with, so that a run that is opened again, or played again by
+/// `verify`, is made with the same hooks.
 ///
 /// ```
 /// use lockstep::prelude::*;
@@ -42,18 +42,18 @@ pub struct Hooks {
     kept: Vec<Kept>,
 }
 
-/// Those of the program, whose commands make runs with them.
+/// The hooks of the program, whose commands make runs with them.
 static OF_PROGRAM: OnceLock<Hooks> = OnceLock::new();
 
-/// Makes the runs of all commands with these, before any is made.
+/// Sets the hooks of the program, before any run is made.
 ///
 /// # Errors
-/// When it was said before.
+/// When they were set before.
 pub(crate) fn add(hooks: Hooks) -> Result<(), Error> {
     OF_PROGRAM.set(hooks).map_err(|_| Error::Usage("hooks can be added to the program once only".into()))
 }
 
-/// The hooks of the program, if it has any.
+/// Returns the hooks of the program, which add nothing unless some were set.
 pub fn of_program() -> Hooks {
     OF_PROGRAM.get().cloned().unwrap_or_default()
 }
@@ -67,14 +67,14 @@ struct Kept {
 }
 
 impl Hooks {
-    /// With a policy of your own for the games of a round, made from the round's settings.
+    /// Sets the search policy of the games of a round, which is made from the round's settings.
     #[must_use]
     pub fn policy(mut self, policy: impl Fn(&SearchConfig) -> SearchPolicy + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(policy));
         self
     }
 
-    /// With an evaluator of your own around that of each round's network.
+    /// Puts an evaluator of your own around that of each round's network.
     #[must_use]
     pub fn evaluator(
         mut self,
@@ -84,14 +84,14 @@ impl Hooks {
         self
     }
 
-    /// With more in the world of the lanes: components, systems, plugins.
+    /// Adds to the world of the lanes: components, systems, plugins.
     #[must_use]
     pub fn lanes(mut self, change: impl Fn(Setup) -> Setup + Send + Sync + 'static) -> Self {
         self.lanes.push(Arc::new(change));
         self
     }
 
-    /// With more in the world that learns, which has [`crate::systems::Learner`], the replay buffer, and the schedule
+    /// Adds to the world that learns, which has [`crate::systems::Learner`], the replay buffer, and the schedule
     /// [`crate::systems::Learn`].
     #[must_use]
     pub fn learning(mut self, change: impl Fn(&mut World) + Send + Sync + 'static) -> Self {
@@ -99,11 +99,12 @@ impl Hooks {
         self
     }
 
-    /// With a resource, of the world that plays or of the one that learns, that is kept with every checkpoint, as JSON under this
-    /// name. Where a run goes on from one it takes the place of the resource that set-up has inserted.
+    /// Keeps a resource, of the world that plays or of the one that learns, with every checkpoint, as JSON under this
+    /// name. Where a run goes on from a checkpoint, what was kept takes the place of the resource that set-up has
+    /// inserted.
     ///
     /// # Panics
-    /// If the name has anything but letters, digits and `_`, or none.
+    /// If the name is empty or has anything but letters, digits and `_`.
     #[must_use]
     pub fn keep_resource<R: Resource + Serialize + DeserializeOwned>(self, name: &str) -> Self {
         self.keep(
@@ -119,10 +120,11 @@ impl Hooks {
         )
     }
 
-    /// With a component of lanes, trees or leaves that is kept in the order of their rows: see [`Hooks::keep_resource`].
+    /// Keeps a component of lanes, trees or leaves with every checkpoint, in the order of their rows: see
+    /// [`Hooks::keep_resource`].
     ///
     /// # Panics
-    /// If the name has anything but letters, digits and `_`, or none.
+    /// If the name is empty or has anything but letters, digits and `_`.
     #[must_use]
     pub fn keep_component<C>(self, name: &str) -> Self
     where
@@ -150,12 +152,12 @@ impl Hooks {
         self
     }
 
-    /// The policy of agents with these settings.
+    /// Returns the search policy of agents with these settings.
     pub(crate) fn policy_of(&self, settings: &SearchConfig) -> SearchPolicy {
         self.policy.as_ref().map_or_else(|| SearchPolicy::of(settings), |policy| policy(settings))
     }
 
-    /// The evaluator of a round's network, as games are played with it.
+    /// Returns the evaluator of a round's network as games are played with it.
     pub(crate) fn wrapped(&self, evaluator: Box<dyn Evaluator>) -> Box<dyn Evaluator> {
         match &self.evaluator {
             None => evaluator,
@@ -163,17 +165,17 @@ impl Hooks {
         }
     }
 
-    /// With what belongs to the lanes.
+    /// Adds to the set-up of the lanes what [`Hooks::lanes`] was given.
     pub(crate) fn set_up(&self, setup: Setup) -> Setup {
         self.lanes.iter().fold(setup, |setup, change| change(setup))
     }
 
-    /// Adds what belongs to learning.
+    /// Adds to the world that learns what [`Hooks::learning`] was given.
     pub(crate) fn add_learning(&self, world: &mut World) {
         self.learning.iter().for_each(|change| change(world));
     }
 
-    /// What these worlds keep with a checkpoint, by name.
+    /// Returns what these worlds keep with a checkpoint, by name, as JSON.
     ///
     /// # Errors
     /// When something cannot be written as JSON.
@@ -188,10 +190,11 @@ impl Hooks {
         Ok(kept)
     }
 
-    /// Puts back what a checkpoint has kept, as far as it is known here, into those of the worlds that have such a thing.
+    /// Puts back what a checkpoint has kept, as far as its names are known here, into those of the worlds that have
+    /// such a thing.
     ///
     /// # Errors
-    /// When it was kept by something else under the same name.
+    /// When something else was kept under the same name.
     pub(crate) fn put_back(&self, worlds: &mut [&mut World], kept: &BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
         for Kept { name, write, .. } in &self.kept {
             let Some(bytes) = kept.get(name) else { continue };

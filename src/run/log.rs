@@ -1,8 +1,9 @@
-//! The games of a run, a segment for each round.
+//! The log of a run: its games, a segment for each round.
 //!
 //! `log/000007.part` is written while round 7 is played: a game is appended when it ends, so that it is never played
-//! twice, whatever ends the program. `log/000007.games` takes its place when all of them have ended: the games in the
-//! order of their numbers, compressed, with a digest at the end. It is the same, byte for byte, however they were played.
+//! twice, whatever ends the program. `log/000007.games` takes its place when all games have ended: the games in the
+//! order of their numbers, compressed, with a digest at the end. That file is the same, byte for byte, however the
+//! games were played.
 //!
 //! The replay buffer is filled from the segments when a run is taken up, and `games/` is written from the same records.
 
@@ -22,32 +23,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Raised when the format changes.
+/// The version of the format, raised when it changes.
 const FORMAT: u32 = 2;
 
-/// What a segment begins with.
+/// The header that a segment begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     format: u32,
     game: String,
-    /// The round, counted from 1.
+    /// The number of the round, counted from 1.
     pub round: u64,
     /// The settings that decide what is played and learned, as TOML: see [`crate::settings::essence`].
     pub settings: String,
-    /// Searched positions of all games; 0 while the round is played.
+    /// The number of searched positions of all games; 0 while the round is played.
     pub positions: u64,
 }
 
 impl Header {
-    /// Of a round that is to be played with these settings.
+    /// Returns the header of a round that is to be played with these settings.
     pub fn new(game: AnyGame, round: u64, settings: String) -> Self {
         Self { format: FORMAT, game: game.info.name.into(), round, settings, positions: 0 }
     }
 
-    /// The settings of the round, which is one of a run with these settings; `path` is named in errors.
+    /// Returns the settings of the round, which is one of a run with the settings `config`; `path` is named in errors.
     ///
     /// # Errors
-    /// When it was played with others that cannot change within a run.
+    /// When the settings cannot be read, or differ from those of the run in a key that cannot change within a run.
     pub fn settings_of(&self, config: &Config, path: &Path) -> Result<Config, Error> {
         let own = settings::with_essence(config, &self.settings)?;
         match history::unchangeable(config, &own) {
@@ -67,16 +68,16 @@ impl Header {
     }
 }
 
-/// What is known of a round.
+/// What is known of a round: its games that have ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
-    /// What it begins with.
+    /// The header of the segment.
     pub header: Header,
-    /// Its games: in the order of their numbers if all of them have ended, else in that of their ends.
+    /// The games of the round: in the order of their numbers if all of them have ended, else in that of their ends.
     pub games: Vec<GameRecord>,
-    /// Whether all of them have ended.
+    /// Whether all games of the round have ended.
     pub whole: bool,
-    /// Its file.
+    /// The file of the segment.
     pub path: PathBuf,
 }
 
@@ -84,18 +85,19 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Log {
     dir: PathBuf,
-    /// The segments that are being written.
+    /// The files of the segments that are being written, by their rounds.
     parts: BTreeMap<u64, (PathBuf, File)>,
 }
 
-/// Bytes in front of an entry: its length, and the first half of its digest.
+/// Bytes in front of an entry: its length, and the first bytes of its digest.
 const FRAME: usize = 4 + SUM;
+/// Bytes of an entry's digest that stand in front of it.
 const SUM: usize = 8;
-/// Bytes of a digest.
+/// Bytes of a whole digest.
 const DIGEST: usize = 32;
 
 impl Log {
-    /// The log of a folder.
+    /// Returns the log of a run folder.
     pub fn of(folder: &Folder) -> Self {
         Self { dir: folder.log(), parts: BTreeMap::new() }
     }
@@ -104,12 +106,12 @@ impl Log {
         self.dir.join(name_of(round, kind))
     }
 
-    /// The file of a round whose games have all ended.
+    /// Returns the path of the file of a round whose games have all ended; it need not exist.
     pub fn whole(&self, round: u64) -> PathBuf {
         self.path(round, "games")
     }
 
-    /// The rounds whose games have all ended.
+    /// Returns the rounds whose games have all ended, in ascending order.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -117,8 +119,9 @@ impl Log {
         self.found("games")
     }
 
-    /// The rounds with a file that a run can have begun whose newest checkpoint is of this generation, in ascending order. As
-    /// many as can be in play may be missing between two of them: what is further off was numbered by nobody.
+    /// Returns the rounds with a file that a run can have begun whose newest checkpoint is of this generation, in
+    /// ascending order. As many as can be in play ([`MAX_LAG`]) may be missing between two of them: what is further off
+    /// was numbered by nobody.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -138,13 +141,13 @@ impl Log {
         Ok(rounds)
     }
 
-    /// Those of them that come after it.
+    /// Returns the known rounds after this generation: see [`Log::known`].
     fn begun(&self, generation: u64) -> Result<impl Iterator<Item = u64> + use<>, Error> {
         Ok(self.known(generation)?.into_iter().filter(move |&round| round > generation))
     }
 
-    /// What lies in the folder and, by its name or its number, is no file of a run whose newest checkpoint is of this
-    /// generation.
+    /// Returns the names of what lies in the folder and, by its name or its number, is no file of a run whose newest
+    /// checkpoint is of this generation.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -157,9 +160,9 @@ impl Log {
         Ok(self.names()?.into_iter().filter(|name| !is_own(name)).collect())
     }
 
-    /// Gives other names to the segments that a run whose newest checkpoint is of this generation cannot have begun, so that
-    /// it does not take them for its own when it comes to their numbers. Returns what the user should know. Only for the
-    /// holder of the folder's lock.
+    /// Gives other names to the segments that a run whose newest checkpoint is of this generation cannot have begun, so
+    /// that the run does not take them for its own when it comes to their numbers. Returns what the user should know.
+    /// Only the holder of the folder's lock may call this.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -199,7 +202,8 @@ impl Log {
         }
     }
 
-    /// The file of a round, and whether all of its games have ended; `None` if there is none.
+    /// Opens the file of a round, and returns it with its path and whether all games of the round have ended; `None` if
+    /// there is no file.
     fn open(&self, round: u64) -> Result<Option<(PathBuf, File, bool)>, Error> {
         // A round that ends meanwhile has its last file before it loses the other.
         for kind in ["games", "part", "games"] {
@@ -213,10 +217,10 @@ impl Log {
         Ok(None)
     }
 
-    /// What is known of a round; `None` if none of its games has ended.
+    /// Reads what is known of a round; `None` if none of its games has ended.
     ///
     /// # Errors
-    /// When a file of it is damaged, of another version or of another game.
+    /// When the file of the round cannot be read, is damaged, of another version or of another game.
     pub fn read(&self, game: AnyGame, round: u64) -> Result<Option<Segment>, Error> {
         let Some((path, file, whole)) = self.open(round)? else { return Ok(None) };
         let bytes = read_all(file, &path)?;
@@ -228,7 +232,8 @@ impl Log {
         Ok((!games.is_empty()).then_some(Segment { header, games, whole, path }))
     }
 
-    /// What a round has begun with, and its file, whatever its game; `None` if none of its games has ended.
+    /// Reads the header of a round, of whatever game, and returns it with its file; `None` if no game of the round has
+    /// ended.
     fn header(&self, round: u64) -> Result<Option<(PathBuf, Header)>, Error> {
         let Some((path, file, whole)) = self.open(round)? else { return Ok(None) };
         if whole {
@@ -241,15 +246,15 @@ impl Log {
         Ok(entry(rest).map(|_| (path, header)))
     }
 
-    /// The error of a round whose games are missing.
+    /// Returns the error of a round whose games are missing.
     pub fn missing(&self, round: u64) -> Error {
         stored(&self.whole(round), Fault::Missing, "the games of a round")
     }
 
-    /// The digest of a round whose games have all ended, as its file has it.
+    /// Returns the digest of a round whose games have all ended, as its file has it, in hexadecimal digits.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file is missing or cannot be read.
     pub fn digest(&self, round: u64) -> Result<String, Error> {
         let path = self.whole(round);
         let bytes = match fs::read(&path) {
@@ -259,10 +264,10 @@ impl Log {
         Ok(bytes.last_chunk::<DIGEST>().map_or(String::new(), |digest| hex(digest)))
     }
 
-    /// Begins to write a round, or goes on with it: behind its last game that is whole.
+    /// Begins to write a round, or goes on with it behind its last game that is whole.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be read or written, or is damaged.
     pub fn begin(&mut self, game: AnyGame, header: &Header) -> Result<(), Error> {
         let path = self.path(header.round, "part");
         let found = match fs::read(&path) {
@@ -289,7 +294,7 @@ impl Log {
         Ok(())
     }
 
-    /// Adds games of a round that have ended.
+    /// Appends games that have ended to a round that is being written; for any other round it does nothing.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -299,7 +304,7 @@ impl Log {
         file.write_all(&bytes).map_err(Error::io("write", path))
     }
 
-    /// Ends a round with all of its games, in the order of their numbers.
+    /// Ends a round with all of its games, which are in the order of their numbers.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -317,7 +322,7 @@ impl Log {
         Ok(())
     }
 
-    /// Removes a file that has had its use; one that cannot be removed is told, and does no harm.
+    /// Removes a file that has had its use. One that cannot be removed does no harm, and is told.
     fn remove(&self, path: &Path) {
         match fs::remove_file(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -325,7 +330,8 @@ impl Log {
         }
     }
 
-    /// Changes the settings of all rounds from this one on that have a finished game. No checkpoint may name them yet.
+    /// Changes the settings of all rounds from `first` on that have a finished game. No checkpoint may name these
+    /// rounds yet.
     ///
     /// # Errors
     /// When a segment cannot be used or written.
@@ -345,7 +351,7 @@ impl Log {
         Ok(())
     }
 
-    /// Removes what a killed program has left of rounds that are whole.
+    /// Removes what a killed program has left of rounds whose games have all ended.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -358,10 +364,10 @@ impl Log {
         Ok(())
     }
 
-    /// What the rounds from this one on have begun with, as far as they are known and have a finished game, and their files.
+    /// Returns the headers of the known rounds from `first` on that have a finished game, each with its file.
     ///
     /// # Errors
-    /// As [`Log::read`].
+    /// The errors of [`Log::read`].
     pub fn headers(&self, game: AnyGame, first: u64) -> Result<Vec<(PathBuf, Header)>, Error> {
         let mut headers = vec![];
         for round in self.begun(first.saturating_sub(1))? {
@@ -373,10 +379,10 @@ impl Log {
         Ok(headers)
     }
 
-    /// What a run without a checkpoint has begun with, and the file that says so; `None` if none of its games has ended.
+    /// Returns the header of the first round of a run without a checkpoint, and its file; `None` if no game has ended.
     ///
     /// # Errors
-    /// As [`Log::read`].
+    /// The errors of [`Log::read`].
     pub fn first(&self) -> Result<Option<(PathBuf, Header)>, Error> {
         for round in self.begun(0)? {
             if let Some(found) = self.header(round)? {
@@ -386,11 +392,12 @@ impl Log {
         Ok(None)
     }
 
-    /// The rounds that fill a replay buffer of so many positions after this round, oldest first. They end before one that is
-    /// gone and not needed: a run that keeps no games that it has no use for may find one for them later.
+    /// Returns the rounds that fill a replay buffer of `positions` positions after `round`, oldest first. They begin
+    /// behind the last one that is gone and not `needed`: a run that keeps no games that it has no use for may find a
+    /// use for them later.
     ///
     /// # Errors
-    /// When a segment is missing that is needed, or one cannot be used.
+    /// When a segment that is needed is missing, or a segment cannot be used.
     pub fn window(
         &self,
         game: AnyGame,
@@ -416,7 +423,7 @@ impl Log {
         Ok(rounds)
     }
 
-    /// Removes the rounds before this one, as far as that goes.
+    /// Removes the games of the rounds before `first`, as far as that goes.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -430,7 +437,7 @@ fn name_of(round: u64, kind: &str) -> String {
     format!("{round:06}.{kind}")
 }
 
-/// The round of a file of this kind. `+7` and `7` are numbers too, and no names that a segment has.
+/// Returns the round of a file of this kind by its name: `+7` and `7` are numbers too, and no names that a segment has.
 fn round_of(name: &str, kind: &str) -> Option<u64> {
     let round = name.split_once('.')?.0.parse().ok()?;
     (round > 0 && name == name_of(round, kind)).then_some(round)
@@ -446,14 +453,14 @@ fn stored(path: &Path, fault: Fault, message: impl Into<String>) -> Error {
     Error::Log { path: path.into(), fault, message: message.into() }
 }
 
-/// An entry of a segment that is being written.
+/// Returns an entry as it stands in a segment that is being written.
 fn framed(entry: &impl Serialize) -> Vec<u8> {
     let bytes = postcard::to_stdvec(entry).expect("plain data");
     let sum = blake3::hash(&bytes);
     [&(bytes.len() as u32).to_le_bytes()[..], &sum.as_bytes()[..SUM], &bytes].concat()
 }
 
-/// The entry at the front, and what is behind it; `None` if it is not whole.
+/// Returns the entry at the front and what is behind it; `None` if the entry is not whole.
 fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (frame, rest) = bytes.split_at_checked(FRAME)?;
     let (length, sum) = frame.split_at(4);
@@ -462,8 +469,9 @@ fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (blake3::hash(entry).as_bytes()[..SUM] == *sum).then_some((entry, rest))
 }
 
-/// Header, games, and the length of what is whole; `None` if not even the header is. What is behind the last whole game
-/// is what a killed program was writing; a game that is lost so is played again, and is the same.
+/// Reads a segment that is being written: its header, its games, and the length in bytes of what is whole; `None` if
+/// not even the header is. What is behind the last whole game is what a killed program was writing; a game that is lost
+/// so is played again, and is the same.
 fn read_part(
     game: AnyGame,
     bytes: &[u8],
@@ -516,7 +524,7 @@ fn read_whole(game: AnyGame, bytes: &[u8], path: &Path, round: u64) -> Result<(H
     Ok((header, games))
 }
 
-/// The header alone: the digest is not looked at.
+/// Reads the header of a whole segment alone, without looking at the digest.
 fn header_of(file: File, path: &Path, round: u64) -> Result<Header, Error> {
     let read = || -> std::io::Result<Option<Header>> {
         // The digest behind the frame is none of it.
@@ -545,7 +553,7 @@ fn checked_header(header: Option<Header>, path: &Path, round: u64) -> Result<Hea
     Ok(header)
 }
 
-/// What the games of a segment begin with.
+/// Returns the position that the games of a segment begin with.
 fn start_of(game: AnyGame, header: &Header, path: &Path) -> Result<State, Error> {
     let config = settings::with_essence(&Config::default(), &header.settings);
     config.map(|config| game.start_of(&config)).map_err(|e| stored(path, Fault::Damaged, e.to_string()))
@@ -559,15 +567,15 @@ fn check_game(start: &State, game: &GameRecord, path: &Path, round: u64) -> Resu
     Ok(())
 }
 
-/// Bytes as hexadecimal digits.
+/// Returns bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The digest of each round, for the manifest of a checkpoint.
+/// Returns the digest of each of these rounds, for the manifest of a checkpoint.
 ///
 /// # Errors
-/// When a segment is missing.
+/// When a segment is missing or cannot be read.
 pub fn digests(log: &Log, rounds: &[u64]) -> Result<BTreeMap<u64, String>, Error> {
     rounds.iter().map(|&round| Ok((round, log.digest(round)?))).collect()
 }

@@ -1,5 +1,5 @@
-//! The machine that a run is made on, and how well it is used: watched by a thread of its own, because neither systems nor
-//! trainer read such things.
+//! The machine that a run is made on, and how well it is used: watched by a thread of its own, because neither systems
+//! nor trainer read such things.
 
 use crate::{device::Place, memory};
 use lockstep_components::config::Precision;
@@ -14,15 +14,15 @@ use std::{
 };
 use sysinfo::System;
 
-/// What a generation was made on, and how that was used meanwhile: a part of its metrics.
+/// The machine that a generation was made on, and how it was used meanwhile: a part of the generation's metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {
-    /// Where the network runs, for people.
+    /// The name of the place where the network runs, for people.
     pub device: String,
-    /// Whether that is a GPU, which works while the processor does something else.
+    /// Whether the network runs on a GPU, which works while the processor does something else.
     pub is_gpu: bool,
-    /// The numbers of evaluation.
+    /// The type of the numbers in which the network is evaluated.
     pub precision: Precision,
     /// Whether the residual tower could be evaluated in integers, faster.
     pub could_be_int16: bool,
@@ -32,25 +32,27 @@ pub struct Machine {
     pub burn_plays: bool,
     /// Whether burn trains on the CPU what the fused kernels do not know.
     pub burn_trains: bool,
-    /// Threads of the program.
+    /// The number of threads of the program.
     pub threads: usize,
-    /// Cores that it may use.
+    /// The number of cores that the program may use.
     pub cores: usize,
-    /// Cores that were busy with it on average; 0 where the system does not tell.
+    /// The number of cores that were busy with the program on average; 0 where the system does not tell.
     pub cores_busy: f64,
-    /// Cores of the machine that were busy with other programs on average; 0 where the system does not tell.
+    /// The number of the machine's cores that were busy with other programs in the last second that was looked at; 0
+    /// where the system does not tell.
     pub cores_others: f64,
-    /// Cores of the machine that nobody used on average; as many as it has where the system does not tell.
+    /// The number of the machine's cores that nobody used in the last second that was looked at; as many as it has
+    /// where the system does not tell.
     pub cores_idle: f64,
-    /// Bytes of memory in use at most, of samples each second.
+    /// The most bytes of memory that the program had in use, of samples each second.
     pub resident: u64,
-    /// The bound that was printed before the run began.
+    /// The bound in bytes that was printed before the run began.
     pub bound: u64,
-    /// What the machine, or the control group, has.
+    /// The bytes of memory that the machine has, or its control group or another limit leaves to the program.
     pub memory: u64,
-    /// Positions that the cache has room for.
+    /// The number of positions that the cache has room for.
     pub cache_positions: u64,
-    /// The GPU, where its driver tells of it.
+    /// How the GPU was used, where its driver tells of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuUse>,
 }
@@ -59,15 +61,15 @@ pub struct Machine {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuUse {
-    /// Share of the time in which it computed anything, on average.
+    /// The mean share of the time in which the GPU computed anything, from 0 to 1.
     pub utilisation: f64,
-    /// Bytes in use on it at most, by all programs.
+    /// The most bytes of the GPU's memory that were in use, by all programs.
     pub memory: u64,
-    /// Bytes that it has.
+    /// The bytes of memory that the GPU has.
     pub memory_total: u64,
-    /// Mean power.
+    /// The mean power in watts; 0 without a sensor.
     pub watts: f64,
-    /// Highest temperature.
+    /// The highest temperature in degrees Celsius; 0 without a sensor.
     pub celsius: f64,
 }
 
@@ -86,13 +88,13 @@ pub struct Monitor {
 /// How the cores of the machine were used in the last second: by this program, by others, and by nobody.
 #[derive(Clone, Copy, Debug, Default)]
 struct Shared {
-    /// None in the first second.
+    /// The number of cores that this program used; `None` in the first second.
     own: Option<f64>,
     others: f64,
     idle: f64,
 }
 
-/// Looks at all cores of the machine.
+/// Measures how all cores of the machine are used.
 struct Cores {
     system: System,
     since: (Instant, Duration),
@@ -105,7 +107,7 @@ impl Cores {
         Self { system, since: (Instant::now(), cpu_time()) }
     }
 
-    /// How they were used since this was last called.
+    /// Returns how the cores were used since this was last called.
     fn usage(&mut self) -> Shared {
         let now = (Instant::now(), cpu_time());
         self.system.refresh_cpu_usage();
@@ -118,7 +120,7 @@ impl Cores {
     }
 }
 
-/// What was seen since it was last asked for.
+/// What the thread has seen since [`Monitor::take`] was last called.
 #[derive(Debug, Default)]
 struct Watched {
     resident: u64,
@@ -145,10 +147,10 @@ impl Watched {
 }
 
 impl Monitor {
-    /// Begins to watch. `fixed` is what does not change.
+    /// Begins to watch the machine. `fixed` has the fields that do not change.
     pub fn new(fixed: Machine, place: &Place) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
-        // Until something is known, all of them are free.
+        // Until something is known, all cores are free.
         let shared = Arc::new(Mutex::new(Shared { own: None, others: 0.0, idle: fixed.cores as f64 }));
         let (stop, stopped) = channel();
         let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place) } else { None });
@@ -170,7 +172,7 @@ impl Monitor {
         Self { fixed, watched, cores: shared, since: (Instant::now(), cpu_time()), stop }
     }
 
-    /// What has been seen since this was last called.
+    /// Returns how the machine was used since this was last called, and begins anew.
     pub fn take(&mut self) -> Machine {
         let machine = self.peek();
         *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = Watched::default();
@@ -178,7 +180,7 @@ impl Monitor {
         machine
     }
 
-    /// The same, to be seen again.
+    /// Returns how the machine was used since the last call of [`Monitor::take`], which will return it as well.
     pub fn peek(&self) -> Machine {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, spent) = self.since;
@@ -208,7 +210,7 @@ impl Drop for Monitor {
 }
 
 impl Machine {
-    /// How it is used, for people.
+    /// Returns how the machine is used, as texts for people.
     pub fn fields(&self) -> Vec<String> {
         let bytes = |n: u64| crate::text::bytes(n as usize);
         let mut fields = vec![format!("cores busy {:.1} of {}", self.cores_busy, self.cores)];
@@ -224,7 +226,8 @@ impl Machine {
         fields
     }
 
-    /// Cores that it had, and could have had, where it lacked some because other programs took them.
+    /// Returns the number of cores that the program had, and that it could have had, if it lacked some because other
+    /// programs took them; `None` otherwise.
     pub fn crowded(&self) -> Option<(f64, usize)> {
         let wanted = self.threads.min(self.cores);
         let lacks = self.cores_busy < 0.75 * wanted as f64 && self.cores_idle < 0.1 * wanted as f64;
@@ -238,12 +241,12 @@ impl std::fmt::Display for Machine {
     }
 }
 
-/// Time that the processor has worked for this process.
+/// Returns the time that the processor has worked for this process.
 fn cpu_time() -> Duration {
     memory::this_process(|process| Duration::from_millis(process.accumulated_cpu_time())).unwrap_or_default()
 }
 
-/// Cores that this process may use.
+/// Returns the number of cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -258,7 +261,8 @@ pub struct Card {
 
 #[cfg(feature = "cubecl")]
 impl Card {
-    /// The one of a place, if the library is there and knows it. It is loaded at run time.
+    /// Returns the card of a place, if the management library is there and knows the card. The library is loaded at run
+    /// time.
     pub fn of(place: &Place) -> Option<Self> {
         let library = if cfg!(windows) { "nvml.dll" } else { "libnvidia-ml.so.1" };
         let nvml = nvml_wrapper::Nvml::builder().lib_path(library.as_ref()).init().ok()?;
@@ -268,7 +272,7 @@ impl Card {
         Some(Self { nvml, index })
     }
 
-    /// What it does now.
+    /// Returns how the card is used now; `None` where the library does not tell.
     pub fn usage(&self) -> Option<GpuUse> {
         let card = self.nvml.device_by_index(self.index).ok()?;
         let memory = card.memory_info().ok()?;
@@ -286,12 +290,12 @@ impl Card {
 
 #[cfg(not(feature = "cubecl"))]
 impl Card {
-    /// None: this program has no back end for GPUs.
+    /// Returns `None`, because this program has no back end for GPUs.
     pub fn of(_: &Place) -> Option<Self> {
         None
     }
 
-    /// Nothing.
+    /// Returns `None`, because this program has no back end for GPUs.
     pub fn usage(&self) -> Option<GpuUse> {
         None
     }

@@ -17,25 +17,26 @@ use lockstep_systems::{
 };
 use std::time::Instant;
 
-/// What ticks came to in some time.
+/// The rates and counts of self-play in some time.
 #[derive(Clone, Debug)]
 pub struct Ticks {
-    /// Median over ten stretches of time.
+    /// Simulations per second: the median over ten stretches of time.
     pub simulations_per_second: f64,
-    /// Median over ten stretches of time.
+    /// Evaluations per second: the median over ten stretches of time.
     pub evaluations_per_second: f64,
-    /// All counts, those of searches and games under way included.
+    /// The counts of all stretches, those of searches and games under way included.
     pub stats: Stats,
-    /// Seconds of all of them.
+    /// The seconds of all stretches together.
     pub seconds: f64,
-    /// Seconds of each stage.
+    /// The name and the seconds of each stage of a tick, of all stretches together.
     pub stages: Vec<(&'static str, f64)>,
 }
 
-/// Plays with an evaluator for so many seconds, after a warm-up in which every lane gets into the middle of a game.
+/// Plays with an evaluator for `seconds` seconds, after a warm-up of 0.3 times as many and at most 3, in which lanes
+/// get into the middle of their games.
 ///
 /// # Errors
-/// When there is not the memory, or the device fails.
+/// When the memory does not suffice, or the device fails.
 pub fn ticks(
     game: AnyGame,
     config: &Config,
@@ -92,8 +93,8 @@ pub fn ticks(
     })
 }
 
-/// What has been counted since that began anew, of searches and games under way as well: positions are evaluated before the
-/// search that asks for them ends, and searches end before their games.
+/// Returns what a world has counted since that began anew, of searches and games under way as well: positions are
+/// evaluated before the search that asks for them ends, and searches end before their games.
 pub fn counts(world: &mut World) -> Stats {
     let mut now = world.resource::<Stats>().clone();
     // Shares of the searches that have ended.
@@ -107,10 +108,10 @@ pub fn counts(world: &mut World) -> Stats {
     now
 }
 
-/// A new network, for batches of so many rows of the searches of this configuration.
+/// Returns an evaluator of a new network, for batches of at most `rows` rows of the searches of this configuration.
 ///
 /// # Errors
-/// When there is not the memory, or the device fails.
+/// When the memory does not suffice, or the device fails.
 pub fn evaluator(game: AnyGame, config: &Config, place: &Place, rows: usize) -> Result<Box<dyn Evaluator>, Error> {
     let network = Footprint::of(game, &config.network, place, rows);
     Bound::of_searches(game, &[&config.search], &config.lanes, &[network]).check()?;
@@ -121,7 +122,7 @@ pub fn evaluator(game: AnyGame, config: &Config, place: &Place, rows: usize) -> 
     Ok(lockstep_systems::Error::guard(EVALUATING, make)?)
 }
 
-/// Evaluations per second in batches of so many rows.
+/// Measures the evaluations per second in batches of `rows` rows, for `seconds` seconds after a warm-up.
 ///
 /// # Errors
 /// When the device fails.
@@ -130,7 +131,7 @@ pub fn evaluations(game: AnyGame, evaluator: &mut dyn Evaluator, rows: usize, se
     repeat(seconds, rows, || Ok(exchange(evaluator, &batch, &mut out)?))
 }
 
-/// A batch of no positions in particular.
+/// Returns a full batch of random planes, which belong to no positions; it is the same batch every time.
 pub fn any_batch(game: AnyGame, rows: usize) -> Batch {
     let mut batch = Batch::empty(&game.info, rows);
     batch.rows = rows;
@@ -139,7 +140,7 @@ pub fn any_batch(game: AnyGame, rows: usize) -> Batch {
     batch
 }
 
-/// There and back.
+/// Submits a batch to an evaluator and waits for the answers, which are written to `out`.
 ///
 /// # Errors
 /// When the device fails.
@@ -152,7 +153,8 @@ pub fn exchange(
     evaluator.receive(out)
 }
 
-/// A learner with positions of so many games, in which it takes one step after another in a generation without an end.
+/// Returns a world that learns from the positions of `games` games, one step after another in a generation without an
+/// end.
 ///
 /// # Errors
 /// When a game fails.
@@ -171,7 +173,7 @@ pub fn learning(game: AnyGame, config: &Config, place: &Place, games: usize) -> 
     Ok(world)
 }
 
-/// One step of the optimiser, to its end.
+/// Takes one step of the optimiser, and waits until the device has ended it.
 ///
 /// # Errors
 /// When the device fails.
@@ -185,7 +187,7 @@ fn step_ended(place: &Place) -> Result<(), Error> {
     Ok(synced.map_err(|e| lockstep_systems::Error::of_device(lockstep_systems::TRAINING, format!("{e:?}")))?)
 }
 
-/// Samples per second of training.
+/// Measures the samples per second of training, for `seconds` seconds after a warm-up.
 ///
 /// # Errors
 /// When a game or the device fails.
@@ -194,8 +196,9 @@ pub fn samples(game: AnyGame, config: &Config, place: &Place, seconds: f64) -> R
     repeat(seconds, config.learn.batch_size, || step(&mut world, place))
 }
 
-/// Samples per second of whole generations of so many steps, with all that the learner begins and ends one with. Of one that
-/// takes longer, what the time suffices for.
+/// Measures the samples per second of whole generations of `steps` steps, with all that the learner begins and ends a
+/// generation with, for `seconds` seconds after a warm-up. If a generation takes longer, it is cut off after twice that
+/// time.
 ///
 /// # Errors
 /// When a game or the device fails.
@@ -217,7 +220,7 @@ pub fn generations(game: AnyGame, config: &Config, place: &Place, steps: u64, se
     }
 }
 
-/// Rows per second of a repeated piece of work: from its median time after a warm-up.
+/// Returns the rows per second of a repeated piece of work, from its median time after a warm-up.
 fn repeat(seconds: f64, rows: usize, mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
     work()?;
     let warm = Instant::now();
@@ -234,7 +237,10 @@ fn repeat(seconds: f64, rows: usize, mut work: impl FnMut() -> Result<(), Error>
     Ok(rows as f64 / median(times))
 }
 
-/// The middle one.
+/// Returns the median: of an even count of numbers, the larger one of those in the middle.
+///
+/// # Panics
+/// If there are no numbers.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]

@@ -1,5 +1,5 @@
-//! How much memory a command takes at most: computed before anything large is allocated, and refused when the machine has
-//! less.
+//! How much memory a command takes at most: computed before anything large is allocated, and refused when the machine
+//! has less.
 
 use crate::{
     Error,
@@ -17,44 +17,45 @@ use lockstep_systems::{
 use std::{fs, hint::black_box};
 use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Bytes at most, by part.
+/// The most memory that a command takes, in bytes of each part.
 #[derive(Clone, Debug)]
 pub struct Bound {
     parts: Vec<Part>,
-    /// Besides, while a checkpoint is written or read.
+    /// The bytes that are needed besides while a checkpoint is written or read.
     saving: u64,
 }
 
-/// What some of the memory is for.
+/// A part of the memory, named by what it is for.
 #[derive(Clone, Debug)]
 struct Part {
     name: &'static str,
     bytes: u64,
-    /// The keys that it depends on.
+    /// The keys that the size of the part depends on.
     keys: &'static str,
 }
 
-/// What the allocator keeps without using it.
+/// The bytes that the allocator keeps without using them.
 const SLACK: u64 = 12_000_000;
 
-/// What a thread takes beside what it works in.
+/// The bytes that a thread takes beside what it works in.
 const OF_THREAD: u64 = 200_000;
 
-/// What a network takes where it evaluates, in bytes of this process: from its description, before any of it is made.
+/// The memory that a network takes where it evaluates, in bytes of this process: from its description, before any of it
+/// is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
-    /// Its parameters, once.
+    /// Bytes of the network's parameters, once.
     parameters: u64,
-    /// An evaluator, with its weights as the place reads them.
+    /// Bytes of an evaluator, with its weights as the place reads them.
     evaluator: u64,
-    /// What is there besides while an evaluator is made.
+    /// Bytes that are there besides while an evaluator is made.
     making: u64,
-    /// What the threads work in.
+    /// Bytes that the threads work in.
     scratch: u64,
 }
 
 impl Footprint {
-    /// Of a configuration's network at a place, in batches of at most so many rows.
+    /// Returns the memory of a configuration's network at a place, in batches of at most `rows` rows.
     pub fn of(game: AnyGame, network: &NetworkConfig, place: &Place, rows: usize) -> Self {
         Self::of_description(&describe(&game.info, network), place, rows)
     }
@@ -80,7 +81,8 @@ impl Footprint {
         Self { parameters, evaluator: workers * parameters, making, scratch: 0 }
     }
 
-    /// With the same network in `f64` beside it, twice over, and what its threads work in.
+    /// Returns this memory with that of the same network in `f64` beside it, twice over, and of what the threads of
+    /// that network work in.
     #[must_use]
     pub fn with_exact(self, game: AnyGame, network: &NetworkConfig) -> Self {
         let threads = rayon::current_num_threads() as u64;
@@ -93,13 +95,14 @@ impl Footprint {
     }
 }
 
-/// Bytes of all values of one row.
+/// Returns the bytes of all values of one row.
 fn activations(net: &Description) -> u64 {
     4 * net.forms().into_iter().map(|form| net.size(form)).sum::<usize>() as u64
 }
 
-/// What burn's CPU back end makes of the weights and the rows of one layer for a product: a copy of the weights, and on each
-/// thread as many rows of the product's inputs as it takes at a time.
+/// Returns the bytes of what burn's CPU back end makes of the weights and the rows of one layer for a product: a copy
+/// of the weights, and on each thread as many rows of the product's inputs as it takes at a time. The layer is the one
+/// that takes the most.
 fn products(net: &Description) -> u64 {
     const ROWS: u64 = 512;
     let forms = net.forms();
@@ -113,7 +116,7 @@ fn products(net: &Description) -> u64 {
     layers.map(of_step).max().unwrap_or(0)
 }
 
-/// The largest convolution as a product over the whole board.
+/// Returns the bytes of the largest convolution as a product over the whole board.
 fn over_the_board(net: &Description) -> u64 {
     let forms = net.forms();
     let of_step = |(step, of): (usize, &lockstep_fused::Step)| match of.op {
@@ -124,11 +127,11 @@ fn over_the_board(net: &Description) -> u64 {
 }
 
 impl Bound {
-    /// Of a whole run, computed from its configuration. On a GPU, of whose driver only what it has taken is known, a learner and
-    /// an evaluator are made for it once.
+    /// Returns the bound of a whole run, computed from its configuration. On a GPU, of whose driver only what it has
+    /// taken is known, a learner and an evaluator are made for it once.
     ///
     /// # Errors
-    /// When what is computed does not fit.
+    /// When these do not fit into the memory, or the device fails.
     pub fn of_run(game: AnyGame, config: &Config, place: &Place) -> Result<Self, Error> {
         let process = program();
         let capacity = device::batch_capacity(game, config, place);
@@ -181,7 +184,7 @@ impl Bound {
             };
             let taken = match lockstep_systems::Error::guard(SETTING_UP, make) {
                 Ok((taken, ..)) => taken,
-                // That of the device: the rehearsal tells what to do.
+                // The memory of the device ran out: the rehearsal tells what to do.
                 Err(lockstep_systems::Error::OutOfMemory { .. }) => program(),
                 Err(error) => return Err(error.into()),
             };
@@ -190,16 +193,17 @@ impl Bound {
         Ok(bound)
     }
 
-    /// Of a run in which rounds have begun with a window of so many positions.
+    /// Returns the bound of a run in which rounds have begun with a replay window of `window` positions.
     ///
     /// # Errors
-    /// As [`Bound::of_run`].
+    /// The errors of [`Bound::of_run`].
     pub fn of_rounds(game: AnyGame, config: &Config, window: usize, place: &Place) -> Result<Self, Error> {
         let replay = ReplayConfig { window, ..config.replay.clone() };
         Self::of_run(game, &Config { replay, ..config.clone() }, place)
     }
 
-    /// Of searches alone, those of each player: a tree for each lane and a cache, beside the networks that evaluate.
+    /// Returns the bound of searches alone, those of each player: a tree for each lane and a cache, beside the networks
+    /// that evaluate.
     pub fn of_searches(game: AnyGame, players: &[&SearchConfig], lanes: &LanesConfig, networks: &[Footprint]) -> Self {
         // All trees of a world have room for the largest search.
         let simulations = players.iter().map(|search| search.simulations).max().unwrap_or(1);
@@ -218,7 +222,7 @@ impl Bound {
         Self { parts, saving }
     }
 
-    /// Of networks that evaluate, and nothing else.
+    /// Returns the bound of networks that evaluate, and nothing else but the program.
     pub fn of_networks(networks: &[Footprint]) -> Self {
         let network = |network: &Footprint| Part {
             name: "the network",
@@ -229,15 +233,15 @@ impl Bound {
         Self { parts: [program].into_iter().chain(networks.iter().map(network)).collect(), saving: 0 }
     }
 
-    /// All parts together, but for what saving a checkpoint adds.
+    /// Returns the bytes of all parts together, but for what saving a checkpoint adds.
     pub fn total(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
-    /// Whether the machine has so much.
+    /// Checks that the machine has so much memory, what saving a checkpoint adds included.
     ///
     /// # Errors
-    /// When it has not. The message names the largest part and the keys to lower.
+    /// When the machine has less. The message names the largest part and the keys to lower.
     pub fn check(&self) -> Result<(), Error> {
         let needed = self.total() + self.saving;
         // Nobody can lower what the program itself takes, but for its threads.
@@ -258,7 +262,8 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// As many lanes with so many leaves as take half of the memory that these networks leave, one at least and `most` at most.
+/// Returns the number of lanes, with `leaves` leaves for each tree, that take half of the memory that these networks
+/// leave: one at least, and `most` at most.
 pub fn lanes_that_fit(game: AnyGame, search: &SearchConfig, leaves: u32, most: u32, networks: &[Footprint]) -> u32 {
     let one = bounds_of(game, search, &LanesConfig { count: 1, leaves_per_tree: leaves, ..LanesConfig::default() });
     let left = limit().0.saturating_sub(Bound::of_networks(networks).total());
@@ -270,10 +275,10 @@ fn bounds_of(game: AnyGame, search: &SearchConfig, lanes: &LanesConfig) -> Bound
     game.bounds(&Config { search: search.clone(), lanes: lanes.clone(), ..Config::default() })
 }
 
-/// Whether there is the memory for so many bytes more, beside what the program takes now.
+/// Checks that there is the memory for `more` bytes beside what the program takes now.
 ///
 /// # Errors
-/// When there is not. The message says what they are for, and what to lower.
+/// When there is not. The message says what the bytes are for, which is `what`, and what to lower, which is `lower`.
 pub fn room_for(more: u64, what: &str, lower: &str) -> Result<(), Error> {
     let needed = resident() + SLACK + more;
     fits(needed, || (format!("{what} takes up to {} of memory", bytes(needed as usize)), lower))
@@ -288,12 +293,12 @@ fn fits<'a>(needed: u64, say: impl FnOnce() -> (String, &'a str)) -> Result<(), 
     Err(Error::Usage(format!("{what}, and {of} has {}; lower {lower}, or give it more memory", bytes(limit as usize))))
 }
 
-/// What the program takes now, and what its threads and the allocator may take besides.
+/// Returns the bytes that the program takes now, and what its threads and the allocator may take besides.
 fn program() -> u64 {
     resident() + SLACK + OF_THREAD * rayon::current_num_threads() as u64
 }
 
-/// The memory of the machine, or what this process may have of it, and which of these it is.
+/// Returns the bytes of the machine's memory, or of what this process may have of it, and the name of whichever it is.
 pub fn limit() -> (u64, &'static str) {
     let mut system = System::new();
     system.refresh_memory();
@@ -307,10 +312,10 @@ pub fn limit() -> (u64, &'static str) {
     all.into_iter().flatten().filter(|(bytes, _)| *bytes > 0).min_by_key(|(bytes, _)| *bytes).unwrap_or((u64::MAX, ""))
 }
 
-/// What the limit on addresses leaves, where there is one: it counts memory that is reserved and not used as well, such as what
-/// an allocator sets aside for each thread.
+/// Returns the bytes that the limit on addresses leaves, where there is one: it counts memory that is reserved and not
+/// used as well, such as what an allocator sets aside for each thread.
 fn address_space() -> Option<u64> {
-    /// What is set aside for the threads of the display and the monitor: stacks and, by glibc, 64 MiB for each.
+    /// Bytes that are set aside for the threads of the display and the monitor: stacks and, by glibc, 64 MiB for each.
     const OTHERS: u64 = 2 * (66 << 20);
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find(|line| line.starts_with("Max address space"))?;
@@ -325,12 +330,12 @@ fn address_space() -> Option<u64> {
     Some(most.saturating_sub(kilobytes * 1024 + OTHERS) + resident())
 }
 
-/// Bytes of this process that are in memory now; 0 where the system does not tell.
+/// Returns the bytes of this process that are in memory now; 0 where the system does not tell.
 pub fn resident() -> u64 {
     this_process(Process::memory).unwrap_or(0)
 }
 
-/// What the system tells of this process, if it does.
+/// Returns what `of` takes from that which the system tells of this process, if it does.
 pub fn this_process<T>(of: impl FnOnce(&Process) -> T) -> Option<T> {
     let pid = sysinfo::get_current_pid().ok()?;
     let mut system = System::new();

@@ -10,25 +10,26 @@ use lockstep_systems::learn::Losses;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One line of `metrics.jsonl`. What comes before the evaluations is the same in every run with the same seed and settings,
-/// however its games were played; from there on it tells what this process did for them, and how long that took.
+/// One line of `metrics.jsonl`. What comes before the evaluations is the same in every run with the same seed and
+/// settings, however its games were played; from there on it tells what this process did for them, and how long that
+/// took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
-    /// Generation, from 1.
+    /// The number of the generation, counted from 1.
     pub generation: u64,
-    /// Games finished.
+    /// The number of games that were finished.
     pub games: u64,
-    /// Positions that these games added to the replay buffer.
+    /// The number of positions that these games added to the replay buffer.
     pub positions: u64,
-    /// Of these, the ones with a policy target.
+    /// The number of positions of these games that have a policy target.
     pub recorded: u64,
-    /// Positions in the replay buffer.
+    /// The number of positions in the replay buffer.
     pub replay: u64,
-    /// Different positions in it, up to symmetry, when equal positions are merged.
+    /// The number of different positions in the replay buffer, up to symmetry, when equal positions are merged.
     pub distinct_positions: u64,
     /// Share of the games that differ in their moves.
     pub distinct_games: f64,
-    /// Mean plies of a game.
+    /// Mean number of plies of a game.
     pub mean_length: f64,
     /// Mean result of the first player: 1 for a win, 0.5 for a draw.
     pub first_player_score: f64,
@@ -36,7 +37,7 @@ pub struct Metrics {
     pub draws: f64,
     /// Mean entropy of the policy targets, in nats.
     pub policy_entropy: f64,
-    /// Simulations.
+    /// The number of simulations.
     pub simulations: u64,
     /// Share of the searches whose root was proven: in the search, or before it began.
     #[serde(default)]
@@ -48,23 +49,23 @@ pub struct Metrics {
     pub terminal_share: f64,
     /// Mean depth of a simulation, in plies.
     pub mean_depth: f64,
-    /// Optimiser steps.
+    /// The number of steps of the optimiser.
     pub steps: u64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
     /// Mean cross-entropy between search and policy, in nats.
     pub policy_loss: f64,
-    /// What is left of it when the policy is perfect.
+    /// The policy loss that is left when the policy is perfect, in nats.
     pub policy_floor: f64,
-    /// Mean squared error, or cross-entropy of win, draw and loss in nats.
+    /// Mean loss of the value: the squared error, or the cross-entropy of win, draw and loss in nats.
     pub value_loss: f64,
     /// Mean losses of the heads beside policy and value, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub other_losses: BTreeMap<String, f64>,
-    /// Of the steps, those that were left out because a loss or a gradient was not finite.
+    /// The number of steps that were left out because a loss or a gradient was not finite.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_steps: u64,
-    /// Positions evaluated by the network.
+    /// The number of positions that the network evaluated.
     pub evaluations: u64,
     /// Share of the simulations whose evaluation was in the cache.
     #[serde(default)]
@@ -74,13 +75,13 @@ pub struct Metrics {
     pub duplicates: f64,
     /// Share of the computed rows that carried a position.
     pub batch_fill: f64,
-    /// Mean rows of a batch.
+    /// Mean number of rows of a batch.
     pub mean_batch: f64,
-    /// Seconds of this generation's games.
+    /// Seconds of playing the games of the generation.
     pub play_seconds: f64,
-    /// Seconds of its learning.
+    /// Seconds of learning the generation.
     pub learn_seconds: f64,
-    /// Seconds of the run so far.
+    /// Seconds that the run has spent so far.
     pub seconds: f64,
     /// Simulations per second of playing.
     pub simulations_per_second: f64,
@@ -92,13 +93,14 @@ pub struct Metrics {
     /// Bytes of memory that the program has in use at the end of the generation; 0 where the system does not tell.
     #[serde(default)]
     pub resident: u64,
-    /// Seconds that went into writing: its games, and the metrics and the checkpoint of the generation before.
+    /// Seconds that went into writing: the games of the generation, and the metrics and the checkpoint of the one
+    /// before.
     #[serde(default)]
     pub write_seconds: f64,
-    /// What it was made on, and how that was used.
+    /// The machine that the generation was made on, and how it was used.
     #[serde(default)]
     pub machine: Machine,
-    /// What to change, if anything.
+    /// The advice on what to change, if there is any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<Advice>,
 }
@@ -107,23 +109,24 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-/// What [`Metrics::new`] needs beside the counts.
+/// What was learned in a generation, which [`Metrics::new`] needs beside the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
-    /// Steps of the generation.
+    /// The number of steps of the generation.
     pub steps: u64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
-    /// Mean losses.
+    /// Mean losses of the generation.
     pub losses: Losses,
-    /// Positions in the replay buffer.
+    /// The number of positions in the replay buffer.
     pub replay: usize,
-    /// Entries of the dataset.
+    /// The number of entries of the dataset: different positions, when equal ones are merged.
     pub distinct: usize,
 }
 
 impl Metrics {
-    /// Those of a generation: `stats` of its games, and `ticks` of what this process did for them.
+    /// Returns the metrics of a generation: `stats` are the counts of its games, and `ticks` those of what this process
+    /// did for them.
     pub fn new(
         generation: u64,
         stats: &Stats,
@@ -177,7 +180,7 @@ impl Metrics {
         }
     }
 
-    /// What is printed of a generation, most important first.
+    /// Returns what is printed of a generation, most important first; `generations` is the number of all of them.
     pub fn fields(&self, generations: u64) -> Vec<String> {
         let seconds = self.play_seconds + self.learn_seconds + self.write_seconds;
         let is_notable = self.write_seconds > 0.1_f64.max(0.1 * seconds);

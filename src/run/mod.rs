@@ -1,4 +1,4 @@
-//! A run and its folder.
+//! A run and its folder: training a player, and all that is kept of it.
 //!
 //! - [`trainer`]: a run, advanced step by step;
 //! - [`source`]: where its games come from;

@@ -11,7 +11,7 @@ use lockstep_components::{
 };
 use lockstep_systems::{AnyGame, Evaluations, Network, Searcher, Setup, play_games};
 
-/// The digest of the probe at this place, as hexadecimal digits.
+/// Returns the digest of the probe at this place, as 16 hexadecimal digits.
 ///
 /// # Errors
 /// When the place cannot evaluate.

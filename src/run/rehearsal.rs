@@ -1,5 +1,5 @@
-//! What a run will do, done once before it begins: a batch of each size, and a training step. Kernels are tuned by it, and
-//! what does not fit shows before anything is played.
+//! What a run will do, done once before it begins: a batch of each size, and a training step. Kernels are tuned by it,
+//! and what does not fit shows before anything is played.
 
 use crate::{
     Error,
@@ -11,24 +11,25 @@ use lockstep_components::Config;
 use lockstep_systems::{AnyGame, Evaluations, Evaluator, TRAINING};
 use std::time::Instant;
 
-/// How long things took.
+/// What a rehearsal has measured: how long things took, and the device's memory that they reserved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rehearsal {
-    /// Rows of a batch, and seconds of its evaluation.
+    /// The number of rows of each batch, and the seconds of its evaluation.
     pub evaluations: Vec<(usize, f64)>,
-    /// Seconds of a training step.
+    /// The seconds of a training step.
     pub step: f64,
-    /// Seconds that the first time took longer: in which kernels are compiled and tuned.
+    /// The seconds by which first times took longer than second ones: in them kernels are compiled and tuned.
     pub tuning: f64,
-    /// Bytes of the device that evaluation and training have reserved, where it tells.
+    /// The bytes of the device's memory that evaluation and training have reserved, where the device tells.
     pub reserved: Option<[u64; 2]>,
 }
 
-/// Games whose positions the rehearsed step learns from.
+/// The number of games whose positions the rehearsed step learns from.
 const GAMES: usize = 2;
 
 impl Rehearsal {
-    /// Evaluates and learns with networks that are then dropped: both have to fit at once, as in the run.
+    /// Evaluates a batch of each size and learns a step, with networks that are then dropped: both have to fit at once,
+    /// as in the run.
     ///
     /// # Errors
     /// When the device fails, or computes what is wrong.
@@ -60,7 +61,7 @@ impl Rehearsal {
         Ok(())
     }
 
-    /// The seconds of the second time.
+    /// Works twice, and returns the seconds of the second time; what the first time took longer is added to the tuning.
     fn twice(&mut self, mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
         let mut time = || -> Result<f64, Error> {
             let start = Instant::now();
@@ -73,7 +74,8 @@ impl Rehearsal {
     }
 }
 
-/// Does this, and tells how much it reserves of the device's memory. What it does not return it gives back.
+/// Works, and returns as well how many bytes of the device's memory that has reserved, where the device tells. What
+/// `work` does not return is given back.
 fn reserved_by<T>(place: &Place, work: impl FnOnce() -> Result<T, Error>) -> Result<(T, Option<u64>), Error> {
     // What was reserved and is used no more would be taken first.
     place.device.memory_cleanup();
@@ -84,7 +86,8 @@ fn reserved_by<T>(place: &Place, work: impl FnOnce() -> Result<T, Error>) -> Res
     Ok((made, after.zip(before).map(|(after, before)| after.saturating_sub(before))))
 }
 
-/// The error of a rehearsal for the user, who can change what does not fit into the memory of the device before a run begins.
+/// Returns the error of a rehearsal for the user, with the keys to change before a run begins if something did not fit
+/// into the memory of the device. Any other error is returned as it is.
 pub fn name_keys(error: Error, config: &Config) -> Error {
     let Error::Systems(lockstep_systems::Error::OutOfMemory { doing, message }) = error else { return error };
     let keys = if doing == TRAINING {

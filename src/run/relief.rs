@@ -1,5 +1,5 @@
-//! What to change when a device runs out of memory. A run is taken up again with that, as if somebody had stopped it and
-//! changed the key; what keeps nothing begins again.
+//! What to change when a device runs out of memory. A run is taken up again with that, as if somebody had stopped it
+//! and changed the key; a command that keeps nothing begins again.
 
 use crate::{
     Error, checkpoint,
@@ -12,18 +12,21 @@ use crate::{
 use lockstep_components::{Config, config::LearnConfig};
 use lockstep_systems::{AnyGame, SETTING_UP, TRAINING, setup::cohorts_of};
 
-/// Rows of a batch whose size decides how much memory a stream needs: below, it is the least that a stream takes.
+/// The number of rows above which the size of a batch decides how much memory a stream needs: below, it is the least
+/// that a stream takes.
 const FEW: usize = 256;
 
-/// Changes the settings so that the device is asked for less at once, from this round on, and records that. Returns what it
-/// has changed: nothing if the error is another one, or there is nothing left to lower.
+/// Changes the settings so that the device is asked for less at once, from this round on, and records that. Returns the
+/// changes: none if the error is not that memory ran out, or there is nothing left to lower.
 ///
-/// Training takes twice as many parts for a batch, evaluation half as many lanes at a time, and where these are few already,
-/// less batches in flight; so does what is only set up, because each batch in flight has weights of its own. The place counts
-/// these: look for it again.
+/// Training takes twice as many parts for a batch, evaluation half as many lanes at a time, and where these are few
+/// already, one batch less in flight; so does what is only set up, because each batch in flight has weights of its own.
+/// A [`Place`] counts the batches in flight: look for it again.
+///
+/// Only the holder of the folder's lock may call this, with nobody writing to the log.
 ///
 /// # Errors
-/// When the folder cannot be written. Only for the holder of its lock, with nobody writing to its log.
+/// When the folder cannot be read or written.
 pub fn relieve(
     game: AnyGame,
     config: &mut Config,
@@ -53,11 +56,11 @@ pub fn relieve(
     Ok(changes)
 }
 
-/// Does this for a run that is there, with less at once whenever the device runs out of memory: the place and the settings are
-/// then others, and `told` hears why.
+/// Works on the run in a folder, again with less at once whenever the device runs out of memory: `place` and `config`
+/// are then changed, and `told` gets the reason. Only the holder of the folder's lock may call this.
 ///
 /// # Errors
-/// Those of `work`, and that of the device where nothing is left to lower. Only for the holder of the folder's lock.
+/// The errors of `work`, and that of the device where nothing is left to lower.
 pub fn relieved<T>(
     game: AnyGame,
     config: &mut Config,
@@ -76,10 +79,12 @@ pub fn relieved<T>(
     }
 }
 
-/// Works on a run, which is opened again with less at once whenever the device runs out of memory. `told` hears why.
+/// Works on a run, which is opened again with less at once whenever the device runs out of memory: `place` and `config`
+/// are then changed, and `told` gets the reason. Returns the run and what `work` has returned. Only the holder of the
+/// folder's lock may call this.
 ///
 /// # Errors
-/// Those of `work` and `open`, and that of the device where nothing is left to lower. Only for the holder of the folder's lock.
+/// The errors of `work` and `open`, and that of the device where nothing is left to lower.
 pub fn worked<T>(
     game: AnyGame,
     config: &mut Config,
@@ -103,7 +108,8 @@ pub fn worked<T>(
     }
 }
 
-/// Asks the device for less at once from this round on, after such an error.
+/// Asks the device for less at once from this round on, after it has run out of memory; returns any other error, and
+/// this one where nothing is left to lower.
 fn lower(
     game: AnyGame,
     config: &mut Config,
@@ -123,15 +129,15 @@ fn lower(
     Ok(())
 }
 
-/// Twice as many parts of a batch, as far as there are positions for them.
+/// Returns twice as many parts of a batch, as far as there are positions for them, and at most 1,000.
 pub fn more_parts(learn: &LearnConfig) -> usize {
     (2 * learn.accumulation).min(learn.batch_size).min(1_000)
 }
 
-/// Does this with so many lanes, and with half as many whenever the device runs out of memory.
+/// Works with this many lanes, and with half as many whenever the device runs out of memory.
 ///
 /// # Errors
-/// Those of `work`; and where one lane is too many, what to do.
+/// The errors of `work`; where the memory does not suffice for one lane, the error says what to do.
 pub fn with_fewer_lanes<T>(mut lanes: u32, mut work: impl FnMut(u32) -> Result<T, Error>) -> Result<T, Error> {
     loop {
         match work(lanes) {

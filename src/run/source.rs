@@ -22,27 +22,27 @@ pub struct Work<'a> {
     pub round: u64,
     /// The settings of the round.
     pub config: &'a Config,
-    /// The generation whose weights play it: `run.lag` before the round.
+    /// The generation whose weights play the round: `run.lag` before it, or 0.
     pub generation: u64,
-    /// These weights.
+    /// The network with the weights of that generation.
     pub network: &'a Network,
     /// The numbers of the games that are missing, in ascending order.
     pub missing: Vec<Range<u64>>,
 }
 
-/// What a source has done since somebody has taken note of it.
+/// What a source has done since [`GameSource::take`] was last called.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Played {
-    /// What its searches and games have counted.
+    /// The counts of its searches and games.
     pub stats: Stats,
-    /// Where their time went.
+    /// The seconds of each stage of its ticks.
     pub stages: StageSeconds,
 }
 
-/// Where games come from. A game is a function of weights, settings, seed, round and number, so it does not matter who plays
-/// it, in which order games come back, or whether one is played twice.
+/// A source of games. A game is a function of weights, settings, seed, round and number, so it does not matter who
+/// plays it, in which order games come back, or whether a game is played twice.
 pub trait GameSource {
-    /// Begins to play these games. Several rounds may be open at a time.
+    /// Begins to play the missing games of a round. Several rounds may be open at a time.
     ///
     /// # Errors
     /// When the device fails.
@@ -54,13 +54,14 @@ pub trait GameSource {
     /// When a game cannot be played.
     fn poll(&mut self) -> Result<Vec<GameRecord>, Error>;
 
-    /// What was done since [`GameSource::take`], searches and games that are under way included.
+    /// Returns what was done since the last call of [`GameSource::take`], searches and games that are under way
+    /// included.
     fn so_far(&mut self) -> Played;
 
-    /// What was done since the last call, and begins to count anew.
+    /// Returns what was done since the last call of this, and begins to count anew.
     fn take(&mut self) -> Played;
 
-    /// The world in which the games are played, if it is one of this process.
+    /// Returns the world in which the games are played, if it is one of this process.
     fn world(&mut self) -> Option<&mut World> {
         None
     }
@@ -68,17 +69,17 @@ pub trait GameSource {
 
 /// Lanes of this process, which play on the threads of rayon's pool.
 pub struct Lanes {
-    /// The lanes with their trees, leaves and agents, and the schedule that plays.
+    /// The world that plays: the lanes with their trees, leaves and agents, and the schedule.
     pub world: World,
     place: Place,
     factory: EvaluatorFactory,
     hooks: Hooks,
-    /// Rounds that can be in play at once: each has an agent of its own.
+    /// The number of rounds that can be in play at once, each of which has an agent of its own.
     lag: u64,
 }
 
 impl Lanes {
-    /// Lanes for runs with this configuration, with nothing to play yet.
+    /// Returns lanes for runs with this configuration, with nothing to play yet.
     ///
     /// # Panics
     /// If the game refuses the rules that the configuration sets.
@@ -143,7 +144,7 @@ impl GameSource for Lanes {
     }
 }
 
-/// The numbers below `games` that are not among these, as spans.
+/// Returns the numbers below `games` that are not among `played`, as ranges.
 pub fn missing(games: u64, mut played: Vec<u64>) -> Vec<Range<u64>> {
     played.sort_unstable();
     let (mut spans, mut next) = (vec![], 0);

@@ -1,6 +1,6 @@
 //! Where the time of a tick goes.
 //!
-//! The systems read no clock; these do, between the sets of a schedule.
+//! The systems of the search read no clock; those of this module do, between the sets of a schedule.
 
 use bevy_ecs::prelude::*;
 use lockstep_systems::{Advance, Plugin, Tick, TickSystems};
@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 pub struct Timing(Vec<(TickSystems, &'static str)>);
 
 impl Timing {
-    /// Batches, evaluations, and what the trees do before and after. Costs nothing.
+    /// Measures three stages: making batches, evaluating them, and what the trees do before and after. It costs
+    /// nothing.
     pub fn coarse() -> Self {
         use TickSystems::*;
         Self(vec![(Collect, "collect"), (Evaluate, "evaluate"), (Select, "search")])
     }
 
-    /// Each set for itself. The search is then made in four passes over the lanes instead of one, which takes longer.
+    /// Measures each set of the schedule for itself. The search is then made in four passes over the lanes instead of
+    /// one, which takes longer.
     pub fn fine() -> Self {
         use TickSystems::*;
         let sets = [Collect, Evaluate, Expand, Act, Root, Select];
@@ -49,7 +51,7 @@ impl Plugin for Timing {
     }
 }
 
-/// Time spent in each stage since it was last taken.
+/// The time spent in each stage of the ticks since it was last reset.
 #[derive(Resource, Clone, Debug)]
 pub struct StageTimes {
     last: Instant,
@@ -57,12 +59,12 @@ pub struct StageTimes {
 }
 
 impl StageTimes {
-    /// The names and the seconds, in run order.
+    /// Returns the name and the seconds of each stage, in the order in which they run.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
         self.spent.iter().map(|(name, spent)| (*name, spent.as_secs_f64()))
     }
 
-    /// Begins anew.
+    /// Sets the time of every stage to zero.
     pub fn reset(&mut self) {
         self.spent.iter_mut().for_each(|(_, spent)| *spent = Duration::ZERO);
     }
@@ -72,29 +74,29 @@ impl StageTimes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StageSeconds {
-    /// Leaves become batches.
+    /// Seconds in which leaves become batches.
     pub collect: f64,
-    /// The network answers, or is waited for.
+    /// Seconds in which the network answers, or is waited for.
     pub evaluate: f64,
-    /// Answers become nodes, moves are played, searches begin, and trees are descended.
+    /// Seconds in which answers become nodes, moves are played, searches begin, and trees are descended.
     pub search: f64,
 }
 
 impl StageSeconds {
-    /// Those of [`Timing::coarse`].
+    /// Returns the seconds of the stages that [`Timing::coarse`] measures.
     pub fn of(times: &StageTimes) -> Self {
         let seconds = |name| times.named().find(|(stage, _)| *stage == name).map_or(0.0, |(_, seconds)| seconds);
         Self { collect: seconds("collect"), evaluate: seconds("evaluate"), search: seconds("search") }
     }
 
-    /// The same, which then begin anew.
+    /// Returns the seconds of the stages, and sets those of `times` to zero.
     pub fn take(times: &mut StageTimes) -> Self {
         let taken = Self::of(times);
         times.reset();
         taken
     }
 
-    /// All of them.
+    /// Returns the seconds of all stages together.
     pub fn total(self) -> f64 {
         self.collect + self.evaluate + self.search
     }

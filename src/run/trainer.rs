@@ -32,13 +32,14 @@ use std::{
 
 /// A run: a source of games and a learner, advanced one tick or one optimiser step at a time.
 ///
-/// Round `k` is `run.games` games, numbered, that are played with the weights of generation `k - run.lag`; generation `k` is
-/// learned from them and those before. Each game draws from a generator of its own, and the replay buffer takes them in
-/// the order of their numbers, so a run does not depend on who plays them, or on when.
+/// Round `k` is `run.games` games, numbered, that are played with the weights of generation `k - run.lag`; generation
+/// `k` is learned from them and those before. Each game draws from a generator of its own, and the replay buffer takes
+/// them in the order of their numbers, so a run does not depend on who plays them, or on when.
 pub struct Trainer<S = Lanes> {
     /// What plays the games.
     pub source: S,
-    /// What learns from them: the learner, the replay buffer, and the schedule [`lockstep_systems::Learn`].
+    /// The world that learns from the games, with the learner, the replay buffer, and the schedule
+    /// [`lockstep_systems::Learn`].
     pub learning: World,
     game: AnyGame,
     hooks: Hooks,
@@ -51,44 +52,44 @@ pub struct Trainer<S = Lanes> {
     log: Option<Log>,
     /// The first round that the replay buffer has games of.
     oldest: u64,
-    /// Where it is computed.
+    /// The place where the network plays and learns.
     place: Place,
     /// What an experiment has kept with the checkpoint that the run goes on from.
     kept: BTreeMap<String, Vec<u8>>,
     /// Whether the games of the log are played again and compared, instead of gone on with.
     replays: bool,
-    /// How the games were played that were learned from last, or are to be learned from first.
+    /// The settings of the searches that were learned from last, or are to be learned from first.
     search: SearchConfig,
-    /// Whether it began with weights that it was given, and not with random ones.
+    /// Whether the run began with weights that it was given, and not with random ones.
     from_weights: bool,
     seconds: Seconds,
-    /// What every game begins with.
+    /// The position that every game begins with.
     start: State,
 }
 
 /// A round in play.
 struct Round {
-    /// Its settings.
+    /// The settings of the round.
     config: Config,
-    /// Its games that have ended.
+    /// The games of the round that have ended.
     played: Vec<GameRecord>,
-    /// What they come to, once all have.
+    /// The counts of the round's games, once all of them have ended.
     ended: Option<Stats>,
 }
 
 /// What [`Trainer::advance`] has just done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Advance {
-    /// One tick.
+    /// One tick was played.
     Played,
-    /// One step of the optimiser.
+    /// One step of the optimiser was taken.
     Learned,
-    /// The last step of a generation, whose metrics and first games these are.
+    /// The last step of a generation was taken, whose metrics and first `run.recorded_games` games these are.
     Generation(Box<Metrics>, Vec<GameRecord>),
 }
 
 impl Trainer {
-    /// A new run, in memory alone, whose games are played by lanes of this process.
+    /// Returns a new run, in memory alone, whose games are played by lanes of this process.
     ///
     /// # Panics
     /// If the game refuses the rules that the configuration sets.
@@ -98,16 +99,16 @@ impl Trainer {
         run
     }
 
-    /// A run without a round.
+    /// Returns a run without a round.
     fn of_lanes(game: AnyGame, config: &Config, place: &Place, hooks: &Hooks) -> Self {
         Self::with_source(game, config, place, hooks, Lanes::new(game, config, place, hooks))
     }
 
-    /// The run that a checkpoint was made of, or the beginning of one, to play and learn again what is in the log: a round
-    /// that ends otherwise is an error. Nothing is written.
+    /// Returns the run that a checkpoint was made of, or the beginning of one, to play and learn again what is in the
+    /// log: a round that ends otherwise is an error of [`Trainer::advance`]. Nothing is written.
     ///
     /// # Errors
-    /// As [`Trainer::resume`].
+    /// The errors of [`Trainer::resume`].
     pub fn replay(
         game: AnyGame,
         config: &Config,
@@ -128,7 +129,8 @@ impl Trainer {
         })
     }
 
-    /// What a checkpoint was made of, without the games that it has learned from: to look at, and not to go on with.
+    /// Returns the run that a checkpoint was made of, without the games that it has learned from: to look at, and not
+    /// to go on with.
     ///
     /// # Errors
     /// When the checkpoint does not fit the configuration.
@@ -175,8 +177,8 @@ impl<S: GameSource> Trainer<S> {
         }
     }
 
-    /// Takes up the run that a checkpoint was made of, whose games are in this log. Rounds after it that have finished games
-    /// go on with the settings that they began with.
+    /// Takes up the run that a checkpoint was made of, whose games are in this log. Rounds after the checkpoint that
+    /// have finished games go on with the settings that they began with.
     ///
     /// # Errors
     /// When the checkpoint or the log does not fit the configuration, or a part of them is damaged or missing.
@@ -236,7 +238,8 @@ impl<S: GameSource> Trainer<S> {
     /// Plays one tick, or learns one step when all games of the round have ended.
     ///
     /// # Errors
-    /// When a schedule fails, or the log cannot be written.
+    /// When the run is finished, a schedule fails, the log cannot be read or written, or a round that is played again
+    /// ends otherwise.
     pub fn advance(&mut self) -> Result<Advance, Error> {
         let (start, wrote) = (Instant::now(), self.seconds.write);
         let Some(round) = self.rounds.front() else {
@@ -290,21 +293,22 @@ impl<S: GameSource> Trainer<S> {
         Ok(Advance::Generation(Box::new(metrics), first))
     }
 
-    /// Counts the time since then as time of play, but for what went into writing, of which so many seconds were counted then.
+    /// Counts the time since `since` as time of play, but for what went into writing: `wrote` is the seconds of writing
+    /// that were counted by then.
     fn played_for(&mut self, since: Instant, wrote: f64) {
         let spent = since.elapsed().as_secs_f64() - (self.seconds.write - wrote);
         self.seconds.play += spent;
         self.seconds.this_play += spent;
     }
 
-    /// The metrics of the generation under way: of what this process has done for it so far, searches and games that have not
-    /// ended included. Those of its learning are missing.
+    /// Returns the metrics of the generation under way: of what this process has done for it so far, searches and games
+    /// that have not ended included. What they say of learning is missing.
     pub fn so_far(&mut self) -> Metrics {
         let Played { stats, stages } = self.source.so_far();
         Metrics::new(self.generation() + 1, &stats, &stats, &Learned::default(), self.seconds, stages)
     }
 
-    /// Sorts the games that have just ended by their rounds.
+    /// Sorts the games that have just ended by their rounds, and writes them to the log.
     fn take_games(&mut self, mut games: Vec<GameRecord>) -> Result<(), Error> {
         let first = self.generation() + 1;
         for index in 0..self.rounds.len() {
@@ -325,7 +329,8 @@ impl<S: GameSource> Trainer<S> {
         Ok(())
     }
 
-    /// When all games of a round have ended: their order is that of their numbers from here on.
+    /// Ends a round when all of its games have ended, whose order is that of their numbers from here on: writes its
+    /// segment, or compares the games with it if they are played again.
     fn end_round_if_played(&mut self, index: usize) -> Result<(), Error> {
         let number = self.generation() + 1 + index as u64;
         let round = &mut self.rounds[index];
@@ -351,7 +356,7 @@ impl<S: GameSource> Trainer<S> {
         Ok(())
     }
 
-    /// Generations that have ended.
+    /// Returns the number of generations that have ended.
     pub fn generation(&self) -> u64 {
         self.learning.resource::<Learner>().generation()
     }
@@ -361,39 +366,41 @@ impl<S: GameSource> Trainer<S> {
         self.generation() >= self.config.run.generations
     }
 
-    /// Games of the round after the last generation that have ended.
+    /// Returns the number of games that have ended of the round after the last generation.
     pub fn played(&self) -> usize {
         self.rounds.front().map_or(0, |round| round.played.len())
     }
 
-    /// Games of that round.
+    /// Returns the number of all games of the round after the last generation.
     pub fn games(&self) -> u64 {
         self.rounds.front().map_or(0, |round| round.config.run.games)
     }
 
-    /// The round that is the first to be played with the settings that were given last: the first one without a finished
-    /// game.
+    /// Returns the first round without a finished game, which is the first to be played with the settings that were
+    /// given last.
     pub fn next_round(&self) -> u64 {
         let begun = self.rounds.iter().take_while(|round| !round.played.is_empty()).count();
         self.generation() + 1 + begun as u64
     }
 
-    /// Time spent so far.
+    /// Returns the time that the run has spent so far.
     pub fn seconds(&self) -> Seconds {
         self.seconds
     }
 }
 
-/// Does this with a device of burn, most of whose operations panic where they fail.
+/// Works with a device of burn, most of whose operations panic where they fail, and returns such a panic as an error.
 fn set_up<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     lockstep_systems::Error::guard(SETTING_UP, || Ok(work()))?
 }
 
-/// Starts a run in a folder, from these weights if there are any, or takes up the one that is there. What is wrong with its
-/// metrics goes to the standard error. Nothing is written for a run that is finished. Only for the holder of the folder's lock.
+/// Starts a run in a folder, with the weights `from` if there are any, or takes up the run that is there. What is wrong
+/// with its log or its metrics goes to standard error. The configuration and the metrics of a finished run stay as they
+/// are. Only the holder of the folder's lock may call this.
 ///
 /// # Errors
-/// When the folder cannot be used, its newest checkpoint does not fit, or the checkpoints that it had are gone.
+/// When the folder cannot be used, its newest checkpoint or its log does not fit, or the checkpoints that it had are
+/// gone.
 pub fn open(
     game: AnyGame,
     config: &Config,

@@ -1,4 +1,4 @@
-//! What the keys of configurations mean, for people and for their editors: what stands at the fields, and nothing else.
+//! Explains the keys of configurations to people and to their editors, with what stands at the fields and nothing else.
 
 use super::{policy_of, unknown};
 use crate::{Error, games};
@@ -12,7 +12,8 @@ use toml::Value;
 /// The most columns of a line of explanations.
 const WIDTH: usize = 116;
 
-/// What a key means, or each key of a section, or each there is: with its range, its default, and when it may change.
+/// Returns an explanation of a key, of each key of a section, or of every key if `asked` is `None`: its meaning, its
+/// range, its default, and when it may change.
 ///
 /// # Errors
 /// When there is no such section or key.
@@ -32,8 +33,9 @@ pub fn explain(asked: Option<&str>) -> Result<String, Error> {
     }
 }
 
-/// The text of a recipe with the meaning of each key above it, and what the recipe itself says of the key below that. `all` adds
-/// the keys that the recipe leaves out, with their defaults; those of the search policy that is not in use as comments.
+/// Returns the text of a recipe with the meaning of each key above it, and what the recipe itself says of the key below
+/// that. `all` adds the keys that the recipe leaves out, with their defaults; those of the search policy that is not in
+/// use are added as comments.
 pub fn commented(text: &str, all: bool) -> String {
     let policy = policy_of(&text.parse().unwrap_or_default());
     let comments = |key: &Key| meaning(key).into_iter().map(|line| format!("# {line}"));
@@ -69,7 +71,7 @@ pub fn commented(text: &str, all: bool) -> String {
     shown
 }
 
-/// What a key means, the values that it may have, its default, and when it may change.
+/// Returns lines that tell what a key means, the values that it may have, its default, and when it may change.
 fn meaning(key: &Key) -> Vec<String> {
     let mut lines = wrapped(&about(key.schema));
     for kind in kinds(key.schema) {
@@ -93,19 +95,20 @@ fn meaning(key: &Key) -> Vec<String> {
     lines
 }
 
-/// What its comment says of a part of the schema.
+/// Returns what the comment in a part of the schema says.
 fn about(part: &'static Json) -> String {
     let text = part.get("description").or(resolved(part).get("description")).and_then(Json::as_str);
     text.unwrap_or_default().replace('\n', " ")
 }
 
-/// The kinds of values that a key with several has.
+/// Returns the kinds of values that a part of the schema allows, or nothing if there is only one kind.
 fn kinds(part: &'static Json) -> &'static [Json] {
     let part = resolved(part);
     part.get("oneOf").or(part.get("anyOf")).and_then(Json::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// How a value is written, with the bounds of its numbers. Nothing where any text or a truth value is meant.
+/// Returns how a value is written, with the bounds of its numbers; an empty text where any text or a truth value is
+/// meant.
 fn form(part: &'static Json) -> String {
     let part = resolved(part);
     if let Some(name) = part.get("const") {
@@ -124,12 +127,12 @@ fn form(part: &'static Json) -> String {
     }
 }
 
-/// The default of a key as it stands in a file.
+/// Returns the default of a key as it stands in a file.
 fn default(key: &Key) -> Value {
     Value::try_from(&key.schema["default"]).expect("a default is plain data")
 }
 
-/// A text in lines of at most [`WIDTH`] columns, where its words allow it.
+/// Returns a text in lines of at most [`WIDTH`] columns, where its words allow it.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = vec![];
     for word in text.split(' ') {
@@ -141,8 +144,8 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// The JSON schema of configurations, with the names of the games. What depends on the game, or on the value of another key, is
-/// not in it.
+/// Returns the JSON schema of configurations, with the names of the games. A bound that depends on the game, or on the
+/// value of another key, is not in it.
 pub fn schema() -> Json {
     let mut schema = keys::schema().clone();
     schema["$defs"]["GameConfig"]["properties"]["name"]["enum"] = json!(games::names().collect::<Vec<_>>());
@@ -157,7 +160,7 @@ pub fn schema() -> Json {
     schema
 }
 
-/// The names that a key knows; none for one that takes numbers or any text.
+/// Returns the names that a key can be set to: an empty list for a key that takes numbers or any text.
 pub fn names(key: &str) -> Vec<String> {
     let kinds = keys::find(key).map_or(&[][..], |key| kinds(key.schema));
     kinds.iter().filter_map(|kind| Some(kind.get("const")?.as_str()?.to_string())).collect()

@@ -1,4 +1,4 @@
-//! What a run or a player was made with, as text that can be kept and compared.
+//! Settings of a run or of a player as text that can be kept and compared.
 
 use super::check;
 use crate::Error;
@@ -11,18 +11,18 @@ use lockstep_components::{
 };
 use toml::{Table, Value};
 
-/// The configuration as a file.
+/// Returns a configuration as the text of a file.
 pub fn to_text(config: &Config) -> String {
     text(config, |_| true)
 }
 
-/// The settings that decide what is played and learned, as TOML.
+/// Returns the settings that decide what is played and learned, as TOML.
 pub fn essence(config: &Config) -> String {
     text(config, |key| key.role.decides())
 }
 
-/// The settings of a player, as TOML: the game, its network, the search that it was trained for, and how many simulations it
-/// is graded with.
+/// Returns the settings of a player, as TOML: the game, its network, the search that it was trained for, and how many
+/// simulations it is graded with.
 pub fn of_player(config: &Config) -> String {
     text(config, |key| match key.section {
         "game" | "network" => true,
@@ -31,8 +31,8 @@ pub fn of_player(config: &Config) -> String {
     })
 }
 
-/// The keys that are wanted, as TOML. Those of a search policy that is not in use are none, and no more is komi where the game
-/// has its own.
+/// Returns the wanted keys of a configuration, as TOML. The keys of a search policy that is not in use are left out,
+/// and so is `game.komi` where the komi is the game's own.
 fn text(config: &Config, is_wanted: impl Fn(&Key) -> bool) -> String {
     let mut table = Table::try_from(config).expect("a configuration is plain data");
     let is_used = |key: &Key| {
@@ -46,11 +46,11 @@ fn text(config: &Config, is_wanted: impl Fn(&Key) -> bool) -> String {
     toml::to_string(&table).expect("plain data")
 }
 
-/// The same configuration with these settings for what is played and learned: those that decide nothing are its own, and what
-/// is in neither is as by default.
+/// Returns a configuration with these settings for what is played and learned. Keys that do not decide that keep their
+/// values from `config`, and keys that do and are left out have their defaults.
 ///
 /// # Errors
-/// When the text is none of [`essence`].
+/// When the text has no valid settings, as [`essence`] returns them.
 pub fn with_essence(config: &Config, essence: &str) -> Result<Config, Error> {
     let fail = |message: String| Error::Config { origin: "the settings in the log".into(), message };
     let own = Table::try_from(config).expect("a configuration is plain data");

@@ -21,14 +21,14 @@ use toml::{Table, Value};
 /// Where a configuration comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
-    /// A recipe that comes with lockstep, by its name.
+    /// A recipe of one of the games, by its name.
     Recipe(&'a str),
-    /// A file.
+    /// A configuration file.
     File(&'a Path),
 }
 
 impl Default for Source<'_> {
-    /// The recipe that is taken when none is named: it is done in seconds.
+    /// Returns the recipe that is taken when none is named, whose run is done in seconds.
     fn default() -> Self {
         Self::Recipe("tictactoe")
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Source<'_> {
 }
 
 impl Source<'_> {
-    /// The text of the configuration.
+    /// Returns the text of the configuration.
     ///
     /// # Errors
     /// When there is no recipe of that name, or the file cannot be read.
@@ -68,7 +68,7 @@ impl Source<'_> {
     }
 }
 
-/// A configuration, with overrides `section.key=value` applied in order.
+/// Loads a configuration, and applies overrides `section.key=value` in order.
 ///
 /// # Errors
 /// When the source cannot be read, a key is unknown, or a value is of the wrong kind or out of range. The message names
@@ -77,10 +77,10 @@ pub fn load(source: Source, overrides: &[String]) -> Result<Config, Error> {
     parse(&source.text()?, &source.to_string(), overrides)
 }
 
-/// A configuration from text; `origin` is named in errors.
+/// Parses a configuration, and applies overrides in order; `origin` names the text in errors.
 ///
 /// # Errors
-/// As for [`load`].
+/// When the text or an override cannot be used: the errors of [`load`] but for reading the source.
 pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, Error> {
     let fail = |message: String| Error::Config { origin: origin.into(), message };
     let table: Table = text.parse().map_err(|e: toml::de::Error| fail(e.to_string().trim_end().into()))?;
@@ -100,21 +100,22 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, E
     checked(table, changed, origin, SET, overrides)
 }
 
-/// The option that overrides are given with in most places.
+/// The option that overrides are given with in most commands.
 const SET: &str = "--set";
 
-/// A configuration with overrides, which `option` was given with: every key that they do not name keeps its value, those of
-/// the search policy that is not in use included.
+/// Returns a configuration with overrides, which were given with the option `option`. Every key that they do not name
+/// keeps its value, those of the search policy that is not in use included.
 ///
 /// # Errors
-/// When an override cannot be used. The message names it.
+/// When an override cannot be used. The message names the override.
 pub fn with_overrides(config: &Config, option: &str, overrides: &[String]) -> Result<Config, Error> {
     let table = Table::try_from(config).expect("a configuration is plain data");
     let changed = overridden(&table, option, overrides)?;
     checked(table, changed, "the settings", option, overrides)
 }
 
-/// Applies overrides in order. One of a key for a search policy that is not in use then is refused.
+/// Returns a table with overrides applied in order. An override of a key for a search policy that is not in use after
+/// all of them is refused.
 fn overridden(table: &Table, option: &str, overrides: &[String]) -> Result<Table, Error> {
     let fail = |text: &String, message| Error::Config { origin: format!("{option} {text}"), message };
     let mut changed = table.clone();
@@ -131,7 +132,7 @@ fn overridden(table: &Table, option: &str, overrides: &[String]) -> Result<Table
     Ok(changed)
 }
 
-/// The configuration that a table has become by overrides, if every value of it is allowed.
+/// Returns the configuration that `table` has become by overrides, which is `changed`, if every value of it is allowed.
 fn checked(table: Table, changed: Table, origin: &str, option: &str, overrides: &[String]) -> Result<Config, Error> {
     let fail = |origin: String, message| Err(Error::Config { origin, message });
     let config: Config = match changed.try_into() {
@@ -147,7 +148,7 @@ fn checked(table: Table, changed: Table, origin: &str, option: &str, overrides: 
     }
 }
 
-/// The key that an override sets: what stands before the `=`.
+/// Returns the key that an override sets: what stands before the `=`, or an empty text without one.
 pub fn key_of(text: &str) -> &str {
     text.split_once('=').map_or("", |(key, _)| key.trim())
 }
@@ -156,7 +157,7 @@ fn policy_of(table: &Table) -> PolicyKind {
     table.clone().try_into::<Config>().map_or(PolicyKind::Puct, |config| config.search.policy)
 }
 
-/// What is wrong with a key of `[search]` that is for another policy than this one.
+/// Returns what is wrong with a key of `[search]` that is for another policy than this one.
 fn foreign(key: &str, policy: PolicyKind) -> String {
     format!(
         "search.{key} is for another way to search than search.policy = {}: leave it out, or choose search.policy = {}",
@@ -169,7 +170,7 @@ fn quoted(policy: PolicyKind) -> Value {
     Value::try_from(policy).expect("a name")
 }
 
-/// Whether every value is one that its key and the game allow; else the key and what is wrong with it.
+/// Checks that every value is one that its key and the game allow. The error is the key and what is wrong with it.
 fn check(config: &Config) -> Result<(), (&'static str, String)> {
     let out_of_range = |e: OutOfRange| (e.key, e.to_string());
     config.check().map_err(out_of_range)?;
@@ -181,8 +182,9 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     games::find(name).ok_or_else(unknown)?.check(config).map_err(out_of_range)
 }
 
-/// The override to blame for a value that is not allowed: the last one of that very key, else the one that made it so
-/// by changing another key, as a smaller `search.simulations` does to `search.fast_simulations`. None if the file is.
+/// Returns the override to blame for a value that is not allowed: the last one of that very key, else the one that made
+/// it so by changing another key, as a smaller `search.simulations` does to `search.fast_simulations`. Returns `None`
+/// if the file is to blame.
 fn culprit<'a>(mut table: Table, overrides: &'a [String], key: &str) -> Option<&'a String> {
     let sets_it = |text: &&String| {
         // A key may have keys of its own: search.fpu sets search.fpu.reduction.
@@ -204,8 +206,8 @@ fn culprit<'a>(mut table: Table, overrides: &'a [String], key: &str) -> Option<&
     culprit
 }
 
-/// What to tell the user when the configuration is one for another game than the recipe that it was made from, as with
-/// nothing but `--set game.name=connect_four`: all other keys are then those of the recipe's game.
+/// Returns what to tell the user when a configuration is for another game than the recipe that it was made from, as
+/// with nothing but `--set game.name=connect_four`: all other keys are then those of the recipe's game.
 pub fn recipe_warning(source: Source, config: &Config) -> Option<String> {
     let recipe = load(source, &[]).ok()?.game.name;
     let name = &config.game.name;
@@ -219,7 +221,7 @@ pub fn recipe_warning(source: Source, config: &Config) -> Option<String> {
     ))
 }
 
-/// All keys, each behind its section.
+/// Returns the names of all keys, each with its section: `search.c_puct`.
 pub fn keys() -> Vec<String> {
     keys::all().iter().map(Key::to_string).collect()
 }
@@ -243,7 +245,7 @@ fn check_keys(table: &Table) -> Result<(), String> {
     Ok(())
 }
 
-/// What is wrong with a section, or with a key of one, that there is not, and what was probably meant.
+/// Returns what is wrong with a section, or with a key of one, that does not exist, and what was probably meant.
 fn unknown(section: &str, key: Option<&str>) -> String {
     // A key of another section, or without one, is the likeliest mistake of all.
     let elsewhere = |name: &str| keys::all().iter().find(|key| key.name == name).map(Key::to_string);
@@ -261,12 +263,12 @@ fn unknown(section: &str, key: Option<&str>) -> String {
     format!("unknown {what}{}", did_you_mean(meant.as_deref()))
 }
 
-/// `; did you mean ...?`, or nothing without a candidate.
+/// Returns `; did you mean ...?`, or an empty text without a candidate.
 fn did_you_mean(candidate: Option<&str>) -> String {
     candidate.map(|c| format!("; did you mean {c}?")).unwrap_or_default()
 }
 
-/// The most similar candidate, or none if none is similar.
+/// Returns the most similar candidate, or `None` if no candidate is similar.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|c| (strsim::jaro_winkler(name, c), c))
@@ -275,7 +277,8 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
         .map(|(_, c)| c)
 }
 
-/// Applies one `section.key=value`. The value is TOML; a bare word is taken as a string. The error is what is wrong with it.
+/// Applies one override `section.key=value` to a table. The value is TOML; a bare word is taken as a string. The error
+/// says what is wrong with the override.
 fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     let Some(((section, key), value)) = text.split_once('=').and_then(|(k, v)| Some((k.trim().split_once('.')?, v)))
     else {
@@ -300,8 +303,8 @@ fn apply(table: &mut Table, text: &str) -> Result<(), String> {
     table.clone().try_into::<Config>().map(|_| ()).map_err(|e| format!("{name}: {}", e.message()))
 }
 
-/// Whether a text is a whole number that TOML has not, or one below the least: the parser would only call a negative one a value
-/// of the wrong kind.
+/// Whether a text is a whole number that TOML cannot hold, or one below the least: the parser would only call a
+/// negative number a value of the wrong kind.
 fn is_beyond(least: &Json, value: &str) -> bool {
     let digits = value.strip_prefix(['+', '-']).unwrap_or(value);
     let is_whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');

@@ -151,7 +151,7 @@ pub fn obey<G: Game>(
     let (settings, policy) = *agent;
     for ((position, orders), trees) in rows.answered() {
         let tree = &mut trees.rows[0];
-        if tree.state == TreeState::Searching {
+        if !matches!(tree.state, TreeState::Idle | TreeState::Complete) {
             continue;
         }
         for order in orders.0.drain(..) {

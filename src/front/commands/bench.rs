@@ -17,7 +17,7 @@ use lockstep_components::Config;
 use lockstep_systems::{Evaluator, Uniform};
 use serde_json::{Map, Value, json};
 
-/// `lockstep bench`
+/// Carries out `lockstep bench`.
 pub fn run(args: BenchArgs) -> Result<(), Error> {
     if !(args.seconds > 0.0 && args.seconds <= 86_400.0) {
         return Err(Error::Usage(format!("--seconds {} must be above 0 and at most 86400", args.seconds)));
@@ -34,7 +34,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
     let given = [
         args.lanes.map(|n| format!("lanes.count={n}")),
         args.simulations.map(|n| format!("search.simulations={n}")),
-        // Those are of each search.
+        // The simulations that are given are those of each search.
         args.simulations.map(|_| "search.fast_simulations=0".into()),
         args.network.map(|kind| format!("network.kind={}", json!(kind))),
         args.channels.map(|n| format!("network.channels={n}")),
@@ -121,7 +121,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
 
 type Rates = Vec<(String, f64)>;
 
-/// Rates of ticks.
+/// Measures rates of search or of self-play.
 fn ticks(
     game: AnyGame,
     config: &Config,

@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::json;
 
-/// `lockstep recipes`
+/// Carries out `lockstep recipes`.
 pub fn recipes(args: JsonArgs) -> Result<(), Error> {
     let width = games::recipes().iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, text) in games::recipes() {
@@ -24,7 +24,7 @@ pub fn recipes(args: JsonArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// `lockstep config`
+/// Carries out `lockstep config`.
 pub fn run(args: ConfigArgs) -> Result<(), Error> {
     match args.command {
         ConfigCommand::Show { recipe } => {

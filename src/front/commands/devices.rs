@@ -9,7 +9,7 @@ use crate::{
 use lockstep_components::config::DeviceKind;
 use serde_json::json;
 
-/// `lockstep devices`
+/// Carries out `lockstep devices`.
 pub fn run(args: JsonArgs) -> Result<(), Error> {
     let taken = device::place(DeviceKind::Auto)?.name;
     let (memory, _) = memory::limit();

@@ -9,7 +9,7 @@ use crate::{
 };
 use serde_json::json;
 
-/// `lockstep doctor`
+/// Carries out `lockstep doctor`.
 pub fn run(args: DoctorArgs) -> Result<(), Error> {
     let folder = Folder::of_run(&args.run)?;
     let generations = metrics::load(&folder.metrics())?;
@@ -42,14 +42,14 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
 /// What a rule has said of a run.
 struct Finding<'a> {
     rule: &'a str,
-    /// In the newest generation in which it had something to say.
+    /// What the rule said of the newest generation of which it had something to say.
     text: &'a str,
     newest: u64,
-    /// Generations of which it had.
+    /// The number of generations of which the rule had something to say.
     count: usize,
 }
 
-/// By rule, those that apply now first, and then in the order in which they came up last.
+/// Returns the findings of all rules, those that apply now first, and then in the order in which they came up last.
 fn findings(generations: &[Metrics]) -> Vec<Finding<'_>> {
     let mut findings: Vec<Finding> = vec![];
     for metrics in generations {
@@ -94,7 +94,7 @@ fn summary(last: &Metrics, generations: usize) {
     ));
 }
 
-/// What was changed after the run had begun; lines that are not understood are none.
+/// Returns what was changed after the run had begun, but for lines that are not understood.
 fn changes(folder: &Folder) -> Vec<Change> {
     let text = std::fs::read_to_string(folder.history()).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()

@@ -2,7 +2,7 @@ use crate::{Error, cli::JsonArgs, games, say};
 use lockstep_components::{GameInfo, config::GameConfig};
 use serde_json::json;
 
-/// `lockstep games`
+/// Carries out `lockstep games`.
 pub fn run(args: JsonArgs) -> Result<(), Error> {
     if !args.json {
         say!(

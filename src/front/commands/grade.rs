@@ -10,7 +10,7 @@ use crate::{
 };
 use serde_json::json;
 
-/// `lockstep grade`
+/// Carries out `lockstep grade`.
 pub fn run(args: GradeArgs) -> Result<(), Error> {
     let player = Player::open(&args.run, args.checkpoint)?.on(args.device);
     device::with_threads(args.threads, || report(&player, args))
@@ -54,10 +54,10 @@ fn report(player: &Player, args: GradeArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Grades a player, and shows how far that has come.
+/// Grades a player, and shows on a bar how far that has come.
 ///
 /// # Errors
-/// As [`grade`].
+/// The errors of [`grade`].
 pub fn graded(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> {
     with_bar("grading", |told| grade(player, grading, told))
 }

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `lockstep label`
+/// Carries out `lockstep label`.
 pub fn run(args: LabelArgs) -> Result<(), Error> {
     if args.before_end[0] > args.before_end[1] || args.before_end[0] == 0 {
         let [from, to] = [args.before_end[0], args.before_end[1]];
@@ -40,7 +40,7 @@ pub fn run(args: LabelArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || label(game, args))
 }
 
-/// Draws positions from random games, and solves them.
+/// Draws positions from random games, solves them, and prints them.
 fn label(game: AnyGame, args: LabelArgs) -> Result<(), Error> {
     let LabelArgs { positions, before_end, nodes, tries, table, name, set, seed, .. } = args;
     if game.info.history {
@@ -97,15 +97,15 @@ fn label(game: AnyGame, args: LabelArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why there is no result.
+/// Why a random game gives no labelled position.
 enum Unsolved {
-    /// The game has not as many plies.
+    /// The game has fewer plies than are to be taken back.
     Short,
-    /// It takes more nodes than allowed, or a larger table.
+    /// Solving the position takes more nodes than allowed, or a larger table.
     Long,
 }
 
-/// A labelled position from a random game.
+/// Returns the line of a labelled position from a random game.
 fn line(
     start: &State,
     rng: &mut LaneRng,
@@ -165,7 +165,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// How far it has come, for people: a bar on a terminal, elsewhere a line now and then.
+/// Shows how far the solving has come: by a bar on a terminal, elsewhere by a line now and then.
 struct Progress {
     bar: ProgressBar,
     counts: Mutex<Counts>,
@@ -185,7 +185,8 @@ impl Progress {
         self.counts.lock().expect("nobody panics with it")
     }
 
-    /// From any thread, a few hundred times a second.
+    /// Counts nodes that were searched, and shows them now and then. It is called from any thread, a few hundred times
+    /// a second.
     fn searched(&self, nodes: u64) {
         let nodes = self.nodes.fetch_add(nodes, Relaxed) + nodes;
         let every = if self.bar.is_hidden() { Duration::from_secs(10) } else { Duration::from_millis(100) };

@@ -19,7 +19,7 @@ use lockstep_components::{
 use serde_json::json;
 use std::path::PathBuf;
 
-/// `lockstep match`
+/// Carries out `lockstep match`.
 pub fn run(args: MatchArgs) -> Result<(), Error> {
     let (names, labels): (Vec<PathBuf>, Vec<String>) = match (&args.ladder, &args.run) {
         (true, Some(run)) => {
@@ -78,7 +78,8 @@ pub fn run(args: MatchArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || play(&sides, &labels, &args))
 }
 
-/// The search of a configuration with so many simulations and without anything that makes games differ, but for what is set.
+/// Returns the search of a configuration with so many simulations and without anything that makes games differ, but for
+/// what is set.
 fn to_win(config: Config, simulations: u32, option: &str, set: &[String]) -> Result<SearchConfig, Error> {
     for text in set {
         let message = match settings::key_of(text) {
@@ -156,7 +157,7 @@ fn policy(search: &SearchConfig) -> String {
     format!("{}, {simulations}", json!(search.policy).as_str().unwrap_or_default())
 }
 
-/// `most` plies are the longest opening of the game.
+/// Prints the score of a match for people. `most` is the number of plies of the longest opening of the game.
 fn tell_score(game: &Match, names: [&str; 2], settings: [&SearchConfig; 2], score: &Score, most: u32) {
     let Score { pairs, results: [won, drawn, lost], repeated, verdict } = score;
     let Elo { value, low, high } = pairs.elo();

@@ -25,7 +25,7 @@ use crate::{
 /// Carries out a command line.
 ///
 /// # Errors
-/// What the user should be told.
+/// When the command fails: the error is what the user should be told.
 pub fn run(cli: Cli) -> Result<(), Error> {
     let command = cli.command.unwrap_or_else(|| Command::Train(TrainArgs::default()));
     // A run may have its own: to make it, and to make it again.

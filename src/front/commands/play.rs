@@ -16,23 +16,23 @@ use std::{
     time::Duration,
 };
 
-/// Simulations of a move where nothing else is said.
+/// The number of simulations of a move where nothing else is said.
 const SIMULATIONS: u32 = 400;
 
-/// Simulations of a search that is limited by its time alone, if there is memory for them.
+/// The most simulations of a search that is limited by its time alone, if there is memory for them.
 const MOST: u32 = 100_000;
 
-/// How games write a move that leaves the turn to the other player.
+/// The text of a move that leaves the turn to the other player.
 const PASS: &str = "pass";
 
 const HELP: &str = "Type a move, or: undo, hint, moves, position MOVES, new, help, quit; and stop while it thinks";
 
-/// Whether Ctrl-C was pressed while it thinks: it then plays what it has found.
+/// Whether Ctrl-C was pressed while the player thinks, who then plays what it has found.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-/// Whether it thinks.
+/// Whether the player thinks.
 static THINKING: AtomicBool = AtomicBool::new(false);
 
-/// `lockstep play`
+/// Carries out `lockstep play`.
 pub fn run(args: PlayArgs) -> Result<(), Error> {
     let contender = match (Untrained::named(&args.run), &args.game) {
         (Some(kind), Some(name)) => {
@@ -159,7 +159,7 @@ fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
     }
 }
 
-/// Searches until the limit, Ctrl-C, or a line with nothing but `stop`.
+/// Searches until the limit, Ctrl-C, or a line with nothing but `stop`, and returns what was found.
 fn think(session: &mut Session, limit: &Limit, input: &mut Input) -> Result<Found, Error> {
     INTERRUPTED.store(false, Relaxed);
     THINKING.store(true, Relaxed);
@@ -216,13 +216,13 @@ impl Input {
         Ok(Self { lines, next: None })
     }
 
-    /// The next line, once it is there; none at the end of the input.
+    /// Waits for the next line and returns it, or `None` at the end of the input.
     fn line(&mut self) -> Result<Option<String>, Error> {
         let io = |source| Error::Io { doing: "talk to", path: "the terminal".into(), source };
         self.next.take().or_else(|| self.lines.recv().ok()).transpose().map_err(io)
     }
 
-    /// Whether the next line is there and says nothing but `stop`, which it then has had its use.
+    /// Whether the next line is there and says nothing but `stop`; such a line has had its use then.
     fn says_stop(&mut self) -> bool {
         if self.next.is_none() {
             match self.lines.try_recv() {

@@ -3,7 +3,7 @@ use clap::{Arg, Command, CommandFactory, ValueHint, builder::PossibleValuesParse
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// `lockstep completions`
+/// Carries out `lockstep completions`.
 pub fn completions(shell: Shell) -> Result<(), Error> {
     let (mut command, mut text) = (with_values(Cli::command()), vec![]);
     clap_complete::generate(shell, &mut command, "lockstep", &mut text);
@@ -20,7 +20,7 @@ pub fn completions(shell: Shell) -> Result<(), Error> {
     super::print(&text)
 }
 
-/// The names that fish may offer behind a command, which the generated script has for options alone.
+/// Returns what fish may offer behind a command, for which the generated script has options alone.
 fn fish_places(command: &Command, used: &str) -> String {
     let values = command.get_positionals().flat_map(Arg::get_possible_values);
     let names: Vec<_> = values.map(|value| value.get_name().to_string()).collect();
@@ -30,7 +30,7 @@ fn fish_places(command: &Command, used: &str) -> String {
     format!("complete -c lockstep -n \"{used}\" -f -a \"{}\"\n", names.join(" "))
 }
 
-/// The same command line with what can stand in each place: shells offer it, and the command itself may take more.
+/// Returns the command line with what can stand in each place: shells offer it, and the command itself may take more.
 fn with_values(command: Command) -> Command {
     let name = command.get_name().to_string();
     command.mut_args(|arg| with_value(&name, arg)).mut_subcommands(with_values)
@@ -65,7 +65,7 @@ fn with_value(command: &str, arg: Arg) -> Arg {
     arg.value_parser(PossibleValuesParser::new(names.into_iter().map(|name| &*name.leak())))
 }
 
-/// `lockstep man`: the page of a command, which is named word by word.
+/// Carries out `lockstep man` for a command, which is named word by word.
 pub fn man(words: &[String]) -> Result<(), Error> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();

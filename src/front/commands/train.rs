@@ -40,19 +40,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Whether the user has asked to stop.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-/// Set while there is something to save: at any other time a signal ends the program without more ado.
+/// Whether there is something to save: at any other time a signal ends the program without more ado.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
 
 /// How long a second signal waits for what the first one has asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether the user has asked to stop.
+/// Whether the user has asked a run to stop, by Ctrl-C or another signal that ends programs.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// `lockstep train`
+/// Carries out `lockstep train`.
 pub fn run(args: TrainArgs) -> Result<(), Error> {
     let path = args.run.clone().unwrap_or_else(|| PathBuf::from("runs").join(name_of(&args)));
     let recipe = match (&args.recipe, &args.config) {
@@ -97,7 +98,7 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     device::with_threads(resolved.config.run.threads, || train(Train { resolved, folder, from, until }))
 }
 
-/// What the folder of a run is called unless the user says: as its recipe, or its game where there is none.
+/// Returns what the folder of a run is called unless the user says: as its recipe, or its game where there is none.
 fn name_of(args: &TrainArgs) -> &str {
     let file = args.config.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
     let game = || args.set.iter().rev().find_map(|set| set.strip_prefix("game.name="));
@@ -105,7 +106,7 @@ fn name_of(args: &TrainArgs) -> &str {
     name.trim_matches(['"', '\'', ' '])
 }
 
-/// The weights that a new run is to begin with: those of a file, or of the newest checkpoint of a run.
+/// Returns the weights that a new run is to begin with: those of a file, or of the newest checkpoint of a run.
 fn weights_from(from: &Path, folder: &Folder) -> Result<Vec<NamedTensor>, Error> {
     if folder.is_run() {
         return Err(Error::Run {
@@ -127,7 +128,7 @@ struct Train {
     resolved: Resolved,
     folder: Folder,
     from: Option<Vec<NamedTensor>>,
-    /// When to stop.
+    /// When to stop the run.
     until: Option<Instant>,
 }
 
@@ -238,7 +239,7 @@ fn train(run: Train) -> Result<(), Error> {
     let work = |run: &mut Trainer, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
     let open = |config: &Config, place: &Place| {
         let run = trainer::open(game, config, place, &folder, None, &hooks)?;
-        // Those after the checkpoint are made again.
+        // The generations after the checkpoint are made again.
         watch.borrow_mut().generations = metrics::load(&folder.metrics())?;
         Ok(run)
     };
@@ -294,7 +295,7 @@ fn train(run: Train) -> Result<(), Error> {
     Ok(())
 }
 
-/// The memory of a run, of which a round that has begun may have a wider window.
+/// Returns the bound on the memory of a run, of which a round that has begun may have a wider window.
 fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<Bound, Error> {
     if !folder.is_run() {
         return Bound::of_run(game, config, place);
@@ -304,7 +305,7 @@ fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Resu
     Bound::of_rounds(game, config, window, place)
 }
 
-/// What looks at a run.
+/// What watches a run: the display, the monitor of the machine, and the rules of the advice.
 struct Watch {
     display: Display,
     monitor: Monitor,
@@ -312,7 +313,7 @@ struct Watch {
     generations: Vec<Metrics>,
 }
 
-/// What the monitor cannot see.
+/// Returns the fields of the machine that the monitor cannot see.
 fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &Bound, trains_fused: bool) -> Machine {
     let (is_gpu, has_kernels) = (place.evaluation == Evaluation::BurnPadded, place.evaluation == Evaluation::Fused);
     let network = describe(&game.info, &config.network);
@@ -333,7 +334,7 @@ fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &Bound, trains_fu
     }
 }
 
-/// Advances the run to its end. False when it was interrupted and saved.
+/// Advances a run to its end; returns false when it was interrupted and saved.
 fn advance(
     game: AnyGame,
     run: &mut Trainer,
@@ -391,7 +392,7 @@ impl Watch {
     }
 }
 
-/// Prints how the finished player was graded, and grades it the first time.
+/// Prints how the player of a run was graded, and grades it unless that was done before.
 fn verdict(folder: &Folder, config: &Config) -> Result<(), Error> {
     // With the settings of this command, which are not stored for a run that is finished.
     let player = Player { config: config.clone(), ..Player::open(folder.path(), None)? };
@@ -417,7 +418,7 @@ fn verdict(folder: &Folder, config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// What `--minutes` means for a run: it may end in mid-schedule.
+/// Returns what `--minutes` means for a run, which may end in mid-schedule.
 fn of_the_time(config: &Config, until: Instant) -> String {
     let left = duration(until.saturating_duration_since(Instant::now()).as_secs_f64());
     let generations = number(config.run.generations, "generation");
@@ -439,12 +440,13 @@ fn complain(text: &str) {
     tell!("{}", out::folded(text, out::width(Stream::Error)));
 }
 
-/// How to call for this run again, for a shell. The run keeps its settings, so that its folder is all it takes.
+/// Returns the command that goes on with this run, for a shell. The run keeps its settings, so that its folder is all
+/// that the command takes.
 fn command(folder: &Folder) -> String {
     format!("lockstep train --run{}", quoted(folder.path()))
 }
 
-/// A path behind an option, for a shell: ` DIR`, or `=-DIR` where it could be taken for an option itself.
+/// Returns a path behind an option, for a shell: ` DIR`, or `=-DIR` where it could be taken for an option itself.
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let quoted = shlex::try_quote(&text).unwrap_or(text.clone());

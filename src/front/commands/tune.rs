@@ -24,10 +24,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the built-in recipes take, counted in runs of them: numbers that are about the same on every machine.
+/// What runs of the built-in recipes take, as a table: numbers that are about the same on every machine.
 const WORK: &str = include_str!("work.csv");
 
-/// `lockstep tune`
+/// Carries out `lockstep tune`.
 pub fn run(args: TuneArgs) -> Result<(), Error> {
     let recipe = args.recipe.clone().unwrap_or("tictactoe".into());
     let source = args.config.as_deref().map_or(Source::Recipe(&recipe), Source::File);
@@ -50,7 +50,7 @@ pub fn run(args: TuneArgs) -> Result<(), Error> {
     device::with_threads(tune.config.run.threads, || tune.all(game))
 }
 
-/// The file for the settings, which is made here.
+/// Creates the file for the settings, which must not be there yet.
 fn create(out: &Path) -> Result<File, Error> {
     OpenOptions::new().write(true).create_new(true).open(out).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
@@ -68,15 +68,15 @@ struct Tune {
     config: Config,
     out: PathBuf,
     work: Option<Work>,
-    /// For all measurements together.
+    /// The seconds of all measurements together.
     seconds: f64,
-    /// Of the network alone, per second, in the precision that was chosen.
+    /// Evaluations per second of the network alone, in the precision that was chosen.
     evaluations: f64,
-    /// Why a key has another value.
+    /// The reason of each key that has another value.
     reasons: BTreeMap<&'static str, String>,
 }
 
-/// What a run comes to, however fast it is made.
+/// The work of a whole run, however fast it is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Work {
     simulations: f64,
@@ -85,7 +85,8 @@ struct Work {
 }
 
 impl Work {
-    /// That of a recipe whose keys are unchanged, but for the number of generations.
+    /// Returns the work of a recipe whose keys are unchanged, but for the number of generations; `None` if it is not
+    /// known.
     fn of(recipe: &str, config: &Config) -> Option<Self> {
         let own = settings::load(Source::Recipe(recipe), &[]).ok()?;
         let line = WORK.lines().skip(1).find(|line| line.split(',').next() == Some(recipe))?;
@@ -97,7 +98,7 @@ impl Work {
         (settings::essence(&own) == settings::essence(config)).then_some(work)
     }
 
-    /// What the games of a measurement let expect.
+    /// Returns the work of a run as far as the games of a measurement let expect.
     fn guess(game: AnyGame, config: &Config, ticks: &Ticks) -> Self {
         let stats = &ticks.stats;
         // Where no game has ended in the time, half of the longest one.
@@ -113,7 +114,8 @@ impl Work {
         Self { simulations, evaluations, samples }
     }
 
-    /// The seconds that it takes at the rates of a measurement, and at those of the network and of training alone.
+    /// Returns the seconds that the work takes at the rates of a measurement, and at those of the network and of
+    /// training alone.
     fn seconds(self, ticks: &Ticks, evaluations_per_second: f64, samples_per_second: f64) -> f64 {
         let stage = |name| ticks.stages.iter().find(|(stage, _)| *stage == name).map_or(0.0, |(_, seconds)| *seconds);
         let trees = (ticks.seconds - stage("evaluate")) / ticks.stats.simulations.max(1) as f64;
@@ -129,22 +131,23 @@ impl Work {
 /// A key, and the values of it to try.
 type Trial = (&'static str, Vec<u32>, fn(&mut Config) -> &mut u32);
 
-/// How often each candidate is measured, in turn with what it is compared to: a machine's speed drifts.
+/// How often each candidate is measured, in turn with what it is compared to, because a machine's speed drifts.
 const ROUNDS: usize = 4;
 
-/// Student's t for that: 19 of 20 times the true ratio of two rates lies above the lower bound that it gives.
+/// Quantile of Student's t for [`ROUNDS`] measurements: 19 of 20 times the true ratio of two rates lies above the lower
+/// bound that it gives.
 const STUDENT: f64 = 2.353;
 
 /// How many times as fast something is as something else, from measurements in turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Ratio {
     mean: f64,
-    /// How far the truth may lie from it, as a share of it.
+    /// How far the true ratio may lie from the mean, as a share of it.
     spread: f64,
 }
 
 impl Ratio {
-    /// Of rates before and after, round by round.
+    /// Returns the ratio of rates before and after, which were measured round by round.
     fn of(before: &[f64], after: &[f64]) -> Self {
         let logs: Vec<f64> = before.iter().zip(after).map(|(before, after)| (after / before).ln()).collect();
         let n = logs.len() as f64;
@@ -153,7 +156,7 @@ impl Ratio {
         Self { mean: mean.exp(), spread: STUDENT * (variance / n).sqrt() }
     }
 
-    /// Whether it is more than so much, and not by chance.
+    /// Whether the ratio is above `worth`, and not by chance.
     fn is_above(self, worth: f64) -> bool {
         self.mean * (-self.spread).exp() > worth
     }
@@ -166,7 +169,7 @@ impl std::fmt::Display for Ratio {
 }
 
 impl Tune {
-    /// Measures, and writes the best settings.
+    /// Measures settings, and writes the best ones.
     fn all(mut self, game: AnyGame) -> Result<(), Error> {
         let recipe = self.config.clone();
         let place = device::place_of(&recipe)?;
@@ -250,7 +253,7 @@ impl Tune {
         Ok(())
     }
 
-    /// Batches of each size in each precision; the fastest precision is taken if the recipe leaves it open.
+    /// Measures batches of each size in each precision; the fastest precision is taken if the recipe leaves it open.
     fn precision(&mut self, game: AnyGame, place: &Place) -> Result<(), Error> {
         let capacity = device::batch_capacity(game, &self.config, place);
         let sizes: Vec<usize> =
@@ -282,7 +285,7 @@ impl Tune {
             }
             jobs.retain(|(precision, rows, ..)| !refused.contains(&(*precision, *rows)));
         }
-        // Those of the size that suits each precision best.
+        // The rates of the size that suits each precision best.
         let mut measured: Vec<(Precision, Vec<f64>)> = vec![];
         for (precision, rows, _, rates) in jobs {
             let rate = median(rates.clone());
@@ -312,7 +315,8 @@ impl Tune {
         Ok(())
     }
 
-    /// What to try, one key after another: none of these but the leaves changes what is played or learned.
+    /// Returns the keys to try, one after another, with their values: none of these but the leaves changes what is
+    /// played or learned.
     fn trials(&self, place: &Place) -> Vec<Trial> {
         let games = (self.config.run.games * self.config.run.lag).min(65_536) as u32;
         let is_gpu = place.evaluation == Evaluation::BurnPadded;
@@ -386,7 +390,7 @@ impl Tune {
         Ok(())
     }
 
-    /// Writes the settings with the reasons as comments.
+    /// Writes the settings to the file, with the reasons as comments.
     fn write(&self, estimate: &str, warning: Option<&str>) -> Result<(), Error> {
         let mut text = format!(
             "# Tuned by `lockstep tune` for the machine that it ran on, {}: {estimate}.\n\
@@ -411,7 +415,8 @@ impl Tune {
     }
 }
 
-/// What was measured; `None`, and said, where the device has not enough memory for it or computes it wrongly.
+/// Returns what was measured, or `None`, and tells why, where the device has not enough memory for it or computes it
+/// wrongly.
 fn unless_refused<T>(what: &str, place: &Place, measured: Result<T, Error>) -> Result<Option<T>, Error> {
     match measured {
         Err(Error::Systems(error)) => {
@@ -423,7 +428,7 @@ fn unless_refused<T>(what: &str, place: &Place, measured: Result<T, Error>) -> R
     }
 }
 
-/// What self-play with a new network comes to.
+/// Measures self-play with a new network for `seconds` seconds.
 fn rate(game: AnyGame, config: &Config, seconds: f64) -> Result<Ticks, Error> {
     let place = device::place_of(config)?;
     // On a GPU it has evaluated a batch of each size by now, with which kernels are tuned: before, and not while, it is measured.

@@ -20,7 +20,7 @@ use lockstep_components::Config;
 use lockstep_systems::network::NamedTensor;
 use std::collections::BTreeMap;
 
-/// `lockstep verify`
+/// Carries out `lockstep verify`.
 pub fn run(args: VerifyArgs) -> Result<(), Error> {
     let folder = Folder::of_run(&args.run)?;
     let mut config = settings::load(settings::Source::File(&folder.config()), &[])?;
@@ -36,12 +36,13 @@ pub fn run(args: VerifyArgs) -> Result<(), Error> {
     device::with_threads(args.threads, || verify(&folder, &config, edited, args.replay))
 }
 
-/// What was looked at so far: everything is, whatever is wrong with a part of it.
+/// The number of parts that are not sound, of those that were looked at so far: everything is, whatever is wrong with a
+/// part of it.
 #[derive(Default)]
 struct Findings(u64);
 
 impl Findings {
-    /// Prints what was found.
+    /// Prints what was found of a part.
     fn take(&mut self, what: &str, found: Result<String, Error>) {
         match found {
             Ok(sound) => say!("{what}: {sound}"),
@@ -53,8 +54,8 @@ impl Findings {
     }
 }
 
-/// Looks at all of a run that was made with these settings, and plays a round of it again if one is asked for. `edited` tells
-/// where its `config.toml` says otherwise.
+/// Looks at all of a run that was made with these settings, and plays a round of it again if one is asked for. `edited`
+/// tells where its `config.toml` says otherwise.
 fn verify(folder: &Folder, config: &Config, edited: Option<Error>, replay: Option<Option<u64>>) -> Result<(), Error> {
     let game = games::named(&config.game.name)?;
     let stretch = replay.map(|round| Stretch::to(folder, round));
@@ -132,7 +133,7 @@ fn verify(folder: &Folder, config: &Config, edited: Option<Error>, replay: Optio
     }
 }
 
-/// A checkpoint loads, belongs to the log, and evaluates.
+/// Checks that a checkpoint loads, belongs to the log, and evaluates, and returns a text that says so.
 fn verify_checkpoint(
     game: AnyGame,
     config: &Config,
@@ -157,20 +158,21 @@ fn verify_checkpoint(
     }
 }
 
-/// Rounds to play and learn again.
+/// A stretch of rounds to play and learn again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Stretch {
-    /// The generation that they go on from: one that has a checkpoint, or 0.
+    /// The generation that the rounds go on from: one that has a checkpoint, or 0.
     start: u64,
-    /// The last of them.
+    /// The last round.
     end: u64,
 }
 
 impl Stretch {
-    /// From the last checkpoint before this round to its end, or to that of the newest checkpoint.
+    /// Returns the stretch from the last checkpoint before `round` to the end of that round, or to that of the newest
+    /// checkpoint without one.
     ///
     /// # Errors
-    /// Why it cannot be played again, as an error of usage if nothing is wrong with the run.
+    /// Why the round cannot be played again, as an error of usage if nothing is wrong with the run.
     fn to(folder: &Folder, round: Option<u64>) -> Result<Self, Error> {
         let log = Log::of(folder);
         let generations = checkpoint::generations(folder)?;
@@ -221,7 +223,7 @@ impl Stretch {
         Err(Error::Usage(format!("round {end} cannot be played again: {why}; {way}")))
     }
 
-    /// Plays and learns them again, and compares games and weights bit for bit.
+    /// Plays and learns the rounds again, and compares games and weights bit for bit.
     fn play(&self, game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<String, Error> {
         let Self { start, end } = *self;
         let path = folder.checkpoints().join(start.to_string());
@@ -231,7 +233,7 @@ impl Stretch {
         } else {
             None
         };
-        // Those after the end may not have ended yet.
+        // Rounds after the end may not have ended yet.
         let mut config = config.clone();
         config.run.generations = end;
         let mut run = Trainer::replay(game, &config, place, &hooks::of_program(), stored, Log::of(folder))?;

@@ -1,10 +1,11 @@
-//! Which checkpoints stay: a function of their generations, the newest one and the settings, whatever happened in between.
+//! Which checkpoints stay: a function of their generations, the newest one and the settings, whatever happened in
+//! between.
 
 use lockstep_components::config::RunConfig;
 
-/// Whether the checkpoint of a generation stays when that of `newest` has been written: one of the newest `run.checkpoints`,
-/// at most as many from the whole of the run, at equal distances, and the first one. Distances only ever double, so that
-/// what a longer run keeps has always been there.
+/// Whether the checkpoint of a generation stays when that of `newest` has been written. The newest `run.checkpoints`
+/// stay, at most as many at equal distances over the whole of the run, and the first one. Distances only ever double,
+/// so that what a longer run keeps has always been there.
 pub fn is_kept(generation: u64, newest: u64, run: &RunConfig) -> bool {
     let number = |generation: u64| generation / run.checkpoint_every;
     let mut distance = 1;
@@ -15,14 +16,15 @@ pub fn is_kept(generation: u64, newest: u64, run: &RunConfig) -> bool {
     is_recent(generation, newest, run) || is_regular(generation, run) && spread
 }
 
-/// Whether the run can go on from it: it is one of the newest `run.checkpoints`. Older ones are players; their games may be
-/// gone.
+/// Whether a run can go on from the checkpoint of a generation, which must be one of the newest `run.checkpoints`.
+/// Older ones are players; their games may be gone.
 pub fn is_recent(generation: u64, newest: u64, run: &RunConfig) -> bool {
     let behind = (newest / run.checkpoint_every).saturating_sub(generation / run.checkpoint_every);
     generation >= newest || is_regular(generation, run) && behind < run.checkpoints as u64
 }
 
-/// Others are made where a run is stopped or ends, and stay until the next one: a run that was never stopped has none.
+/// Whether a checkpoint of this generation is written as `run.checkpoint_every` says. Others are made where a run is
+/// stopped or ends, and stay until the next one: a run that was never stopped has none.
 fn is_regular(generation: u64, run: &RunConfig) -> bool {
     generation.is_multiple_of(run.checkpoint_every)
 }
@@ -60,7 +62,7 @@ mod tests {
         }
     }
 
-    /// So what was removed is never asked for again, wherever the run was stopped meanwhile.
+    /// What was removed is never asked for again, wherever the run was stopped meanwhile.
     #[test]
     fn what_stays_was_there_before() {
         for every in [1, 3] {

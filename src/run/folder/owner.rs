@@ -6,16 +6,17 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// What of ours a path lies in.
+/// The run or checkpoint in whose folder a path lies.
 pub(super) enum Owner {
-    /// The folder of a checkpoint, or something in it; and the run that it is one of, if it lies where runs keep them.
+    /// The path is the folder of a checkpoint or lies in it; `run` is the run of that checkpoint, if it lies where runs
+    /// keep them.
     Checkpoint { path: PathBuf, run: Option<PathBuf> },
-    /// Something in the folder of a run.
+    /// The path lies in the folder of this run.
     Run(PathBuf),
 }
 
 impl Owner {
-    /// The innermost one, wherever links lead to.
+    /// Returns the innermost owner of a path, wherever links lead to; `None` if the path is nobody's.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let real = real(path);
         real.ancestors().find_map(|dir| {
@@ -32,7 +33,7 @@ impl Owner {
         matches!(self, Self::Checkpoint { path: checkpoint, .. } if *checkpoint == real(path))
     }
 
-    /// The error of whoever takes the path for a run of its own.
+    /// Returns the error of whoever takes the path for a run of its own.
     pub(super) fn refuses(&self, path: &Path) -> Error {
         let message = match self {
             Self::Checkpoint { path: checkpoint, run } => {
@@ -65,7 +66,8 @@ impl Owner {
     }
 }
 
-/// A run has made all of these before it plays; other programs have files of these names too, and hardly all of them.
+/// Whether a folder is that of a run, which has made all of these before it plays: other programs have files of these
+/// names too, and hardly all of them.
 fn is_run(dir: &Path) -> bool {
     dir.join("config.toml").is_file() && dir.join("checkpoints").is_dir() && dir.join("log").is_dir()
 }
@@ -74,7 +76,7 @@ fn is_checkpoint(dir: &Path) -> bool {
     dir.join("manifest.json").is_file() && dir.join("weights.safetensors").is_file()
 }
 
-/// The path without links, as far as it exists.
+/// Returns a path without links, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
     for there in path.ancestors() {
@@ -90,7 +92,7 @@ fn real(path: &Path) -> PathBuf {
     path
 }
 
-/// A path as short as it can be named from here.
+/// Returns a path as short as it can be named from the current folder.
 fn shown(path: &Path) -> String {
     let here = env::current_dir().and_then(|here| here.canonicalize());
     let short = here.ok().and_then(|here| path.strip_prefix(here).ok());

@@ -13,7 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Appends a line, and returns when it is on the disk: the checkpoint of its generation comes after it.
+/// Appends the metrics of a generation as a line, and returns when it is on the disk: the checkpoint of the generation
+/// comes after it.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -27,7 +28,7 @@ pub fn append(path: &Path, metrics: &Metrics) -> Result<(), Error> {
     if is_new { sync_dir(path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
 }
 
-/// The generations of a file, as far as their lines are understood; none if it is not there.
+/// Returns the metrics in a file, as far as its lines are understood: an empty list if the file is not there.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -65,7 +66,7 @@ pub fn truncate(path: &Path, generation: u64) -> Result<Vec<String>, Error> {
     Ok(notices)
 }
 
-/// What [`truncate`] would say, without writing anything.
+/// Returns what [`truncate`] would say, without writing anything.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -84,9 +85,10 @@ pub fn check(path: &Path, generation: u64) -> Result<Vec<String>, Error> {
     Ok(notices)
 }
 
-/// Checks that a run without a checkpoint may begin: it may if it was stopped before its first one, and not if that one
-/// must have existed. It must if a note says so, if the run was graded, or if its metrics go on after the generation in
-/// which it was due. They may end there: the line is written first, and the run can be killed between the two.
+/// Checks that a run without a checkpoint may begin: it may if it was stopped before its first checkpoint, and not if
+/// there must have been one. There must if a note says so, if the run was graded, or if its metrics go on after the
+/// generation in which the first checkpoint was due. They may end there: the line is written first, and the run can be
+/// killed between the two.
 ///
 /// # Errors
 /// When checkpoints are gone, or the files cannot be read.
@@ -112,11 +114,11 @@ struct Line {
 
 /// What is in a file of metrics.
 struct Found {
-    /// The lines up to the generation, as they were.
+    /// The lines up to a generation, as they were.
     kept: Vec<u8>,
-    /// Generations of these, in their order.
+    /// The generations of the kept lines, in the order of the lines.
     generations: Vec<u64>,
-    /// Lines that are not understood, counted from 1.
+    /// The numbers of lines that are not understood, counted from 1.
     damaged: Vec<usize>,
     /// Whether the last line is not whole.
     cut_off: bool,
@@ -145,7 +147,7 @@ impl Found {
         found
     }
 
-    /// Generations that are missing up to this one, and lines that are not in their order.
+    /// Returns notices of generations that are missing up to this one, and of lines that are not in their order.
     fn order(&self, path: &Path, generation: u64) -> Vec<String> {
         let mut notices = vec![];
         let mut last = 0;
@@ -189,10 +191,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// Copies that are kept beside a file at most.
+/// The most copies that are kept beside a file.
 const COPIES: usize = 1_000;
 
-/// Keeps these bytes beside the file, under a name that nothing else has.
+/// Keeps these bytes beside the file, under a name that nothing else has, and returns the path.
 fn set_aside(path: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
     for k in 1..=COPIES {
         let mut aside = path.as_os_str().to_owned();

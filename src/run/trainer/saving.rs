@@ -36,7 +36,7 @@ impl<S: GameSource> Trainer<S> {
         self.restore_learned(checkpoint)
     }
 
-    /// All that a checkpoint keeps, but for the games that it has learned from.
+    /// Restores all that a checkpoint keeps, but for the games that it has learned from.
     pub(super) fn restore_learned(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
         let Checkpoint { manifest, tensors, trained, earlier, optimizer, own, .. } = checkpoint;
         self.hooks.put_back(&mut worlds(&mut self.source, &mut self.learning), &own)?;
@@ -56,7 +56,8 @@ impl<S: GameSource> Trainer<S> {
         Ok(())
     }
 
-    /// Puts the games of the rounds up to this one into the replay buffer, of which a checkpoint names some.
+    /// Fills the replay buffer with the games of the rounds up to this one. Those that a checkpoint names in `segments`
+    /// must be there, with these digests.
     pub(super) fn fill_replay(&mut self, log: &Log, round: u64, segments: &BTreeMap<u64, String>) -> Result<(), Error> {
         let window = widest_window(self.game, &self.config, log, round + 1)?;
         let rounds = log.window(self.game, round, window, |round| segments.contains_key(&round))?;
@@ -76,7 +77,7 @@ impl<S: GameSource> Trainer<S> {
         Ok(())
     }
 
-    /// What has been learned by the end of the last generation, though the next one may be learned already.
+    /// Returns what has been learned by the end of the last generation, though the next one may be learned already.
     ///
     /// # Errors
     /// When the network, what it evaluates, its optimiser or its losses are not finite.
@@ -87,7 +88,8 @@ impl<S: GameSource> Trainer<S> {
         Ok(saved)
     }
 
-    /// Evaluates the start of the game with a network, as the games will: weights can be finite and what they compute not.
+    /// Evaluates the start of the game with a network, as the games will: weights can be finite and what they compute
+    /// not.
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
         let mut evaluator = self.learning.resource::<EvaluatorFactory>().make(network)?;
         let mut out = Evaluations::new(1, self.game.info.actions);
@@ -99,11 +101,11 @@ impl<S: GameSource> Trainer<S> {
         Err(learner.diverged("the network's evaluation of the start").into())
     }
 
-    /// Writes a checkpoint of the last generation that has ended into a run folder, unless it is there already, and removes
-    /// what is not needed any more, as far as that goes.
+    /// Writes a checkpoint of the last generation that has ended into a run folder, unless it is there already, and
+    /// removes what is not needed any more, as far as that goes.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the checkpoint cannot be written, and the errors of [`Trainer::saved`].
     pub fn save(&mut self, folder: &Folder) -> Result<(), Error> {
         if checkpoint::of_generation(folder, self.generation()).is_some() {
             return Ok(());
@@ -136,7 +138,8 @@ impl<S: GameSource> Trainer<S> {
         Ok(())
     }
 
-    /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next generation.
+    /// Counts time that the caller has spent on writing what belongs to this run, for the metrics of the next
+    /// generation.
     pub fn wrote(&mut self, time: Duration) {
         self.seconds.write += time.as_secs_f64();
         self.seconds.this_write += time.as_secs_f64();
@@ -162,13 +165,14 @@ impl<S: GameSource> Trainer<S> {
     }
 }
 
-/// The worlds of a run in this process.
+/// Returns the worlds of a run that are in this process.
 fn worlds<'a>(source: &'a mut impl GameSource, learning: &'a mut World) -> Vec<&'a mut World> {
     source.world().into_iter().chain([learning]).collect()
 }
 
-/// The widest window that a round from this one on is learned with: one that has begun keeps what it has begun with. What is
-/// learned then depends on the log alone, and not on where a run was stopped.
+/// Returns the widest replay window, in positions, that a round from `first` on is learned with: a round that has begun
+/// keeps the window that it has begun with. What is learned then depends on the log alone, and not on where a run was
+/// stopped.
 ///
 /// # Errors
 /// When a segment of the log cannot be used.
@@ -180,7 +184,8 @@ pub fn widest_window(game: AnyGame, config: &Config, log: &Log, first: u64) -> R
     Ok(widest)
 }
 
-/// The error of a checkpoint whose parts are sound, and not of this network.
+/// Turns an error of weights or of the optimiser into that of a checkpoint whose parts are sound, and not of this
+/// network. Any other error is returned as it is.
 pub(super) fn does_not_fit(error: Error, path: PathBuf) -> Error {
     use lockstep_systems::Error::{Optimizer, Weights};
     match error {
