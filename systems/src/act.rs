@@ -1,17 +1,14 @@
 //! `TickSystems::Act`: complete searches play their move, and finished games make room for new ones.
 
 use crate::{
-    Agent, Error, Failure, SearchPolicy,
-    agent::in_order,
+    Error, Failure, SearchPolicy,
     policy::{Decision, PolicyState, Search},
-    rows::{LIGHT, Rows},
 };
 use bevy_ecs::{prelude::*, system::SystemParam};
 use lockstep_components::{
     Action, Game, GameFinished, GameRecord, LaneRng, NextGame, Ply, Position, Rounds, SearchBudget, Seats, Slot, Start,
     Stats, Tree, TreeState, config::SearchConfig, record::for_first, tree::Counts,
 };
-use rayon::prelude::*;
 
 /// The components of lanes that belong to their games, as a query.
 pub(crate) type GameColumns<G> =
@@ -19,26 +16,6 @@ pub(crate) type GameColumns<G> =
 
 /// The components of one lane that belong to its game.
 type GameRow<'a, G> = (&'a mut Position<G>, &'a mut LaneRng, &'a mut GameRecord, &'a mut Seats, &'a mut Slot);
-
-/// Plays and records the moves of complete searches, and begins the next game in lanes whose game has ended.
-pub fn act<G: Game>(
-    mut rows: Rows<GameColumns<G>, (&mut Tree, &SearchBudget, &mut PolicyState)>,
-    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy))>,
-    mut end: EndOfGames<G>,
-) {
-    let agents = in_order(agents.iter());
-    let tasks = rows.answered().par_tasks(LIGHT).map(|(first, lanes)| {
-        let mut acted = Acted::default();
-        for (lane, ((position, rng, game, seats, slot), trees)) in lanes.enumerate() {
-            let (trees, budgets, states) = trees.rows;
-            let players = Players { agents: &agents[slot.0.into()..], first: slot.0.into(), seats: *seats, states };
-            act_in(first + lane, &mut position.0, rng, game, trees, budgets, players, &mut acted);
-        }
-        acted
-    });
-    let acted = tasks.reduce(Acted::default, Acted::and);
-    end.begin_next(rows.answered(), |trees| trees.rows.0, acted);
-}
 
 /// The results of the lanes of one parallel task.
 #[derive(Default)]
@@ -79,6 +56,18 @@ pub struct EndOfGames<'w, G: Game> {
 }
 
 impl<G: Game> EndOfGames<'_, G> {
+    /// Records the error of lanes of which none has acted.
+    pub(crate) fn fail(&mut self, acted: Acted) {
+        self.failure.set_first(acted.error.into_iter().collect());
+    }
+
+    /// Gives every lane that is free the next game, if there is one: when lanes are set up, and when a round is opened.
+    pub(crate) fn begin_games<'a>(&mut self, lanes: impl Iterator<Item = (GameRow<'a, G>, &'a mut [Tree])>) {
+        for (row, trees) in lanes.filter(|(row, _)| row.2.id.is_none()) {
+            next_game(&self.start.0, &mut self.rounds, row, trees);
+        }
+    }
+
     /// Sends the games that have ended as messages, and begins the next ones in their lanes.
     pub(crate) fn begin_next<'a, T>(
         &mut self,
@@ -98,20 +87,6 @@ impl<G: Game> EndOfGames<'_, G> {
         self.stats.add(acted.counts, acted.searches);
         self.stats.cache_hits += acted.cache_hits;
         self.failure.set_first(acted.error.into_iter().collect());
-    }
-}
-
-/// Gives every free lane the next game, if there is one. This system runs when lanes are set up and when a round is
-/// opened: see [`crate::open_round`].
-pub(crate) fn begin_games<G: Game>(
-    mut rows: Rows<GameColumns<G>, &mut Tree>,
-    start: Res<Start<G>>,
-    mut rounds: ResMut<Rounds>,
-) {
-    for (row, trees) in rows.all() {
-        if row.2.id.is_none() {
-            next_game(&start.0, &mut rounds, row, trees.rows);
-        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! Agents: entities with an evaluator, a policy, settings and a cache.
 
-use crate::{Batch, Error, Evaluations, Evaluator, SearchPolicy, expand::set_priors, rows::rows_per_task};
+use crate::{
+    Batch, Error, Evaluations, Evaluator, SearchPolicy,
+    expand::set_priors,
+    rows::{each, rows_per_task},
+};
 use bevy_ecs::prelude::*;
-use lockstep_components::{Cache, Edge, Game, config::SearchConfig};
+use lockstep_components::{Cache, Edge, Game, cache::CachePart, config::SearchConfig};
 use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque};
 
@@ -15,9 +19,12 @@ pub struct Agent(pub(crate) u8);
 
 /// What a query gives of each agent, in the order of the agents' numbers.
 pub(crate) fn in_order<'a, T>(agents: impl Iterator<Item = (&'a Agent, T)>) -> Vec<T> {
-    let mut all: Vec<_> = agents.collect();
-    all.sort_by_key(|(agent, _)| agent.0);
-    all.into_iter().map(|(_, agent)| agent).collect()
+    let mut all: Vec<Option<T>> = vec![];
+    for (agent, of) in agents {
+        all.resize_with(all.len().max(agent.number() + 1), || None);
+        all[agent.number()] = Some(of);
+    }
+    all.into_iter().flatten().collect()
 }
 
 impl Agent {
@@ -116,9 +123,7 @@ impl Inference {
         let Evaluations { logits, values, computed } = &self.evaluations;
         let keys = list.downcast_ref::<Vec<G::Key>>().expect("the batch holds keys of this game");
         let (logits, values) = (&logits[..rows * G::ACTIONS], &values[..rows]);
-        // Without a branch, so that the compiler makes vectors of it.
-        let bad = |numbers: &[f32]| numbers.iter().fold(false, |bad, x| bad | !x.is_finite());
-        if bad(values) || logits.par_chunks(256 * G::ACTIONS).any(bad) {
+        if any_bad(values, logits, G::ACTIONS) {
             // Logits of illegal moves may be anything.
             let of_row = |(&key, logits): (&G::Key, &[f32])| {
                 G::moves(key).filter(|&action| !logits[action as usize].is_finite()).count()
@@ -136,21 +141,29 @@ impl Inference {
             self.rows_of_parts.resize_with(parts, Vec::new);
             self.rows_of_parts.iter_mut().for_each(Vec::clear);
             keys.iter().enumerate().for_each(|(row, key)| self.rows_of_parts[cache.part_of(key)].push(row));
-            let few = rows_per_task(rows, 256).div_ceil(rows.div_ceil(parts).max(1));
-            cache.parts().par_iter_mut().zip(&self.rows_of_parts).with_min_len(few).for_each_init(
-                Vec::<Edge>::new,
-                |moves, (part, rows)| {
+            let few = rows_per_task(rows, 256).div_ceil(rows.div_ceil(parts).max(1)).max(1);
+            let tasks = cache.parts().chunks_mut(few).zip(self.rows_of_parts.chunks(few)).collect();
+            each(tasks, |(parts, rows): (&mut [CachePart<G>], &[Vec<usize>])| {
+                let mut moves = Vec::<Edge>::new();
+                for (part, rows) in parts.iter_mut().zip(rows) {
                     for &row in rows {
                         let logits = &logits[row * G::ACTIONS..(row + 1) * G::ACTIONS];
                         moves.clear();
                         moves.extend(G::moves(keys[row]).map(|action| Edge::new(action, 0.0)));
-                        set_priors(moves, |action| logits[action as usize]);
+                        set_priors(&mut moves, |action| logits[action as usize]);
                         part.insert(&keys[row], values[row], moves.iter().map(Edge::prior));
                     }
-                },
-            );
+                }
+            });
         }
         self.spare.push(list);
         Ok(Some((rows, computed)))
     }
+}
+
+/// Whether a number is not finite.
+fn any_bad(values: &[f32], logits: &[f32], actions: usize) -> bool {
+    // Without a branch, so that the compiler makes vectors of it.
+    let bad = |numbers: &[f32]| numbers.iter().fold(false, |bad, x| bad | !x.is_finite());
+    bad(values) || logits.par_chunks(256 * actions).any(bad)
 }

@@ -1,8 +1,10 @@
 //! Evaluators, which give policies and values for positions: the seam between the search and any model.
 
-use crate::{Error, rows::rows_per_task};
+use crate::{
+    Error,
+    rows::{each, rows_per_task},
+};
 use lockstep_components::{Game, GameInfo, LaneRng, config::Precision};
-use rayon::prelude::*;
 use std::{any::Any, collections::VecDeque, marker::PhantomData};
 
 /// The positions of one tick that wait for the evaluation of one agent.
@@ -63,11 +65,11 @@ impl Batch {
         keys.clear();
         push(keys);
         self.rows = keys.len();
-        self.planes[..self.rows * G::INPUT]
-            .par_chunks_exact_mut(G::INPUT)
-            .zip(keys.par_iter())
-            .with_min_len(rows_per_task(self.rows, 128))
-            .for_each(|(planes, &key)| G::encode(key, planes));
+        let few = rows_per_task(self.rows, 128);
+        let planes = self.planes[..self.rows * G::INPUT].chunks_mut(few * G::INPUT);
+        each(planes.zip(keys.chunks(few)).collect(), |(planes, keys): (&mut [f32], &[G::Key])| {
+            planes.chunks_exact_mut(G::INPUT).zip(keys).for_each(|(planes, &key)| G::encode(key, planes));
+        });
     }
 
     /// The planes of the rows in use, `[rows, planes, height, width]`.
@@ -239,7 +241,9 @@ impl<G: Game> Rollouts<G> {
 
 impl<G: Game> Evaluator for Rollouts<G> {
     fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.values.push_back(batch.keys::<G>().par_iter().map(|&key| self.value(key)).collect());
+        let few = batch.keys::<G>().chunks(8).collect();
+        let values = each(few, |keys: &[G::Key]| keys.iter().map(|&key| self.value(key)).collect::<Vec<_>>());
+        self.values.push_back(values.concat());
         Ok(())
     }
 

@@ -1,30 +1,10 @@
 //! `TickSystems::Expand`: evaluations become nodes, and their values are backed up.
 
-use crate::{
-    Agent, Evaluations,
-    agent::{Inference, in_order},
-    rows::{HEAVY, Rows},
-};
-use bevy_ecs::prelude::*;
+use crate::{Evaluations, agent::Inference};
 use lockstep_components::{
-    Action, Edge, Evaluation, Game, Leaf, LeafState, Outcome, SearchBudget, Slot, Tree, TreeState,
+    Action, Edge, Evaluation, Game, Leaf, LeafState, Outcome, SearchBudget, Tree, TreeState,
     tree::{Child, ROOT},
 };
-use rayon::prelude::*;
-
-/// Resolves every group of leaves: expands the leaves and backs up their values, in their order. Marks the searches
-/// that are complete.
-pub fn expand<G: Game>(
-    mut rows: Rows<&Slot, (&mut Tree, &SearchBudget), &mut Leaf<G>>,
-    agents: Query<(&Agent, &Inference)>,
-) {
-    let agents = in_order(agents.iter());
-    rows.answered().par_rows(HEAVY).for_each(|(slot, trees)| {
-        for (((tree, budget), leaves), inference) in trees.zip(&agents[slot.0.into()..]) {
-            expand_tree(tree, *budget, leaves, inference);
-        }
-    });
-}
 
 /// Resolves the group of leaves of one tree: expands the leaves and backs up their values, in their order. Marks the
 /// search if it is complete.

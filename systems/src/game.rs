@@ -2,12 +2,12 @@
 
 use crate::{
     Batch, Evaluator, Rollouts,
-    act::begin_games,
     agent::Inference,
+    pass::{Parts, pass},
     setup::Bounds,
     tick::{Acts, tick_schedule},
 };
-use bevy_ecs::prelude::*;
+use bevy_ecs::{prelude::*, system::RunSystemOnce};
 use lockstep_components::{
     Action, Cache, Config, Game, GameInfo, Leaf, Position, ReplayBuffer, Start, State,
     config::{GameConfig, OutOfRange},
@@ -70,7 +70,9 @@ impl AnyGame {
             },
             begins_with: |world, start| world.insert_resource(Start(typed::<G>(start).clone())),
             schedule: tick_schedule::<G>,
-            begin_games: |world| world.run_system_cached(begin_games::<G>).expect("a system without conditions runs"),
+            begin_games: |world| {
+                world.run_system_once(pass::<G>(Parts::BEGIN_GAMES)).expect("a system without conditions runs");
+            },
         }
     }
 

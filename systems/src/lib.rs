@@ -33,7 +33,6 @@
 //! [`run_tick`] and [`run_learn`] return it.
 
 pub mod act;
-mod advance;
 pub mod agent;
 pub mod analyse;
 pub mod cohorts;
@@ -46,6 +45,7 @@ mod game;
 pub mod gumbel;
 pub mod learn;
 pub mod network;
+mod pass;
 pub mod policy;
 pub mod puct;
 pub mod root;

@@ -1,37 +1,12 @@
 //! `TickSystems::Root`: searches begin.
 
 use crate::{
-    Agent, Error, Failure, SearchPolicy,
-    agent::in_order,
+    Error, SearchPolicy,
     expand::{add_known, expand_known},
     policy::{PolicyState, Search},
-    rows::{LIGHT, Rows},
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{
-    Cache, Game, LaneRng, Leaf, Position, SearchBudget, Slot, Tree, TreeState, config::SearchConfig,
-};
-use rayon::prelude::*;
-
-/// Begins the search of every tree whose root has its edges and whose search has not begun. A root whose evaluation is
-/// in the cache gets its edges here.
-pub fn root<G: Game>(
-    mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &mut SearchBudget, &mut PolicyState)>,
-    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>))>,
-    failure: Res<Failure>,
-) {
-    let agents = in_order(agents.iter());
-    let no_room = rows.answered().par_rows(LIGHT).filter_map(|((position, rng, slot), trees)| {
-        let agents = agents.iter().enumerate().skip(slot.0.into());
-        let mut no_room = None;
-        for (((tree, budget, state), ()), (agent, (settings, policy, cache))) in trees.zip(agents) {
-            let search = Search { settings, state, rng };
-            no_room = no_room.or(begin(agent, tree, &position.0, policy, search, cache, budget).err());
-        }
-        no_room
-    });
-    failure.set_first(no_room.collect());
-}
+use lockstep_components::{Cache, Game, Leaf, SearchBudget, Tree, TreeState, config::SearchConfig};
 
 /// Begins the search of a tree whose root has its edges, or gets them from the cache, and whose search has not begun.
 ///

@@ -5,7 +5,10 @@ use bevy_ecs::{
     change_detection::ContiguousMut, component::Mutable, prelude::*, query::ContiguousQueryData, system::SystemParam,
 };
 use rayon::prelude::*;
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 macro_rules! places {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -342,6 +345,14 @@ impl<L: Columns, T: Columns, F: Columns> View<L, T, F> {
         tasks.into_par_iter().with_max_len(1)
     }
 
+    /// Does this for tasks of at least so many lanes, each with the number of its first lane among these, on rayon's threads.
+    /// Returns what comes of the tasks, in their order.
+    pub(crate) fn tasks<R: Send>(mut self, least: usize, work: impl Fn(usize, Self) -> R + Sync) -> Vec<R> {
+        let (all, size) = (self.count, rows_per_task(self.count, least));
+        let tasks = (0..all).step_by(size).map(|first| (first, self.cut(size.min(all - first)))).collect();
+        each(tasks, |(first, lanes)| work(first, lanes))
+    }
+
     /// Splits off and returns the first lanes.
     fn cut(&mut self, count: usize) -> Self {
         let Self { trees_per_lane, leaves_per_tree, .. } = *self;
@@ -437,10 +448,28 @@ fn in_order<'a, T>(rows: impl Iterator<Item = (Places<'a>, T)>) -> Vec<T> {
 /// The fewest lanes of a task that descends or expands a tree for each lane.
 pub(crate) const HEAVY: usize = 16;
 
-/// The fewest lanes of a task that does something for few of its lanes.
-pub(crate) const LIGHT: usize = 32;
-
 /// The number of rows of a parallel task: two tasks for each thread, but at least `least` rows.
 pub(crate) fn rows_per_task(rows: usize, least: usize) -> usize {
     (rows / (2 * rayon::current_num_threads())).max(least)
+}
+
+/// Does this with each task on rayon's threads, and returns what comes of them in their order. What rayon is asked for has no
+/// type of the caller's, so that its machinery is compiled once, and not once more for each game.
+pub(crate) fn each<T: Send, R: Send>(tasks: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let slots: Vec<Mutex<(Option<T>, Option<R>)>> =
+        tasks.into_iter().map(|task| Mutex::new((Some(task), None))).collect();
+    in_parallel(slots.len(), &|number| {
+        let mut slot = slots[number].lock().unwrap_or_else(PoisonError::into_inner);
+        slot.1 = slot.0.take().map(&work);
+    });
+    let done = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1);
+    done.map(|done| done.expect("each task was done")).collect()
+}
+
+fn in_parallel(tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+    match tasks {
+        0 => {}
+        1 => work(0),
+        _ => (0..tasks).into_par_iter().with_max_len(1).for_each(work),
+    }
 }

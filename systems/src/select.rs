@@ -1,41 +1,15 @@
 //! `TickSystems::Select`: descends each tree to positions that need the network.
 
 use crate::{
-    Agent, Error, Failure, SearchPolicy,
-    agent::in_order,
+    Error, SearchPolicy,
     expand::{add_known, backup, expand_known, settle},
     policy::{Node, Policy, PolicyState, Search},
-    rows::{HEAVY, Rows},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Cache, Game, LaneRng, Leaf, LeafState, Outcome, Position, SearchBudget, Slot, Tree, TreeState,
-    config::SearchConfig,
+    Cache, Game, Leaf, LeafState, Outcome, Tree, TreeState,
     tree::{Child, ROOT, Turn},
 };
-use rayon::prelude::*;
-
-/// Selects leaves for every tree that is searching, and the root for every tree that is empty.
-pub fn select<G: Game>(
-    mut rows: Rows<(&Position<G>, &mut LaneRng, &Slot), (&mut Tree, &SearchBudget, &mut PolicyState), &mut Leaf<G>>,
-    agents: Query<(&Agent, (&SearchConfig, &SearchPolicy, &Cache<G>))>,
-    failure: Res<Failure>,
-) {
-    let agents = in_order(agents.iter());
-    let wrong = rows.answered().par_rows(HEAVY).filter_map(|((position, rng, slot), trees)| {
-        let agents = agents.iter().enumerate().skip(slot.0.into());
-        let mut wrong = None;
-        for (((tree, budget, state), leaves), (agent, (settings, policy, cache))) in trees.zip(agents) {
-            let cache = cache.is_on().then_some(*cache);
-            let search = Search { settings, state, rng };
-            if let Err(e) = select_leaves(tree, &position.0, budget.simulations, leaves, policy, search, cache) {
-                wrong = wrong.or(Some(e.of(agent)));
-            }
-        }
-        wrong
-    });
-    failure.set_first(wrong.collect());
-}
 
 /// The error of a policy that returned an index which is none of a node's edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,7 +233,10 @@ fn leave(tree: &mut Tree, mut node: u32, mut edge: u32, descents: u32) {
 mod tests {
     use super::*;
     use crate::{AnyGame, Searcher, Setup, Uniform, run_tick};
-    use lockstep_components::{config::LanesConfig, games::ConnectFour};
+    use lockstep_components::{
+        config::{LanesConfig, SearchConfig},
+        games::ConnectFour,
+    };
 
     /// Every simulation of a node but its own evaluation has passed through one of its edges, and is finished.
     fn check_node(tree: &Tree, node: u32, visits: u32) {

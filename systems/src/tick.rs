@@ -2,15 +2,11 @@
 
 use crate::{
     Cohorts, Error, Failure,
-    act::act,
-    advance::advance,
     analyse::{answer, obey},
     collect::collect,
     error::gate,
     evaluate::evaluate,
-    expand::expand,
-    root::root,
-    select::select,
+    pass::{Parts, pass},
 };
 use bevy_ecs::{
     prelude::*,
@@ -97,15 +93,15 @@ pub(crate) fn tick_schedule<G: Game>(acts: Acts) -> Schedule {
         begin.in_set(Begin),
         collect::<G>.in_set(Collect),
         evaluate::<G>.in_set(Evaluate),
-        expand::<G>.in_set(Expand).in_set(Own::First).run_if(apart),
-        root::<G>.in_set(Root).in_set(Own::Middle).run_if(apart).run_if(selecting),
-        select::<G>.in_set(Select).in_set(Own::Last).run_if(apart).run_if(selecting),
+        pass::<G>(Parts::EXPAND).in_set(Expand).in_set(Own::First).run_if(apart),
+        pass::<G>(Parts::ROOT).in_set(Root).in_set(Own::Middle).run_if(apart).run_if(selecting),
+        pass::<G>(Parts::SELECT).in_set(Select).in_set(Own::Last).run_if(apart).run_if(selecting),
         end.in_set(End),
     ));
     match acts {
         Acts::Play => schedule.add_systems((
-            act::<G>.in_set(Act).in_set(Own::Middle).run_if(apart),
-            advance::<G>.in_set(Advance).before(Expand).run_if(not(apart)),
+            pass::<G>(Parts::ACT).in_set(Act).in_set(Own::Middle).run_if(apart),
+            pass::<G>(Parts::ALL).in_set(Advance).before(Expand).run_if(not(apart)),
         )),
         Acts::Answer => schedule.add_systems((answer, obey::<G>).chain().in_set(Act)),
         Acts::Not => &mut schedule,
