@@ -12,8 +12,8 @@
 //! | agent: one way to play | one, two in a match, one for each generation in play | [`config::SearchConfig`], [`Cache`], and what `lockstep-systems` adds |
 //!
 //! All of them are spawned once, at set-up, in lane order.
-//! Nothing is spawned, despawned, inserted or removed afterwards, so row `i` of the lane table belongs with rows
-//! `i * trees ..` of the tree table and `i * trees * leaves ..` of the leaf table, and the hot path walks the three as
+//! Nothing is spawned, despawned, inserted or removed afterwards, so lane `i` belongs with the trees from
+//! `i * trees` on and the leaves from `i * trees * leaves` on, and the hot path walks the three as
 //! zipped slices.
 //!
 //! # Where to find what
@@ -21,6 +21,8 @@
 //! | module | contents |
 //! |---|---|
 //! | [`game`] | the [`Game`] trait: rules, keys, planes, actions, symmetries, text |
+//! | [`info`] | what is known of a game without its rules |
+//! | [`state`] | a state of a game whose type is not known |
 //! | [`board`] | helpers for boards: sets of cells, symmetries, planes, coordinates |
 //! | [`games`] | the games, and the registry that finds them by name |
 //! | [`lane`] | the components of a lane |
@@ -29,6 +31,7 @@
 //! | [`leaf`] | a pending evaluation |
 //! | [`cache`] | evaluations of positions that may come again |
 //! | [`replay`] | finished games as compact positions, and the dataset drawn from them |
+//! | [`solver`] | exact results by brute force |
 //! | [`config`] | every key of a configuration, its default and its bounds |
 //! | [`stats`] | what a run counts |
 

@@ -351,6 +351,10 @@ pub trait AnyBuffer: Any + Send + Sync {
     fn push(&mut self, game: &GameRecord);
     /// Positions in the buffer.
     fn len(&self) -> usize;
+    /// Whether the buffer has no position.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
     /// How many of the positions a buffer with this window would hold.
     fn within(&self, window: usize) -> usize;
     /// Changes the window; the oldest positions leave when it is smaller.

@@ -80,8 +80,8 @@ impl Pairs {
         Elo { value, low: end(-1.0).min(value), high: end(1.0).max(value) }
     }
 
-    /// Returns the distribution at a tilt. The most likely distributions with a given mean are p_i ~ n_i / (x_i e^-tilt
-    /// + (1 - x_i) e^tilt), x_i = i/4, one for each tilt, the observed one at tilt 0, the mean rising from 0 to 1 with
+    /// Returns the distribution at a tilt. The most likely distributions with a given mean are
+    /// `p_i ~ n_i / (x_i e^-tilt + (1 - x_i) e^tilt)`, `x_i = i/4`, one for each tilt, the observed one at tilt 0, the mean rising from 0 to 1 with
     /// the tilt.
     fn tilted(&self, tilt: f64) -> [f64; 5] {
         let count = |i: usize| (self.counts[i] as f64).max(PSEUDO_COUNT);

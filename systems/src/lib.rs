@@ -4,17 +4,17 @@
 //!
 //! # Two schedules
 //!
-//! [`Setup`] makes a world in which [`Tick`] advances every lane by at least one simulation. Its sets run in this order:
+//! [`Setup`] makes a world in which [`Tick`] advances the lanes of a cohort by at least one simulation. Its sets run in this order:
 //!
 //! | set | system | reads | writes |
 //! |---|---|---|---|
 //! | [`TickSystems::Begin`] | | | whose turn it is |
 //! | [`TickSystems::Collect`] | [`collect::collect`] | leaves | leaves' rows, the agents' batches |
 //! | [`TickSystems::Evaluate`] | [`evaluate::evaluate`] | batches | evaluations, caches |
-//! | [`TickSystems::Expand`] | [`expand::expand`] | leaves, evaluations | trees |
-//! | [`TickSystems::Act`] | [`act::act`], or [`analyse::answer`] | trees, policies | positions, games in play, [`GameFinished`](lockstep_components::GameFinished), statistics |
-//! | [`TickSystems::Root`] | [`root::root`] | policies, caches | trees, budgets, lane generators |
-//! | [`TickSystems::Select`] | [`select::select`] | positions, budgets, policies, caches | trees, leaves |
+//! | [`TickSystems::Expand`] | a pass over the lanes: [`expand::expand_tree`] | leaves, evaluations | trees |
+//! | [`TickSystems::Act`] | a pass over the lanes: [`act::play_move`]; or [`analyse::answer`] and [`analyse::obey`] | trees, policies | positions, games in play, [`GameFinished`](lockstep_components::GameFinished), statistics |
+//! | [`TickSystems::Root`] | a pass over the lanes | policies, caches | trees, budgets, lane generators |
+//! | [`TickSystems::Select`] | a pass over the lanes: [`select::select_leaves`] | positions, budgets, policies, caches | trees, leaves |
 //! | [`TickSystems::End`] | | | whose turn it is |
 //!
 //! From `Expand` to `Select` a tree has only to do with its own lane, so all four are one pass over the lanes as long as
@@ -24,7 +24,7 @@
 //!
 //! | set | system | reads | writes |
 //! |---|---|---|---|
-//! | [`LearnSystems::Sample`] | [`learn::sample`] | replay | dataset, training batch |
+//! | [`LearnSystems::Sample`] | [`learn::sample`] | replay buffer | its dataset, training batch |
 //! | [`LearnSystems::Step`] | [`learn::step`] | training batch | learner |
 //! | [`LearnSystems::Publish`] | [`learn::publish`] | learner | an agent's evaluator and cache, [`Published`] |
 //!

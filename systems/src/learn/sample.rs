@@ -71,7 +71,7 @@ pub fn sample(
     mut batch: ResMut<TrainingBatch>,
     failure: Res<Failure>,
 ) {
-    if buffer.len() == 0 {
+    if buffer.is_empty() {
         failure.set(Error::NothingToLearn);
         return;
     }
