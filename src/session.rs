@@ -175,7 +175,7 @@ impl Table {
         let rows = (sessions * leaves_per_tree) as usize;
         let networks: Vec<_> = contender.footprint(rows)?.into_iter().collect();
         Bound::of_searches(game, &[&search], &lanes, &networks).check()?;
-        let start = game.start(&contender.rules).map_err(|error| Error::Usage(error.to_string()))?;
+        let start = contender.start()?;
         let searcher = contender.searcher(rows, search.clone())?;
         let mut world = Setup::analysis(game, searcher).lanes(lanes).start(start.clone()).seed(0).build();
         let places: Vec<_> = entities::<Lane>(&mut world).into_iter().zip(entities::<Tree>(&mut world)).collect();
@@ -286,7 +286,7 @@ impl Session {
     pub fn restart(&mut self) {
         self.states.truncate(1);
         self.moves.clear();
-        self.orders = vec![Order::Set(self.state().clone())];
+        self.orders = self.anew();
     }
 
     /// Sets the position to the one after these moves from the start of the game, as people write them. An empty text
@@ -297,7 +297,7 @@ impl Session {
     pub fn set(&mut self, moves: &str) -> Result<(), Error> {
         let (states, moves) = self.shared.start.line(moves).map_err(|error| Error::Usage(error.0))?;
         (self.states, self.moves) = (states, moves);
-        self.orders = vec![Order::Set(self.state().clone())];
+        self.orders = self.anew();
         Ok(())
     }
 
@@ -325,13 +325,18 @@ impl Session {
         Ok(())
     }
 
+    /// Returns the orders after which the lane has the present position, without a tree.
+    fn anew(&self) -> Vec<Order> {
+        vec![Order::Set(self.state().clone())]
+    }
+
     /// Takes back this many moves, or as many as there are, and returns how many it has taken back.
     pub fn take_back(&mut self, moves: usize) -> usize {
         let taken = moves.min(self.moves.len());
         if taken > 0 {
             self.moves.truncate(self.moves.len() - taken);
             self.states.truncate(self.moves.len() + 1);
-            self.orders = vec![Order::Set(self.state().clone())];
+            self.orders = self.anew();
         }
         taken
     }
@@ -379,7 +384,7 @@ impl Session {
             // Whoever has the lock ticks for all; then the others have their turn.
             let world = &mut self.shared.lock().world;
             if let Err(error) = run_tick(world) {
-                self.orders = vec![Order::Set(self.state().clone())];
+                self.orders = self.anew();
                 return Err(error.into());
             }
             let mut searching = world.entity_mut(tree);
@@ -392,8 +397,7 @@ impl Session {
             if !std::mem::replace(&mut begun, true)
                 && let Some(nodes) = limit.nodes
             {
-                let kept = here.simulations_at_root() + here.root_in_flight - here.counts.simulations;
-                budget.simulations = kept.saturating_add(nodes.max(1)).min(most);
+                budget.simulations = kept(here).saturating_add(nodes.max(1)).min(most);
             }
             let ended = match here.state {
                 TreeState::Complete if here.proven.is_some() => Ended::Proven,
@@ -402,15 +406,17 @@ impl Session {
                 _ if here.simulations_at_root() == 0 => continue,
                 _ => Ended::NotYet,
             };
-            let found = self.found(world, began, ended);
             let late = limit.time.is_some_and(|time| began.elapsed() >= time);
+            let is_under_way = ended == Ended::NotYet;
             let ended = match ended {
                 Ended::NotYet if late => Ended::Limit,
-                Ended::NotYet if !watch(&found) => Ended::Stopped,
+                Ended::NotYet if !watch(&self.found(world, began, ended)) => Ended::Stopped,
                 Ended::NotYet => continue,
                 ended => ended,
             };
-            settle(world)?;
+            if is_under_way {
+                settle(world)?;
+            }
             world.entity_mut(tree).get_mut::<Tree>().expect("a tree").state = TreeState::Idle;
             return Ok(self.found(world, began, ended));
         }
@@ -474,8 +480,7 @@ impl Session {
         let (lane, tree) = self.shared.places[self.place];
         let Answer { action, value, proven, moves } = answer_of(world, lane, tree);
         let tree = world.entity(tree).get::<Tree>().expect("a tree");
-        let (simulations, made) = (tree.simulations_at_root(), tree.counts.simulations);
-        let reused = (simulations + tree.root_in_flight).saturating_sub(made);
+        let (simulations, reused) = (tree.simulations_at_root(), kept(tree));
         Found {
             action,
             value,
@@ -498,6 +503,11 @@ impl Drop for Session {
         searches.world.entity_mut(lane).get_mut::<Orders>().expect("an analysis").0.clear();
         searches.world.entity_mut(tree).get_mut::<Tree>().expect("a tree").state = TreeState::Idle;
     }
+}
+
+/// Returns the simulations of a tree that were there before its counts began: those of the sub-tree that was kept.
+fn kept(tree: &Tree) -> u32 {
+    (tree.simulations_at_root() + tree.root_in_flight).saturating_sub(tree.counts.simulations)
 }
 
 /// Returns the moves with the most visits from the root on, beginning with `first`.

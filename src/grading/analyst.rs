@@ -106,8 +106,8 @@ impl Contender {
     /// When there is no such game, or the game refuses the rules.
     pub fn untrained(kind: Untrained, rules: GameConfig) -> Result<Self, Error> {
         let game = games::named(&rules.name)?;
-        game.start(&rules).map_err(|error| Error::Usage(error.to_string()))?;
-        Ok(Self { game, rules, search: SearchConfig::default(), evaluates: Evaluates::Untrained(kind) })
+        let contender = Self { game, rules, search: SearchConfig::default(), evaluates: Evaluates::Untrained(kind) };
+        contender.start().map(|_| contender)
     }
 
     /// Returns plain Monte-Carlo tree search under the usual rules of a game.
@@ -132,6 +132,14 @@ impl Contender {
             }
         };
         Ok(Self::of(player.on(device)))
+    }
+
+    /// Returns the state that the games begin with.
+    ///
+    /// # Errors
+    /// When the game refuses the rules.
+    pub fn start(&self) -> Result<State, Error> {
+        self.game.start(&self.rules).map_err(|error| Error::Usage(error.to_string()))
     }
 
     /// Returns the trained player, or `None` if this one has learned nothing.

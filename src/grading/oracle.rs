@@ -3,7 +3,6 @@
 use crate::Error;
 use lockstep_components::{
     Action, GameInfo, State,
-    config::GameConfig,
     game::{Oracle, ParseError},
 };
 use lockstep_systems::AnyGame;
@@ -48,15 +47,10 @@ pub fn built_in(game: AnyGame) -> Vec<Set> {
         Oracle::Positions(compressed) => {
             let text = zstd::decode_all(compressed).expect("the data that comes with lockstep is sound");
             let name = format!("{}.csv", game.info.name);
-            read_csv(&usual_start(game), &text[..], Path::new(&name))
+            read_csv(&game.usual_start(), &text[..], Path::new(&name))
                 .expect("the data that comes with lockstep is sound")
         }
     }
-}
-
-/// Returns the state before the first move under the usual rules.
-fn usual_start(game: AnyGame) -> State {
-    game.start(&GameConfig::default()).expect("a game has its usual rules")
 }
 
 /// Returns every position of a small game in which there is a move to choose, with the result of each move under best
@@ -81,7 +75,7 @@ pub fn decisions(game: AnyGame) -> Vec<Labelled> {
         best
     }
     let mut found = vec![];
-    value(&usual_start(game), &mut HashMap::new(), &mut found);
+    value(&game.usual_start(), &mut HashMap::new(), &mut found);
     found
 }
 

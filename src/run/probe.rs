@@ -7,7 +7,7 @@
 use crate::{Error, device::Place, measure};
 use lockstep_components::{
     Config,
-    config::{GameConfig, LanesConfig, NetworkConfig, SearchConfig},
+    config::{LanesConfig, NetworkConfig, SearchConfig},
 };
 use lockstep_systems::{AnyGame, Evaluations, Network, Searcher, Setup, play_games};
 
@@ -22,7 +22,7 @@ pub fn probe(game: AnyGame, place: &Place) -> Result<String, Error> {
     let mut evaluator = factory.0(&network);
     let mut digest = blake3::Hasher::new();
     let mut out = Evaluations::new(1, game.info.actions);
-    let mut position = game.start(&GameConfig::default()).expect("a game has its usual rules");
+    let mut position = game.usual_start();
     for _ in 0..6 {
         measure::exchange(&mut *evaluator, &game.batch(&[position.clone()]), &mut out)?;
         for number in out.logits.iter().chain(&out.values) {

@@ -29,7 +29,7 @@ pub struct AnyGame {
     /// The recipes to train the game with: see [`AnyGame::with_recipes`].
     pub recipes: &'static [Recipe],
     start: fn(&GameConfig) -> Result<State, OutOfRange>,
-    pub(crate) bounds: fn(&Config) -> Bounds,
+    bounds: fn(&Config) -> Bounds,
     cache_positions: fn(usize) -> usize,
     buffer: fn(&State, usize) -> ReplayBuffer,
     batch: fn(&[State]) -> Batch,
@@ -89,6 +89,14 @@ impl AnyGame {
     /// When a key is set that the game does not have, or its value is out of range.
     pub fn start(&self, rules: &GameConfig) -> Result<State, OutOfRange> {
         (self.start)(rules)
+    }
+
+    /// The state before the first move under the usual rules.
+    ///
+    /// # Panics
+    /// If the game refuses the rules that are the default.
+    pub fn usual_start(&self) -> State {
+        self.start(&GameConfig::default()).expect("a game has its usual rules")
     }
 
     /// The state that the games of a run with this configuration begin with.

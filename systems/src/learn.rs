@@ -15,10 +15,7 @@ use crate::{
     error::{EVALUATING, gate},
 };
 use bevy_ecs::{prelude::*, schedule::ScheduleLabel};
-use lockstep_components::{
-    ReplayBuffer,
-    config::{GameConfig, ReplayConfig},
-};
+use lockstep_components::{ReplayBuffer, config::ReplayConfig};
 
 /// The label of the schedule that takes one step of the optimiser; [`run_learn`] runs it.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,8 +71,7 @@ pub struct Learning {
 impl Learning {
     /// A plugin with an empty replay buffer for games under the game's usual rules.
     pub fn new(game: AnyGame, learner: Learner, factory: EvaluatorFactory, replay: ReplayConfig) -> Self {
-        let start = game.start(&GameConfig::default()).expect("a game has its usual rules");
-        Self { learner, factory, buffer: game.replay(&start, replay.window), replay }
+        Self { learner, factory, buffer: game.replay(&game.usual_start(), replay.window), replay }
     }
 }
 

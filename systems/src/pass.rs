@@ -15,7 +15,7 @@ use bevy_ecs::prelude::*;
 use lockstep_components::{Cache, Game, Leaf, SearchBudget, Tree, config::SearchConfig};
 
 /// What a pass does with each lane, in this order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     /// Resolves the group of leaves.
     expand: bool,

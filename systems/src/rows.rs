@@ -339,18 +339,20 @@ impl<L: Columns, T: Columns, F: Columns> View<L, T, F> {
     /// A parallel iterator over tasks of at least `least` lanes, each with the number of its first lane among the lanes
     /// of this view. A few tasks for each thread balance the load, and more cost more than they bring: a task is handed
     /// over in about a microsecond, so `least` lanes should take longer than that.
-    pub fn par_tasks(mut self, least: usize) -> impl IndexedParallelIterator<Item = (usize, Self)> {
+    pub fn par_tasks(self, least: usize) -> impl IndexedParallelIterator<Item = (usize, Self)> {
+        self.split(least).into_par_iter().with_max_len(1)
+    }
+
+    /// Parts the lanes into tasks of at least this many, each with the number of its first lane among these.
+    fn split(mut self, least: usize) -> Vec<(usize, Self)> {
         let (all, size) = (self.count, rows_per_task(self.count, least));
-        let tasks: Vec<_> = (0..all).step_by(size).map(|first| (first, self.cut(size.min(all - first)))).collect();
-        tasks.into_par_iter().with_max_len(1)
+        (0..all).step_by(size).map(|first| (first, self.cut(size.min(all - first)))).collect()
     }
 
     /// Does this for tasks of at least so many lanes, each with the number of its first lane among these, on rayon's threads.
     /// Returns what comes of the tasks, in their order.
-    pub(crate) fn tasks<R: Send>(mut self, least: usize, work: impl Fn(usize, Self) -> R + Sync) -> Vec<R> {
-        let (all, size) = (self.count, rows_per_task(self.count, least));
-        let tasks = (0..all).step_by(size).map(|first| (first, self.cut(size.min(all - first)))).collect();
-        each(tasks, |(first, lanes)| work(first, lanes))
+    pub(crate) fn tasks<R: Send>(self, least: usize, work: impl Fn(usize, Self) -> R + Sync) -> Vec<R> {
+        each(self.split(least), |(first, lanes)| work(first, lanes))
     }
 
     /// Splits off and returns the first lanes.

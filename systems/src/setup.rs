@@ -13,7 +13,7 @@ use bevy_ecs::{prelude::*, system::ScheduleSystem};
 use lockstep_components::{
     Cache, Config, Dataset, Game, GameFinished, GameInfo, GameRecord, LaneRng, Leaf, Replay, Round, Rounds,
     SearchBudget, Seats, Slot, State, Stats, Tree, TreeState,
-    config::{GameConfig, LanesConfig, PolicyKind, SearchConfig},
+    config::{LanesConfig, PolicyKind, SearchConfig},
 };
 
 /// Something that is added to a world when it is set up: systems, resources, whole schedules. Every function of `&mut
@@ -172,8 +172,7 @@ impl Setup {
     pub fn build_in(self, world: &mut World) {
         assert!(world.query::<&Lane>().iter(world).next().is_none(), "the world has lanes already");
         let Self { game, players, trees_per_lane, acts, lanes, rounds, start, seed, lane_components, plugins } = self;
-        let usual = || game.start(&GameConfig::default()).expect("a game has its usual rules");
-        let start = start.unwrap_or_else(usual);
+        let start = start.unwrap_or_else(|| game.usual_start());
         // An evaluator knows how many batches it works on at a time.
         let asked = players.iter().map(|player| player.evaluator.capabilities().in_flight).min().unwrap_or(1);
         let lanes = LanesConfig { in_flight: if lanes.in_flight == 0 { asked } else { lanes.in_flight }, ..lanes };

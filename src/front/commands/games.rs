@@ -1,5 +1,5 @@
 use crate::{Error, cli::JsonArgs, games, say};
-use lockstep_components::{GameInfo, config::GameConfig};
+use lockstep_components::GameInfo;
 use serde_json::json;
 
 /// Carries out `lockstep games`.
@@ -18,7 +18,7 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
     }
     for game in games::all() {
         let GameInfo { name, title, planes, height, width, actions, symmetries, .. } = game.info;
-        let komi = game.start(&GameConfig::default()).ok().and_then(|start| start.komi());
+        let komi = game.usual_start().komi();
         if args.json {
             let line = json!({
                 "game": name, "title": title, "height": height, "width": width,

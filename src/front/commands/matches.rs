@@ -96,7 +96,7 @@ fn to_win(config: Config, simulations: u32, option: &str, set: &[String]) -> Res
 /// Plays each of the sides against each other one, and prints the scores.
 fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), Error> {
     let game = sides[0].game;
-    let start = game.start(&sides[0].rules).map_err(|error| Error::Usage(error.to_string()))?;
+    let start = sides[0].start()?;
     let most = (game.info.max_plies - 1) as u32;
     let opening_plies = args.opening_plies.unwrap_or((game.info.max_plies as u32 / 4).min(6));
     if opening_plies > most {
