@@ -76,8 +76,7 @@ fn network(c: &mut Criterion) {
     group.throughput(Throughput::Elements(64)).sample_size(10);
     group.bench_function("connect_four/32x4/batch_64", |b| {
         b.iter(|| {
-            evaluator.submit(&batch).unwrap();
-            evaluator.receive(&mut out).unwrap();
+            evaluator.evaluate(&batch, &mut out).unwrap();
         })
     });
 }

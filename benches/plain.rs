@@ -12,7 +12,7 @@ use lockstep_systems::{
     select::select_leaves,
 };
 
-struct Slot<G: Game> {
+struct LaneGame<G: Game> {
     position: G,
     rng: LaneRng,
     game: GameRecord,
@@ -24,7 +24,7 @@ struct Slot<G: Game> {
 
 /// Lanes, their batch, and its evaluations.
 pub struct Plain<G: Game> {
-    lanes: Vec<Slot<G>>,
+    lanes: Vec<LaneGame<G>>,
     planes: Vec<f32>,
     logits: Vec<f32>,
     values: Vec<f32>,
@@ -32,7 +32,7 @@ pub struct Plain<G: Game> {
     policy: SearchPolicy,
 }
 
-impl<G: Game> Slot<G> {
+impl<G: Game> LaneGame<G> {
     fn begin(&mut self) {
         self.game.begin(None);
         begin_game(&G::start(), &mut self.position, &mut self.rng, &mut self.game, 0);
@@ -44,7 +44,7 @@ impl<G: Game> Slot<G> {
 impl<G: Game> Plain<G> {
     pub fn new(count: usize, search: &SearchConfig) -> Self {
         let lane = |i| {
-            let mut lane = Slot {
+            let mut lane = LaneGame {
                 position: G::start(),
                 rng: LaneRng::new(1, i as u64),
                 game: GameRecord::default(),

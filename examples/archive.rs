@@ -1,6 +1,6 @@
 //! An archive of openings: games begin with the first moves of drawn games of the generations before.
 
-use lockstep::{prelude::*, trainer::Advance};
+use lockstep::{prelude::*, trainer::Event};
 
 #[derive(Resource, Default)]
 struct Archive(Vec<Vec<Action>>);
@@ -33,7 +33,7 @@ pub fn main() -> Result<(), lockstep::Error> {
     let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place_of(&config)?, &hooks);
     while !run.is_finished() {
         // The games of the next round have begun, but none of their searches.
-        if let Advance::Generation(metrics, games) = run.advance()? {
+        if let Event::Generation(metrics, games) = run.advance()? {
             let from_archive = games.iter().filter(|game| !game.opening.is_empty()).count();
             let drawn = games.iter().filter(|game| game.finished == Some(Outcome::Draw));
             let mut archive = run.source.world.resource_mut::<Archive>();

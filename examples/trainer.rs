@@ -1,6 +1,6 @@
 //! A training run step by step, in memory: a policy with a parameter, a component on every lane, and a system that fills it.
 
-use lockstep::{prelude::*, trainer::Advance};
+use lockstep::{prelude::*, trainer::Event};
 
 /// PUCT, but now and then a descent begins with any move.
 struct Curious(f32);
@@ -52,7 +52,7 @@ pub fn main() -> Result<(), lockstep::Error> {
     });
     let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place_of(&config)?, &hooks);
     while !run.is_finished() {
-        if let Advance::Generation(metrics, _) = run.advance()? {
+        if let Event::Generation(metrics, _) = run.advance()? {
             let (mut searches, mut others) = (0, 0);
             for mut lane in run.source.world.query::<&mut Surprise>().iter_mut(&mut run.source.world) {
                 searches += std::mem::take(&mut lane.searches);

@@ -1,6 +1,6 @@
 //! A value target of your own: the later a game ends, the closer to a draw it counts, so that quick wins are worth more.
 
-use lockstep::{prelude::*, systems::learn::TrainingBatch, trainer::Advance};
+use lockstep::{prelude::*, systems::learn::TrainingBatch, trainer::Event};
 
 /// A system that changes the batch that was drawn, for games of at most so many plies.
 fn discount(factor: f32, longest: usize) -> impl FnMut(ResMut<TrainingBatch>) {
@@ -27,7 +27,7 @@ pub fn main() -> Result<(), lockstep::Error> {
         });
         let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place_of(&config)?, &hooks);
         while !run.is_finished() {
-            if let Advance::Generation(metrics, _) = run.advance()? {
+            if let Event::Generation(metrics, _) = run.advance()? {
                 println!("{factor}, generation {}: value loss {:.3}", metrics.generation, metrics.value_loss);
             }
         }

@@ -4,7 +4,6 @@ pub use lockstep_components as components;
 pub use lockstep_fused as fused;
 pub use lockstep_systems as systems;
 
-pub mod check;
 pub mod device;
 mod error;
 pub mod front;

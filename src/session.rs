@@ -23,7 +23,7 @@
 use crate::{
     Error,
     analyst::Contender,
-    memory::{Bound, lanes_that_fit},
+    memory::{MemoryBound, lanes_that_fit},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
@@ -174,7 +174,7 @@ impl Table {
         let lanes = LanesConfig { count: sessions, leaves_per_tree, cohort: sessions, ..LanesConfig::default() };
         let rows = (sessions * leaves_per_tree) as usize;
         let networks: Vec<_> = contender.footprint(rows)?.into_iter().collect();
-        Bound::of_searches(game, &[&search], &lanes, &networks).check()?;
+        MemoryBound::of_searches(game, &[&search], &lanes, &networks).check()?;
         let start = contender.start()?;
         let searcher = contender.searcher(rows, search.clone())?;
         let mut world = Setup::analysis(game, searcher).lanes(lanes).start(start.clone()).seed(0).build();
@@ -439,8 +439,7 @@ impl Session {
             settle(world)?;
             let mut agents = world.query::<&mut Inference>();
             let mut agent = agents.single_mut(world).expect("one player");
-            agent.evaluator.submit(&game.batch(&[state]))?;
-            agent.evaluator.receive(&mut out)?;
+            agent.evaluator.evaluate(&game.batch(&[state]), &mut out)?;
         }
         let logit = |&action: &Action| out.logits[usize::from(action)];
         let highest = legal.iter().map(logit).fold(f32::NEG_INFINITY, f32::max);

@@ -14,7 +14,7 @@ use lockstep::{
     history, memory, metrics, oracle,
     prelude::*,
     settings,
-    trainer::Advance,
+    trainer::Event,
 };
 use lockstep_components::{
     game::Oracle,
@@ -231,14 +231,14 @@ fn play(config: &Config, place: &device::Place, small: bool) -> Result<&'static 
     if !small {
         return Ok("5 sound, too large to be tried");
     }
-    let bound = memory::Bound::of_run(game, config, place)?;
+    let bound = memory::MemoryBound::of_run(game, config, place)?;
     bound.check()?;
     if bound.total().saturating_sub(memory::resident()) > 600_000_000 {
         return Ok("5 sound, too large to be tried");
     }
     let mut run = Trainer::new(game, config, place, &Hooks::default());
     for _ in 0..6 {
-        if let Advance::Generation(..) = run.advance()? {
+        if let Event::Generation(..) = run.advance()? {
             return Ok("6 a generation");
         }
     }
@@ -541,8 +541,7 @@ fn weights(rng: &mut LaneRng, sound: &Sound, change: fn(&mut LaneRng, &[u8]) -> 
         }
     };
     let mut out = Evaluations::new(1, TicTacToe::ACTIONS);
-    evaluator.submit(&Batch::of::<TicTacToe>(&[TicTacToe::start()])).unwrap();
-    evaluator.receive(&mut out).unwrap();
+    evaluator.evaluate(&Batch::of::<TicTacToe>(&[TicTacToe::start()]), &mut out).unwrap();
     if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) { "4 evaluated" } else { "4 evaluated, not finite" }
 }
 

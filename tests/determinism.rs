@@ -5,7 +5,7 @@ use lockstep::{
     AnyGame, Hooks,
     components::{Config, Game, games::ConnectFour, games::TicTacToe},
     device,
-    trainer::{Advance, Trainer},
+    trainer::{Event, Trainer},
 };
 use lockstep_systems::Level;
 
@@ -16,7 +16,7 @@ fn run<G: Game>(config: &Config, threads: usize) -> (Vec<String>, Vec<String>, V
         let mut run = Trainer::new(AnyGame::of::<G>(), config, &place, &Hooks::default());
         let (mut metrics, mut games) = (vec![], vec![]);
         while !run.is_finished() {
-            if let Advance::Generation(generation, records) = run.advance()? {
+            if let Event::Generation(generation, records) = run.advance()? {
                 let line = serde_json::to_string(&generation).expect("plain data");
                 metrics.push(line.split_once(",\"evaluations\"").expect("a line of metrics").0.into());
                 games.extend(records.iter().map(|record| format!("{record:?}")));

@@ -25,7 +25,7 @@ fn devices_evaluate_alike() {
     let both = &[false, true][..];
     for (keys, boards) in [(&["network.kind=resnet"][..], both), (&["network.kind=mlp"], &[false]), (&odd, &[false])] {
         let network = trained(keys);
-        let batches = [5, 33, 64].map(|rows| measure::any_batch(AnyGame::of::<ConnectFour>(), rows));
+        let batches = [5, 33, 64].map(|rows| Batch::random(&AnyGame::of::<ConnectFour>().info, rows));
         let mut fused = FusedEvaluator::new(&network.frozen()).unwrap();
         let expected = batches.each_ref().map(|batch| evaluate(&mut fused, batch));
         for (kind, place) in devices() {
@@ -64,8 +64,7 @@ fn devices_evaluate_alike() {
 
 fn evaluate(evaluator: &mut dyn Evaluator, batch: &lockstep_systems::Batch) -> Evaluations {
     let mut out = Evaluations::new(batch.rows, 7);
-    evaluator.submit(batch).unwrap();
-    evaluator.receive(&mut out).unwrap();
+    evaluator.evaluate(batch, &mut out).unwrap();
     out
 }
 
@@ -88,7 +87,7 @@ fn devices_learn_and_resume() {
                     trainer::open(AnyGame::of::<TicTacToe>(), &config, &place, &folder, None, &Hooks::default())
                         .unwrap();
                 for _ in 0..400 {
-                    if let trainer::Advance::Generation(generation, _) = run.advance().unwrap() {
+                    if let trainer::Event::Generation(generation, _) = run.advance().unwrap() {
                         losses.push(generation.policy_loss - generation.policy_floor);
                     }
                     if run.is_finished() {
@@ -112,18 +111,18 @@ fn memory_does_not_grow() {
             continue;
         }
         let config = small(&["network.kind=resnet", "search.cache_mb=0"]);
-        let mut world = measure::learning(AnyGame::of::<TicTacToe>(), &config, &place, 20).unwrap();
+        let mut world = device::check::learner_world(AnyGame::of::<TicTacToe>(), &config, &place, 20).unwrap();
         let network = world.resource::<Learner>().network.clone();
         let factory = place.evaluators(AnyGame::of::<TicTacToe>(), 64);
         let mut evaluator = None;
-        let (batch, mut out) = (measure::any_batch(AnyGame::of::<TicTacToe>(), 64), Evaluations::new(64, 9));
+        let (batch, mut out) = (Batch::random(&AnyGame::of::<TicTacToe>().info, 64), Evaluations::new(64, 9));
         let mut reserved = vec![];
         for _ in 0..4 {
             // As after each generation.
             let evaluator = evaluator.insert(factory.0(&network));
             for _ in 0..30 {
                 measure::step(&mut world, &place).unwrap();
-                measure::exchange(&mut **evaluator, &batch, &mut out).unwrap();
+                evaluator.evaluate(&batch, &mut out).unwrap();
             }
             reserved.push(place.reserved().unwrap());
         }

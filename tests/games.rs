@@ -119,7 +119,7 @@ fn every_game_trains() {
             let mut run =
                 Trainer::new(AnyGame::of::<G>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default());
             while !run.is_finished() {
-                if let lockstep::trainer::Advance::Generation(metrics, games) = run.advance().unwrap() {
+                if let lockstep::trainer::Event::Generation(metrics, games) = run.advance().unwrap() {
                     assert_eq!((metrics.games, games.len()), (8, 8), "{}", G::TITLE);
                     assert!(metrics.policy_loss.is_finite() && metrics.value_loss.is_finite() && metrics.steps > 0);
                 }

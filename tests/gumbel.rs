@@ -163,7 +163,7 @@ fn compare<const MASKED: bool>(file: &str) -> (usize, f64, f64) {
             GumbelState { urgencies: tree.root_edges().iter().map(urgency).collect(), ..Default::default() };
         let mut search = Search { settings: &settings, state: &mut state, rng: &mut LaneRng::new(1, 1) };
         let mut target = vec![];
-        let Decision { action, value } = Gumbel.decide(&mut search, tree, 0, &mut target);
+        let Decision { action, value, .. } = Gumbel.decide(&mut search, tree, 0, &mut target);
         let (mut visits, mut weights) = ([0.0; 6], [0.0; 6]);
         tree.root_edges().iter().for_each(|edge| visits[edge.action() as usize] = f64::from(edge.visits()));
         let sum: f32 = target.iter().map(|(_, weight)| weight).sum();

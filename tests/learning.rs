@@ -2,7 +2,7 @@
 //! broken target would.
 
 use crate::small;
-use lockstep::{device, oracle, prelude::*, trainer::Advance};
+use lockstep::{device, oracle, prelude::*, trainer::Event};
 
 /// Returns the points of the first agent of a match in percent, with the same search for both: 100 for a win, 50 for a
 /// draw.
@@ -55,8 +55,7 @@ fn a_short_run_beats_a_player_without_knowledge() {
     let positions: Vec<State> = decisions.iter().map(|labelled| labelled.position.clone()).collect();
     let mut out = Evaluations::new(decisions.len(), TicTacToe::ACTIONS);
     let mut evaluator = trained();
-    evaluator.submit(&game.batch(&positions)).unwrap();
-    evaluator.receive(&mut out).unwrap();
+    evaluator.evaluate(&game.batch(&positions), &mut out).unwrap();
     let exact = decisions.iter().map(|labelled| labelled.scores.iter().map(|s| s.1).max().unwrap() as f32);
     let (agreement, decided) = exact
         .zip(&out.values)
@@ -73,7 +72,7 @@ fn illegal_moves_have_no_part_in_the_loss() {
     let mut run =
         Trainer::new(AnyGame::of::<TicTacToe>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default());
     let loss = loop {
-        if let Advance::Generation(metrics, _) = run.advance().unwrap() {
+        if let Event::Generation(metrics, _) = run.advance().unwrap() {
             break metrics.policy_loss;
         }
     };

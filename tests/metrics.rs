@@ -7,7 +7,7 @@ use lockstep::{
     device,
     folder::Folder,
     metrics::{self, Metrics},
-    trainer::{self, Advance},
+    trainer::{self, Event},
 };
 use lockstep_components::config::DeviceKind;
 use std::{
@@ -209,7 +209,7 @@ fn a_run_that_was_killed_before_its_first_checkpoint_begins_anew() {
         assert_eq!(run.generation(), 0);
         assert_eq!(fs::read(folder.metrics()).unwrap_or_default(), b"");
         while run.generation() < killed {
-            if let Advance::Generation(generation, _) = run.advance().unwrap() {
+            if let Event::Generation(generation, _) = run.advance().unwrap() {
                 metrics::append(&folder.metrics(), &generation).unwrap();
             }
         }

@@ -1,7 +1,7 @@
 //! Networks: frozen copies agree with what is trained, weights come back as they were, NaN stops a run.
 
 use crate::small;
-use lockstep::{device, measure::any_batch, prelude::*};
+use lockstep::{device, prelude::*};
 use lockstep_components::config::{LearnPrecision, Precision};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::{Batch, BurnEvaluator, BurnOptions, Error, Evaluations, FusedEvaluator, Level, Workers};
@@ -34,7 +34,7 @@ fn frozen_networks_agree_with_trained_ones() {
     ] {
         let network = trained(kind);
         let rows = 33;
-        let batch = any_batch(AnyGame::of::<ConnectFour>(), rows);
+        let batch = Batch::random(&AnyGame::of::<ConnectFour>().info, rows);
         let planes = TensorData::new(batch.planes.clone(), [rows, 2, 6, 7]);
         let outputs =
             network.valid().forward(burn::tensor::Tensor::from_data(planes, &place.device), LearnPrecision::F32, false);
@@ -70,8 +70,7 @@ fn frozen_networks_agree_with_trained_ones() {
         for (mut evaluator, computed, close) in evaluators {
             let close = close * logits.iter().fold(1.0, |most: f32, x| most.max(x.abs()));
             let mut out = Evaluations::new(rows, 7);
-            evaluator.submit(&batch).unwrap();
-            evaluator.receive(&mut out).unwrap();
+            evaluator.evaluate(&batch, &mut out).unwrap();
             assert_eq!(out.computed, computed);
             for (a, b) in out.logits.iter().zip(&logits) {
                 assert!((a - b).abs() < close, "{kind:?}: logit {a} and {b}");
@@ -98,15 +97,14 @@ fn rows_do_not_depend_on_their_batch() {
         let config = small(&[&wide[..], overrides].concat());
         let place = device::place_of(&config).unwrap();
         let network = Network::init(&GameInfo::of::<ConnectFour>(), &config.network, 3, &place.device);
-        let batch = any_batch(AnyGame::of::<ConnectFour>(), 300);
+        let batch = Batch::random(&AnyGame::of::<ConnectFour>().info, 300);
         let answers = |rows: std::ops::Range<usize>| {
             let mut evaluator = place.evaluators(AnyGame::of::<ConnectFour>(), 300).0(&network);
             assert!(evaluator.capabilities().rows_are_independent);
-            let mut some = any_batch(AnyGame::of::<ConnectFour>(), rows.len());
+            let mut some = Batch::random(&AnyGame::of::<ConnectFour>().info, rows.len());
             some.planes.copy_from_slice(&batch.planes[rows.start * 84..rows.end * 84]);
             let mut out = Evaluations::new(rows.len() + 1, 7);
-            evaluator.submit(&some).unwrap();
-            evaluator.receive(&mut out).unwrap();
+            evaluator.evaluate(&some, &mut out).unwrap();
             let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             (bits(&out.logits[..rows.len() * 7]), bits(&out.values[..rows.len()]))
         };

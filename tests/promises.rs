@@ -8,7 +8,7 @@ use lockstep::{
     prelude::{AnyGame, ConnectFour, DeviceKind, GameInfo, Hooks, Learner, TicTacToe, Trainer},
     settings,
     systems::network::describe,
-    trainer::Advance,
+    trainer::Event,
 };
 use std::{
     fs,
@@ -164,7 +164,7 @@ fn a_diverged_network_is_never_saved() {
     let config = small(&["network.kind=resnet", "network.blocks=1", "run.checkpoints=1", "learn.gradient_clip=0"]);
     let place = device::place(DeviceKind::Cpu).unwrap();
     let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &place, &Hooks::default());
-    let finish = |run: &mut Trainer| while !matches!(run.advance().unwrap(), Advance::Generation(..)) {};
+    let finish = |run: &mut Trainer| while !matches!(run.advance().unwrap(), Event::Generation(..)) {};
     finish(&mut run);
     run.save(&folder).unwrap();
     finish(&mut run);

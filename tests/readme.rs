@@ -5,7 +5,7 @@ use lockstep::{
     games::recipes,
     prelude::*,
     settings,
-    trainer::{Advance, Trainer},
+    trainer::{Event, Trainer},
 };
 use lockstep_components::games::{GameVisitor, visit};
 use std::{fs, path::Path, process::Command};
@@ -25,7 +25,7 @@ impl GameVisitor for FewTicks {
         let mut run =
             Trainer::new(AnyGame::of::<G>(), &config, &device::place(DeviceKind::Cpu).unwrap(), &Hooks::default());
         for _ in 0..3 {
-            assert_eq!(run.advance().unwrap(), Advance::Played);
+            assert_eq!(run.advance().unwrap(), Event::Played);
         }
         assert!(run.source.world.resource::<Stats>().evaluations >= u64::from(config.lanes.count));
     }

@@ -66,7 +66,7 @@ fn a_run_goes_on_with_less_memory() {
     let open = |config: &Config, place: &Place| trainer::open(game(), config, place, &folder, None, &limited());
     let finish = |run: &mut Trainer, _: &Config| -> Result<(), Error> {
         while !run.is_finished() {
-            if let trainer::Advance::Generation(generation, _) = run.advance()? {
+            if let trainer::Event::Generation(generation, _) = run.advance()? {
                 metrics::append(&folder.metrics(), &generation)?;
                 run.save(&folder)?;
             }

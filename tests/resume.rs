@@ -7,7 +7,7 @@ use lockstep::{
     device,
     folder::Folder,
     metrics,
-    trainer::{self, Advance, Trainer},
+    trainer::{self, Event, Trainer},
 };
 use lockstep_components::{Game, config::DeviceKind};
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ fn run(config: &Config, path: &Path, advances: usize, save: bool) -> Option<Vec<
             let tensors = run.saved().unwrap().tensors;
             return Some(tensors.iter().flat_map(|t| t.data.iter().map(|x| x.to_bits())).collect());
         }
-        if let Advance::Generation(generation, games) = run.advance().unwrap() {
+        if let Event::Generation(generation, games) = run.advance().unwrap() {
             trainer::write_games(&folder, &State::of(TicTacToe::start()), generation.generation, &games).unwrap();
             metrics::append(&folder.metrics(), &generation).unwrap();
             if generation.generation.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
@@ -76,11 +76,11 @@ fn learning_leaves_what_was_before_as_it_was() {
         let config = small(&[&TOWER[..], &[average]].concat());
         let place = device::place(DeviceKind::Cpu).unwrap();
         let mut run = Trainer::new(AnyGame::of::<TicTacToe>(), &config, &place, &Hooks::default());
-        while !matches!(run.advance().unwrap(), Advance::Generation(..)) {}
+        while !matches!(run.advance().unwrap(), Event::Generation(..)) {}
         let before = run.saved().unwrap();
         assert_eq!(before.trained.is_some(), average != "learn.average=0");
         assert_ne!(Some(&before.tensors), before.trained.as_ref());
-        while run.advance().unwrap() != Advance::Learned {}
+        while run.advance().unwrap() != Event::Learned {}
         let after = run.saved().unwrap();
         assert!(after.tensors == before.tensors && after.trained == before.trained, "{average}");
     }
@@ -215,7 +215,7 @@ fn a_run_can_have_a_policy_of_its_own() {
         log::Log,
         prelude::{Decision, Node, Policy, Puct, Search, SearchPolicy, Tree},
     };
-    /// PUCT, whose recorded value is a part of the root's: a target of its own.
+    /// PUCT, whose recorded value is a part of the root's, a target of its own, and which has lost moves learned more.
     struct Careful(f32);
     impl Policy for Careful {
         type State = ();
@@ -224,8 +224,8 @@ fn a_run_can_have_a_policy_of_its_own() {
         }
         fn decide(&self, search: &mut Search<()>, tree: &Tree, ply: usize, target: &mut Vec<(u16, f32)>) -> Decision {
             assert_eq!(tree.raw_priors().len(), tree.root_edges().len());
-            let Decision { action, value } = Puct.decide(search, tree, ply, target);
-            Decision { action, value: self.0 * value }
+            let Decision { action, value, .. } = Puct.decide(search, tree, ply, target);
+            Decision { action, value: self.0 * value, weight: if value < 0.0 { 2.0 } else { 1.0 } }
         }
     }
     let (game, place) = (AnyGame::of::<TicTacToe>(), device::place(DeviceKind::Cpu).unwrap());
@@ -235,7 +235,7 @@ fn a_run_can_have_a_policy_of_its_own() {
     let folder = Folder::at(dir.path());
     for _ in 0..3 {
         let mut run = open(&config, &folder, &hooks).unwrap();
-        while !matches!(run.advance().unwrap(), Advance::Generation(..)) {}
+        while !matches!(run.advance().unwrap(), Event::Generation(..)) {}
         run.save(&folder).unwrap();
     }
     let replay = |hooks: &Hooks| {

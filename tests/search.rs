@@ -273,8 +273,7 @@ impl Late {
             for (positions, delay) in work {
                 thread::sleep(Duration::from_micros(100 * (delay % 7) as u64));
                 let mut out = Evaluations::new(capacity, ConnectFour::ACTIONS);
-                inner.submit(&Batch::of::<ConnectFour>(&positions)).unwrap();
-                inner.receive(&mut out).unwrap();
+                inner.evaluate(&Batch::of::<ConnectFour>(&positions), &mut out).unwrap();
                 if done.send(out).is_err() {
                     break;
                 }

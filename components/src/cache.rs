@@ -26,7 +26,7 @@ pub struct Cache<G: Game> {
 /// A part of a [`Cache`].
 #[derive(Clone, Debug)]
 pub struct CachePart<G: Game> {
-    slots: Vec<Slot<G::Key>>,
+    slots: Vec<Entry<G::Key>>,
     priors: Vec<u16>,
     /// Where the next priors go, counted without end; the ring is entered in its second round.
     head: u64,
@@ -35,7 +35,7 @@ pub struct CachePart<G: Game> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot<K> {
+struct Entry<K> {
     key: K,
     value: f32,
     moves: u32,
@@ -152,20 +152,20 @@ impl<G: Game> Cache<G> {
 impl<G: Game> CachePart<G> {
     fn new(bytes: usize) -> Self {
         let (slots, priors) = Self::sizes(bytes);
-        let empty = Slot { key: G::start().key(), value: 0.0, moves: 0, at: 0 };
+        let empty = Entry { key: G::start().key(), value: 0.0, moves: 0, at: 0 };
         let head = priors.max(1) as u64;
         Self { slots: vec![empty; slots], priors: vec![0; priors], head, cleared: head }
     }
 
     /// Numbers of slots and of priors in the ring of a part of at most `bytes` bytes.
     fn sizes(bytes: usize) -> (usize, usize) {
-        let slots = (bytes / (size_of::<Slot<G::Key>>() + 2 * G::ROOM)).min(u32::MAX as usize) / WAYS * WAYS;
+        let slots = (bytes / (size_of::<Entry<G::Key>>() + 2 * G::ROOM)).min(u32::MAX as usize) / WAYS * WAYS;
         if slots * G::ROOM < G::MAX_LEGAL { (0, 0) } else { (slots, slots * G::ROOM) }
     }
 
     fn bytes(bytes: usize) -> usize {
         let (slots, priors) = Self::sizes(bytes);
-        slots * size_of::<Slot<G::Key>>() + 2 * priors
+        slots * size_of::<Entry<G::Key>>() + 2 * priors
     }
 
     fn len(&self) -> usize {
@@ -178,7 +178,7 @@ impl<G: Game> CachePart<G> {
 
     /// Whether a slot was filled since the part was last cleared and its priors are not overwritten.
     #[inline]
-    fn holds(&self, slot: &Slot<G::Key>) -> bool {
+    fn holds(&self, slot: &Entry<G::Key>) -> bool {
         slot.at >= self.cleared && slot.at + self.priors.len() as u64 >= self.head
     }
 
@@ -223,7 +223,7 @@ impl<G: Game> CachePart<G> {
         for (kept, prior) in self.priors[first..first + moves].iter_mut().zip(priors) {
             *kept = bfloat16(prior);
         }
-        self.slots[oldest] = Slot { key: *key, value, moves: moves as u32, at: self.head };
+        self.slots[oldest] = Entry { key: *key, value, moves: moves as u32, at: self.head };
         self.head += moves.max(1) as u64;
     }
 }

@@ -8,7 +8,10 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{collections::VecDeque, ops::Range};
+use std::{
+    collections::VecDeque,
+    ops::{Range, RangeInclusive},
+};
 
 /// Identifies a game of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,9 +29,16 @@ pub struct Ply {
     pub action: Action,
     /// Value of the root after the search, for the player to move.
     pub root_value: f32,
+    /// How often the position is drawn for training, beside one of weight 1: within [`Ply::WEIGHTS`].
+    pub weight: f32,
     /// Number of entries of the move's policy in [`GameRecord::policies`]; 0 after a fast search, which teaches the
     /// value alone.
     pub policy_len: u16,
+}
+
+impl Ply {
+    /// The weights that a position can have.
+    pub const WEIGHTS: RangeInclusive<f32> = 1.0 / 1024.0..=1024.0;
 }
 
 /// The record of a game: of the one that a lane plays, or of one that is finished.
@@ -143,7 +153,7 @@ impl GameRecord {
             legal.clear();
             legal.extend(position.legal());
             if let Some(searched) = ply.checked_sub(self.opening.len()) {
-                let Ply { policy_len, root_value, .. } = self.plies[searched];
+                let Ply { policy_len, root_value, weight, .. } = self.plies[searched];
                 let Some((own, rest)) = policies.split_at_checked(policy_len.into()) else {
                     return Err(format!("the policy of ply {ply} is cut off"));
                 };
@@ -155,6 +165,9 @@ impl GameRecord {
                 }
                 if !(-1.001..=1.001).contains(&root_value) {
                     return Err(format!("the value of ply {ply} is {root_value}"));
+                }
+                if !Ply::WEIGHTS.contains(&weight) {
+                    return Err(format!("the weight of ply {ply} is {weight}"));
                 }
             }
             if legal.binary_search(&action).is_err() {
@@ -278,7 +291,7 @@ mod tests {
 
     #[test]
     fn only_whole_games_are_sound() {
-        let ply = |action| Ply { action, root_value: 0.5, policy_len: 1 };
+        let ply = |action| Ply { action, root_value: 0.5, weight: 1.0, policy_len: 1 };
         let good = GameRecord {
             id: Some(GameId::default()),
             opening: vec![0],
@@ -309,8 +322,9 @@ mod tests {
         bad(|game| game.policies.truncate(2), "cut off");
         bad(|game| game.plies[0].policy_len = 0, "policy of ply 2");
         bad(|game| game.plies[0].root_value = f32::NAN, "value of ply 1");
+        bad(|game| game.plies[2].weight = 0.0, "weight of ply 3");
         bad(|game| game.finished = Some(Outcome::Draw), "not over, or");
         bad(|game| game.plies.truncate(3), "more policies");
-        bad(|game| game.plies.push(Ply { action: 8, root_value: 0.0, policy_len: 0 }), "after its end");
+        bad(|game| game.plies.push(Ply { action: 8, root_value: 0.0, weight: 1.0, policy_len: 0 }), "after its end");
     }
 }

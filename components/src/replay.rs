@@ -24,6 +24,8 @@ pub struct Sample<K> {
     pub outcome: i8,
     /// Value of the root after the search, for the player to move at the position.
     pub root_value: f32,
+    /// How often the position is drawn, beside one of weight 1.
+    pub weight: f32,
     /// Plies from the position to the end of the game.
     pub plies_left: u16,
     /// Entries of the position's policy; 0 after a fast search, which teaches the value alone.
@@ -83,6 +85,7 @@ impl<G: Game> Replay<G> {
                 // From the first player's view to that of the player to move: the same change in both directions.
                 outcome: for_first(&position, first).value() as i8,
                 root_value: ply.root_value,
+                weight: ply.weight,
                 plies_left: (game.plies.len() - i) as u16,
                 policy_len: ply.policy_len,
             });
@@ -152,6 +155,8 @@ pub struct Merged<K> {
     pub plies_left: f32,
     /// Share of the samples that carry a policy; the policy loss is weighted with it.
     pub policy_weight: f32,
+    /// The sum of the weights of the samples. All shares and means are weighted with the weights of the samples.
+    pub weight: f32,
     /// How many samples were merged.
     pub count: u32,
     policy: (u32, u32),
@@ -180,6 +185,8 @@ struct Sorted {
     policy: u32,
     /// Number of entries of the sample's policy.
     moves: u16,
+    /// The weight of the sample.
+    weight: f32,
 }
 
 impl<G: Game> Dataset<G> {
@@ -237,17 +244,21 @@ impl<G: Game> Dataset<G> {
                     root_value: 0.0,
                     plies_left: 0.0,
                     policy_weight: 0.0,
+                    weight: 0.0,
                     count: 0,
                     policy: (0, 0),
                 });
             }
             let entry = &mut entries[at as usize];
+            let weight = sample.weight;
             entry.count += 1;
-            entry.outcomes[(1 - sample.outcome) as usize] += 1.0;
-            entry.root_value += sample.root_value;
-            entry.plies_left += f32::from(sample.plies_left);
-            entry.policy_weight += if sample.policy_len > 0 { 1.0 } else { 0.0 };
-            sorted.push(Sorted { entry: at, symmetry: symmetry as u8, policy: start, moves: sample.policy_len });
+            entry.weight += weight;
+            entry.outcomes[(1 - sample.outcome) as usize] += weight;
+            entry.root_value += weight * sample.root_value;
+            entry.plies_left += weight * f32::from(sample.plies_left);
+            entry.policy_weight += if sample.policy_len > 0 { weight } else { 0.0 };
+            let (symmetry, moves) = (symmetry as u8, sample.policy_len);
+            sorted.push(Sorted { entry: at, symmetry, policy: start, moves, weight });
             start += u32::from(sample.policy_len);
         }
         if merge {
@@ -269,7 +280,7 @@ impl<G: Game> Dataset<G> {
                     if *sum == 0.0 {
                         policies.push((action, 0.0));
                     }
-                    *sum += f32::from(share) / 65_535.0;
+                    *sum += sample.weight * (f32::from(share) / 65_535.0);
                 }
             }
             let own = &mut policies[first..];
@@ -277,16 +288,18 @@ impl<G: Game> Dataset<G> {
             let whole: f32 = own.iter().map(|(_, sum)| sum).sum();
             own.iter_mut().for_each(|(_, sum)| *sum /= whole);
             entry.policy = (first as u32, policies.len() as u32);
-            let n = entry.count as f32;
+            let n = entry.weight;
             entry.outcomes.iter_mut().for_each(|x| *x /= n);
             entry.root_value /= n;
             entry.plies_left /= n;
             entry.policy_weight /= n;
-            total += match config.merge {
-                Merge::None | Merge::Count => f64::from(entry.count),
-                Merge::Log => 1.0 + f64::from(entry.count).log2(),
+            let count = f64::from(entry.count);
+            let chance = match config.merge {
+                Merge::None | Merge::Count => count,
+                Merge::Log => 1.0 + count.log2(),
                 Merge::Equal => 1.0,
             };
+            total += chance * (f64::from(n) / count);
             cumulative.push(total);
         }
     }
@@ -485,7 +498,7 @@ mod tests {
         let mut game = GameRecord { finished: Some(outcome), ..Default::default() };
         for &action in moves {
             game.policies.extend([(action, 65_535)]);
-            game.plies.push(Ply { action, root_value: 0.5, policy_len: 1 });
+            game.plies.push(Ply { action, root_value: 0.5, weight: 1.0, policy_len: 1 });
         }
         game
     }
@@ -517,7 +530,7 @@ mod tests {
                 let action = legal[rng.below(legal.len())];
                 // Long policies, so that not all of a window fit into its ring.
                 record.policies.extend(legal.iter().map(|&action| (action, 9_000)));
-                record.plies.push(Ply { action, root_value: 0.5, policy_len: legal.len() as u16 });
+                record.plies.push(Ply { action, root_value: 0.5, weight: 1.0, policy_len: legal.len() as u16 });
                 board.play(action);
             }
             buffers.iter_mut().for_each(|buffer| buffer.push(&TicTacToe::start(), &record));
@@ -551,6 +564,27 @@ mod tests {
         assert!((policy.iter().map(|p| p.1).sum::<f32>() - 1.0).abs() < 1e-6);
         let apart = Dataset::new(&replay, &ReplayConfig { merge: Merge::None, ..config });
         assert_eq!(apart.len(), 2);
+    }
+
+    /// A sample of weight 3 does what three samples of weight 1 do.
+    #[test]
+    fn a_weight_is_so_many_samples() {
+        let (mut weighed, mut repeated) = (Replay::<TicTacToe>::new(100), Replay::<TicTacToe>::new(100));
+        let games = [(game(&[0], Outcome::Win), 3), (game(&[8], Outcome::Draw), 1), (game(&[4, 1], Outcome::Loss), 2)];
+        for (mut game, weight) in games {
+            (0..weight).for_each(|_| repeated.push(&TicTacToe::start(), &game));
+            game.plies.iter_mut().for_each(|ply| ply.weight = weight as f32);
+            weighed.push(&TicTacToe::start(), &game);
+        }
+        let config = ReplayConfig { merge: Merge::Count, ..Default::default() };
+        let (weighed, repeated) = (Dataset::new(&weighed, &config), Dataset::new(&repeated, &config));
+        assert_eq!((weighed.len(), &weighed.cumulative), (repeated.len(), &repeated.cumulative));
+        for at in 0..weighed.len() {
+            let ((a, policy), (b, other)) = (weighed.get(at), repeated.get(at));
+            let far = |a: f32, b: f32| (a - b).abs() > 1e-6;
+            assert!(a.outcomes.iter().zip(b.outcomes).all(|(&a, b)| !far(a, b)) && !far(a.plies_left, b.plies_left));
+            assert!(policy.iter().zip(other).all(|(a, b)| a.0 == b.0 && !far(a.1, b.1)), "{policy:?} {other:?}");
+        }
     }
 
     #[test]

@@ -77,6 +77,26 @@ impl ExactNetwork {
         net.heads.iter().map(|head| values[head.value].clone()).collect()
     }
 
+    /// The logits of the policy and the value, from -1 to 1, for one row of planes: see [`ExactNetwork::row`]. The value is
+    /// tanh of one output, or win minus loss of the shares of three logits.
+    ///
+    /// # Panics
+    /// If the planes are not as many, or the network has no such heads.
+    #[must_use]
+    pub fn policy_and_value(&self, planes: &[f32]) -> (Vec<f64>, f64) {
+        let mut outputs = self.row(planes);
+        let [policy, value] = self.network.description.policy_and_value();
+        let value = match outputs[value][..] {
+            [win, draw, loss] => {
+                let highest = win.max(draw).max(loss);
+                let [win, draw, loss] = [win, draw, loss].map(|logit| (logit - highest).exp());
+                (win - loss) / (win + draw + loss)
+            }
+            _ => outputs[value][0].tanh(),
+        };
+        (outputs.swap_remove(policy), value)
+    }
+
     /// From `[cell][input]` to `[cell][output]`.
     fn layer(&self, step: usize, [height, width]: [usize; 2], kernel: usize, x: &[f64]) -> Vec<f64> {
         let (weight, bias) = self.layers[step].as_ref().expect("a layer has parameters");

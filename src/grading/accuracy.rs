@@ -1,6 +1,6 @@
 //! Measures how far a network's evaluations are from exact ones, and whether that changes what it would play.
 
-use crate::{Error, analyst::Player, device::Place, memory::Bound, oracle, text};
+use crate::{Error, analyst::Player, device::Place, memory::MemoryBound, oracle, text};
 use lockstep_components::{Action, State, config::Precision};
 use lockstep_fused::ExactNetwork;
 use lockstep_systems::Evaluations;
@@ -77,19 +77,17 @@ pub fn accuracy(
     }
     let place = player.place()?;
     let footprint = player.footprint(ROWS)?.with_exact(player.game, &player.config.network);
-    Bound::of_networks(&[footprint]).check()?;
+    MemoryBound::of_networks(&[footprint]).check()?;
     let network = player.network(&place)?;
     let frozen = network.frozen();
     let exact = ExactNetwork::new(&frozen);
-    let heads = frozen.description.policy_and_value();
     let done = AtomicUsize::new(0);
     let expected: Vec<(Vec<f64>, f64)> = states
         .par_iter()
         .map(|state| {
-            let mut outputs = exact.row(&state.planes());
+            let outputs = exact.policy_and_value(&state.planes());
             progress(done.fetch_add(1, Relaxed) + 1, states.len());
-            let [logits, raw] = heads.map(|head| std::mem::take(&mut outputs[head]));
-            (logits, scalar(&raw))
+            outputs
         })
         .collect();
     let is_finite = |(logits, value): &&(Vec<f64>, f64)| value.is_finite() && logits.iter().all(|x| x.is_finite());
@@ -113,8 +111,7 @@ pub fn accuracy(
             let (mut same_move, mut logits, mut values) = (0, vec![], vec![]);
             for (states, expected) in states.chunks(ROWS).zip(expected.chunks(ROWS)) {
                 let mut found = Evaluations::new(states.len(), actions);
-                evaluator.submit(&player.game.batch(states))?;
-                evaluator.receive(&mut found)?;
+                evaluator.evaluate(&player.game.batch(states), &mut found)?;
                 let found = found.logits.chunks_exact(actions).zip(&found.values);
                 for ((state, (exact, exact_value)), (found, value)) in states.iter().zip(expected).zip(found) {
                     let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
@@ -151,14 +148,6 @@ fn preferred(legal: &[Action], logits: &[f64]) -> Option<Action> {
         .reduce(|best, action| if logits[action as usize] > logits[best as usize] { action } else { best })
 }
 
-/// Returns the value that raw outputs of a value head stand for: tanh of one output, or win minus loss of three logits.
-pub(crate) fn scalar(raw: &[f64]) -> f64 {
-    let &[win, draw, loss] = raw else { return raw[0].tanh() };
-    let highest = win.max(draw).max(loss);
-    let [win, draw, loss] = [win, draw, loss].map(|logit| (logit - highest).exp());
-    (win - loss) / (win + draw + loss)
-}
-
 impl Accuracy {
     /// Returns the place and the precision of the evaluation as a text for people.
     pub fn name(&self) -> String {
@@ -169,15 +158,6 @@ impl Accuracy {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_what_raw_outputs_stand_for() {
-        assert_eq!(scalar(&[0.5]), 0.5f64.tanh());
-        let value = scalar(&[1.0, 0.0, -1.0]);
-        let expected = (1f64.exp() - (-1f64).exp()) / (1f64.exp() + 1.0 + (-1f64).exp());
-        assert!((value - expected).abs() < 1e-12);
-        assert_eq!(scalar(&[1e9, 0.0, 0.0]), 1.0);
-    }
 
     #[test]
     fn errors_are_summed_up() {

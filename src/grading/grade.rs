@@ -3,7 +3,7 @@
 use crate::{
     Error,
     analyst::{Analyst, Player, Untrained},
-    memory::{self, Bound},
+    memory::{self, MemoryBound},
     oracle::{self, Set},
     relief::with_fewer_lanes,
 };
@@ -222,7 +222,7 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
     };
     let count = memory::lanes_that_fit(game, &search, leaves_per_tree, most, &networks);
     let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
-    Bound::of_searches(game, &[&search], &lanes, &networks).check()?;
+    MemoryBound::of_searches(game, &[&search], &lanes, &networks).check()?;
     let answers = with_fewer_lanes(count, |count| {
         let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
         let evaluator: Box<dyn Evaluator> = match grading.instead {

@@ -3,7 +3,7 @@
 use crate::{
     Error,
     elo::{Hypothesis, Pairs, Sprt},
-    memory::{self, Bound, Footprint},
+    memory::{self, Footprint, MemoryBound},
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
@@ -80,7 +80,7 @@ impl Match {
         mut progress: impl FnMut(u64),
     ) -> Result<Score, Error> {
         let [(first, of_first), (second, of_second)] = players;
-        Bound::of_searches(game, &[of_first, of_second], &lanes, &[]).check()?;
+        MemoryBound::of_searches(game, &[of_first, of_second], &lanes, &[]).check()?;
         let same_again = of_first.is_deterministic() && of_second.is_deterministic();
         let mut rounds = Rounds::none(self.seed);
         let opening_plies = self.opening_plies;

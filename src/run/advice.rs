@@ -358,10 +358,7 @@ fn device_memory_nearly_full(config: &Config, all: &[Metrics]) -> Option<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        machine::{GpuUse, Machine},
-        stages::StageSeconds,
-    };
+    use crate::{device::sensors::GpuUse, machine::Machine, stages::StageSeconds};
 
     /// Returns the metrics of a generation of which there is nothing to say.
     fn healthy() -> Metrics {

@@ -2,7 +2,7 @@
 
 mod owner;
 
-use crate::{Error, history, out::warn_once};
+use crate::{Error, device::keep_kernels, history, out::warn_once};
 use lockstep_components::Config;
 use owner::Owner;
 use std::{
@@ -107,6 +107,12 @@ impl Folder {
     /// Returns the path of `kernels`, which has the tuned kernels of a run that keeps its own.
     pub fn kernels(&self) -> PathBuf {
         self.0.join("kernels")
+    }
+
+    /// Keeps the kernels of the run in its own folder if `run.own_kernels` is set, or else where those of its user are: see
+    /// [`keep_kernels`].
+    pub fn keep_kernels(&self, config: &Config) {
+        keep_kernels(config.run.own_kernels.then_some(&self.kernels()));
     }
 
     /// Returns the path of `games`, which has the records of some games of each generation.

@@ -10,7 +10,7 @@
 use crate::{
     Error,
     error::Fault,
-    folder::{Folder, or_warn, sync_dir, write_file},
+    folder::{Folder, or_warn, write_file},
     history, settings,
 };
 use lockstep_components::{Config, GameRecord, State, config::MAX_LAG};
@@ -23,8 +23,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The version of the format, raised when it changes.
-const FORMAT: u32 = 2;
+/// The version of the format, raised when it changes. Files of format 2 are read as well: see [`format2`].
+const FORMAT: u32 = 3;
 
 /// The header that a segment begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,7 +228,7 @@ impl Log {
             let (header, games) = read_whole(game, &bytes, &path, round)?;
             return Ok(Some(Segment { header, games, whole, path }));
         }
-        let Some((header, games, _)) = read_part(game, &bytes, &path, round)? else { return Ok(None) };
+        let Some((header, games)) = read_part(game, &bytes, &path, round)? else { return Ok(None) };
         Ok((!games.is_empty()).then_some(Segment { header, games, whole, path }))
     }
 
@@ -271,25 +271,17 @@ impl Log {
     pub fn begin(&mut self, game: AnyGame, header: &Header) -> Result<(), Error> {
         let path = self.path(header.round, "part");
         let found = match fs::read(&path) {
-            Ok(bytes) => read_part(game, &bytes, &path, header.round)?.map(|(_, games, sound)| (games.len(), sound)),
+            Ok(bytes) => read_part(game, &bytes, &path, header.round)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
-        let open = || -> std::io::Result<File> {
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            match found {
-                // With the settings that they were played with.
-                Some((1.., sound)) => file.set_len(sound as u64)?,
-                // A round without a game has not begun.
-                _ => {
-                    file.set_len(0)?;
-                    file.write_all(&framed(header))?;
-                }
-            }
-            Ok(file)
-        };
-        let file = open().map_err(Error::io("write", &path))?;
-        sync_dir(&self.dir)?;
+        match found {
+            // With the settings that they were played with.
+            Some((own, games)) if !games.is_empty() => write_part(&path, &own, &games)?,
+            // A round without a game has not begun.
+            _ => write_part(&path, header, &[])?,
+        }
+        let file = OpenOptions::new().append(true).open(&path).map_err(Error::io("write", &path))?;
         self.parts.insert(header.round, (path, file));
         Ok(())
     }
@@ -344,8 +336,7 @@ impl Log {
             if whole {
                 self.finish(&header, &games)?;
             } else {
-                let entries: Vec<u8> = games.iter().flat_map(framed).collect();
-                write_file(&self.path(round, "part"), &[framed(&header), entries].concat())?;
+                write_part(&self.path(round, "part"), &header, &games)?;
             }
         }
         Ok(())
@@ -453,6 +444,12 @@ fn stored(path: &Path, fault: Fault, message: impl Into<String>) -> Error {
     Error::Log { path: path.into(), fault, message: message.into() }
 }
 
+/// Writes the file of a round that is being played, with the games of it that have ended.
+fn write_part(path: &Path, header: &Header, games: &[GameRecord]) -> Result<(), Error> {
+    let entries: Vec<u8> = games.iter().flat_map(framed).collect();
+    write_file(path, &[framed(header), entries].concat())
+}
+
 /// Returns an entry as it stands in a segment that is being written.
 fn framed(entry: &impl Serialize) -> Vec<u8> {
     let bytes = postcard::to_stdvec(entry).expect("plain data");
@@ -469,22 +466,19 @@ fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (blake3::hash(entry).as_bytes()[..SUM] == *sum).then_some((entry, rest))
 }
 
-/// Reads a segment that is being written: its header, its games, and the length in bytes of what is whole; `None` if
-/// not even the header is. What is behind the last whole game is what a killed program was writing; a game that is lost
+/// Reads a segment that is being written, its header and its games; `None` if not even the header is whole. What is behind the last whole game is what a killed program was writing; a game that is lost
 /// so is played again, and is the same.
-fn read_part(
-    game: AnyGame,
-    bytes: &[u8],
-    path: &Path,
-    round: u64,
-) -> Result<Option<(Header, Vec<GameRecord>, usize)>, Error> {
+fn read_part(game: AnyGame, bytes: &[u8], path: &Path, round: u64) -> Result<Option<(Header, Vec<GameRecord>)>, Error> {
     let Some((first, mut rest)) = entry(bytes) else { return Ok(None) };
-    let header = checked_header(postcard::from_bytes(first).ok(), path, round)?.of_game(game, path)?;
+    let mut header = checked_header(postcard::from_bytes(first).ok(), path, round)?.of_game(game, path)?;
     let start = start_of(game, &header, path)?;
     let mut games: Vec<GameRecord> = vec![];
     while let Some((game, behind)) = entry(rest) {
-        let game: GameRecord = postcard::from_bytes(game)
-            .map_err(|e| stored(path, Fault::Damaged, format!("an entry is no game ({e})")))?;
+        let game = match header.format {
+            2 => postcard::from_bytes::<format2::Game>(game).map(GameRecord::from),
+            _ => postcard::from_bytes(game),
+        };
+        let game = game.map_err(|e| stored(path, Fault::Damaged, format!("an entry is no game ({e})")))?;
         check_game(&start, &game, path, round)?;
         games.push(game);
         rest = behind;
@@ -494,7 +488,8 @@ fn read_part(
     if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(stored(path, Fault::Damaged, "a game is there twice"));
     }
-    Ok(Some((header, games, bytes.len() - rest.len())))
+    header.format = FORMAT;
+    Ok(Some((header, games)))
 }
 
 fn read_whole(game: AnyGame, bytes: &[u8], path: &Path, round: u64) -> Result<(Header, Vec<GameRecord>), Error> {
@@ -506,11 +501,16 @@ fn read_whole(game: AnyGame, bytes: &[u8], path: &Path, round: u64) -> Result<(H
         return Err(damaged("its digest is not that of its contents".into()));
     }
     let bytes = zstd::decode_all(bytes).map_err(|e| damaged(e.to_string()))?;
-    let (header, rest) = match postcard::take_from_bytes::<Header>(&bytes) {
+    let (mut header, rest) = match postcard::take_from_bytes::<Header>(&bytes) {
         Ok((header, rest)) => (checked_header(Some(header), path, round)?.of_game(game, path)?, rest),
         Err(_) => return Err(checked_header(None, path, round).expect_err("there is none")),
     };
-    let games: Vec<GameRecord> = postcard::from_bytes(rest).map_err(|e| damaged(e.to_string()))?;
+    let games = match header.format {
+        2 => postcard::from_bytes(rest).map(|games: Vec<format2::Game>| games.into_iter().map(Into::into).collect()),
+        _ => postcard::from_bytes::<Vec<GameRecord>>(rest),
+    };
+    let games = games.map_err(|e| damaged(e.to_string()))?;
+    header.format = FORMAT;
     let start = start_of(game, &header, path)?;
     for (number, game) in games.iter().enumerate() {
         check_game(&start, game, path, round)?;
@@ -543,8 +543,8 @@ fn header_of(file: File, path: &Path, round: u64) -> Result<Header, Error> {
 
 fn checked_header(header: Option<Header>, path: &Path, round: u64) -> Result<Header, Error> {
     let Some(header) = header else { return Err(stored(path, Fault::Damaged, "it does not begin as a segment")) };
-    if header.format != FORMAT {
-        let message = format!("it has format {}, and this version reads format {FORMAT}", header.format);
+    if !(2..=FORMAT).contains(&header.format) {
+        let message = format!("it has format {}, and this version reads formats 2 to {FORMAT}", header.format);
         return Err(stored(path, Fault::Version, message));
     }
     if header.round != round {
@@ -578,4 +578,90 @@ pub fn hex(bytes: &[u8]) -> String {
 /// When a segment is missing or cannot be read.
 pub fn digests(log: &Log, rounds: &[u64]) -> Result<BTreeMap<u64, String>, Error> {
     rounds.iter().map(|&round| Ok((round, log.digest(round)?))).collect()
+}
+
+/// Games as format 2 has them: their positions have no weights, which are 1.
+mod format2 {
+    use lockstep_components::{Action, GameId, GameRecord, Outcome, Ply, tree::Counts};
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub struct Game {
+        pub id: Option<GameId>,
+        pub opening: Vec<Action>,
+        /// The move, the value of the root and the number of the policy's entries of each searched position.
+        pub plies: Vec<(Action, f32, u16)>,
+        pub policies: Vec<(Action, u16)>,
+        pub entropy_sum: f32,
+        pub counts: Counts,
+        pub finished: Option<Outcome>,
+    }
+
+    impl From<Game> for GameRecord {
+        fn from(game: Game) -> Self {
+            let Game { id, opening, plies, policies, entropy_sum, counts, finished } = game;
+            let ply = |(action, root_value, policy_len)| Ply { action, root_value, weight: 1.0, policy_len };
+            let plies = plies.into_iter().map(ply).collect();
+            Self { id, opening, plies, policies, entropy_sum, counts, finished }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_components::{GameId, Outcome, Ply, games::TicTacToe};
+
+    fn game(number: u64) -> GameRecord {
+        let ply = |action| Ply { action, root_value: 0.25, weight: 1.0, policy_len: 1 };
+        GameRecord {
+            id: Some(GameId { round: 7, number }),
+            opening: vec![0],
+            plies: [3, 1, 4, 2].map(ply).to_vec(),
+            policies: [3, 1, 4, 2].map(|action| (action, 65_535)).to_vec(),
+            finished: Some(Outcome::Win),
+            ..Default::default()
+        }
+    }
+
+    fn as_format2(game: GameRecord) -> format2::Game {
+        let GameRecord { id, opening, plies, policies, entropy_sum, counts, finished } = game;
+        let plies = plies.iter().map(|ply| (ply.action, ply.root_value, ply.policy_len)).collect();
+        format2::Game { id, opening, plies, policies, entropy_sum, counts, finished }
+    }
+
+    /// A log of the format before this one is read, and a round that was begun in it is ended in this one.
+    #[test]
+    fn format_2_is_read_and_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let tictactoe = AnyGame::of::<TicTacToe>();
+        let mut log = Log { dir: dir.path().into(), parts: BTreeMap::new() };
+        let settings = settings::essence(&Config::default());
+        let header = Header { format: 2, ..Header::new(tictactoe, 7, settings) };
+        let part = [framed(&header), framed(&as_format2(game(1))), vec![9, 9]].concat();
+        fs::write(log.path(7, "part"), part).unwrap();
+        let begun = log.read(tictactoe, 7).unwrap().unwrap();
+        assert_eq!((&begun.games[..], begun.whole), (&[game(1)][..], false));
+        log.begin(tictactoe, &Header { settings: "# of a round that was not begun".into(), ..header.clone() }).unwrap();
+        let heavy = |mut game: GameRecord| {
+            game.plies[0].weight = 4.0;
+            game
+        };
+        log.append(7, &[heavy(game(0))]).unwrap();
+        let on = log.read(tictactoe, 7).unwrap().unwrap();
+        assert_eq!((&on.games[..], &on.header), (&[game(1), heavy(game(0))][..], &begun.header));
+
+        let mut bytes = postcard::to_stdvec(&Header { positions: 8, ..header }).unwrap();
+        bytes.extend(postcard::to_stdvec(&[as_format2(game(0)), as_format2(game(1))].as_slice()).unwrap());
+        let bytes = zstd::encode_all(&bytes[..], 1).unwrap();
+        let digest = blake3::hash(&bytes);
+        fs::write(log.whole(7), [&bytes, &digest.as_bytes()[..]].concat()).unwrap();
+        let whole = log.read(tictactoe, 7).unwrap().unwrap();
+        assert_eq!((&whole.games[..], whole.whole), (&[game(0), game(1)][..], true));
+        // What is written again is of this format.
+        log.finish(&whole.header, &whole.games).unwrap();
+        assert_eq!(log.read(tictactoe, 7).unwrap().unwrap(), whole);
+        assert_ne!(fs::read(log.whole(7)).unwrap()[..bytes.len()], bytes);
+    }
 }

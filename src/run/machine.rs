@@ -1,7 +1,13 @@
 //! The machine that a run is made on, and how well it is used: watched by a thread of its own, because neither systems
 //! nor trainer read such things.
 
-use crate::{device::Place, memory};
+use crate::{
+    device::{
+        Place,
+        sensors::{Card, GpuUse},
+    },
+    memory,
+};
 use lockstep_components::config::Precision;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -57,22 +63,6 @@ pub struct Machine {
     pub gpu: Option<GpuUse>,
 }
 
-/// How a GPU was used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct GpuUse {
-    /// The mean share of the time in which the GPU computed anything, from 0 to 1.
-    pub utilisation: f64,
-    /// The most bytes of the GPU's memory that were in use, by all programs.
-    pub memory: u64,
-    /// The bytes of memory that the GPU has.
-    pub memory_total: u64,
-    /// The mean power in watts; 0 without a sensor.
-    pub watts: f64,
-    /// The highest temperature in degrees Celsius; 0 without a sensor.
-    pub celsius: f64,
-}
-
 /// How often the machine is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -80,14 +70,14 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct Monitor {
     fixed: Machine,
     watched: Arc<Mutex<Watched>>,
-    cores: Arc<Mutex<Shared>>,
+    cores: Arc<Mutex<CoreUse>>,
     since: (Instant, Duration),
     stop: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 /// How the cores of the machine were used in the last second: by this program, by others, and by nobody.
 #[derive(Clone, Copy, Debug, Default)]
-struct Shared {
+struct CoreUse {
     /// The number of cores that this program used; `None` in the first second.
     own: Option<f64>,
     others: f64,
@@ -108,7 +98,7 @@ impl Cores {
     }
 
     /// Returns how the cores were used since this was last called.
-    fn usage(&mut self) -> Shared {
+    fn usage(&mut self) -> CoreUse {
         let now = (Instant::now(), cpu_time());
         self.system.refresh_cpu_usage();
         let cores = self.system.cpus().len() as f64;
@@ -116,7 +106,7 @@ impl Cores {
         let seconds = (now.0 - self.since.0).as_secs_f64().max(1e-3);
         let own = now.1.saturating_sub(self.since.1).as_secs_f64() / seconds;
         self.since = now;
-        Shared { own: Some(own), others: (busy - own).max(0.0), idle: cores - busy }
+        CoreUse { own: Some(own), others: (busy - own).max(0.0), idle: cores - busy }
     }
 }
 
@@ -151,7 +141,7 @@ impl Monitor {
     pub fn new(fixed: Machine, place: &Place) -> Self {
         let watched = Arc::new(Mutex::new(Watched::default()));
         // Until something is known, all cores are free.
-        let shared = Arc::new(Mutex::new(Shared { own: None, others: 0.0, idle: fixed.cores as f64 }));
+        let shared = Arc::new(Mutex::new(CoreUse { own: None, others: 0.0, idle: fixed.cores as f64 }));
         let (stop, stopped) = channel();
         let (seen, card) = (watched.clone(), if fixed.is_gpu { Card::of(place) } else { None });
         let seen_cores = shared.clone();
@@ -187,7 +177,7 @@ impl Monitor {
         let elapsed = began.elapsed();
         let busy = cpu_time().saturating_sub(spent).as_secs_f64() / elapsed.as_secs_f64().max(0.1);
         let resident = watched.resident.max(memory::resident());
-        let Shared { own, others, idle } = *self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let CoreUse { own, others, idle } = *self.cores.lock().unwrap_or_else(PoisonError::into_inner);
         Machine {
             // The system counts in hundredths of a second, of which a short time has too few.
             cores_busy: own.filter(|_| elapsed < EVERY).unwrap_or(busy),
@@ -244,61 +234,6 @@ impl std::fmt::Display for Machine {
 /// Returns the time that the processor has worked for this process.
 fn cpu_time() -> Duration {
     memory::this_process(|process| Duration::from_millis(process.accumulated_cpu_time())).unwrap_or_default()
-}
-
-/// Returns the number of cores that this process may use.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// An NVIDIA GPU, as its management library knows it.
-pub struct Card {
-    #[cfg(feature = "cubecl")]
-    nvml: nvml_wrapper::Nvml,
-    #[cfg(feature = "cubecl")]
-    index: u32,
-}
-
-#[cfg(feature = "cubecl")]
-impl Card {
-    /// Returns the card of a place, if the management library is there and knows the card. The library is loaded at run
-    /// time.
-    pub fn of(place: &Place) -> Option<Self> {
-        let library = if cfg!(windows) { "nvml.dll" } else { "libnvidia-ml.so.1" };
-        let nvml = nvml_wrapper::Nvml::builder().lib_path(library.as_ref()).init().ok()?;
-        // Equal cards have equal names; where it sits is a card's own, however it is counted.
-        let address = place.device.identity()?.physical?.pci_address?.to_string();
-        let index = nvml.device_by_pci_bus_id(address).and_then(|card| card.index()).ok()?;
-        Some(Self { nvml, index })
-    }
-
-    /// Returns how the card is used now; `None` where the library does not tell.
-    pub fn usage(&self) -> Option<GpuUse> {
-        let card = self.nvml.device_by_index(self.index).ok()?;
-        let memory = card.memory_info().ok()?;
-        let sensor = nvml_wrapper::enum_wrappers::device::TemperatureSensor::Gpu;
-        Some(GpuUse {
-            utilisation: f64::from(card.utilization_rates().ok()?.gpu) / 100.0,
-            memory: memory.used,
-            memory_total: memory.total,
-            // Not every card has the sensors.
-            watts: card.power_usage().map_or(0.0, |milliwatts| f64::from(milliwatts) / 1e3),
-            celsius: card.temperature(sensor).map_or(0.0, f64::from),
-        })
-    }
-}
-
-#[cfg(not(feature = "cubecl"))]
-impl Card {
-    /// Returns `None`, because this program has no back end for GPUs.
-    pub fn of(_: &Place) -> Option<Self> {
-        None
-    }
-
-    /// Returns `None`, because this program has no back end for GPUs.
-    pub fn usage(&self) -> Option<GpuUse> {
-        None
-    }
 }
 
 #[cfg(test)]

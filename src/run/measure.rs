@@ -2,18 +2,14 @@
 
 use crate::{
     Error,
-    device::Place,
-    memory::{Bound, Footprint},
+    device::{Place, check::learner_world},
+    memory::{Footprint, MemoryBound},
     stages::{StageTimes, Timing},
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{
-    Config, GameRecord, LaneRng, Stats, Tree,
-    config::{LanesConfig, SearchConfig, Steps},
-};
+use lockstep_components::{Config, GameRecord, Stats, Tree, config::Steps};
 use lockstep_systems::{
-    AnyGame, Batch, EVALUATING, Evaluations, Evaluator, Learner, Learning, Network, Plugin, Searcher, Setup, Uniform,
-    play_games, run_learn, run_tick,
+    AnyGame, Batch, EVALUATING, Evaluations, Evaluator, Learner, Network, Searcher, Setup, run_learn, run_tick,
 };
 use std::time::Instant;
 
@@ -45,7 +41,7 @@ pub fn ticks(
     timing: Timing,
     seconds: f64,
 ) -> Result<Ticks, Error> {
-    Bound::of_searches(game, &[&config.search], &config.lanes, &[]).check()?;
+    MemoryBound::of_searches(game, &[&config.search], &config.lanes, &[]).check()?;
     let mut world = Setup::self_play(game, Searcher::new(evaluator, config.search.clone()))
         .lanes(place.lanes(&config.lanes))
         .start(game.start_of(config))
@@ -114,7 +110,7 @@ pub fn counts(world: &mut World) -> Stats {
 /// When the memory does not suffice, or the device fails.
 pub fn evaluator(game: AnyGame, config: &Config, place: &Place, rows: usize) -> Result<Box<dyn Evaluator>, Error> {
     let network = Footprint::of(game, &config.network, place, rows);
-    Bound::of_searches(game, &[&config.search], &config.lanes, &[network]).check()?;
+    MemoryBound::of_searches(game, &[&config.search], &config.lanes, &[network]).check()?;
     let make = || {
         let network = Network::init(&game.info, &config.network, 1, &place.device);
         Ok(place.evaluators(game, rows).0(&network))
@@ -127,50 +123,8 @@ pub fn evaluator(game: AnyGame, config: &Config, place: &Place, rows: usize) -> 
 /// # Errors
 /// When the device fails.
 pub fn evaluations(game: AnyGame, evaluator: &mut dyn Evaluator, rows: usize, seconds: f64) -> Result<f64, Error> {
-    let (batch, mut out) = (any_batch(game, rows), Evaluations::new(rows, game.info.actions));
-    repeat(seconds, rows, || Ok(exchange(evaluator, &batch, &mut out)?))
-}
-
-/// Returns a full batch of random planes, which belong to no positions; it is the same batch every time.
-pub fn any_batch(game: AnyGame, rows: usize) -> Batch {
-    let mut batch = Batch::empty(&game.info, rows);
-    batch.rows = rows;
-    let mut rng = LaneRng::new(1, 1);
-    batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
-    batch
-}
-
-/// Submits a batch to an evaluator and waits for the answers, which are written to `out`.
-///
-/// # Errors
-/// When the device fails.
-pub fn exchange(
-    evaluator: &mut dyn Evaluator,
-    batch: &Batch,
-    out: &mut Evaluations,
-) -> Result<(), lockstep_systems::Error> {
-    evaluator.submit(batch)?;
-    evaluator.receive(out)
-}
-
-/// Returns a world that learns from the positions of `games` games, one step after another in a generation without an
-/// end.
-///
-/// # Errors
-/// When a game fails.
-pub fn learning(game: AnyGame, config: &Config, place: &Place, games: usize) -> Result<World, lockstep_systems::Error> {
-    // Played with equal priors: as varied as those of a run.
-    let search = SearchConfig { simulations: 8, fast_simulations: 0, ..config.search.clone() };
-    let lanes = LanesConfig { count: games.min(64) as u32, ..Default::default() };
-    let player = Searcher::new(Uniform::default(), search);
-    let mut playing = Setup::self_play(game, player).lanes(lanes).start(game.start_of(config)).build();
-    let mut buffer = game.replay(&game.start_of(config), config.replay.window.min(20_000));
-    play_games(&mut playing, games)?.iter().for_each(|game| buffer.push(game));
-    let mut learner = place.learner(game, config);
-    learner.config.steps = Steps::Batches(u64::MAX);
-    let mut world = World::new();
-    Learning { learner, factory: place.evaluators(game, 1), buffer, replay: config.replay.clone() }.build(&mut world);
-    Ok(world)
+    let (batch, mut out) = (Batch::random(&game.info, rows), Evaluations::new(rows, game.info.actions));
+    repeat(seconds, rows, || Ok(evaluator.evaluate(&batch, &mut out)?))
 }
 
 /// Takes one step of the optimiser, and waits until the device has ended it.
@@ -192,7 +146,7 @@ fn step_ended(place: &Place) -> Result<(), Error> {
 /// # Errors
 /// When a game or the device fails.
 pub fn samples(game: AnyGame, config: &Config, place: &Place, seconds: f64) -> Result<f64, Error> {
-    let mut world = learning(game, config, place, 500)?;
+    let mut world = learner_world(game, config, place, 500)?;
     repeat(seconds, config.learn.batch_size, || step(&mut world, place))
 }
 
@@ -203,7 +157,7 @@ pub fn samples(game: AnyGame, config: &Config, place: &Place, seconds: f64) -> R
 /// # Errors
 /// When a game or the device fails.
 pub fn generations(game: AnyGame, config: &Config, place: &Place, steps: u64, seconds: f64) -> Result<f64, Error> {
-    let mut world = learning(game, config, place, 500)?;
+    let mut world = learner_world(game, config, place, 500)?;
     world.resource_mut::<Learner>().config.steps = Steps::Batches(steps);
     // The first steps are not like the others.
     let warm = Instant::now();

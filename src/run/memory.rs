@@ -3,7 +3,7 @@
 
 use crate::{
     Error,
-    device::{self, Evaluation, Place},
+    device::{self, Backend, Place},
     text::bytes,
 };
 use lockstep_components::{
@@ -19,7 +19,7 @@ use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// The most memory that a command takes, in bytes of each part.
 #[derive(Clone, Debug)]
-pub struct Bound {
+pub struct MemoryBound {
     parts: Vec<Part>,
     /// The bytes that are needed besides while a checkpoint is written or read.
     saving: u64,
@@ -64,13 +64,13 @@ impl Footprint {
         let parameters = 4 * net.parameter_count() as u64;
         // Itself, its weights with the norms folded in, and these in the order of the layers.
         let making = 3 * parameters;
-        let fused = place.evaluation == Evaluation::Fused;
+        let fused = place.evaluation == Backend::Fused;
         let fused = fused.then(|| FusedEvaluator::footprint(net, place.precision, place.level, rows));
         if let Some(fused) = fused.flatten() {
             let [evaluator, packing, scratch] = [fused.weights, fused.packing, fused.scratch].map(|n| n as u64);
             return Self { parameters, evaluator, making: making + packing, scratch };
         }
-        if place.evaluation != Evaluation::BurnPadded {
+        if place.evaluation != Backend::BurnPadded {
             let scratch = 2 * rows.min(BurnOptions::PART) as u64 * activations(net) + products(net);
             return Self { parameters, evaluator: parameters, making, scratch };
         }
@@ -126,7 +126,7 @@ fn over_the_board(net: &Description) -> u64 {
     net.steps.iter().enumerate().map(of_step).max().unwrap_or(0)
 }
 
-impl Bound {
+impl MemoryBound {
     /// Returns the bound of a whole run, computed from its configuration. On a GPU, of whose driver only what it has
     /// taken is known, a learner and an evaluator are made for it once.
     ///
@@ -148,13 +148,13 @@ impl Bound {
         let evaluators = (lag + 1) * evaluator + (lag - 1) * parameters + making + lag * scratch;
         let rows = config.learn.batch_size as u64;
         let part = rows.div_ceil(config.learn.accumulation as u64);
-        let fused = place.evaluation == Evaluation::Fused;
+        let fused = place.evaluation == Backend::Fused;
         let fused = fused.then(|| Learner::footprint(&net, &config.learn, place.level)).flatten();
         let kernels = match (fused, place.evaluation) {
             (Some(bytes), _) => bytes as u64,
             // Burn keeps them for the way back, has their gradients on it, and takes as much for what a step works with.
-            (None, Evaluation::Fused | Evaluation::Burn) => 3 * part * activations(&net) + products(&net),
-            (None, Evaluation::BurnPadded) => 0,
+            (None, Backend::Fused | Backend::Burn) => 3 * part * activations(&net) + products(&net),
+            (None, Backend::BurnPadded) => 0,
         };
         let batch = 4 * rows * (game.info.input() + 2 * game.info.actions + 8) as u64;
         let bounds = game.bounds(config);
@@ -175,7 +175,7 @@ impl Bound {
         // Weights and optimiser as numbers and as files, and the serialised games of a round.
         let saving = parameters * (3 + 3 * moments + means) + records;
         let mut bound = Self { parts, saving };
-        if place.evaluation == Evaluation::BurnPadded {
+        if place.evaluation == Backend::BurnPadded {
             bound.check()?;
             let make = || {
                 let learner = place.learner(game, config);
@@ -196,7 +196,7 @@ impl Bound {
     /// Returns the bound of a run in which rounds have begun with a replay window of `window` positions.
     ///
     /// # Errors
-    /// The errors of [`Bound::of_run`].
+    /// The errors of [`MemoryBound::of_run`].
     pub fn of_rounds(game: AnyGame, config: &Config, window: usize, place: &Place) -> Result<Self, Error> {
         let replay = ReplayConfig { window, ..config.replay.clone() };
         Self::of_run(game, &Config { replay, ..config.clone() }, place)
@@ -251,7 +251,7 @@ impl Bound {
     }
 }
 
-impl std::fmt::Display for Bound {
+impl std::fmt::Display for MemoryBound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let part = |part: &Part| format!("{} for {}", bytes(part.bytes as usize), part.name);
         f.write_str(&self.parts.iter().map(part).collect::<Vec<_>>().join(", "))?;
@@ -266,7 +266,7 @@ impl std::fmt::Display for Bound {
 /// leave: one at least, and `most` at most.
 pub fn lanes_that_fit(game: AnyGame, search: &SearchConfig, leaves: u32, most: u32, networks: &[Footprint]) -> u32 {
     let one = bounds_of(game, search, &LanesConfig { count: 1, leaves_per_tree: leaves, ..LanesConfig::default() });
-    let left = limit().0.saturating_sub(Bound::of_networks(networks).total());
+    let left = limit().0.saturating_sub(MemoryBound::of_networks(networks).total());
     let fit = left / 2 / (one.trees + one.lanes) as u64;
     (fit.min(u64::from(most)) as u32).max(1)
 }

@@ -4,7 +4,7 @@
 //! and a game that is played with it: other vectors, another precision or another library of the system's mathematics
 //! change its last bits.
 
-use crate::{Error, device::Place, measure};
+use crate::{Error, device::Place};
 use lockstep_components::{
     Config,
     config::{LanesConfig, NetworkConfig, SearchConfig},
@@ -24,7 +24,7 @@ pub fn probe(game: AnyGame, place: &Place) -> Result<String, Error> {
     let mut out = Evaluations::new(1, game.info.actions);
     let mut position = game.usual_start();
     for _ in 0..6 {
-        measure::exchange(&mut *evaluator, &game.batch(&[position.clone()]), &mut out)?;
+        evaluator.evaluate(&game.batch(&[position.clone()]), &mut out)?;
         for number in out.logits.iter().chain(&out.values) {
             digest.update(&number.to_le_bytes());
         }

@@ -3,12 +3,12 @@
 
 use crate::{
     Error,
-    device::{self, Place},
+    device::{self, Place, check},
     measure,
     text::{bytes, duration, number},
 };
 use lockstep_components::Config;
-use lockstep_systems::{AnyGame, Evaluations, Evaluator, TRAINING};
+use lockstep_systems::{AnyGame, Batch, Evaluations, Evaluator, TRAINING};
 use std::time::Instant;
 
 /// What a rehearsal has measured: how long things took, and the device's memory that they reserved.
@@ -48,15 +48,15 @@ impl Rehearsal {
         let mut evaluator = measure::evaluator(game, config, place, capacity)?;
         let sizes = evaluator.capabilities().batch_sizes;
         for rows in if sizes.is_empty() { vec![capacity] } else { sizes } {
-            let (batch, mut out) = (measure::any_batch(game, rows), Evaluations::new(rows, game.info.actions));
-            let seconds = self.twice(|| Ok(measure::exchange(&mut *evaluator, &batch, &mut out)?))?;
+            let (batch, mut out) = (Batch::random(&game.info, rows), Evaluations::new(rows, game.info.actions));
+            let seconds = self.twice(|| Ok(evaluator.evaluate(&batch, &mut out)?))?;
             self.evaluations.push((rows, seconds));
         }
         Ok(evaluator)
     }
 
     fn learn(&mut self, game: AnyGame, config: &Config, place: &Place) -> Result<(), Error> {
-        let mut world = lockstep_systems::Error::guard(TRAINING, || measure::learning(game, config, place, GAMES))?;
+        let mut world = lockstep_systems::Error::guard(TRAINING, || check::learner_world(game, config, place, GAMES))?;
         self.step = self.twice(|| measure::step(&mut world, place))?;
         Ok(())
     }

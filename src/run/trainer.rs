@@ -46,7 +46,7 @@ pub struct Trainer<S = Lanes> {
     /// The settings of rounds that begin from now on.
     config: Config,
     /// The rounds in play: the one after the last generation, and the next ones if `run.lag` is more than 1.
-    rounds: VecDeque<Round>,
+    rounds: VecDeque<RoundInPlay>,
     /// The networks of the last generations that have ended, oldest first: as many as rounds are behind.
     networks: VecDeque<(u64, Network)>,
     log: Option<Log>,
@@ -68,7 +68,7 @@ pub struct Trainer<S = Lanes> {
 }
 
 /// A round in play.
-struct Round {
+struct RoundInPlay {
     /// The settings of the round.
     config: Config,
     /// The games of the round that have ended.
@@ -79,7 +79,7 @@ struct Round {
 
 /// What [`Trainer::advance`] has just done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Advance {
+pub enum Event {
     /// One tick was played.
     Played,
     /// One step of the optimiser was taken.
@@ -220,7 +220,7 @@ impl<S: GameSource> Trainer<S> {
             if !missing.is_empty() {
                 self.source.open(Work { round, config: &config, generation, network, missing })?;
             }
-            self.rounds.push_back(Round { config, played, ended: None });
+            self.rounds.push_back(RoundInPlay { config, played, ended: None });
             self.end_round_if_played(self.rounds.len() - 1)?;
         }
         Ok(())
@@ -228,7 +228,7 @@ impl<S: GameSource> Trainer<S> {
 
     /// Hands the games of the first round in play to the learner, with the settings that they were played with.
     fn begin_learning(&mut self) -> Result<(), Error> {
-        let Some(Round { config, played, .. }) = self.rounds.front() else { return Ok(()) };
+        let Some(RoundInPlay { config, played, .. }) = self.rounds.front() else { return Ok(()) };
         let mut buffer = self.learning.resource_mut::<ReplayBuffer>();
         played.iter().for_each(|game| buffer.push(game));
         self.learning.resource_mut::<Sampling>().0 = config.replay.clone();
@@ -240,7 +240,7 @@ impl<S: GameSource> Trainer<S> {
     /// # Errors
     /// When the run is finished, a schedule fails, the log cannot be read or written, or a round that is played again
     /// ends otherwise.
-    pub fn advance(&mut self) -> Result<Advance, Error> {
+    pub fn advance(&mut self) -> Result<Event, Error> {
         let (start, wrote) = (Instant::now(), self.seconds.write);
         let Some(round) = self.rounds.front() else {
             return Err(Error::Usage("the last generation of the run has ended".into()));
@@ -249,7 +249,7 @@ impl<S: GameSource> Trainer<S> {
             let games = self.source.poll()?;
             self.take_games(games)?;
             self.played_for(start, wrote);
-            return Ok(Advance::Played);
+            return Ok(Event::Played);
         }
         if self.learning.resource::<Learner>().is_idle() {
             self.begin_learning()?;
@@ -263,9 +263,10 @@ impl<S: GameSource> Trainer<S> {
         self.seconds.learn += spent;
         self.seconds.this_learn += spent;
         if !ended {
-            return Ok(Advance::Learned);
+            return Ok(Event::Learned);
         }
-        let Round { config, played: mut first, ended: games } = self.rounds.pop_front().expect("it was learned from");
+        let RoundInPlay { config, played: mut first, ended: games } =
+            self.rounds.pop_front().expect("it was learned from");
         let games = games.expect("all of its games have ended");
         let Played { stats: ticks, stages } = self.source.take();
         let learner = self.learning.resource::<Learner>();
@@ -290,7 +291,7 @@ impl<S: GameSource> Trainer<S> {
         let (start, wrote) = (Instant::now(), self.seconds.write);
         self.open_rounds()?;
         self.played_for(start, wrote);
-        Ok(Advance::Generation(Box::new(metrics), first))
+        Ok(Event::Generation(Box::new(metrics), first))
     }
 
     /// Counts the time since `since` as time of play, but for what went into writing: `wrote` is the seconds of writing

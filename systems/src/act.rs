@@ -195,8 +195,8 @@ pub(crate) fn act_in<G: Game>(
 /// goes on, the sub-tree behind the move is kept where the policy keeps it, and the tree of the next player is woken.
 ///
 /// # Errors
-/// [`Error::NoSuchMove`] if the policy decided for a move that is not at the root, and [`Error::NoSuchValue`] if it
-/// decided for a value that is not from -1 to 1.
+/// [`Error::NoSuchMove`], [`Error::NoSuchValue`] or [`Error::NoSuchWeight`] if the policy decided for a move that is not
+/// at the root, a value that is not from -1 to 1, or a weight that is not within [`Ply::WEIGHTS`].
 pub fn play_move<G: Game>(
     position: &mut G,
     rng: &mut LaneRng,
@@ -212,7 +212,7 @@ pub fn play_move<G: Game>(
     game.counts = game.counts + std::mem::take(&mut tree.counts);
     let mut target = Vec::with_capacity(tree.root_edges().len());
     let search = Search { settings, state: &mut states[seat], rng };
-    let Decision { action, value } = policy.0.decide(search, tree, game.len(), &mut target);
+    let Decision { action, value, weight } = policy.0.decide(search, tree, game.len(), &mut target);
     if tree.root_edges().iter().all(|edge| edge.action() != action) {
         return Err(Error::NoSuchMove { agent: first + seat, action });
     }
@@ -220,13 +220,16 @@ pub fn play_move<G: Game>(
     if !(-1.001..=1.001).contains(&value) {
         return Err(Error::NoSuchValue { agent: first + seat, value });
     }
+    if !Ply::WEIGHTS.contains(&weight) {
+        return Err(Error::NoSuchWeight { agent: first + seat, weight });
+    }
     let before = game.policies.len();
     game.reserve(target.len());
     if budgets[seat].full {
         game.entropy_sum += record(&mut target, action, &mut game.policies);
     }
     let policy_len = (game.policies.len() - before) as u16;
-    game.plies.push(Ply { action, root_value: value, policy_len });
+    game.plies.push(Ply { action, root_value: value, weight, policy_len });
     position.play(action);
     if let Some(outcome) = position.outcome() {
         game.finished = Some(for_first(position, outcome));

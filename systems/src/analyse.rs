@@ -178,7 +178,7 @@ pub fn obey<G: Game>(
 impl Answer {
     /// The answer that a policy gives from a tree with a root, whether its search is complete or not.
     pub fn of(tree: &Tree, policy: &SearchPolicy, search: Search<PolicyState>) -> Self {
-        let Decision { action, value } = policy.0.decide(search, tree, 0, &mut vec![]);
+        let Decision { action, value, .. } = policy.0.decide(search, tree, 0, &mut vec![]);
         let moves = tree.root_edges().iter().map(MoveStats::of).collect();
         Self { action, value, proven: tree.proven, moves }
     }

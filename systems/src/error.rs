@@ -53,6 +53,16 @@ pub enum Error {
         /// The value that the policy returned.
         value: f32,
     },
+    /// A policy decided for a weight that no position can have.
+    #[error(
+        "the policy of agent {agent} decided for the weight {weight}; Policy::decide must return a weight from 1/1024 to 1024"
+    )]
+    NoSuchWeight {
+        /// The agent whose policy it is.
+        agent: usize,
+        /// The weight that the policy returned.
+        weight: f32,
+    },
     /// A policy asked for a search for which the trees have no room.
     #[error(
         "the policy of agent {agent} wants {simulations} simulations, and its trees have room for {room}; \

@@ -39,6 +39,14 @@ impl Batch {
         Self { rows: 0, input: game.input(), shape: game.shape(), planes, keys: Box::new(()) }
     }
 
+    /// A full batch of random planes, which belong to no positions; it is the same batch every time.
+    pub fn random(game: &GameInfo, rows: usize) -> Self {
+        let mut batch = Self { rows, ..Self::empty(game, rows) };
+        let mut rng = LaneRng::new(1, 1);
+        batch.planes.iter_mut().for_each(|x| *x = if rng.unit() < 0.3 { 1.0 } else { 0.0 });
+        batch
+    }
+
     /// A batch of the positions with these keys.
     pub fn of<G: Game>(keys: &[G::Key]) -> Self {
         let mut batch = Self::new::<G>(keys.len());
@@ -151,6 +159,15 @@ pub trait Evaluator: Send + Sync {
     /// # Errors
     /// When the device fails.
     fn receive(&mut self, out: &mut Evaluations) -> Result<(), Error>;
+
+    /// Submits a batch and waits for its evaluations, where no other batch is in flight.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn evaluate(&mut self, batch: &Batch, out: &mut Evaluations) -> Result<(), Error> {
+        self.submit(batch)?;
+        self.receive(out)
+    }
 
     /// What the evaluator can do.
     fn capabilities(&self) -> Capabilities {

@@ -183,7 +183,7 @@ fn finish_at_root(tree: &mut Tree, value: f32) {
 /// Backs up a result that has just become known behind `edge`, for the player who chooses it, and proves what follows
 /// from it: a node with a move that wins is won, and a node whose moves are all known has the best of their results
 /// (MCTS-Solver, Winands et al. 2008). Above a proven node, its result is backed up in place of the value.
-pub(crate) fn settle(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome: Outcome) {
+pub(crate) fn prove(tree: &mut Tree, mut node: u32, mut edge: u32, mut outcome: Outcome) {
     loop {
         let value = outcome.value();
         tree.edge_mut(edge).finish(value);

@@ -77,12 +77,16 @@ pub struct Decision {
     /// The value that is recorded for the position, for the player to move there, -1 to 1: a part of the value target where
     /// `learn.search_value_share` is above 0.
     pub value: f32,
+    /// How often the position is drawn for training, beside one of weight 1, within
+    /// [`lockstep_components::Ply::WEIGHTS`]: a policy can let the network see more of what surprised it, as in KataGo.
+    pub weight: f32,
 }
 
 impl Decision {
-    /// The decision for a move, with the value of the root that the search has found: see [`Tree::root_value`].
+    /// The decision for a move, with the value of the root that the search has found ([`Tree::root_value`]), and with
+    /// weight 1.
     pub fn of(action: Action, tree: &Tree) -> Self {
-        Self { action, value: tree.root_value() }
+        Self { action, value: tree.root_value(), weight: 1.0 }
     }
 }
 

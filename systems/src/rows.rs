@@ -147,7 +147,7 @@ where
 
     fn view(&mut self, lanes: Range<usize>) -> ViewOf<'_, 's, L, T, F> {
         let Layout { lanes: count, trees_per_lane, leaves_per_tree } = *self.layout;
-        let place = |what, per_lane| Place { what, all: count * per_lane, wanted: times(&lanes, per_lane) };
+        let place = |what, per_lane| Wanted { what, all: count * per_lane, wanted: times(&lanes, per_lane) };
         let (leaves_per_lane, failure) = (trees_per_lane * leaves_per_tree, &self.failure);
         let found = place("lanes", 1).find::<L, Lane, _, _>(self.lanes.contiguous_iter_mut()).and_then(|found| {
             let trees = place("trees", trees_per_lane).find::<T, TreeRow, _, _>(self.trees.contiguous_iter_mut())?;
@@ -163,7 +163,7 @@ where
 }
 
 /// The rows of one kind that are to be found.
-struct Place {
+struct Wanted {
     what: &'static str,
     /// Number of all rows of this kind.
     all: usize,
@@ -171,7 +171,7 @@ struct Place {
     wanted: Range<usize>,
 }
 
-impl Place {
+impl Wanted {
     /// Takes the wanted rows from the tables that a query matches. There must be one such table, with all rows of this
     /// kind, in their order.
     fn find<'a, 's, D: RowData + 'static, R: Numbered, E, I: Iterator<Item = (D::Contiguous<'a, 's>, &'a [R])>>(

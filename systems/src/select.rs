@@ -2,7 +2,7 @@
 
 use crate::{
     Error, SearchPolicy,
-    expand::{add_known, backup, expand_known, settle},
+    expand::{add_known, backup, expand_known, prove},
     policy::{Node, Policy, PolicyState, Search},
 };
 use bevy_ecs::prelude::*;
@@ -213,7 +213,7 @@ fn end_at(tree: &mut Tree, node: u32, edge: u32, outcome: Outcome, solver: bool)
     tree.counts.terminals += 1;
     tree.edge_mut(edge).set_child(Child::Terminal(outcome));
     if solver {
-        settle(tree, node, edge, outcome);
+        prove(tree, node, edge, outcome);
     } else {
         backup(tree, node, edge, outcome.value());
     }

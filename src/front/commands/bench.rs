@@ -2,10 +2,10 @@ use crate::{
     Error,
     checkpoint::Seconds,
     cli::{BenchArgs, BenchKind},
-    device::{self, Evaluation, Place},
+    device::{self, Backend, Place},
     games::{self, AnyGame},
     measure,
-    memory::Bound,
+    memory::MemoryBound,
     metrics::{Learned, Metrics},
     say,
     settings::{self, Source},
@@ -79,7 +79,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
         put("blocks", config.network.blocks.into());
         put("device", place.name.clone().into());
         put("precision", json!(place.precision));
-        if place.evaluation == Evaluation::Fused {
+        if place.evaluation == Backend::Fused {
             put("vectors", place.level.name().into());
         }
     }
@@ -88,7 +88,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
     }
     put("threads", rayon::current_num_threads().into());
     if matches!(args.what, BenchKind::Network | BenchKind::Train) {
-        Bound::of_run(game, &config, &place)?.check()?;
+        MemoryBound::of_run(game, &config, &place)?.check()?;
     }
     let rates = match args.what {
         BenchKind::Search => ticks(game, &config, &place, Box::new(Uniform::default()), &args)?,
@@ -119,7 +119,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
     Ok(())
 }
 
-type Rates = Vec<(String, f64)>;
+type Measured = Vec<(String, f64)>;
 
 /// Measures rates of search or of self-play.
 fn ticks(
@@ -128,7 +128,7 @@ fn ticks(
     place: &Place,
     evaluator: Box<dyn Evaluator>,
     args: &BenchArgs,
-) -> Result<Rates, Error> {
+) -> Result<Measured, Error> {
     let timing = if args.stages { Timing::fine() } else { Timing::coarse() };
     let ticks = measure::ticks(game, config, place, evaluator, timing, args.seconds)?;
     let (all, spent) = (ticks.stats, ticks.seconds);
@@ -164,7 +164,7 @@ fn ticks(
     Ok(rates)
 }
 
-fn network(game: AnyGame, config: &Config, place: &Place, seconds: f64) -> Result<Rates, Error> {
+fn network(game: AnyGame, config: &Config, place: &Place, seconds: f64) -> Result<Measured, Error> {
     let rows = config.learn.batch_size;
     let mut evaluator = measure::evaluator(game, config, place, rows)?;
     let rate = measure::evaluations(game, &mut *evaluator, rows, seconds)?;

@@ -1,8 +1,7 @@
 use crate::{
     Error,
     cli::JsonArgs,
-    device::{self, Place},
-    machine::{self, Card},
+    device::{self, Place, sensors::Card},
     memory, say,
     text::bytes,
 };
@@ -13,7 +12,7 @@ use serde_json::json;
 pub fn run(args: JsonArgs) -> Result<(), Error> {
     let taken = device::place(DeviceKind::Auto)?.name;
     let (memory, _) = memory::limit();
-    let cores = machine::cores();
+    let cores = device::cores();
     let numbered = |kind: fn(usize) -> DeviceKind| {
         let more = (1..).map(kind).take_while(|&kind| device::place(kind).is_ok());
         [kind(0)].into_iter().chain(more).collect::<Vec<_>>()

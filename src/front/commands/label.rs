@@ -55,11 +55,11 @@ fn label(game: AnyGame, args: LabelArgs) -> Result<(), Error> {
     let table = table as usize * 1_000_000;
     let threads = rayon::current_num_threads() as u64;
     memory::room_for(threads * table as u64, "solving positions", "--table or --threads")?;
-    let progress = Progress::of(positions.into());
+    let progress = SolveProgress::of(positions.into());
     let [from, to] = [before_end[0], before_end[1]];
     tell!("Solving {positions} positions of {}, {from} to {to} plies before the end.", start.title());
     say!("set,moves,score,scores");
-    let mut counts = Counts::default();
+    let mut counts = Tally::default();
     // Each game is drawn from a generator of its own, and they count in their order.
     let games = tries.min(16);
     'all: for batch in 0.. {
@@ -138,13 +138,13 @@ fn line(
 
 /// What has become of the positions that were tried.
 #[derive(Clone, Copy, Default)]
-struct Counts {
+struct Tally {
     solved: u64,
     short: u64,
     given_up: u64,
 }
 
-impl Counts {
+impl Tally {
     fn add<T>(&mut self, line: &Result<T, Unsolved>) {
         match line {
             Ok(_) => self.solved += 1,
@@ -158,7 +158,7 @@ impl Counts {
     }
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { solved, short, given_up } = self;
         write!(f, "{solved} solved of {} tried ({given_up} given up, {short} games too short)", self.tried())
@@ -166,14 +166,14 @@ impl fmt::Display for Counts {
 }
 
 /// Shows how far the solving has come: by a bar on a terminal, elsewhere by a line now and then.
-struct Progress {
+struct SolveProgress {
     bar: ProgressBar,
-    counts: Mutex<Counts>,
+    counts: Mutex<Tally>,
     nodes: AtomicU64,
     told: Mutex<Instant>,
 }
 
-impl Progress {
+impl SolveProgress {
     fn of(positions: u64) -> Self {
         let bar = display::bar(positions, "solving");
         bar.set_style(display::style("[{bar:6}] {msg}"));
@@ -181,11 +181,11 @@ impl Progress {
         Self { bar, counts: Mutex::default(), nodes: AtomicU64::new(0), told: Mutex::new(Instant::now()) }
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, Tally> {
         self.counts.lock().expect("nobody panics with it")
     }
 
-    /// Counts nodes that were searched, and shows them now and then. It is called from any thread, a few hundred times
+    /// Tally nodes that were searched, and shows them now and then. It is called from any thread, a few hundred times
     /// a second.
     fn searched(&self, nodes: u64) {
         let nodes = self.nodes.fetch_add(nodes, Relaxed) + nodes;

@@ -7,7 +7,7 @@ use crate::{
     elo::{Duel, Elo, Hypothesis, Sprt, ladder},
     folder::Folder,
     matches::{Match, Score},
-    memory::Bound,
+    memory::MemoryBound,
     relief::with_fewer_lanes,
     say, settings,
     text::{json_number, number},
@@ -118,7 +118,7 @@ fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), 
                 networks.extend(side.footprint(rows)?);
             }
             let lanes = matched.lanes(game, settings, &networks);
-            Bound::of_searches(game, &settings, &lanes, &networks).check()?;
+            MemoryBound::of_searches(game, &settings, &lanes, &networks).check()?;
             let score = with_fewer_lanes(lanes.count, |count| {
                 let rows = (count * args.leaves) as usize;
                 let players =

@@ -4,7 +4,7 @@ use crate::{
     checkpoint,
     cli::TrainArgs,
     commands::grade::{graded, print_table},
-    device::{self, Evaluation, Place},
+    device::{self, Backend, Place},
     display::Display,
     folder::{Folder, or_warn, write_file},
     games::{self, AnyGame},
@@ -12,8 +12,8 @@ use crate::{
     history::{self, Resolved, list},
     hooks,
     log::Log,
-    machine::{self, Machine, Monitor},
-    memory::{self, Bound},
+    machine::{Machine, Monitor},
+    memory::{self, MemoryBound},
     metrics::{self, Metrics},
     out::{self, Stream},
     rehearsal::{Rehearsal, name_keys},
@@ -22,7 +22,7 @@ use crate::{
     settings::{self, Source},
     tell,
     text::{bytes, duration, number},
-    trainer::{self, Advance, Trainer},
+    trainer::{self, Event, Trainer},
 };
 use lockstep_components::{
     Config,
@@ -137,7 +137,7 @@ fn train(run: Train) -> Result<(), Error> {
     let Train { resolved: Resolved { mut config, mut changes, ignored }, folder, from, until } = run;
     let game = games::named(&config.game.name)?;
     let hooks = hooks::of_program();
-    device::keep_kernels_of(&folder, &config);
+    folder.keep_kernels(&config);
     let mut place = device::place_of(&config)?;
     // A run keeps the numbers that it begins with, wherever it goes on.
     config.run.precision = place.precision;
@@ -152,7 +152,7 @@ fn train(run: Train) -> Result<(), Error> {
             ))
         })?;
     }
-    let is_gpu = place.evaluation == Evaluation::BurnPadded;
+    let is_gpu = place.evaluation == Backend::BurnPadded;
     if is_gpu {
         tell!("Choosing kernels for {}, which takes minutes the first time.", place.name);
     }
@@ -296,13 +296,13 @@ fn train(run: Train) -> Result<(), Error> {
 }
 
 /// Returns the bound on the memory of a run, of which a round that has begun may have a wider window.
-fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<Bound, Error> {
+fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<MemoryBound, Error> {
     if !folder.is_run() {
-        return Bound::of_run(game, config, place);
+        return MemoryBound::of_run(game, config, place);
     }
     let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
     let window = trainer::widest_window(game, config, &Log::of(folder), reached + 1)?;
-    Bound::of_rounds(game, config, window, place)
+    MemoryBound::of_rounds(game, config, window, place)
 }
 
 /// What watches a run: the display, the monitor of the machine, and the rules of the advice.
@@ -314,8 +314,8 @@ struct Watch {
 }
 
 /// Returns the fields of the machine that the monitor cannot see.
-fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &Bound, trains_fused: bool) -> Machine {
-    let (is_gpu, has_kernels) = (place.evaluation == Evaluation::BurnPadded, place.evaluation == Evaluation::Fused);
+fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &MemoryBound, trains_fused: bool) -> Machine {
+    let (is_gpu, has_kernels) = (place.evaluation == Backend::BurnPadded, place.evaluation == Backend::Fused);
     let network = describe(&game.info, &config.network);
     Machine {
         device: place.name.clone(),
@@ -326,7 +326,7 @@ fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &Bound, trains_fu
         burn_plays: has_kernels && !network.is_fused(),
         burn_trains: has_kernels && !trains_fused,
         threads: rayon::current_num_threads(),
-        cores: machine::cores(),
+        cores: device::cores(),
         bound: bound.total(),
         memory: memory::limit().0,
         cache_positions: game.cache_positions(config.search.cache_mb as usize * 1_000_000) as u64,
@@ -345,15 +345,15 @@ fn advance(
 ) -> Result<bool, Error> {
     while !run.is_finished() {
         match run.advance()? {
-            Advance::Played if watch.display.is_due() => {
+            Event::Played if watch.display.is_due() => {
                 let progress = (run.played() as u64, run.games());
                 watch.display.playing(progress, &run.so_far(), &watch.monitor.peek());
             }
-            Advance::Learned if watch.display.is_due() => {
+            Event::Learned if watch.display.is_due() => {
                 watch.display.learning(run.learning.resource::<Learner>().progress());
             }
-            Advance::Played | Advance::Learned => {}
-            Advance::Generation(generation, games) => {
+            Event::Played | Event::Learned => {}
+            Event::Generation(generation, games) => {
                 let generation = watch.generation(config, *generation);
                 let began = Instant::now();
                 let text = trainer::write_games(folder, &game.start_of(config), generation.generation, &games);

@@ -1,11 +1,11 @@
 use crate::{
     Error,
     cli::TuneArgs,
-    device::{self, Evaluation, Place},
+    device::{self, Backend, Place},
     games::{self, AnyGame},
-    machine::{self, Machine, Monitor},
+    machine::{Machine, Monitor},
     measure::{self, Ticks, median},
-    memory::Bound,
+    memory::MemoryBound,
     relief::more_parts,
     say,
     settings::{self, Source},
@@ -44,7 +44,7 @@ pub fn run(args: TuneArgs) -> Result<(), Error> {
     }
     create(&out)?;
     std::fs::remove_file(&out).map_err(Error::io("remove", &out))?;
-    let work = if args.config.is_none() { Work::of(&recipe, &config) } else { None };
+    let work = if args.config.is_none() { RunWork::of(&recipe, &config) } else { None };
     let game = games::named(&config.game.name)?;
     let tune = Tune { config, out, work, seconds: 60.0 * args.minutes, evaluations: 1.0, reasons: BTreeMap::new() };
     device::with_threads(tune.config.run.threads, || tune.all(game))
@@ -67,7 +67,7 @@ struct Tune {
     /// The best settings so far.
     config: Config,
     out: PathBuf,
-    work: Option<Work>,
+    work: Option<RunWork>,
     /// The seconds of all measurements together.
     seconds: f64,
     /// Evaluations per second of the network alone, in the precision that was chosen.
@@ -78,13 +78,13 @@ struct Tune {
 
 /// The work of a whole run, however fast it is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Work {
+struct RunWork {
     simulations: f64,
     evaluations: f64,
     samples: f64,
 }
 
-impl Work {
+impl RunWork {
     /// Returns the work of a recipe whose keys are unchanged, but for the number of generations; `None` if it is not
     /// known.
     fn of(recipe: &str, config: &Config) -> Option<Self> {
@@ -174,11 +174,11 @@ impl Tune {
         let recipe = self.config.clone();
         let place = device::place_of(&recipe)?;
         // What cannot be trained here needs no tuning.
-        Bound::of_run(game, &recipe, &place)?.check()?;
+        MemoryBound::of_run(game, &recipe, &place)?.check()?;
         let threads = rayon::current_num_threads();
         let with = number(threads as u64, "thread");
         say!("Tuning {} on {} with {with}, for about {}.", game.info.title, place.name, duration(self.seconds));
-        let mut monitor = Monitor::new(Machine { threads, cores: machine::cores(), ..Machine::default() }, &place);
+        let mut monitor = Monitor::new(Machine { threads, cores: device::cores(), ..Machine::default() }, &place);
         self.precision(game, &place)?;
         let trials = self.trials(&place);
         let measurements = ROUNDS * (trials.iter().map(|(_, values, _)| values.len() + 1).sum::<usize>() + 2);
@@ -209,7 +209,7 @@ impl Tune {
             ticks = rate(game, &self.config, each)?;
         }
         let place = device::place_of(&self.config)?;
-        let work = self.work.unwrap_or_else(|| Work::guess(game, &self.config, &ticks));
+        let work = self.work.unwrap_or_else(|| RunWork::guess(game, &self.config, &ticks));
         let steps = work.samples / (self.config.run.generations * self.config.learn.batch_size as u64) as f64;
         let seconds = (0.1 * self.seconds).max(1.0);
         let samples = loop {
@@ -268,7 +268,7 @@ impl Tune {
             for &rows in &sizes {
                 let evaluator = measure::evaluator(game, &self.config, &place, rows)?;
                 // The kernels may not know the network in this precision.
-                if evaluator.capabilities().precision == precision || place.evaluation != Evaluation::Fused {
+                if evaluator.capabilities().precision == precision || place.evaluation != Backend::Fused {
                     jobs.push((precision, rows, evaluator, vec![]));
                 }
             }
@@ -319,7 +319,7 @@ impl Tune {
     /// played or learned.
     fn trials(&self, place: &Place) -> Vec<Trial> {
         let games = (self.config.run.games * self.config.run.lag).min(65_536) as u32;
-        let is_gpu = place.evaluation == Evaluation::BurnPadded;
+        let is_gpu = place.evaluation == Backend::BurnPadded;
         let lanes = if is_gpu { vec![256, 1024, 4096, 16_384] } else { vec![32, 128, 256, 512, 1024] };
         // More lanes than games stay empty.
         let lanes = lanes.into_iter().map(|count: u32| count.min(games)).collect();
@@ -348,7 +348,7 @@ impl Tune {
                 continue;
             }
             let place = device::place_of(&config)?;
-            if Bound::of_run(game, &config, &place).and_then(|bound| bound.check()).is_err() {
+            if MemoryBound::of_run(game, &config, &place).and_then(|bound| bound.check()).is_err() {
                 tell!("{key} = {value}: not enough memory");
                 continue;
             }
@@ -460,12 +460,12 @@ mod tests {
         for line in WORK.lines().skip(1) {
             let recipe = line.split(',').next().unwrap();
             let config = settings::load(Source::Recipe(recipe), &[]).unwrap_or_else(|e| panic!("{recipe}: {e}"));
-            let work = Work::of(recipe, &config).unwrap_or_else(|| panic!("{line}"));
+            let work = RunWork::of(recipe, &config).unwrap_or_else(|| panic!("{line}"));
             assert!(work.simulations >= work.evaluations && work.samples > 0.0, "{line}");
             let half = |key: &str| settings::load(Source::Recipe(recipe), &[key.into()]).unwrap();
             let longer = half(&format!("run.generations={}", 2 * config.run.generations));
-            assert_eq!(Work::of(recipe, &longer).unwrap().samples, 2.0 * work.samples);
-            assert_eq!(Work::of(recipe, &half("search.c_puct=0.7")), None, "other keys, other work");
+            assert_eq!(RunWork::of(recipe, &longer).unwrap().samples, 2.0 * work.samples);
+            assert_eq!(RunWork::of(recipe, &half("search.c_puct=0.7")), None, "other keys, other work");
         }
     }
 }

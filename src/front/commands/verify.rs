@@ -11,10 +11,10 @@ use crate::{
     hooks,
     log::{Log, Segment},
     metrics,
-    run::memory::Bound,
+    run::memory::MemoryBound,
     say, settings,
     text::{bytes, number},
-    trainer::{Advance, Trainer},
+    trainer::{Event, Trainer},
 };
 use lockstep_components::Config;
 use lockstep_systems::network::NamedTensor;
@@ -66,9 +66,9 @@ fn verify(folder: &Folder, config: &Config, edited: Option<Error>, replay: Optio
     if let Some(error) = edited {
         findings.take("settings", Err(error));
     }
-    device::keep_kernels_of(folder, config);
+    folder.keep_kernels(config);
     let place = device::place_of(config)?;
-    Bound::of_run(game, config, &place)?.check()?;
+    MemoryBound::of_run(game, config, &place)?.check()?;
     let was_saved = folder.was_saved();
     let generations = checkpoint::generations(folder)?;
     let newest = generations.last().copied().unwrap_or(0);
@@ -89,7 +89,7 @@ fn verify(folder: &Folder, config: &Config, edited: Option<Error>, replay: Optio
         });
         findings.take(&format!("log of round {round}"), read);
     }
-    Bound::of_rounds(game, config, window, &place)?.check()?;
+    MemoryBound::of_rounds(game, config, window, &place)?.check()?;
     for &generation in &generations {
         let found = verify_checkpoint(game, config, &place, folder, generation, newest);
         match found {
@@ -239,7 +239,7 @@ impl Stretch {
         let mut run = Trainer::replay(game, &config, place, &hooks::of_program(), stored, Log::of(folder))?;
         let bar = bar(end - start, "rounds");
         while run.generation() < end {
-            if let Advance::Generation(..) = run.advance()? {
+            if let Event::Generation(..) = run.advance()? {
                 bar.inc(1);
             }
         }

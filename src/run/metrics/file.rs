@@ -45,7 +45,7 @@ pub fn load(path: &Path) -> Result<Vec<Metrics>, Error> {
 /// When the file cannot be read or written.
 pub fn truncate(path: &Path, generation: u64) -> Result<Vec<String>, Error> {
     let Some(bytes) = read(path)? else { return Ok(missing(path, generation)) };
-    let found = Found::of(&bytes, generation);
+    let found = Contents::of(&bytes, generation);
     let mut notices = vec![];
     if found.cut_off {
         notices.push(format!("{}: the last line was cut off and is dropped", path.display()));
@@ -72,7 +72,7 @@ pub fn truncate(path: &Path, generation: u64) -> Result<Vec<String>, Error> {
 /// When the file cannot be read.
 pub fn check(path: &Path, generation: u64) -> Result<Vec<String>, Error> {
     let Some(bytes) = read(path)? else { return Ok(missing(path, generation)) };
-    let found = Found::of(&bytes, generation);
+    let found = Contents::of(&bytes, generation);
     let mut notices = vec![];
     if found.cut_off {
         notices.push(format!("{}: the last line is cut off; nothing was changed", path.display()));
@@ -93,7 +93,7 @@ pub fn check(path: &Path, generation: u64) -> Result<Vec<String>, Error> {
 /// # Errors
 /// When checkpoints are gone, or the files cannot be read.
 pub fn check_new(folder: &Folder, config: &Config) -> Result<(), Error> {
-    let written = read(&folder.metrics())?.map(|bytes| Found::of(&bytes, u64::MAX));
+    let written = read(&folder.metrics())?.map(|bytes| Contents::of(&bytes, u64::MAX));
     let last = written.and_then(|found| found.generations.into_iter().max());
     // The run's own settings, and not those that it is to go on with.
     let stored = if folder.is_run() {
@@ -113,7 +113,7 @@ struct Line {
 }
 
 /// What is in a file of metrics.
-struct Found {
+struct Contents {
     /// The lines up to a generation, as they were.
     kept: Vec<u8>,
     /// The generations of the kept lines, in the order of the lines.
@@ -124,7 +124,7 @@ struct Found {
     cut_off: bool,
 }
 
-impl Found {
+impl Contents {
     fn of(bytes: &[u8], generation: u64) -> Self {
         let mut found = Self { kept: vec![], generations: vec![], damaged: vec![], cut_off: false };
         for (index, text) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
@@ -181,7 +181,7 @@ fn lines(damaged: &[usize]) -> String {
 }
 
 fn missing(path: &Path, generation: u64) -> Vec<String> {
-    Found::of(&[], generation).order(path, generation)
+    Contents::of(&[], generation).order(path, generation)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
@@ -262,7 +262,7 @@ mod tests {
     fn gaps_and_disorder_are_named() {
         let notices = |generations: &[u64], generation| {
             let text: String = generations.iter().map(|g| format!("{{\"generation\": {g}}}\n")).collect();
-            Found::of(text.as_bytes(), generation).order(Path::new("m"), generation).join("\n")
+            Contents::of(text.as_bytes(), generation).order(Path::new("m"), generation).join("\n")
         };
         assert_eq!(notices(&[1, 2, 3], 3), "");
         assert_eq!(notices(&[], 0), "");

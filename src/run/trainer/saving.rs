@@ -7,7 +7,6 @@ use crate::{
     error::Fault,
     folder::{Folder, or_warn},
     log::{self, Log},
-    measure,
     run::probe::probe,
     source::GameSource,
 };
@@ -93,7 +92,7 @@ impl<S: GameSource> Trainer<S> {
     fn evaluate_once(&self, network: &Network) -> Result<(), Error> {
         let mut evaluator = self.learning.resource::<EvaluatorFactory>().make(network)?;
         let mut out = Evaluations::new(1, self.game.info.actions);
-        measure::exchange(&mut *evaluator, &self.game.batch(std::slice::from_ref(&self.start)), &mut out)?;
+        evaluator.evaluate(&self.game.batch(std::slice::from_ref(&self.start)), &mut out)?;
         if out.logits.iter().chain(&out.values).all(|x| x.is_finite()) {
             return Ok(());
         }

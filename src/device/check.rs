@@ -1,21 +1,18 @@
 //! Checks that a device computes what a network is. Tuning chooses kernels by their time alone, and not all of them are
 //! right: a product of matrices of burn 0.22 is wrong on SwiftShader.
 
-use crate::{
-    accuracy::scalar,
-    device::{self, Place},
-    measure,
-};
+use super::Place;
+use bevy_ecs::prelude::*;
 use lockstep_components::{
     Config,
-    config::{DeviceKind, LearnPrecision, Precision},
+    config::{DeviceKind, LanesConfig, LearnPrecision, Precision, SearchConfig, Steps},
 };
 use lockstep_fused::{Description, ExactNetwork, Frozen};
 use lockstep_systems::{
-    AnyGame, Batch, Evaluations, Evaluator, Learner,
+    AnyGame, Batch, Evaluations, Evaluator, Learner, Learning, Plugin, Searcher, Setup, Uniform,
     learn::{TrainingBatch, gradients},
     network::{NamedTensor, describe},
-    run_learn,
+    play_games, run_learn,
 };
 use std::{
     cell::LazyCell,
@@ -88,24 +85,23 @@ pub fn evaluation(
         _ => 2e-3,
     };
     let exact = ExactNetwork::new(network);
-    let heads = network.description.policy_and_value();
     let mut sizes = evaluator.capabilities().batch_sizes;
     if sizes.is_empty() {
         // The evaluator takes any size, or could not be made and says nothing yet.
         sizes.push(1);
     }
     for rows in sizes {
-        let (batch, mut out) = (measure::any_batch(game, rows), Evaluations::new(rows, game.info.actions));
-        measure::exchange(evaluator, &batch, &mut out)?;
+        let (batch, mut out) = (Batch::random(&game.info, rows), Evaluations::new(rows, game.info.actions));
+        evaluator.evaluate(&batch, &mut out)?;
         for row in [0, rows / 2, rows - 1] {
-            let outputs = exact.row(&batch.planes()[row * game.info.input()..(row + 1) * game.info.input()]);
-            let [logits, value] = heads.map(|head| &outputs[head]);
+            let planes = &batch.planes()[row * game.info.input()..(row + 1) * game.info.input()];
+            let (logits, value) = exact.policy_and_value(planes);
             let largest = logits.iter().fold(0.0, |most: f64, x| most.max(x.abs())).max(1e-3);
             let found = &out.logits[row * game.info.actions..(row + 1) * game.info.actions];
             // `max` would pass over what is not a number.
             let worst = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
             let off = logits.iter().zip(found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, worst);
-            let (off, value_off) = (off / largest, (scalar(value) - f64::from(out.values[row])).abs());
+            let (off, value_off) = (off / largest, (value - f64::from(out.values[row])).abs());
             // A value that is not a number is not close.
             if !(off < close && value_off < close) {
                 return Err(wrong(
@@ -137,7 +133,7 @@ pub fn learning(game: AnyGame, config: &Config, place: &Place) -> Result<bool, l
     let rows = config.learn.batch_size.div_ceil(config.learn.accumulation);
     let asked = (place.name.clone(), describe(&game.info, &config.network), config.learn.precision, rows);
     // Nothing to compare with.
-    let Ok(cpu) = device::place(DeviceKind::Cpu) else { return Ok(false) };
+    let Ok(cpu) = super::place(DeviceKind::Cpu) else { return Ok(false) };
     let right = LazyCell::new(|| Gradient::of(game, config, &cpu, rows));
     first_right(&LEARNING, asked, &[false, true], |pointwise| {
         right.as_ref().map_err(Clone::clone)?.compare(game, config, place, rows, pointwise)
@@ -162,7 +158,7 @@ impl Gradient {
         let mut config = config.clone();
         config.learn.precision = LearnPrecision::F32;
         (config.learn.batch_size, config.learn.accumulation) = (distinct, 1);
-        let mut world = measure::learning(game, &config, cpu, 2)?;
+        let mut world = learner_world(game, &config, cpu, 2)?;
         run_learn(&mut world)?;
         let batch = world.remove_resource().expect("it learned from one");
         let tensors = gradients(&mut cpu.learner(game, &config), &batch)?;
@@ -256,7 +252,7 @@ mod tests {
         for pointwise in [false, true] {
             gradient.compare(AnyGame::of::<TicTacToe>(), &config, &burn, 160, pointwise).unwrap();
         }
-        let mut world = measure::learning(AnyGame::of::<TicTacToe>(), &config, &burn, 20).unwrap();
+        let mut world = learner_world(AnyGame::of::<TicTacToe>(), &config, &burn, 20).unwrap();
         run_learn(&mut world).unwrap();
         let right = gradients(&mut burn.learner(AnyGame::of::<TicTacToe>(), &config), world.resource()).unwrap();
         assert_eq!(far(&right, &right, 0.01), None);
@@ -299,4 +295,28 @@ mod tests {
             assert!(error.contains("row 19 of 20") && error.contains("run.tower"), "{error}");
         }
     }
+}
+/// Returns a world that learns from the positions of `games` games, one step after another in a generation without an
+/// end.
+///
+/// # Errors
+/// When a game fails.
+pub fn learner_world(
+    game: AnyGame,
+    config: &Config,
+    place: &Place,
+    games: usize,
+) -> Result<World, lockstep_systems::Error> {
+    // Played with equal priors: as varied as those of a run.
+    let search = SearchConfig { simulations: 8, fast_simulations: 0, ..config.search.clone() };
+    let lanes = LanesConfig { count: games.min(64) as u32, ..Default::default() };
+    let player = Searcher::new(Uniform::default(), search);
+    let mut playing = Setup::self_play(game, player).lanes(lanes).start(game.start_of(config)).build();
+    let mut buffer = game.replay(&game.start_of(config), config.replay.window.min(20_000));
+    play_games(&mut playing, games)?.iter().for_each(|game| buffer.push(game));
+    let mut learner = place.learner(game, config);
+    learner.config.steps = Steps::Batches(u64::MAX);
+    let mut world = World::new();
+    Learning { learner, factory: place.evaluators(game, 1), buffer, replay: config.replay.clone() }.build(&mut world);
+    Ok(world)
 }

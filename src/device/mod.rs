@@ -1,13 +1,16 @@
-//! Choosing where the network runs.
+//! Where the network runs: choosing a device and checking what it computes.
+//!
+//! What only GPUs have lies here too: [`sensors`] and the kernels that a back end tunes ([`keep_kernels`]).
 
-use crate::{
-    Error,
-    check::{self, Known, Refused},
-    folder::Folder,
-    games::description_of,
-    machine::cores,
-};
+pub mod check;
+mod kernels;
+pub mod sensors;
+
+pub use kernels::keep_kernels;
+
+use crate::{Error, games::description_of};
 use burn::tensor::{DType, Device};
+use check::{Known, Refused};
 use lockstep_components::config::{
     Config, DeviceKind, LanesConfig, LearnPrecision, MAX_THREADS, Precision, Tower, Vectors,
 };
@@ -15,7 +18,6 @@ use lockstep_fused::Description;
 use lockstep_systems::{
     AnyGame, BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, setup::cohorts_of,
 };
-use std::path::Path;
 
 /// The prefix of the names of CUDA's devices.
 const CUDA: &str = "CUDA";
@@ -28,7 +30,7 @@ pub struct Place {
     /// The name of the place, for people.
     pub name: String,
     /// How positions are evaluated, and the network trained, at this place.
-    pub evaluation: Evaluation,
+    pub evaluation: Backend,
     /// The type of the numbers in which the network is evaluated.
     pub precision: Precision,
     /// Whether burn computes convolutions as products over the whole board, which it does on a GPU alone.
@@ -41,7 +43,7 @@ pub struct Place {
 
 /// How positions are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evaluation {
+pub enum Backend {
     /// The fused kernels evaluate on the CPU.
     Fused,
     /// Burn evaluates, with batches as they come.
@@ -70,7 +72,7 @@ pub fn place_of(config: &Config) -> Result<Place, Error> {
     let is_tower = network.as_ref().is_some_and(Description::is_fused_tower);
     let level = level(run.vectors)?;
     let precision = match run.precision {
-        Precision::Auto if place.evaluation != Evaluation::Fused => place.precisions()[0],
+        Precision::Auto if place.evaluation != Backend::Fused => place.precisions()[0],
         Precision::Auto if is_tower && level.has_fast_integers() => Precision::Int16,
         Precision::Auto => Precision::F32,
         named => named,
@@ -125,7 +127,7 @@ pub fn place(kind: DeviceKind) -> Result<Place, Error> {
         }
         DeviceKind::Cpu => ("flex", cfg!(feature = "flex"), cpu()),
         DeviceKind::Flex => {
-            let flex = |cpu: Place| Place { name: "CPU (burn)".into(), evaluation: Evaluation::Burn, ..cpu };
+            let flex = |cpu: Place| Place { name: "CPU (burn)".into(), evaluation: Backend::Burn, ..cpu };
             ("flex", cfg!(feature = "flex"), cpu().map(flex))
         }
         DeviceKind::Cuda(number) => ("cuda", cfg!(feature = "cuda"), cuda(number)),
@@ -149,7 +151,7 @@ pub fn place(kind: DeviceKind) -> Result<Place, Error> {
 fn cpu() -> Option<Place> {
     let (device, name) = (Device::flex(), "CPU".into());
     let (precision, level) = (Precision::F32, Level::default());
-    Some(Place { device, name, evaluation: Evaluation::Fused, precision, board: false, level, in_flight: 1 })
+    Some(Place { device, name, evaluation: Backend::Fused, precision, board: false, level, in_flight: 1 })
 }
 
 #[cfg(not(feature = "flex"))]
@@ -183,32 +185,8 @@ fn gpu(api: &str, devices: burn::tensor::DeviceType, number: usize) -> Option<Pl
     let device = Device::enumerate(devices).into_iter().nth(number)?;
     let name = device.identity().map_or(api.into(), |identity| format!("{api}: {}", identity.name));
     let (precision, level) = (Precision::F32, Level::default());
-    Some(Place { device, name, evaluation: Evaluation::BurnPadded, precision, board: false, level, in_flight: 2 })
+    Some(Place { device, name, evaluation: Backend::BurnPadded, precision, board: false, level, in_flight: 2 })
 }
-
-/// Keeps the kernels of a run in its own folder if `run.own_kernels` is set, or else where those of its user are: see
-/// [`keep_kernels`].
-pub fn keep_kernels_of(run: &Folder, config: &Config) {
-    keep_kernels(config.run.own_kernels.then_some(&run.kernels()));
-}
-
-/// Keeps the kernels that a GPU back end tunes and compiles, in this folder or where the system has such things for its
-/// user, and takes up those that are there: tuning takes minutes, and kernels that are chosen anew may compute other
-/// last bits. It must be called before the first look at a device. A program without such a back end has nothing to
-/// keep.
-#[cfg(feature = "cubecl")]
-pub fn keep_kernels(folder: Option<&Path>) {
-    use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
-    let mut config = CubeClRuntimeConfig::default().override_from_env();
-    config.environment.path = folder.map_or(CacheConfig::Global, |folder| CacheConfig::Directory(folder.into()));
-    config.compilation.cache = true;
-    // What a host of this library has set stays.
-    CubeClRuntimeConfig::try_set(config);
-}
-
-/// Does nothing, because this program has no back end that compiles kernels.
-#[cfg(not(feature = "cubecl"))]
-pub fn keep_kernels(_: Option<&Path>) {}
 
 /// Whether a place is a graphics card, and not a driver that computes on the CPU, where the kernels for the CPU are
 /// faster.
@@ -225,7 +203,7 @@ fn is_hardware(_: &Place) -> bool {
 impl Place {
     /// Returns the precisions that this place evaluates in, the one to choose first at the front.
     pub fn precisions(&self) -> Vec<Precision> {
-        if self.evaluation == Evaluation::Fused {
+        if self.evaluation == Backend::Fused {
             return vec![Precision::F32, Precision::Int16];
         }
         let has = |dtype| self.device.supports_dtype(dtype);
@@ -262,9 +240,9 @@ impl Place {
     pub fn learner(&self, game: AnyGame, config: &Config) -> Learner {
         let learner = Learner::new(&game.info, config, &self.device);
         match self.evaluation {
-            Evaluation::Fused => learner.with_fused_gradients(self.level),
-            Evaluation::Burn => learner,
-            Evaluation::BurnPadded => match check::learning(game, config, self) {
+            Backend::Fused => learner.with_fused_gradients(self.level),
+            Backend::Burn => learner,
+            Backend::BurnPadded => match check::learning(game, config, self) {
                 Ok(pointwise) => learner.with_pointwise(pointwise),
                 Err(error) => learner.refused(error),
             },
@@ -280,12 +258,12 @@ impl Place {
         let place = self.clone();
         EvaluatorFactory(Box::new(move |network| {
             let frozen = network.frozen();
-            if place.evaluation == Evaluation::Fused
+            if place.evaluation == Backend::Fused
                 && let Some(fused) = FusedEvaluator::with_options(&frozen, place.precision, place.level)
             {
                 return Box::new(fused);
             }
-            let gpu = place.evaluation == Evaluation::BurnPadded;
+            let gpu = place.evaluation == Backend::BurnPadded;
             let batch_sizes = if gpu { padded_sizes(capacity) } else { vec![] };
             let board = place.board && gpu;
             let part = if gpu { 0 } else { BurnOptions::PART };
@@ -346,4 +324,9 @@ pub fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> Result<T, Er
     let threads = if threads == 0 { cores().min(MAX_THREADS) } else { threads };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?.install(work)
+}
+
+/// Returns the number of cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
