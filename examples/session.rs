@@ -16,6 +16,6 @@ pub fn main() -> Result<(), lockstep::Error> {
         println!("{text}, value {:+.2}, {} simulations, {} kept: {line}", found.value, found.simulations, found.reused);
         session.play_action(found.action)?;
     }
-    println!("{}", session.state().render(session.moves().last().copied()));
+    println!("{}", session.state().render(session.last_cell()));
     Ok(())
 }

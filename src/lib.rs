@@ -14,6 +14,7 @@ pub mod run;
 pub mod session;
 pub mod settings;
 pub mod text;
+pub mod view;
 
 pub use front::{cli, commands, display};
 pub use grading::{accuracy, analyst, elo, grade, matches, oracle};

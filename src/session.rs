@@ -24,6 +24,7 @@ use crate::{
     Error,
     analyst::Contender,
     memory::{MemoryBound, lanes_that_fit},
+    view::View,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
@@ -254,6 +255,18 @@ impl Session {
     /// Returns the moves of the game.
     pub fn moves(&self) -> &[Action] {
         &self.moves
+    }
+
+    /// Returns the present position as a picture needs it.
+    pub fn view(&self) -> View {
+        let before = self.states.iter().rev().nth(1).zip(self.moves.last().copied());
+        View::of(self.state(), before)
+    }
+
+    /// Returns the cell that the last move has changed, if there was a move and it has changed one.
+    pub fn last_cell(&self) -> Option<usize> {
+        let before = self.states.iter().rev().nth(1)?;
+        before.cells_of(*self.moves.last()?).pop()
     }
 
     /// Returns the moves of the game as people write them.

@@ -2,7 +2,7 @@
 //!
 //! Cells are numbered from 0, row by row from the top left.
 
-use crate::game::{Action, Game, Side};
+use crate::game::{Action, BoardKind, Game, Side};
 use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, BitXor, Not};
 
 /// A set of cells of a board that has at most `64 * WORDS` cells.
@@ -254,22 +254,33 @@ pub fn row_number(height: usize, rows_up: bool, row: usize) -> usize {
     if rows_up { height - row } else { row + 1 }
 }
 
-/// The board as text, with the last move in brackets, each column under its name and each row behind its number, if it
-/// has one. See [`Game::cell`] and [`Game::marked`].
-pub fn render<G: Game>(
-    game: &G,
-    last: Option<Action>,
-    column_name: impl Fn(usize) -> char,
-    row_number: impl Fn(usize) -> Option<usize>,
-) -> String {
-    let marked = last.and_then(|last| game.marked(last));
-    let numbers: Vec<String> =
-        (0..G::HEIGHT).map(|row| row_number(row).map_or_else(String::new, |number| number.to_string())).collect();
-    let margin = numbers.iter().map(String::len).max().unwrap_or(0);
-    let columns: String = (0..G::WIDTH).map(|column| format!(" {}", column_name(column))).collect();
-    let mut text = format!("{:margin$}{columns}\n", "");
-    for (row, number) in numbers.iter().enumerate() {
-        text += &format!("{number:>margin$}");
+/// The name of each column of a game's board, from the left.
+pub fn column_names<G: Game>() -> Vec<String> {
+    let name = |column: usize| match G::BOARD {
+        BoardKind::Columns => (column + 1).to_string(),
+        _ => column_text(column).to_string(),
+    };
+    (0..G::WIDTH).map(name).collect()
+}
+
+/// The name of each row of a game's board, from the top; empty where rows have no names.
+pub fn row_names<G: Game>() -> Vec<String> {
+    let name = |row| match G::BOARD {
+        BoardKind::Columns => String::new(),
+        _ => row_number(G::HEIGHT, G::ROWS_UP, row).to_string(),
+    };
+    (0..G::HEIGHT).map(name).collect()
+}
+
+/// The board as text, with a marked cell in brackets, each column under its name and each row behind its own. See
+/// [`Game::cell`] and [`Game::BOARD`].
+pub fn render<G: Game>(game: &G, marked: Option<usize>) -> String {
+    let rows = row_names::<G>();
+    let margin = rows.iter().map(String::len).max().unwrap_or(0);
+    let mut text = format!("{:margin$} {}\n", "", column_names::<G>().join(" "));
+    for (row, name) in rows.iter().enumerate() {
+        let indent = if G::BOARD == BoardKind::Hexagons { row } else { 0 };
+        text += &format!("{:indent$}{name:>margin$}", "");
         let mut closing = ' ';
         for column in 0..G::WIDTH {
             let is_marked = marked == Some(row * G::WIDTH + column);

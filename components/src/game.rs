@@ -36,6 +36,22 @@ impl Side {
     }
 }
 
+/// What the board of a game looks like. The cells are those of [`Game::cell`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoardKind {
+    /// Squares, with pieces on them.
+    Squares,
+    /// Squares in columns that are numbered from 1; a stone falls to the lowest free one of its column.
+    Columns,
+    /// Lines, with stones on their crossings.
+    Points,
+    /// Hexagons, each row half a cell to the right of the row above.
+    Hexagons,
+    /// Dots where row and column are even, boxes where both are odd, and lines between the dots elsewhere.
+    Dots,
+}
+
 /// How a finished game ended **for the player who would be to move**.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
@@ -140,6 +156,8 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
     /// [`Game::transform_action`] there are 8 for a square, 4 for a rectangle, 2 for a mirror that exchanges left and
     /// right, or 1.
     const SYMMETRIES: usize = 1;
+    /// What the board looks like, in text and in pictures.
+    const BOARD: BoardKind = BoardKind::Squares;
     /// Whether rows are counted from the bottom, as on a chess board.
     const ROWS_UP: bool = false;
     /// Whether two states with the same key may differ in their legal moves or in when the game ends. Results under
@@ -332,19 +350,20 @@ pub trait Game: Clone + fmt::Debug + Send + Sync + 'static {
         Ok(moves)
     }
 
-    /// The character of a cell, for [`Game::render`].
+    /// The character of a cell, for people: `x` for the first player, `o` for the second, `.` for nobody, as
+    /// [`board::stone`] returns it; `+`, `-`, `|` and a space for dots, lines and free boxes.
     fn cell(&self, row: usize, column: usize) -> char;
 
-    /// The cell that [`Game::render`] marks when `last` was the last move, if it marks one. The provided method takes
-    /// moves below `HEIGHT * WIDTH` for cells.
-    fn marked(&self, last: Action) -> Option<usize> {
-        Some(last.into()).filter(|&cell| cell < Self::HEIGHT * Self::WIDTH)
+    /// The cells that a legal move touches: the one that it fills, or the one that it leaves and the one that it goes to;
+    /// none for a pass. The provided method takes moves below `HEIGHT * WIDTH` for cells.
+    fn cells_of(&self, action: Action) -> Vec<usize> {
+        Some(action.into()).into_iter().filter(|&cell| cell < Self::HEIGHT * Self::WIDTH).collect()
     }
 
-    /// The board as lines of text with coordinates; the last move, if it is given, is marked.
-    fn render(&self, last: Option<Action>) -> String {
-        let row = |row| Some(board::row_number(Self::HEIGHT, Self::ROWS_UP, row));
-        board::render(self, last, board::column_text, row)
+    /// The board as lines of text with coordinates. One cell may be marked, as the last one that [`Game::cells_of`] has
+    /// named for the move that led here.
+    fn render(&self, marked: Option<usize>) -> String {
+        board::render(self, marked)
     }
 
     /// The smallest of the symmetric forms of a key, which is equal for keys that are the same up to symmetry, and the

@@ -1,6 +1,6 @@
 //! The constants of a game, without its rules.
 
-use crate::game::{Game, Oracle};
+use crate::game::{BoardKind, Game, Oracle};
 use std::fmt;
 
 /// The constants of a game as a value, for code that needs none of its rules and so no type parameter.
@@ -28,6 +28,8 @@ pub struct GameInfo {
     pub max_plies: usize,
     /// [`Game::SYMMETRIES`]
     pub symmetries: usize,
+    /// [`Game::BOARD`]
+    pub board: BoardKind,
     /// [`Game::HISTORY`]
     pub history: bool,
     /// [`Game::HEAP`]
@@ -50,6 +52,7 @@ impl GameInfo {
             room: G::ROOM,
             max_plies: G::MAX_PLIES,
             symmetries: G::SYMMETRIES,
+            board: G::BOARD,
             history: G::HISTORY,
             heap: G::HEAP,
             oracle: G::ORACLE,

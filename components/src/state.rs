@@ -1,6 +1,7 @@
 //! A state of a game whose type is not known.
 
 use crate::{
+    board,
     game::{Action, Game, Outcome, ParseError, Side},
     info::GameInfo,
     record::GameRecord,
@@ -50,8 +51,14 @@ pub trait AnyState: Any + Send + Sync {
     /// # Errors
     /// When a word of the text is no legal move; the message names it.
     fn moves_of(&self, text: &str) -> Result<Vec<Action>, ParseError>;
-    /// The board as lines of text with coordinates; the last move, if it is given, is marked.
-    fn render(&self, last: Option<Action>) -> String;
+    /// The cells that a legal move touches.
+    fn cells_of(&self, action: Action) -> Vec<usize>;
+    /// The board as lines of text with coordinates; one cell may be marked.
+    fn render(&self, marked: Option<usize>) -> String;
+    /// The characters of all cells, row by row: see [`Game::cell`].
+    fn cells(&self) -> String;
+    /// The names of the columns from the left, and those of the rows from the top, empty where they have none.
+    fn names(&self) -> [Vec<String>; 2];
     /// The network's input, `[planes, height, width]`.
     fn planes(&self) -> Vec<f32>;
     /// Whether a record is a whole game from this state: see [`GameRecord::check`].
@@ -121,8 +128,20 @@ impl<G: Game> AnyState for G {
         self.line(text)
     }
 
-    fn render(&self, last: Option<Action>) -> String {
-        Game::render(self, last)
+    fn cells_of(&self, action: Action) -> Vec<usize> {
+        Game::cells_of(self, action)
+    }
+
+    fn render(&self, marked: Option<usize>) -> String {
+        Game::render(self, marked)
+    }
+
+    fn cells(&self) -> String {
+        (0..G::HEIGHT * G::WIDTH).map(|cell| self.cell(cell / G::WIDTH, cell % G::WIDTH)).collect()
+    }
+
+    fn names(&self) -> [Vec<String>; 2] {
+        [board::column_names::<G>(), board::row_names::<G>()]
     }
 
     fn planes(&self) -> Vec<f32> {

@@ -147,8 +147,9 @@ impl<const ROWS: usize, const COLUMNS: usize> Game for Breakthrough<ROWS, COLUMN
         format!("{}{takes}{}", text(from), text(to))
     }
 
-    fn marked(&self, last: Action) -> Option<usize> {
-        Some(Self::absolute(self.to_move.other(), Self::from_to(last).1))
+    fn cells_of(&self, action: Action) -> Vec<usize> {
+        let (from, to) = Self::from_to(action);
+        [from, to].map(|cell| Self::absolute(self.to_move, cell)).to_vec()
     }
 
     fn cell(&self, row: usize, column: usize) -> char {

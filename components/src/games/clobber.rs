@@ -106,8 +106,9 @@ impl Game for Clobber {
         [from, to].map(|cell| cell_text(ROWS, COLUMNS, true, cell)).concat()
     }
 
-    fn marked(&self, last: Action) -> Option<usize> {
-        Some(Self::from_to(last).1)
+    fn cells_of(&self, action: Action) -> Vec<usize> {
+        let (from, to) = Self::from_to(action);
+        vec![from, to]
     }
 
     fn cell(&self, row: usize, column: usize) -> char {

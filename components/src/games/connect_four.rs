@@ -1,6 +1,6 @@
 use crate::{
     board,
-    game::{Action, Bits, Game, Oracle, Outcome, Side},
+    game::{Action, Bits, BoardKind, Game, Oracle, Outcome, Side},
 };
 
 /// Connect Four on the usual board of 7 columns and 6 rows. A move is a column, 0 to 6; people write 1 to 7, and a position
@@ -79,6 +79,7 @@ impl Game for ConnectFour {
     const ACTIONS: usize = COLUMNS;
     const MAX_PLIES: usize = COLUMNS * ROWS;
     const SYMMETRIES: usize = 2;
+    const BOARD: BoardKind = BoardKind::Columns;
     /// The positions of Pascal Pons' test sets.
     const ORACLE: Oracle = Oracle::Positions(include_bytes!("../../data/connect_four_pons.csv.zst"));
 
@@ -165,12 +166,9 @@ impl Game for ConnectFour {
         board::stone(self.mine & bit != 0, (self.all ^ self.mine) & bit != 0, self.to_move())
     }
 
-    fn marked(&self, last: Action) -> Option<usize> {
-        let column = self.all >> (usize::from(last) * STRIDE) & ((1 << ROWS) - 1);
-        Some((ROWS - column.count_ones() as usize) * COLUMNS + usize::from(last)).filter(|_| column > 0)
-    }
-
-    fn render(&self, last: Option<Action>) -> String {
-        board::render(self, last, |column| (b'1' + column as u8) as char, |_| None)
+    fn cells_of(&self, action: Action) -> Vec<usize> {
+        let column = usize::from(action);
+        let height = (self.all >> (column * STRIDE) & ((1 << ROWS) - 1)).count_ones() as usize;
+        vec![(ROWS - 1 - height) * COLUMNS + column]
     }
 }

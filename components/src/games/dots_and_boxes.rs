@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, cell_text, images},
-    game::{Action, Game, Oracle, Outcome, Side},
+    game::{Action, BoardKind, Game, Oracle, Outcome, Side},
 };
 
 /// Dots and Boxes on a square of boxes. A player draws a line between two neighbouring dots; whoever draws the fourth line of a
@@ -75,6 +75,7 @@ impl<const BOXES: usize> Game for DotsAndBoxes<BOXES> {
     const MEAN_LEGAL: usize = Self::ACTIONS * 2 / 3;
     const MAX_PLIES: usize = Self::ACTIONS;
     const SYMMETRIES: usize = 8;
+    const BOARD: BoardKind = BoardKind::Dots;
 
     /// Positions of random games with 12 to 16 lines left, solved exactly.
     const ORACLE: Oracle = match BOXES {
@@ -150,8 +151,8 @@ impl<const BOXES: usize> Game for DotsAndBoxes<BOXES> {
         cell_text(Self::SIDE, Self::SIDE, false, Self::cell_of(action))
     }
 
-    fn marked(&self, last: Action) -> Option<usize> {
-        Some(Self::cell_of(last))
+    fn cells_of(&self, action: Action) -> Vec<usize> {
+        vec![Self::cell_of(action)]
     }
 
     fn cell(&self, row: usize, column: usize) -> char {

@@ -1,7 +1,7 @@
 use crate::{
     board::{Cells, images, stone},
     config::{GameConfig, KOMI, Komi, OutOfRange},
-    game::{Action, Game, Outcome, Side},
+    game::{Action, BoardKind, Game, Outcome, Side},
 };
 
 /// Go with area scoring: stones and the empty cells that only they reach count, and the second player gets komi. No move may
@@ -149,6 +149,7 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     const MEAN_LEGAL: usize = Self::ACTIONS * 4 / 5 + 1;
     const MAX_PLIES: usize = 3 * Self::CELLS;
     const SYMMETRIES: usize = 8;
+    const BOARD: BoardKind = BoardKind::Points;
     const ROWS_UP: bool = true;
     const HISTORY: bool = true;
     const HEAP: usize = (Self::MAX_PLIES + 1) * size_of::<[Cells<2>; 2]>();

@@ -1,6 +1,6 @@
 use crate::{
     board::{Cells, images, stone},
-    game::{Action, Game, Outcome, Side},
+    game::{Action, BoardKind, Game, Outcome, Side},
 };
 
 /// Gomoku, free style: five or more in a row, in any direction, win. A full board is a draw.
@@ -37,6 +37,7 @@ impl<const SIZE: usize> Game for Gomoku<SIZE> {
     const ACTIONS: usize = Self::CELLS;
     const MAX_PLIES: usize = Self::CELLS;
     const SYMMETRIES: usize = 8;
+    const BOARD: BoardKind = BoardKind::Points;
 
     fn start() -> Self {
         Self { mine: Cells::NONE, theirs: Cells::NONE }

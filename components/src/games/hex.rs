@@ -1,6 +1,6 @@
 use crate::{
     board::{self, Cells, cell_text},
-    game::{Action, Game, Oracle, Outcome, Side},
+    game::{Action, BoardKind, Game, Oracle, Outcome, Side},
 };
 
 /// Hex on a rhombus. Each player puts a stone on any empty cell; the first player wins by connecting top and bottom,
@@ -91,6 +91,7 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
     const MEAN_LEGAL: usize = Self::ACTIONS * 4 / 5 + 1;
     const MAX_PLIES: usize = Self::CELLS;
     const SYMMETRIES: usize = 2;
+    const BOARD: BoardKind = BoardKind::Hexagons;
 
     /// On the smallest board: the start, the positions after each first move, and positions 6 to 9 plies before the end
     /// of random games.
@@ -155,21 +156,13 @@ impl<const SIZE: usize> Game for Hex<SIZE> {
         cell_text(SIZE, SIZE, false, self.absolute(action.into()))
     }
 
-    fn marked(&self, last: Action) -> Option<usize> {
-        // It was made by the other player.
-        let cell = usize::from(last);
-        Some(if self.to_move == Side::First { Self::EXCHANGED[cell].into() } else { cell })
+    fn cells_of(&self, action: Action) -> Vec<usize> {
+        vec![self.absolute(action.into())]
     }
 
     fn cell(&self, row: usize, column: usize) -> char {
         let cell = self.absolute(row * SIZE + column);
         board::stone(self.stones.mine.has(cell), self.stones.theirs.has(cell), self.to_move)
-    }
-
-    fn render(&self, last: Option<Action>) -> String {
-        // Each row half a cell further to the right.
-        let lines = board::render(self, last, board::column_text, |row| Some(row + 1));
-        lines.lines().enumerate().map(|(row, line)| format!("{:1$}{line}\n", "", row.saturating_sub(1))).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    State,
     config::{GameConfig, Komi},
     game::{Action, Outcome, Side},
 };
@@ -45,6 +46,9 @@ fn check_playout<G: Game>(choices: &[u16]) -> Result<(usize, usize), TestCaseErr
         let action = legal[choices.get(plies).copied().unwrap_or(0) as usize % legal.len()];
         prop_assert_eq!(game.parse_action(&game.action_text(action)), Ok(action));
         text += &format!("{} ", game.action_text(action));
+        let cells: HashSet<Vec<usize>> = legal.iter().map(|&a| game.cells_of(a)).collect();
+        prop_assert_eq!(cells.len(), legal.len(), "moves are told apart by their cells");
+        let (touched, before) = (game.cells_of(action), State::of(game.clone()).cells());
         game.play(action);
         for (symmetry, image) in images.iter_mut().enumerate() {
             let moves: HashSet<Action> = legal.iter().map(|&a| G::transform_action(a, symmetry)).collect();
@@ -55,9 +59,21 @@ fn check_playout<G: Game>(choices: &[u16]) -> Result<(usize, usize), TestCaseErr
         }
         let read = G::parse(&text);
         prop_assert!(read.as_ref().is_ok_and(|read| read.key() == game.key()), "{text}: {read:?}");
-        prop_assert_eq!(game.render(Some(action)).matches('(').count(), usize::from(game.marked(action).is_some()));
+        let after = State::of(game.clone()).cells();
+        match (touched.last(), changed(&before, &after)) {
+            (Some(&cell), changed) => {
+                prop_assert!(changed.contains(&cell), "{action} changes cell {cell}: {before} {after}");
+                prop_assert_eq!(game.render(Some(cell)).matches('(').count(), 1);
+            }
+            (None, changed) => prop_assert!(changed.is_empty(), "a pass changes nothing: {before} {after}"),
+        }
     }
     unreachable!("the loop returns")
+}
+
+/// Returns the cells whose characters differ.
+fn changed(before: &str, after: &str) -> Vec<usize> {
+    before.chars().zip(after.chars()).enumerate().filter(|(_, (a, b))| a != b).map(|(cell, _)| cell).collect()
 }
 
 fn check_state<G: Game>(game: &G) -> Result<(), TestCaseError> {

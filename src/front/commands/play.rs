@@ -89,7 +89,7 @@ fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
     let mut input = Input::new()?;
     loop {
         let position = session.state().clone();
-        say!("\n{}", position.render(session.moves().last().copied()));
+        say!("\n{}", position.render(session.last_cell()));
         if !session.moves().is_empty() {
             say!("Moves: {}", session.texts().join(" "));
         }
