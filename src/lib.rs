@@ -9,6 +9,7 @@ mod error;
 pub mod front;
 pub mod games;
 pub mod grading;
+pub mod insight;
 pub mod out;
 pub mod run;
 pub mod session;

@@ -1,0 +1,6 @@
+//! What can be seen of a run: strength and diagnosis, read from its log, its checkpoints and its metrics. Nothing here
+//! changes a bit of a run.
+//!
+//! - [`strength`]: how strong the player is, and what its network has learned.
+
+pub mod strength;
