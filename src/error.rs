@@ -55,6 +55,9 @@ pub enum Error {
         /// What is wrong with the segment.
         message: String,
     },
+    /// Work that was given up because somebody has asked for it.
+    #[error("it was stopped")]
+    Stopped,
     /// A run folder, or a file of weights, that cannot be used as asked.
     #[error("{}: {message}", path.display())]
     Run {

@@ -22,7 +22,7 @@
 
 use crate::{
     Error,
-    analyst::Contender,
+    analyst::{Contender, Evaluated, evaluate},
     memory::{MemoryBound, lanes_that_fit},
     view::View,
 };
@@ -33,8 +33,8 @@ use lockstep_components::{
     tree::{Child, Counts},
 };
 use lockstep_systems::{
-    Answer, AnyGame, Evaluations, Inference, Lane, MoveStats, Order, Orders, Setup, analyse::answer_of, rows::entities,
-    run_tick, settle,
+    Answer, AnyGame, Inference, Lane, MoveStats, Order, Orders, Setup, analyse::answer_of, rows::entities, run_tick,
+    settle,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -122,15 +122,6 @@ pub struct Found {
     pub time: Duration,
     /// Why the search has ended, or that it goes on.
     pub ended: Ended,
-}
-
-/// The network's evaluation of a position, without a search.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evaluated {
-    /// The probability of each legal move; together they are 1.
-    pub policy: Vec<(Action, f32)>,
-    /// The value of the position for the player to move, from -1 to 1.
-    pub value: f32,
 }
 
 /// A player with room for sessions, which share its batches. A clone is the same table.
@@ -441,25 +432,15 @@ impl Session {
     /// When the game is over, or the network fails.
     pub fn evaluate(&mut self) -> Result<Evaluated, Error> {
         let (game, state) = (self.shared.game, self.state().clone());
-        let legal = state.legal();
-        if legal.is_empty() {
+        if state.outcome().is_some() {
             return Err(Error::Usage("the game is over: the network is not asked about it".into()));
         }
-        let mut out = Evaluations::new(1, game.info.actions);
-        {
-            let world = &mut self.shared.lock().world;
-            // Batches come back in the order in which they were submitted.
-            settle(world)?;
-            let mut agents = world.query::<&mut Inference>();
-            let mut agent = agents.single_mut(world).expect("one player");
-            agent.evaluator.evaluate(&game.batch(&[state]), &mut out)?;
-        }
-        let logit = |&action: &Action| out.logits[usize::from(action)];
-        let highest = legal.iter().map(logit).fold(f32::NEG_INFINITY, f32::max);
-        let weights: Vec<f32> = legal.iter().map(|action| (logit(action) - highest).exp()).collect();
-        let sum: f32 = weights.iter().sum();
-        let policy = legal.into_iter().zip(weights.iter().map(|weight| weight / sum)).collect();
-        Ok(Evaluated { policy, value: out.values[0] })
+        let world = &mut self.shared.lock().world;
+        // Batches come back in the order in which they were submitted.
+        settle(world)?;
+        let mut agents = world.query::<&mut Inference>();
+        let mut agent = agents.single_mut(world).expect("one player");
+        Ok(evaluate(game, &mut *agent.evaluator, &[state])?.pop().expect("one position was asked about"))
     }
 
     /// Returns the moves of the position behind these moves from the present one, as the tree has them: in ascending
@@ -490,7 +471,7 @@ impl Session {
 
     fn found(&self, world: &mut World, began: Instant, ended: Ended) -> Found {
         let (lane, tree) = self.shared.places[self.place];
-        let Answer { action, value, proven, moves } = answer_of(world, lane, tree);
+        let Answer { action, value, proven, moves, .. } = answer_of(world, lane, tree);
         let tree = world.entity(tree).get::<Tree>().expect("a tree");
         let (simulations, reused) = (tree.simulations_at_root(), kept(tree));
         Found {

@@ -61,7 +61,7 @@ fn check_proofs<G: Game>(count: usize, plies: usize, leaves_per_tree: u32, cache
     let lanes = LanesConfig { count: 64, leaves_per_tree, ..Default::default() };
     let search = SearchConfig { cache_mb, ..SearchConfig::default() };
     let mut analyst = Analyst::new(AnyGame::of::<G>(), Rollouts::<G>::new(1, 1), &search, lanes, 600);
-    let answers = analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap();
+    let answers = analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| true).unwrap();
     let proven = crate::search::check_proofs(&labelled, &answers);
     (proven, labelled.len())
 }

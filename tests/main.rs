@@ -27,6 +27,7 @@ mod schema;
 mod screen;
 mod search;
 mod shell;
+mod strength;
 mod verify;
 
 use lockstep::{

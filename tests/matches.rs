@@ -15,7 +15,7 @@ fn played(game: &Match, lanes: u32, threads: usize, simulations: [u32; 2]) -> Sc
     device::with_threads(threads, || {
         let settings = simulations.map(|simulations| SearchConfig::default().to_win(simulations));
         let player = |i: usize| (Searcher::new(Rollouts::<TicTacToe>::new(1, 1), settings[i].clone()), &settings[i]);
-        game.play(AnyGame::of::<TicTacToe>(), State::of(TicTacToe::start()), [player(0), player(1)], lanes, |_| {})
+        game.play(AnyGame::of::<TicTacToe>(), State::of(TicTacToe::start()), [player(0), player(1)], lanes, |_| true)
     })
     .unwrap()
 }

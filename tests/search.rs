@@ -20,7 +20,7 @@ fn ask(game: AnyGame, labelled: &[Labelled], simulations: u32) -> Vec<Answer> {
     let lanes = LanesConfig { count: 64, ..Default::default() };
     let search = SearchConfig { cache_mb: 0, ..SearchConfig::default() };
     let mut analyst = Analyst::new(game, Box::new(Uniform::default()), &search, lanes, simulations);
-    analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| {}).unwrap()
+    analyst.ask(labelled.iter().map(|l| l.position.clone()).collect(), |_| true).unwrap()
 }
 
 /// Checks that what is proven, of the root and of each move, is exact. Returns how many roots were proven.

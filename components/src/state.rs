@@ -71,6 +71,8 @@ pub trait AnyState: Any + Send + Sync {
     /// A state with the smallest of the symmetric forms of the key, whose history is not known: equal for states whose keys are
     /// the same up to symmetry.
     fn canonical(&self) -> State;
+    /// A move as a move of [`AnyState::canonical`]. Searches ask the network about that form of a position alone.
+    fn canonical_action(&self, action: Action) -> Action;
     /// Whether another state is one of this game with the same key.
     fn has_key_of(&self, other: &dyn Any) -> bool;
     /// Feeds the key to a hasher.
@@ -160,6 +162,10 @@ impl<G: Game> AnyState for G {
 
     fn canonical(&self) -> State {
         State::of(G::of_key(G::canonical(self.key()).0))
+    }
+
+    fn canonical_action(&self, action: Action) -> Action {
+        G::transform_action(action, G::canonical(self.key()).1)
     }
 
     fn has_key_of(&self, other: &dyn Any) -> bool {

@@ -3,6 +3,7 @@
 
 use crate::{
     advice::Advice,
+    insight::strength::{Mistakes, Played, Strength},
     machine::Machine,
     metrics::Metrics,
     out::{self, Stream},
@@ -41,6 +42,8 @@ pub struct Display {
     /// The number of generations that have ended.
     ended: u64,
     rates: Rates,
+    /// The strength of the generations that were measured, for the live display.
+    strength: Vec<String>,
     /// How the machine was used when it was last seen.
     here: Vec<String>,
 }
@@ -74,6 +77,7 @@ impl Display {
             began_at: generation,
             ended: generation,
             rates: Rates::default(),
+            strength: vec![],
             here: vec![],
         }
     }
@@ -116,7 +120,9 @@ impl Display {
         let work = format!("  {what:<8} {done:>5}/{all:<5} {}", gauge(done, all));
         let Rates { now, tree, time } = &self.rates;
         let mut lines = vec![fit(&run, [format!("{spent} spent"), left], width), fit(&work, [], width)];
-        for (name, fields) in [("now", now), ("tree", tree), ("time", time), ("here", &self.here)] {
+        for (name, fields) in
+            [("now", now), ("tree", tree), ("time", time), ("play", &self.strength), ("here", &self.here)]
+        {
             if !fields.is_empty() {
                 lines.push(fit(&format!("  {name:<4}"), fields.iter().cloned(), width));
             }
@@ -157,6 +163,26 @@ impl Display {
         self.ended = metrics.generation;
         self.rates = Rates::of(metrics);
         self.due = Instant::now() + if self.live.is_some() { DRAWN_EVERY } else { TOLD_EVERY };
+    }
+
+    /// Prints the strength of the last of these generations, and shows how it has become what it is.
+    pub fn strength(&mut self, lines: &[Strength]) {
+        let Some(last) = lines.last() else { return };
+        let fields = fields_of(last);
+        let start = format!("  strength of generation {}:", last.generation);
+        let print = || say!("{}", fit(&start, fields.iter().cloned(), out::width(Stream::Out)));
+        match &self.live {
+            Some(live) => live.suspend(print),
+            None => print(),
+        }
+        // Higher is better.
+        let height = |line: &Strength| match (line.graded(), &line.played) {
+            (Some(Mistakes { mistakes, positions, .. }), _) => -(*mistakes as f64) / *positions as f64,
+            (None, Some(Played { elo, .. })) => *elo,
+            (None, None) => 0.0,
+        };
+        let newest = &lines[lines.len().saturating_sub(24)..];
+        self.strength = [sparkline(&newest.iter().map(height).collect::<Vec<_>>())].into_iter().chain(fields).collect();
     }
 
     /// Prints something that happened to the run to standard error.
@@ -208,6 +234,34 @@ impl Rates {
         }
         rates
     }
+}
+
+/// Returns what is printed of the strength of a generation, most important first.
+fn fields_of(line: &Strength) -> Vec<String> {
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    let mut fields = vec![];
+    if let Some(graded @ Mistakes { mistakes, positions, simulations, interval: [low, high] }) = line.graded() {
+        fields.push(format!("{mistakes} mistakes in {positions} positions ({} to {})", percent(*low), percent(*high)));
+        fields.push(format!("with {simulations} simulations"));
+        let alone = line.mistakes.first().filter(|alone| *alone != graded);
+        fields.extend(alone.map(|alone| format!("network alone {}", alone.mistakes)));
+    }
+    if let Some(Played { against, results: [won, drawn, lost], elo, interval: [low, high] }) = &line.played {
+        fields.push(format!("{elo:.0} Elo ({low:.0} to {high:.0})"));
+        fields.push(format!("+{won} ={drawn} -{lost} against {against}"));
+    }
+    fields.push(format!("search adds {:.2} nats", line.divergence));
+    fields.push(format!("value explains {}", percent(line.explained_variance.max(0.0))));
+    fields
+}
+
+/// Returns numbers as a row of bars of eight heights.
+fn sparkline(numbers: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let [least, most] = [f64::min, f64::max].map(|of| numbers.iter().copied().reduce(of).unwrap_or(0.0));
+    let height =
+        |number: &f64| if most > least { (7.0 * (number - least) / (most - least)).round() as usize } else { 3 };
+    numbers.iter().map(|number| BARS[height(number)]).collect()
 }
 
 /// Returns a line that has these fields behind its start, as many as there is room for.

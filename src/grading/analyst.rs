@@ -10,11 +10,11 @@ use crate::{
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
-    Config, State,
+    Action, Config, State,
     config::{DeviceKind, GameConfig, LanesConfig, LearnPrecision, Precision, SearchConfig},
 };
 use lockstep_systems::{
-    Answer, AnyGame, EVALUATING, Evaluator, Network, Questions, Searcher, Setup, Uniform,
+    Answer, AnyGame, EVALUATING, Evaluations, Evaluator, Network, Questions, Searcher, Setup, Uniform,
     network::{NamedTensor, check_tensors},
     run_tick,
 };
@@ -47,19 +47,66 @@ impl Analyst {
         Self { world: Setup::analysis(game, player).lanes(lanes).seed(0).build() }
     }
 
-    /// Searches these positions, and returns the answers in their order; `progress` gets the number of positions that
-    /// are answered.
+    /// Searches these positions, and returns the answers in their order. `watch` gets the number of positions that are
+    /// answered, after every tick, and stops the search by returning false.
     ///
     /// # Errors
-    /// When the network fails.
-    pub fn ask(&mut self, positions: Vec<State>, mut progress: impl FnMut(usize)) -> Result<Vec<Answer>, Error> {
+    /// When the network fails; [`Error::Stopped`] when `watch` has stopped the search.
+    pub fn ask(&mut self, positions: Vec<State>, mut watch: impl FnMut(usize) -> bool) -> Result<Vec<Answer>, Error> {
         self.world.insert_resource(Questions::new(positions));
         while !self.world.resource::<Questions>().done() {
             run_tick(&mut self.world)?;
-            progress(self.world.resource::<Questions>().answered());
+            if !watch(self.world.resource::<Questions>().answered()) {
+                return Err(Error::Stopped);
+            }
         }
         Ok(self.world.remove_resource::<Questions>().expect("inserted above").into_answers())
     }
+}
+
+/// The network's evaluation of a position, without a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// The probability of each legal move, in ascending order of the moves; together they are 1.
+    pub policy: Vec<(Action, f32)>,
+    /// The value of the position for the player to move, from -1 to 1.
+    pub value: f32,
+}
+
+impl Evaluated {
+    /// Returns the most likely move, the first one among equals.
+    ///
+    /// # Panics
+    /// If there is no move.
+    pub fn preferred(&self) -> Action {
+        let best = self.policy.iter().copied().reduce(|best, other| if other.1 > best.1 { other } else { best });
+        best.expect("a position in play has moves").0
+    }
+}
+
+/// Evaluates positions of games that are not over, without a search, in one batch. The network is asked about the
+/// canonical form of each, as searches ask it.
+///
+/// # Errors
+/// When the device fails.
+pub fn evaluate(
+    game: AnyGame,
+    evaluator: &mut dyn Evaluator,
+    states: &[State],
+) -> Result<Vec<Evaluated>, lockstep_systems::Error> {
+    let actions = game.info.actions;
+    let mut out = Evaluations::new(states.len(), actions);
+    let forms: Vec<State> = states.iter().map(|state| state.canonical()).collect();
+    evaluator.evaluate(&game.batch(&forms), &mut out)?;
+    let of_state = |((state, logits), &value): ((&State, &[f32]), &f32)| {
+        let legal = state.legal();
+        let logit = |&action: &Action| logits[usize::from(state.canonical_action(action))];
+        let highest = legal.iter().map(logit).fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f32> = legal.iter().map(|action| (logit(action) - highest).exp()).collect();
+        let sum: f32 = weights.iter().sum();
+        Evaluated { policy: legal.into_iter().zip(weights.into_iter().map(|weight| weight / sum)).collect(), value }
+    };
+    Ok(states.iter().zip(out.logits.chunks_exact(actions)).zip(&out.values).map(of_state).collect())
 }
 
 /// Who plays or searches: a trained player, or one that has learned nothing.

@@ -231,7 +231,10 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
             Some(Untrained::Rollout) => game.rollouts(1, 1),
         };
         let mut analyst = Analyst::new(game, evaluator, &search, lanes, simulations);
-        analyst.ask(positions.clone(), |done| progress(done, positions.len()))
+        analyst.ask(positions.clone(), |done| {
+            progress(done, positions.len());
+            true
+        })
     })?;
     let mut answers_left = answers.iter();
     let mut graded: Vec<Graded> = sets

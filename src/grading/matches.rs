@@ -67,17 +67,18 @@ impl Match {
         LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
     }
 
-    /// Plays the match from this start; `progress` gets the number of pairs that have ended.
+    /// Plays the match from this start. `watch` gets the number of pairs that have ended, after every tick, and stops the
+    /// match by returning false.
     ///
     /// # Errors
-    /// When the memory does not suffice, or an evaluator fails.
+    /// When the memory does not suffice, or an evaluator fails; [`Error::Stopped`] when `watch` has stopped the match.
     pub fn play(
         &self,
         game: AnyGame,
         start: State,
         players: [(Searcher, &SearchConfig); 2],
         lanes: LanesConfig,
-        mut progress: impl FnMut(u64),
+        mut watch: impl FnMut(u64) -> bool,
     ) -> Result<Score, Error> {
         let [(first, of_first), (second, of_second)] = players;
         MemoryBound::of_searches(game, &[of_first, of_second], &lanes, &[]).check()?;
@@ -95,7 +96,9 @@ impl Match {
             for GameFinished(game) in world.resource_mut::<Messages<GameFinished>>().drain() {
                 waiting.insert(game.id.expect("a game of a round").number, game);
                 ended += 1;
-                progress(ended / 2);
+            }
+            if !watch(ended / 2) {
+                return Err(Error::Stopped);
             }
             while score.verdict.is_none() {
                 let numbers = [2 * next, 2 * next + 1];

@@ -1,6 +1,7 @@
 //! How strong the player of a run is, and what its network has learned, generation after generation: the lines of
 //! `strength.jsonl`.
 
+use crate::{Error, folder::Folder};
 use serde::{Deserialize, Serialize};
 
 /// One line of `strength.jsonl`: what was measured of a generation. Which generations are measured depends on the time
@@ -39,9 +40,10 @@ pub struct Strength {
     pub agreement: Option<f64>,
     /// Mean entropy of the network's policy, as a share of that of equal chances.
     pub relative_entropy: f64,
-    /// Share of the variance of the results that the network's value explains, in games that it had not learned from.
+    /// Share of the variance of the value targets that the network's value explains, in games that it had not learned
+    /// from. Below 0 it is worse than the mean of the targets would be.
     pub explained_variance: f64,
-    /// The network's value against the results of these games, in ten bins of the value from -1 to 1.
+    /// The network's value against the value targets of these games, in ten bins of the value from -1 to 1.
     pub calibration: Vec<Calibration>,
     /// Losses by the number of moves that were made, in these games.
     pub by_ply: Vec<Losses>,
@@ -51,8 +53,40 @@ pub struct Strength {
     pub distinct_openings: f64,
     /// The number of moves that count as an opening in `distinct_openings`.
     pub opening_plies: u64,
-    /// The largest norm of a gradient in the generation, before clipping, or 0 where it was not measured.
-    pub gradient_norm: f64,
+}
+
+impl Strength {
+    /// Reads the lines of a run, oldest first, as far as they are understood: an empty list if there is no file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn load(folder: &Folder) -> Result<Vec<Self>, Error> {
+        let path = folder.strength();
+        let text = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            bytes => bytes.map_err(Error::io("read", &path))?,
+        };
+        Ok(text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// Returns the mistakes with as many simulations as `run.grade_simulations` was: of the numbers that every line has,
+    /// the largest. `None` for a game without an oracle.
+    pub fn graded(&self) -> Option<&Mistakes> {
+        let most = self.mistakes.iter().map(|mistakes| mistakes.positions).max()?;
+        self.mistakes.iter().rfind(|mistakes| mistakes.positions == most)
+    }
+}
+
+/// Returns the 95 % interval of a share of which `count` of `all` were seen (Wilson 1927).
+pub fn wilson(count: u64, all: u64) -> [f64; 2] {
+    if all == 0 {
+        return [0.0, 1.0];
+    }
+    const Z: f64 = 1.959_963_984_540_054;
+    let (n, share) = (all as f64, count as f64 / all as f64);
+    let middle = share + Z * Z / (2.0 * n);
+    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [-half, half].map(|side| ((middle + side) / (1.0 + Z * Z / n)).clamp(0.0, 1.0))
 }
 
 /// How often a player errs with one number of simulations.
@@ -97,7 +131,8 @@ pub struct Searched {
 pub struct Calibration {
     /// Mean value in the bin, -1 to 1.
     pub value: f64,
-    /// Mean result of the positions in the bin, -1 to 1.
+    /// Mean value target of the positions in the bin, -1 to 1: the result of the game, or the share of it that the search's
+    /// value leaves (`learn.search_value_share`).
     pub result: f64,
     /// The number of positions in the bin.
     pub positions: u64,

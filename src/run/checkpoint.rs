@@ -18,7 +18,7 @@ pub use kept::{is_kept, is_recent};
 use crate::{
     Error,
     error::Fault,
-    folder::{Folder, or_warn, sync_dir, write_new},
+    folder::{Folder, or_warn, sync_dir, write_file, write_new},
     memory, settings,
 };
 use lockstep_components::{
@@ -528,6 +528,17 @@ pub fn read_about(path: &Path) -> Result<About, Error> {
         serde_json::from_str(text).map_err(|e| format!("what it tells about itself is damaged: {e}"))
     };
     about().map_err(|message| Error::Run { path: path.into(), message: format!("it is no player: {message}") })
+}
+
+/// Writes a file of weights that tells which network it is for, as that of a checkpoint does. Its folder is made if need
+/// be.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_weights(path: &Path, game: AnyGame, config: &Config, tensors: &[NamedTensor]) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    write_file(path, &to_safetensors(tensors, Some(&About::of(game, config, &config.search))))
 }
 
 fn to_safetensors(tensors: &[NamedTensor], about: Option<&About>) -> Vec<u8> {

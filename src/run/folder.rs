@@ -115,6 +115,16 @@ impl Folder {
         keep_kernels(config.run.own_kernels.then_some(&self.kernels()));
     }
 
+    /// Returns the path of `strength.jsonl`, which tells how strong the player was, generation after generation.
+    pub fn strength(&self) -> PathBuf {
+        self.0.join("strength.jsonl")
+    }
+
+    /// Returns the path of the weights of a generation against which later ones are measured.
+    pub fn anchor(&self, generation: u64) -> PathBuf {
+        self.0.join(format!("anchors/{generation:06}.safetensors"))
+    }
+
     /// Returns the path of `games`, which has the records of some games of each generation.
     pub fn games(&self) -> PathBuf {
         self.0.join("games")

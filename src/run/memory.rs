@@ -233,6 +233,14 @@ impl MemoryBound {
         Self { parts: [program].into_iter().chain(networks.iter().map(network)).collect(), saving: 0 }
     }
 
+    /// Returns the bound with that of searches which are made beside it by the same program, as one part.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, searches: &Self, keys: &'static str) -> Self {
+        let bytes = searches.parts.iter().skip(1).map(|part| part.bytes).sum();
+        self.parts.push(Part { name, bytes, keys });
+        self
+    }
+
     /// Returns the bytes of all parts together, but for what saving a checkpoint adds.
     pub fn total(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum()

@@ -62,6 +62,9 @@ pub struct Metrics {
     /// Mean losses of the heads beside policy and value, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub other_losses: BTreeMap<String, f64>,
+    /// Mean norm of the whole gradient of a step, before it was clipped.
+    #[serde(default)]
+    pub gradient_norm: f64,
     /// The number of steps that were left out because a loss or a gradient was not finite.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_steps: u64,
@@ -161,6 +164,7 @@ impl Metrics {
             policy_floor: learned.losses.policy_floor,
             value_loss: learned.losses.of("value"),
             other_losses: other.map(|(name, loss)| ((*name).into(), *loss)).collect(),
+            gradient_norm: learned.losses.gradient_norm,
             skipped_steps: learned.losses.skipped,
             evaluations: ticks.evaluations,
             cache_hits: ticks.cache_hits as f64 / ticks.simulations.max(1) as f64,
@@ -178,6 +182,11 @@ impl Metrics {
             machine: Machine::default(),
             advice: vec![],
         }
+    }
+
+    /// Returns the seconds for which processors have worked for the generation, as far as the system tells.
+    pub fn cpu_seconds(&self) -> f64 {
+        (self.play_seconds + self.learn_seconds + self.write_seconds) * self.machine.cores_busy
     }
 
     /// Returns what is printed of a generation, most important first; `generations` is the number of all of them.

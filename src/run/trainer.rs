@@ -357,6 +357,11 @@ impl<S: GameSource> Trainer<S> {
         Ok(())
     }
 
+    /// Returns the network of the last generation that has ended.
+    pub fn network(&self) -> &Network {
+        &self.networks.back().expect("a run has the network that it began with").1
+    }
+
     /// Returns the number of generations that have ended.
     pub fn generation(&self) -> u64 {
         self.learning.resource::<Learner>().generation()

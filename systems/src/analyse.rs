@@ -48,6 +48,9 @@ pub struct Answer {
     pub value: f32,
     /// The result of the root for the player to move, if the search has proven it.
     pub proven: Option<Outcome>,
+    /// What the network's policy would learn from the search: moves in ascending order, with weights of any scale; empty
+    /// if nothing but the move would be learned.
+    pub target: Vec<(Action, f32)>,
     /// What was found about every edge of the root.
     pub moves: Vec<MoveStats>,
 }
@@ -178,9 +181,10 @@ pub fn obey<G: Game>(
 impl Answer {
     /// The answer that a policy gives from a tree with a root, whether its search is complete or not.
     pub fn of(tree: &Tree, policy: &SearchPolicy, search: Search<PolicyState>) -> Self {
-        let Decision { action, value, .. } = policy.0.decide(search, tree, 0, &mut vec![]);
+        let mut target = vec![];
+        let Decision { action, value, .. } = policy.0.decide(search, tree, 0, &mut target);
         let moves = tree.root_edges().iter().map(MoveStats::of).collect();
-        Self { action, value, proven: tree.proven, moves }
+        Self { action, value, proven: tree.proven, target, moves }
     }
 }
 

@@ -55,8 +55,13 @@ section! {
         /// Whether all games stay in `log/`. With false those go that none of the newest `checkpoints` needs any more: older ones
         /// can be played, graded and matched, and not be gone on with.
         keep_log: bool = true, role Upkeep;
-        /// Simulations for each move when the finished player is graded. More make a stronger player and take longer.
+        /// Simulations for each move when the player is graded. More make a stronger player and take longer.
         grade_simulations: u32 = 64, from 1 to 1_000_000, role Upkeep;
+        /// Share of the time of the run that may go into measuring how strong its player is and what its network has learned,
+        /// generation after generation, for `strength.jsonl`. More measure more generations; 0 measures none.
+        grade_share: f32 = 0.03, from 0.0 to 0.5, role Upkeep;
+        /// Generations from one that may be measured to the next. Those between are left out even where there is time.
+        grade_every: u64 = 1, from 1 to 1_000_000, role Upkeep;
     }
 }
 

@@ -126,8 +126,10 @@ fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), 
                 let [first, second]: [Result<_, Error>; 2] = players;
                 let bar = display::bar(args.pairs, "pairs");
                 let lanes = LanesConfig { count, ..lanes.clone() };
-                let score =
-                    matched.play(game, start.clone(), [first?, second?], lanes, |pairs| bar.set_position(pairs));
+                let score = matched.play(game, start.clone(), [first?, second?], lanes, |pairs| {
+                    bar.set_position(pairs);
+                    true
+                });
                 bar.finish_and_clear();
                 score
             })?;

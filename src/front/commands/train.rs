@@ -11,6 +11,7 @@ use crate::{
     grade::{Basis, Graded, Grading},
     history::{self, Resolved, list},
     hooks,
+    insight::examiner::Examiner,
     log::Log,
     machine::{Machine, Monitor},
     memory::{self, MemoryBound},
@@ -234,13 +235,16 @@ fn train(run: Train) -> Result<(), Error> {
         display: Display::new(config.run.generations, run.generation(), until),
         monitor: Monitor::new(fixed, &place),
         generations: metrics::load(&folder.metrics())?,
+        examiner: Some(Examiner::open(game, &config, &place, &folder, &run)?),
     });
     AT_WORK.store(true, Ordering::Relaxed);
     let work = |run: &mut Trainer, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
     let open = |config: &Config, place: &Place| {
         let run = trainer::open(game, config, place, &folder, None, &hooks)?;
         // The generations after the checkpoint are made again.
-        watch.borrow_mut().generations = metrics::load(&folder.metrics())?;
+        let mut watch = watch.borrow_mut();
+        watch.generations = metrics::load(&folder.metrics())?;
+        watch.examiner = Some(Examiner::open(game, config, place, &folder, &run)?);
         Ok(run)
     };
     let told = |text: &str| watch.borrow_mut().display.tell(text);
@@ -297,20 +301,27 @@ fn train(run: Train) -> Result<(), Error> {
 
 /// Returns the bound on the memory of a run, of which a round that has begun may have a wider window.
 fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<MemoryBound, Error> {
-    if !folder.is_run() {
-        return MemoryBound::of_run(game, config, place);
+    let bound = if folder.is_run() {
+        let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
+        let window = trainer::widest_window(game, config, &Log::of(folder), reached + 1)?;
+        MemoryBound::of_rounds(game, config, window, place)?
+    } else {
+        MemoryBound::of_run(game, config, place)?
+    };
+    if config.run.grade_share == 0.0 {
+        return Ok(bound);
     }
-    let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
-    let window = trainer::widest_window(game, config, &Log::of(folder), reached + 1)?;
-    MemoryBound::of_rounds(game, config, window, place)
+    Ok(bound.with("measuring the strength", &Examiner::bound(game, config, place), "run.grade_share, to 0"))
 }
 
-/// What watches a run: the display, the monitor of the machine, and the rules of the advice.
+/// What watches a run: the display, the monitor of the machine, the examiner, and the rules of the advice.
 struct Watch {
     display: Display,
     monitor: Monitor,
     /// The last generations of the run, for the rules of the advice.
     generations: Vec<Metrics>,
+    /// What measures the player, until that has failed.
+    examiner: Option<Examiner>,
 }
 
 /// Returns the fields of the machine that the monitor cannot see.
@@ -364,6 +375,7 @@ fn advance(
                 if last.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                     run.save(folder)?;
                 }
+                watch.examine(run, config, &|| interrupted() || until.is_some_and(|until| Instant::now() >= until));
             }
         }
         let late = until.is_some_and(|until| Instant::now() >= until);
@@ -389,6 +401,20 @@ impl Watch {
         metrics.advice = advice;
         self.display.generation(metrics);
         metrics
+    }
+
+    /// Measures the player of the generation that has just ended, if there is time for it. What fails there is told, and
+    /// nothing is measured from then on: the run does without.
+    fn examine(&mut self, run: &Trainer, config: &Config, stop: &dyn Fn() -> bool) {
+        let (Some(examiner), Some(metrics)) = (&mut self.examiner, self.generations.last()) else { return };
+        match examiner.generation(run, config, metrics, stop) {
+            Ok(None) => {}
+            Ok(Some(_)) => self.display.strength(examiner.lines()),
+            Err(error) => {
+                self.display.tell(&format!("The strength of the player is not measured any more: {error}."));
+                self.examiner = None;
+            }
+        }
     }
 }
 

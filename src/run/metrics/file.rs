@@ -6,20 +6,20 @@ use crate::{
     folder::{Folder, sync, sync_dir, write_file},
 };
 use lockstep_components::Config;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     fs::OpenOptions,
     io::Write,
     path::{Path, PathBuf},
 };
 
-/// Appends the metrics of a generation as a line, and returns when it is on the disk: the checkpoint of the generation
-/// comes after it.
+/// Appends a line of JSON, as of the metrics of a generation, and returns when it is on the disk: the checkpoint of the
+/// generation comes after it.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn append(path: &Path, metrics: &Metrics) -> Result<(), Error> {
-    let line = serde_json::to_string(metrics).expect("plain data") + "\n";
+pub fn append(path: &Path, line: &impl Serialize) -> Result<(), Error> {
+    let line = serde_json::to_string(line).expect("plain data") + "\n";
     let is_new = !path.exists();
     let file = OpenOptions::new().create(true).append(true).open(path);
     let mut file = file.map_err(Error::io("write", path))?;

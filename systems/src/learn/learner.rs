@@ -24,6 +24,8 @@ pub struct Losses {
     pub heads: BTreeMap<&'static str, f64>,
     /// The policy loss of a perfect network: the mean entropy of the policy targets, in nats.
     pub policy_floor: f64,
+    /// The mean norm of the whole gradient before it was clipped, over the steps that were not left out.
+    pub gradient_norm: f64,
     /// Number of steps that were left out because a loss or a gradient was not finite.
     pub skipped: u64,
 }
@@ -328,12 +330,13 @@ impl Learner {
 
     /// Counts a step that was taken, with its mean losses in the order of the heads, and updates the mean of the
     /// weights.
-    pub(super) fn took(&mut self, losses: &[f64]) {
+    pub(super) fn took(&mut self, losses: &[f64], gradient_norm: f64) {
         let keep = self.config.average;
         self.average = self.average.take().map(|average| average.towards(&self.network, keep));
         let course = self.course.as_mut().expect("Sample has begun it");
         course.taken += 1;
         course.in_a_row = 0;
+        course.sums.gradient_norm += gradient_norm;
         for (head, loss) in self.network.description().heads.iter().zip(losses) {
             *course.sums.heads.entry(head.kind.name()).or_default() += loss;
         }
@@ -366,7 +369,9 @@ impl Learner {
     /// Ends the generation, if one is being learned.
     pub(super) fn finish(&mut self) {
         let Some(Course { mut sums, taken, positions, .. }) = self.course.take() else { return };
-        sums.heads.values_mut().for_each(|sum| *sum /= taken.saturating_sub(sums.skipped).max(1) as f64);
+        let counted = taken.saturating_sub(sums.skipped).max(1) as f64;
+        sums.heads.values_mut().for_each(|sum| *sum /= counted);
+        sums.gradient_norm /= counted;
         sums.policy_floor /= taken.max(1) as f64;
         self.last = sums;
         self.at = Progress { generation: self.at.generation + 1, steps: self.at.steps + taken, positions };
@@ -475,7 +480,7 @@ mod tests {
         learner.begin(10);
         let gradients = gradients_of(&learner.network, 1.0);
         learner.network = learner.optimizer.step(0.1, learner.network.clone(), gradients);
-        learner.took(&[0.0, 0.0]);
+        learner.took(&[0.0, 0.0], 1.0);
         learner.finish();
         let before = learner.save().unwrap();
         assert_ne!(Some(&before.tensors), before.trained.as_ref());

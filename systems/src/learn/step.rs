@@ -34,9 +34,9 @@ fn take_step(learner: &mut Learner, batch: &TrainingBatch) -> Result<(), Error> 
     let (grads, losses) = backward(learner, batch)?;
     let clipped = clip(&learner.network, grads, learner.config.gradient_clip);
     match clipped.filter(|_| losses.iter().all(|loss| loss.is_finite())) {
-        Some(grads) => {
+        Some((grads, norm)) => {
             learner.network = learner.optimizer.step(rate, learner.network.clone(), grads);
-            learner.took(&losses);
+            learner.took(&losses, norm);
             Ok(())
         }
         None => {
@@ -132,8 +132,8 @@ fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsPa
 const LONG: usize = 4 << 20;
 
 /// Scales all gradients down together so that the norm of the whole is at most `limit`; with 0 they stay as they are.
-/// Returns `None` if the norm is not finite.
-fn clip(network: &Network, grads: GradientsParams, limit: f64) -> Option<GradientsParams> {
+/// Returns them with the norm that they had, or `None` if the norm is not finite.
+fn clip(network: &Network, grads: GradientsParams, limit: f64) -> Option<(GradientsParams, f64)> {
     struct Norm {
         grads: GradientsParams,
         squares: Option<Tensor<1>>,
@@ -165,15 +165,16 @@ fn clip(network: &Network, grads: GradientsParams, limit: f64) -> Option<Gradien
     }
     let mut norm = Norm { grads, squares: None };
     network.visit(&mut norm);
-    let Some(squares) = norm.squares else { return Some(norm.grads) };
-    if numbers(squares.clone()).iter().any(|sum| !sum.is_finite()) {
+    let Some(squares) = norm.squares else { return Some((norm.grads, 0.0)) };
+    let length = numbers(squares.clone()).iter().map(|&sum| f64::from(sum)).sum::<f64>().sqrt();
+    if !length.is_finite() {
         return None;
     }
     if limit == 0.0 {
-        return Some(norm.grads);
+        return Some((norm.grads, length));
     }
     let factor = (squares.sqrt() + 1e-12).recip().mul_scalar(limit).clamp_max(1.0);
     let mut scale = Scale { grads: norm.grads, factor };
     network.visit(&mut scale);
-    Some(scale.grads)
+    Some((scale.grads, length))
 }
