@@ -135,7 +135,7 @@ fn a_share_of_0_measures_nothing() {
 fn a_player_without_an_oracle_plays_for_its_strength() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::at(dir.path());
-    let names = ["game.name=breakthrough6", "network.kind=resnet", "network.channels=4", "network.blocks=1"];
+    let names = ["game.name=gomoku9", "network.kind=resnet", "network.channels=4", "network.blocks=1"];
     let config = small(&[&names[..], &["run.grade_simulations=6", "run.games=16"]].concat());
     let mut run = Measured::open(&config, &folder, true);
     if !lockstep::oracle::built_in(run.game).is_empty() {
@@ -174,7 +174,9 @@ fn evaluations_are_those_of_searches() {
         let priors: Vec<(u16, f32)> = found.moves.iter().map(|of| (of.action, of.prior)).collect();
         assert_eq!(priors.len(), evaluated.policy.len());
         for (prior, own) in priors.iter().zip(&evaluated.policy) {
-            assert!(prior.0 == own.0 && (prior.1 - own.1).abs() < 1e-4, "{position}: {priors:?} {evaluated:?}");
+            // Edges keep a prior in 16 bits.
+            let is_close = (prior.1 - own.1).abs() < 0.005 * own.1;
+            assert!(prior.0 == own.0 && is_close, "{position}: {priors:?} {evaluated:?}");
         }
     }
 }

@@ -204,7 +204,10 @@ impl Examiner {
         self.compare(&mut line, config, &games, stop)?;
         line.grading_seconds = began.elapsed().as_secs_f64();
         line.cpu_seconds += line.grading_seconds;
-        Ok(line)
+        line.rounded().ok_or_else(|| {
+            let message = "what the network computes is not finite, so that nothing can be measured".into();
+            Error::Run { path: self.folder.strength(), message }
+        })
     }
 
     /// Chooses the frozen positions: from the first round at the beginning, and for good from a round in which the games

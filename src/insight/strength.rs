@@ -3,6 +3,7 @@
 
 use crate::{Error, folder::Folder};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// One line of `strength.jsonl`: what was measured of a generation. Which generations are measured depends on the time
 /// that [`Config`](lockstep_components::Config) gives to it; what is measured depends on the weights, the positions and
@@ -67,6 +68,24 @@ impl Strength {
             bytes => bytes.map_err(Error::io("read", &path))?,
         };
         Ok(text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// Returns the line with all numbers rounded to six decimals, which is what the file has.
+    /// Returns `None` if a number is not finite.
+    pub fn rounded(&self) -> Option<Self> {
+        fn round(value: &mut Value) {
+            match value {
+                Value::Number(number) if number.is_f64() => {
+                    *value = json!((1e6 * number.as_f64().unwrap_or(0.0)).round() / 1e6);
+                }
+                Value::Array(values) => values.iter_mut().for_each(round),
+                Value::Object(values) => values.values_mut().for_each(round),
+                _ => {}
+            }
+        }
+        let mut value = serde_json::to_value(self).ok()?;
+        round(&mut value);
+        serde_json::from_value(value).ok()
     }
 
     /// Returns the mistakes with as many simulations as `run.grade_simulations` was: of the numbers that every line has,
