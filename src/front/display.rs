@@ -147,34 +147,35 @@ impl Display {
 
     /// Prints the line of a generation that has ended, with its new advice.
     pub fn generation(&mut self, metrics: &Metrics) {
-        let new: Vec<_> = metrics.advice.iter().filter(|advice| self.advised.insert(advice.rule.clone())).collect();
-        let print = || {
-            let [start, fields @ ..] = &metrics.fields(self.generations)[..] else { return };
-            say!("{}", fit(start, fields.iter().cloned(), out::width(Stream::Out)));
-            for Advice { rule, text } in new {
-                out::text(&format!("  advice ({rule}): {text}"));
-            }
-        };
-        match &self.live {
-            // Above the display, where it stays.
-            Some(live) => live.suspend(print),
-            None => print(),
+        if let [start, fields @ ..] = &metrics.fields(self.generations)[..] {
+            self.line(&fit(start, fields.iter().cloned(), out::width(Stream::Out)), &metrics.advice);
         }
         self.ended = metrics.generation;
         self.rates = Rates::of(metrics);
         self.due = Instant::now() + if self.live.is_some() { DRAWN_EVERY } else { TOLD_EVERY };
     }
 
-    /// Prints the strength of the last of these generations, and shows how it has become what it is.
-    pub fn strength(&mut self, lines: &[Strength]) {
-        let Some(last) = lines.last() else { return };
-        let fields = fields_of(last);
-        let start = format!("  strength of generation {}:", last.generation);
-        let print = || say!("{}", fit(&start, fields.iter().cloned(), out::width(Stream::Out)));
+    /// Prints a line with its new advice above the live display, where they stay.
+    fn line(&mut self, line: &str, advice: &[Advice]) {
+        let new: Vec<_> = advice.iter().filter(|advice| self.advised.insert(advice.rule.clone())).collect();
+        let print = || {
+            say!("{line}");
+            for Advice { rule, text } in new {
+                out::text(&format!("  advice ({rule}): {text}"));
+            }
+        };
         match &self.live {
             Some(live) => live.suspend(print),
             None => print(),
         }
+    }
+
+    /// Prints the strength of the last of these generations, and shows how it has become what it is.
+    pub fn strength(&mut self, lines: &[Strength]) {
+        let Some(last) = lines.last() else { return };
+        let fields = last.fields();
+        let start = format!("  strength of generation {}:", last.generation);
+        self.line(&fit(&start, fields.iter().cloned(), out::width(Stream::Out)), &last.advice);
         // Higher is better.
         let height = |line: &Strength| match (line.graded(), &line.played) {
             (Some(Mistakes { mistakes, positions, .. }), _) => -(*mistakes as f64) / *positions as f64,
@@ -234,25 +235,6 @@ impl Rates {
         }
         rates
     }
-}
-
-/// Returns what is printed of the strength of a generation, most important first.
-fn fields_of(line: &Strength) -> Vec<String> {
-    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
-    let mut fields = vec![];
-    if let Some(graded @ Mistakes { mistakes, positions, simulations, interval: [low, high] }) = line.graded() {
-        fields.push(format!("{mistakes} mistakes in {positions} positions ({} to {})", percent(*low), percent(*high)));
-        fields.push(format!("with {simulations} simulations"));
-        let alone = line.mistakes.first().filter(|alone| *alone != graded);
-        fields.extend(alone.map(|alone| format!("network alone {}", alone.mistakes)));
-    }
-    if let Some(Played { against, results: [won, drawn, lost], elo, interval: [low, high] }) = &line.played {
-        fields.push(format!("{elo:.0} Elo ({low:.0} to {high:.0})"));
-        fields.push(format!("+{won} ={drawn} -{lost} against {against}"));
-    }
-    fields.push(format!("search adds {:.2} nats", line.divergence));
-    fields.push(format!("value explains {}", percent(line.explained_variance.max(0.0))));
-    fields
 }
 
 /// Returns numbers as a row of bars of eight heights.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is read by the run: it has worlds, evaluators and random numbers of its own.
 
+use super::diagnosis::diagnosis;
 use super::strength::{Calibration, Losses, Mistakes, Played, Searched, Strength, ValueError, wilson};
 use crate::{
     Error,
@@ -137,8 +138,11 @@ impl Examiner {
         };
         self.before = run.network().snapshot();
         let Some(line) = measured? else { return Ok(None) };
-        metrics::append(&self.folder.strength(), &line)?;
         self.lines.push(line);
+        let advice = diagnosis(config, &self.lines);
+        let line = self.lines.last_mut().expect("it was pushed");
+        line.advice = advice;
+        metrics::append(&self.folder.strength(), line)?;
         Ok(self.lines.last())
     }
 

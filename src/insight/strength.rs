@@ -1,7 +1,7 @@
 //! How strong the player of a run is, and what its network has learned, generation after generation: the lines of
 //! `strength.jsonl`.
 
-use crate::{Error, folder::Folder};
+use crate::{Error, advice::Advice, folder::Folder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -54,6 +54,8 @@ pub struct Strength {
     pub distinct_openings: f64,
     /// The number of moves that count as an opening in `distinct_openings`.
     pub opening_plies: u64,
+    /// What the rules of [`super::diagnosis`] have to say of this line and those before it.
+    pub advice: Vec<Advice>,
 }
 
 impl Strength {
@@ -86,6 +88,29 @@ impl Strength {
         let mut value = serde_json::to_value(self).ok()?;
         round(&mut value);
         serde_json::from_value(value).ok()
+    }
+
+    /// Returns what is printed of the line, most important first.
+    pub fn fields(&self) -> Vec<String> {
+        let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+        let mut fields = vec![];
+        if let Some(graded @ Mistakes { mistakes, positions, simulations, interval: [low, high] }) = self.graded() {
+            fields.push(format!(
+                "{mistakes} mistakes in {positions} positions ({} to {})",
+                percent(*low),
+                percent(*high)
+            ));
+            fields.push(format!("with {simulations} simulations"));
+            let alone = self.mistakes.first().filter(|alone| *alone != graded);
+            fields.extend(alone.map(|alone| format!("network alone {}", alone.mistakes)));
+        }
+        if let Some(Played { against, results: [won, drawn, lost], elo, interval: [low, high] }) = &self.played {
+            fields.push(format!("{elo:.0} Elo ({low:.0} to {high:.0})"));
+            fields.push(format!("+{won} ={drawn} -{lost} against {against}"));
+        }
+        fields.push(format!("search adds {:.2} nats", self.divergence));
+        fields.push(format!("value explains {}", percent(self.explained_variance.max(0.0))));
+        fields
     }
 
     /// Returns the mistakes with as many simulations as `run.grade_simulations` was: of the numbers that every line has,

@@ -1,8 +1,10 @@
 use crate::{
     Error,
+    advice::Advice,
     cli::DoctorArgs,
     folder::Folder,
     history::Change,
+    insight::strength::Strength,
     metrics::{self, Metrics},
     out, say,
     text::{count, number},
@@ -17,7 +19,10 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
         let message = "no generation has ended yet: there is nothing to tell".into();
         return Err(Error::Run { path: args.run, message });
     };
-    let findings = findings(&generations);
+    let lines = Strength::load(&folder)?;
+    let of_strength = lines.iter().map(|line| (line.generation, &line.advice[..]));
+    let findings =
+        findings(generations.iter().map(|metrics| (metrics.generation, &metrics.advice[..])).chain(of_strength));
     if args.json {
         for Finding { rule, text, count, newest } in findings {
             say!("{}", json!({"rule": rule, "generations": count, "newest": newest, "text": text}));
@@ -25,6 +30,9 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
         return Ok(());
     }
     summary(last, generations.len());
+    if let Some(line) = lines.last() {
+        out::text(&format!("The player of generation {}: {}.", line.generation, line.fields().join(", ")));
+    }
     for Change { generation, key, from, to } in changes(&folder) {
         say!("changed from generation {generation} on: {key} {from} -> {to}");
     }
@@ -32,7 +40,8 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
         say!("No advice: nothing looks broken or slow.");
     }
     for Finding { rule, text, count, newest } in findings {
-        let when = if newest == last.generation { "now".into() } else { format!("last in generation {newest}") };
+        let is_new = newest == last.generation || lines.last().is_some_and(|line| newest == line.generation);
+        let when = if is_new { "now".into() } else { format!("last in generation {newest}") };
         let all = number(generations.len() as u64, "generation");
         out::text(&format!("{rule} ({when}; in {count} of {all}): {text}"));
     }
@@ -50,11 +59,11 @@ struct Finding<'a> {
 }
 
 /// Returns the findings of all rules, those that apply now first, and then in the order in which they came up last.
-fn findings(generations: &[Metrics]) -> Vec<Finding<'_>> {
+fn findings<'a>(said: impl Iterator<Item = (u64, &'a [Advice])>) -> Vec<Finding<'a>> {
     let mut findings: Vec<Finding> = vec![];
-    for metrics in generations {
-        for advice in &metrics.advice {
-            let (rule, text, newest) = (&*advice.rule, &*advice.text, metrics.generation);
+    for (newest, advice) in said {
+        for advice in advice {
+            let (rule, text) = (&*advice.rule, &*advice.text);
             match findings.iter_mut().find(|finding| finding.rule == rule) {
                 Some(finding) => *finding = Finding { text, newest, count: finding.count + 1, rule },
                 None => findings.push(Finding { rule, text, newest, count: 1 }),
