@@ -120,8 +120,9 @@ fn search_adds_nothing(_: &Config, lines: &[Strength]) -> Option<String> {
     let most = newest.iter().map(|line| line.divergence).fold(0.0, f64::max);
     let last = newest.last()?;
     let is_perfect = last.graded().is_some_and(|graded| graded.mistakes == 0);
-    let gains = last.mistakes.first().zip(last.graded()).is_some_and(|(alone, graded)| more(alone, graded));
-    (most < 0.05 && !is_perfect && !gains).then(|| {
+    let with_and_without = last.mistakes.first().zip(last.graded());
+    let differs = with_and_without.is_some_and(|(alone, graded)| more(alone, graded) || more(graded, alone));
+    (most < 0.05 && !is_perfect && !differs).then(|| {
         format!(
             "the search no longer changes what the network says ({most:.3} nats): more simulations or noise of this size will not \
              help. What is left are games that go elsewhere (search.temperature_plies, search.opening_plies) and a larger network \
