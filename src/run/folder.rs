@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The folder of a run: `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/`,
-/// `kernels/` and `verdict.jsonl`.
+/// `kernels/`, `verdict.jsonl` and `report.html`.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
@@ -92,6 +92,16 @@ impl Folder {
     /// Returns the path of `verdict.jsonl`, which says how the finished player was graded.
     pub fn verdict(&self) -> PathBuf {
         self.0.join("verdict.jsonl")
+    }
+
+    /// Returns the path of `strength.jsonl`, which says how strong the player was after the generations that were graded.
+    pub fn strength(&self) -> PathBuf {
+        self.0.join("strength.jsonl")
+    }
+
+    /// Returns the path of `report.html`, which shows all that is known of the run.
+    pub fn report(&self) -> PathBuf {
+        self.0.join("report.html")
     }
 
     /// Returns the path of `checkpoints`, which has a folder for each kept generation.

@@ -11,6 +11,7 @@ use crate::{
     grade::{Basis, Graded, Grading},
     history::{self, Resolved, list},
     hooks,
+    insight::report,
     log::Log,
     machine::{Machine, Monitor},
     memory::{self, MemoryBound},
@@ -35,6 +36,7 @@ use lockstep_systems::{
 use std::{
     cell::RefCell,
     ffi::OsStr,
+    io::IsTerminal,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -44,6 +46,9 @@ use std::{
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Whether there is something to save: at any other time a signal ends the program without more ado.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// How much time lies at least between two reports of a run that trains.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a second signal waits for what the first one has asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -234,6 +239,7 @@ fn train(run: Train) -> Result<(), Error> {
         display: Display::new(config.run.generations, run.generation(), until),
         monitor: Monitor::new(fixed, &place),
         generations: metrics::load(&folder.metrics())?,
+        report_due: Instant::now(),
     });
     AT_WORK.store(true, Ordering::Relaxed);
     let work = |run: &mut Trainer, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
@@ -260,6 +266,9 @@ fn train(run: Train) -> Result<(), Error> {
                 config.run.generations,
                 command(&folder)
             );
+            if run.generation() > 0 {
+                write_report(&folder, report::State::Stopped);
+            }
             // Whoever has set a time wants to know what has become of it.
             if !interrupted() && run.generation() > 0 {
                 drop(run);
@@ -291,6 +300,10 @@ fn train(run: Train) -> Result<(), Error> {
     // Its memory is for the grading now.
     drop(run);
     verdict(&folder, &config)?;
+    write_report(&folder, report::State::Finished);
+    if std::io::stdout().is_terminal() {
+        say!("All that is known of it: {}", folder.report().display());
+    }
     say!("To play against it: lockstep play --run{}", quoted(folder.path()));
     Ok(())
 }
@@ -311,6 +324,8 @@ struct Watch {
     monitor: Monitor,
     /// The last generations of the run, for the rules of the advice.
     generations: Vec<Metrics>,
+    /// When the report of the run is to be written next.
+    report_due: Instant,
 }
 
 /// Returns the fields of the machine that the monitor cannot see.
@@ -364,6 +379,12 @@ fn advance(
                 if last.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                     run.save(folder)?;
                 }
+                if !run.is_finished() && Instant::now() >= watch.report_due {
+                    let took = write_report(folder, report::State::Training);
+                    run.wrote(took);
+                    // However long it takes, it takes hardly anything of the run.
+                    watch.report_due = Instant::now() + REPORT_EVERY.max(50 * took);
+                }
             }
         }
         let late = until.is_some_and(|until| Instant::now() >= until);
@@ -390,6 +411,13 @@ impl Watch {
         self.display.generation(metrics);
         metrics
     }
+}
+
+/// Writes the report of a run, which the run can do without, and returns how long that took.
+fn write_report(folder: &Folder, state: report::State) -> Duration {
+    let began = Instant::now();
+    or_warn(&folder.report(), report::write(folder, state));
+    began.elapsed()
 }
 
 /// Prints how the player of a run was graded, and grades it unless that was done before.
