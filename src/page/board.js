@@ -4,7 +4,8 @@
 //   const board = new Board(container, { onMove: action => ... });
 //   board.show(view, [{ action, share, text }, ...]);
 //
-// `share`, from 0 to 1, is how large a move is marked; `text` stands beside the mark and may be left out. Without
+// `share`, from 0 to 1, is how large a move is marked; `text` stands on the mark and may be left out, and so may `kind`,
+// which is "good" or "bad" for a mark of that colour. Without
 // `onMove` the board is only shown. Moves are made by mouse, touch, or keys: the arrows go from cell to cell, Enter and
 // the space bar play, Escape takes back the choice of the piece that is to move.
 class Board {
@@ -131,7 +132,7 @@ class Board {
     }
   }
 
-  drawMark(svg, { action, share, text: label }) {
+  drawMark(svg, { action, share, text: label, kind = "" }) {
     const move = this.view.legal.find(move => move.action === action);
     if (!move || !move.cells.length) return;
     const places = move.cells.map(cell => this.centre(cell));
@@ -139,11 +140,11 @@ class Board {
     const strength = Math.max(0, Math.min(1, share));
     if (places.length > 1) {
       const [fx, fy] = places[0];
-      svg.append(element("line", { class: "arrow", x1: fx, y1: fy, x2: x, y2: y, "stroke-width": 4 + 22 * strength, opacity: 0.25 + 0.6 * strength }));
+      svg.append(element("line", { class: `arrow ${kind}`, x1: fx, y1: fy, x2: x, y2: y, "stroke-width": 4 + 22 * strength, opacity: 0.25 + 0.6 * strength }));
     } else {
-      svg.append(element("circle", { class: "advice", cx: x, cy: y, r: (this.dots ? 26 : 44) * Math.sqrt(strength), opacity: 0.55 }));
+      svg.append(element("circle", { class: `advice ${kind}`, cx: x, cy: y, r: (this.dots ? 26 : 44) * Math.sqrt(strength), opacity: kind ? 0.95 : 0.55 }));
     }
-    if (label) svg.append(text("advice-text", x, y, label));
+    if (label) svg.append(text(`advice-text ${kind}`, x, y, label));
   }
 
   // The moves that a click on a cell can mean: of the chosen piece, or all of them.
