@@ -77,20 +77,17 @@ class Board {
   drawGround(svg) {
     const { height, width, view } = this;
     if (this.hexagons) {
-      // The first player joins top and bottom, the second left and right.
-      const edge = cells => cells.map(cell => this.centre(cell).join(",")).join(" ");
+      // The first player joins top and bottom, the second left and right: along the sides of the outermost cells.
+      const side = (player, cells, corners) => svg.append(element("polyline", {
+        class: `edge ${player}`,
+        points: cells.flatMap(cell => corners.map(([dx, dy]) => this.centre(cell).map((at, k) => at + [dx, dy][k]).join(","))).join(" "),
+      }));
       const row = r => Array.from({ length: width }, (_, c) => r * width + c);
       const column = c => Array.from({ length: height }, (_, r) => r * width + c);
-      const along = (cells, dx, dy, player) => svg.append(element("polyline", {
-        class: `edge ${player}`, points: edge(cells).split(" ").map(point => {
-          const [x, y] = point.split(",").map(Number);
-          return `${x + dx},${y + dy}`;
-        }).join(" "),
-      }));
-      along(row(0), 0, -54, "x");
-      along(row(height - 1), 0, 54, "x");
-      along(column(0), -50, 0, "o");
-      along(column(width - 1), 50, 0, "o");
+      side("x", row(0), [[-50, -28.9], [0, -57.7], [50, -28.9]]);
+      side("x", row(height - 1), [[-50, 28.9], [0, 57.7], [50, 28.9]]);
+      side("o", column(0), [[-50, -28.9], [-50, 28.9]]);
+      side("o", column(width - 1), [[50, -28.9], [50, 28.9]]);
     }
     if (view.board === "points") {
       for (let row = 0; row < height; row++) {
