@@ -91,7 +91,8 @@ fn a_run_writes_its_report_and_the_command_adds_what_is_wrong() {
         }
     }
 
-    let before: Vec<_> = fs::read_dir(dir.path().join("run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let before: Vec<_> =
+        fs::read_dir(dir.path().join("run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let output = lockstep(dir.path(), &["report", "run"]);
     assert!(output.status.success() && text(&output.stdout).contains("report.html"), "{}", text(&output.stderr));
     let after: Vec<_> = fs::read_dir(dir.path().join("run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -118,7 +119,8 @@ fn what_stands_in_a_run_stays_text() {
     let name = "a<img src=x onerror=alert(1)>{data}";
     train(dir.path(), name, 2);
     let folder = dir.path().join(name);
-    let mut lines: Vec<Metrics> = metrics(&folder).into_iter().map(|line| serde_json::from_value(line).unwrap()).collect();
+    let mut lines: Vec<Metrics> =
+        metrics(&folder).into_iter().map(|line| serde_json::from_value(line).unwrap()).collect();
     lines[1].advice = vec![Advice { rule: "equal_games".into(), text: hostile.into() }];
     lines[1].machine.device = hostile.into();
     let lines: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();

@@ -156,9 +156,10 @@ pub fn data(path: &Path) -> Result<Data, Error> {
     let by_generation: BTreeMap<u64, Metrics> = metrics.drain(..).map(|line| (line.generation, line)).collect();
     metrics.extend(by_generation.into_values());
     let last = metrics.last().map_or(0, |line| line.generation);
-    if metrics.len() as u64 != last {
-        let some = (last - metrics.len() as u64).to_string();
-        notices.push(format!("metrics.jsonl has no lines of {some} of the {last} generations: totals leave them out"));
+    let missing = last.saturating_sub(metrics.len() as u64);
+    if missing > 0 {
+        notices
+            .push(format!("metrics.jsonl has no lines of {missing} of the {last} generations: totals leave them out"));
     }
     let mut strength: Vec<Strength> = lines(&folder.strength(), &mut notices);
     strength.sort_by_key(|line| line.generation);
@@ -172,12 +173,12 @@ pub fn data(path: &Path) -> Result<Data, Error> {
         generations: config.run.generations,
         read: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         version: env!("CARGO_PKG_VERSION"),
-        health: Health::of(&metrics, &strength),
+        health: Health::of(&metrics, &strength, config.run.grade_simulations),
         grade_simulations: config.run.grade_simulations,
         settings: settings_of(&config),
         changes: lines(&folder.history(), &mut notices),
         advice: said(&metrics),
-        verdict: lines(&folder.verdict(), &mut notices),
+        verdict: lines(&folder.verdict(), &mut notices).into_iter().filter(Value::is_object).collect(),
         metrics,
         strength,
         start: None,
@@ -303,10 +304,10 @@ fn columns(metrics: &[Metrics], most: usize) -> Value {
             _ => {}
         }
     }
-    let (mut games, mut positions, mut cpu) = (0, 0, 0.0);
+    let (mut games, mut positions, mut cpu) = (0u64, 0u64, 0.0);
     let rows = metrics.iter().map(|line| {
-        games += line.games;
-        positions += line.positions;
+        games = line.games.saturating_add(games);
+        positions = line.positions.saturating_add(positions);
         cpu += line.machine.cores_busy * (line.play_seconds + line.learn_seconds + line.write_seconds);
         (line, games, positions, cpu)
     });
@@ -407,7 +408,7 @@ fn said(metrics: &[Metrics]) -> Vec<Said> {
             said.text.clone_from(&advice.text);
             said.count += 1;
             match said.spans.last_mut() {
-                Some(span) if line.generation <= span[1] + apart => span[1] = line.generation,
+                Some(span) if line.generation <= span[1].saturating_add(apart) => span[1] = line.generation,
                 _ => said.spans.push([line.generation; 2]),
             }
         }

@@ -5,8 +5,9 @@
 //   chart.show({ series, marks, x: { label, format }, y: { format, least, most } });
 //
 // A series is { name, colour, dash, bars, points: [[x, y, low, high], ...] } with points in ascending order of x; low and
-// high draw a band. `colour` and `dash` are numbers of the style sheet. A mark is { from, to, label, text, kind }: a
-// stretch of the x axis ("advice") or one place on it ("change"). Charts with the same `group` show the same place.
+// high draw a band. `colour` and `dash` are numbers of the style sheet. A mark is { from, to, label, text, link, kind,
+// silent }: a stretch of the x axis ("advice") or one place on it ("change"), explained below the chart unless it is
+// silent. Charts with the same `group` show the same place.
 
 // Makes an element of HTML. Texts become text nodes, and functions listeners.
 function html(name, attributes = {}, ...children) {
@@ -29,7 +30,10 @@ const format = {
     return trim(x);
   },
   whole: x => (Math.abs(x) >= 1e5 ? format.number(x) : String(Math.round(x))),
-  share: x => `${trim(100 * x)} %`,
+  share: x => {
+    const percent = 100 * x;
+    return `${percent === 0 || Math.abs(percent) >= 1 ? Number(percent.toFixed(1)) : Number(percent.toPrecision(2))} %`;
+  },
   seconds: s => {
     if (s < 60) return `${trim(s)} s`;
     const whole = Math.round(s);
@@ -38,7 +42,8 @@ const format = {
     return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
   },
   bytes: x => (x >= 1e9 ? `${trim(x / 1e9)} GB` : x >= 1e6 ? `${trim(x / 1e6)} MB` : `${trim(x / 1e3)} kB`),
-  signed: x => (x > 0 ? "+" : "") + trim(x).replace("-", "−"),
+  // A value from -1 to 1.
+  value: x => (x > 0 ? "+" : "") + String(Number(x.toFixed(2))).replace("-", "−"),
   elo: x => (x > 0 ? "+" : "") + String(Math.round(x)).replace("-", "−"),
 };
 
@@ -137,7 +142,7 @@ class Chart {
     }
     const isTime = x.format === format.seconds;
     const wide = x.names ? 0 : 1;
-    const places = x.names ? x.names.map((_, k) => k) : ticks(left, right, Math.max(2, Math.floor((inner.right - inner.left) / 90)), isTime);
+    const places = x.names ? x.names.map((_, k) => k) : ticks(left, right, Math.max(2, Math.floor((inner.right - inner.left) / (isTime ? 80 : 55))), isTime);
     for (const tick of places) {
       if (wide && x.whole && tick !== Math.round(tick)) continue;
       if (tick < left - 1e-9 || tick > right + 1e-9) continue;
@@ -162,12 +167,14 @@ class Chart {
     svg.addEventListener("pointermove", event => this.point(event));
     svg.addEventListener("pointerdown", event => this.point(event));
     svg.addEventListener("pointerleave", () => this.move(null));
-    svg.addEventListener("blur", () => this.move(null));
+    svg.addEventListener("blur", () => { if (svg.isConnected && !this.replacing) this.move(null); });
     svg.addEventListener("keydown", event => this.key(event));
     const focused = this.plot.contains(document.activeElement);
+    this.replacing = true;
     this.plot.replaceChildren(svg);
+    this.replacing = false;
     if (focused) svg.focus({ preventScroll: true });
-    this.notes.replaceChildren(...marks.map(({ kind, label, text: full, link }) => html("li", { class: kind }, ...(link
+    this.notes.replaceChildren(...marks.filter(({ silent }) => !silent).map(({ kind, label, text: full, link }) => html("li", { class: kind }, ...(link
       ? [html("a", { href: link }, label)] : [label]), ` ${full}`)));
     this.tell(this.at);
   }

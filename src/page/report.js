@@ -103,13 +103,17 @@ function changeTheme(event) {
   button.setAttribute("aria-label", `Colours: ${next || "as the system has them"}`);
 }
 
+function many(n, thing) {
+  return `${n} ${thing}${n === 1 ? "" : "s"}`;
+}
+
 function stateOf(run) {
   const of = `generation ${run.generation} of ${run.generations}`;
   return {
     training: `training, ${of} has ended`,
     stopped: `stopped after ${of}; it can go on`,
     unfinished: `${of} has ended`,
-    finished: `finished: ${run.generation} generations`,
+    finished: `finished: ${many(run.generation, "generation")}`,
   }[run.state];
 }
 
@@ -180,7 +184,7 @@ function drawCard(card, run, index, several) {
       figure("games", Number.isFinite(last("total.games")) ? format.number(last("total.games")) : "–"),
       figure("positions", Number.isFinite(last("total.positions")) ? format.number(last("total.positions")) : "–"),
       figure("as of", new Date(1000 * run.read).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }))),
-    run.notices.length ? html("div", { class: "notices" }, html("b", {}, "Not all of it could be read"), html("ul", {}, ...run.notices.map(notice => html("li", {}, notice)))) : null);
+    run.notices.length ? html("div", { class: "notices" }, html("b", {}, "What is missing here"), html("ul", {}, ...run.notices.map(notice => html("li", {}, notice)))) : null);
 }
 
 function drawBar(page, parts, data) {
@@ -244,7 +248,9 @@ function curves(section, data, key, { title, help, lines, y = {}, rules = [], ta
     };
   }));
   chartIn(section, key, { title, help, tall, group: "curves" }).show({
-    series, marks: marksOf(data, rules), x: axis, y: { format: format.number, least: 0, ...y },
+    series, x: axis,
+    // What was changed is told below the curves that it is to change.
+    marks: marksOf(data, rules).map(mark => ({ ...mark, silent: mark.kind === "change" && !tall && rules !== LEARNING })), y: { format: format.number, least: 0, ...y },
   });
 }
 
@@ -287,7 +293,7 @@ function strengthPart(section, data) {
     lines: () => [{ name: "Elo", at: line => line.played?.elo, band: line => line.played?.interval }],
   });
   curves(section, data, "mistakes-by-simulations", {
-    title: "Mistakes with more or less search", y: { format: format.share },
+    title: data.runs.length > 1 ? "Mistakes of the network alone" : "Mistakes with more or less search", y: { format: format.share },
     help: "0 simulations take the network's first choice. The network has learned what the search knew if the curves come together; a wide gap says that search still finds much that the network does not see.",
     lines: run => (data.runs.length > 1 ? last(run).slice(0, 1) : last(run)).map((simulations, k) => ({
       name: simulations ? `${simulations} simulations` : "network alone", colour: k,
@@ -318,11 +324,13 @@ function verdictTable(section, data) {
   const box = slot(section, "verdict", () => html("div", { class: "table" }));
   const rows = data.runs.flatMap(run => run.verdict.filter(line => line && line.set).map(line => [run.name, line]));
   box.hidden = !rows.length;
+  const several = data.runs.length > 1;
   fill(box, rows, html("table", {}, html("caption", {}, "How the player was graded at the end"),
-    html("thead", {}, html("tr", {}, ...["run", "set", "of", "wrong", "share", "simulations"].map((name, k) => html("th", { scope: "col", class: k > 1 ? "number" : null }, name)))),
+    html("thead", {}, html("tr", {}, several ? html("th", { scope: "col" }, "run") : null, html("th", { scope: "col" }, "set"),
+      ...["of", "wrong", "share", "simulations"].map(name => html("th", { scope: "col", class: "number" }, name)))),
     html("tbody", {}, ...rows.map(([name, line]) => {
       const all = line.positions ?? line.games, wrong = line.mistakes ?? line.lost;
-      return html("tr", {}, html("td", {}, name), html("td", {}, String(line.set).replaceAll("_", " ")),
+      return html("tr", {}, several ? html("td", {}, name) : null, html("td", {}, String(line.set).replaceAll("_", " ")),
         ...[`${all} ${line.positions === undefined ? "games" : "positions"}`, wrong, all ? format.share(wrong / all) : "", line.simulations]
           .map(cell => html("td", { class: "number" }, String(cell))));
     }))));
@@ -356,7 +364,7 @@ function diagnosisPart(section, data) {
   });
   newest(section, data, "calibration", {
     title: "Does the value mean what it says?", diagonal: true, spread: true,
-    x: { label: "value", format: format.signed, least: -1, most: 1 }, y: { format: format.signed, least: -1, most: 1 },
+    x: { label: "value", format: format.value, least: -1, most: 1 }, y: { format: format.value, least: -1, most: 1 },
     help: "Mean results of new games over the value that the network gave. On the dashed line it is right on average; flatter than the line it is too sure of itself, steeper too careful.",
     lines: [{ name: "result", of: line => line.calibration.filter(bin => bin.positions).map(bin => [bin.value, bin.result]) }],
   });
@@ -388,7 +396,7 @@ function diagnosisPart(section, data) {
 function learningPart(section, data) {
   const has = (run, name) => run.columns[name]?.some(Number.isFinite);
   curves(section, data, "policy-loss", {
-    title: "Policy loss", rules: LEARNING,
+    title: "Policy loss", y: { least: undefined }, rules: LEARNING,
     help: "Cross-entropy between search and network in nats, and its floor, which even a perfect policy leaves: the entropy of what the search says. What counts is the gap. It closes as the network learns; the floor itself may rise or fall with the games.",
     lines: () => [{ name: "policy loss", column: "policy_loss" }, { name: "floor", column: "policy_floor", dash: 1 }],
   });
@@ -398,7 +406,7 @@ function learningPart(section, data) {
     lines: () => [{ name: "gap", of: columns => (columns.policy_loss || []).map((loss, k) => loss - columns.policy_floor[k]) }],
   });
   curves(section, data, "value-loss", {
-    title: "Value loss", rules: LEARNING,
+    title: "Value loss", y: { least: undefined }, rules: LEARNING,
     help: "The loss of the value: squared error, or cross-entropy of win, draw and loss in nats. It falls as results become foreseeable; it never reaches 0 in games between equal players.",
     lines: run => [{ name: "value loss", column: "value_loss" }, ...Object.keys(run.columns).filter(name => name.startsWith("other_losses."))
       .map(column => ({ name: `${column.slice(13)} loss`, column }))],
@@ -528,7 +536,7 @@ function speedPart(section, data) {
   });
   const machines = slot(section, "machines", () => html("p", { class: "note" }));
   machines.textContent = data.runs.filter(run => run.machine).map(run =>
-    `${data.runs.length > 1 ? `${run.name}: ` : ""}${run.machine.device} in ${run.machine.precision}, ${run.machine.threads} threads on ${run.machine.cores} cores.`).join(" ");
+    `${data.runs.length > 1 ? `${run.name}: ` : ""}${run.machine.device} in ${run.machine.precision}, ${many(run.machine.threads, "thread")} on ${many(run.machine.cores, "core")}.`).join(" ");
 }
 
 // ------------------------------------------------------------------------------------------------- Advice and settings
@@ -605,49 +613,56 @@ function replayPart(section, data) {
     return;
   }
   const name = game => `${game.round}-${game.number}`;
-  const own = shown.game[index] ??= { name: name(run.games[0]), ply: null };
-  const game = run.games.find(game => name(game) === own.name) ?? run.games[0];
-  // A game that is looked at stays, though newer ones have come.
-  if (name(game) !== own.name) Object.assign(own, { name: name(game), ply: null });
-  const ply = Math.min(own.ply ?? game.plies.length, game.plies.length);
-  const signature = [index, run.games.map(name), own.name];
-  if (box.signature !== JSON.stringify(signature)) buildReplay(box, signature, run, index, game, name);
+  const own = shown.game[index] ??= { game: null, ply: null, chosen: false };
+  // A game that somebody looks at stays, though newer ones have come.
+  if (!own.chosen || !own.game) own.game = run.games[0];
+  const games = run.games.some(game => name(game) === name(own.game)) ? run.games : [own.game, ...run.games];
+  const signature = [index, games.map(name), name(own.game)];
+  const ply = Math.min(own.ply ?? Infinity, own.game.plies.length);
+  if (box.signature !== JSON.stringify(signature)) buildReplay(box, signature, run, own, games, name);
   box.go(ply);
 }
 
-function buildReplay(box, signature, run, index, game, name) {
-  const own = shown.game[index];
+function buildReplay(box, signature, run, own, games, name) {
+  const { game } = own;
   const board = html("div", { class: "board-box" }), status = html("p", { class: "status", "aria-live": "polite" });
-  const slider = html("input", { type: "range", min: 0, max: game.plies.length, step: 1, "aria-label": "move of the game", input: event => box.go(Number(event.currentTarget.value)) });
-  const step = (label, sign, to) => html("button", { type: "button", "aria-label": label, title: label, click: () => { stop(); box.go(to()); } }, sign);
+  const slider = html("input", { type: "range", min: 0, max: game.plies.length, step: 1, "aria-label": "move of the game", input: event => { stop(); look(Number(event.currentTarget.value)); } });
+  const step = (label, sign, to) => html("button", { type: "button", "aria-label": label, title: label, click: () => { stop(); look(to()); } }, sign);
   let timer = null;
+  function look(ply) {
+    own.chosen = true;
+    box.go(ply);
+  }
   const play = html("button", { type: "button", click: () => {
     if (timer) return stop();
-    if (own.ply === null || own.ply >= game.plies.length) box.go(0);
-    play.textContent = "❚❚ pause";
+    look(own.ply >= game.plies.length ? 0 : own.ply);
+    play.textContent = "pause";
     timer = setInterval(() => { if (!box.isConnected || own.ply >= game.plies.length) stop(); else box.go(own.ply + 1); }, 700);
-  } }, "▶ play");
+  } }, "play");
   function stop() {
     clearInterval(timer);
     timer = null;
-    play.textContent = "▶ play";
+    play.textContent = "play";
   }
-  const choose = html("select", { "aria-label": "game", change: event => { stop(); Object.assign(own, { name: event.currentTarget.value, ply: 0 }); showReport(shown.data); } },
-    ...run.games.map(one => html("option", { value: name(one), selected: one === game }, `Round ${one.round}, game ${one.number + 1}: ${resultOf(one)}, ${one.plies.length} moves`)));
+  const choose = html("select", { "aria-label": "game", change: event => {
+    stop();
+    Object.assign(own, { game: games.find(one => name(one) === event.currentTarget.value), ply: 0, chosen: true });
+    showReport(shown.data);
+  } }, ...games.map(one => html("option", { value: name(one), selected: one === game }, `Round ${one.round}, game ${one.number + 1}: ${resultOf(one)}, ${one.plies.length} moves`)));
   const moves = html("ol", { class: "moves" }, ...game.plies.map((one, at) => html("li", {}, html("button", {
-    type: "button", class: at < game.opening ? "random" : null, title: at < game.opening ? "drawn at random" : null, click: () => { stop(); box.go(at + 1); },
+    type: "button", class: at < game.opening ? "random" : null, title: at < game.opening ? "drawn at random" : null, click: () => { stop(); look(at + 1); },
   }, `${at + 1}. ${one.text}`))));
   const expects = html("div");
   fill(box, signature, html("p", { class: "choose" }, choose), html("div", { class: "replay" },
     html("div", {}, board, html("div", { class: "controls" },
-      step("to the start", "⏮", () => 0), step("one move back", "◀", () => own.ply - 1), play,
-      step("one move on", "▶|", () => own.ply + 1), step("to the end", "⏭", () => game.plies.length)), slider, status),
+      step("to the start", "|◀", () => 0), step("one move back", "◀", () => own.ply - 1), play,
+      step("one move on", "▶", () => own.ply + 1), step("to the end", "▶|", () => game.plies.length)), slider, status),
     html("div", {}, expects, moves)));
   const drawn = new Board(board);
   const chart = new Chart(expects, { title: "What the search expected", help: "The result that the search expected before each move, for the first player: +1 is a win, −1 a loss. Moves without a value were drawn at random." });
   chart.show({
     series: [{ name: "expected", colour: 0, points: game.plies.map((one, at) => [at + 1, one.value ?? NaN]) }],
-    x: { label: "move", format: format.whole, whole: true, least: 1, most: Math.max(2, game.plies.length) }, y: { format: format.signed, least: -1, most: 1 },
+    x: { label: "move", format: format.whole, whole: true, least: 1, most: Math.max(2, game.plies.length) }, y: { format: format.value, least: -1, most: 1 },
   });
   box.go = ply => {
     own.ply = Math.max(0, Math.min(game.plies.length, ply));
@@ -660,7 +675,7 @@ function buildReplay(box, signature, run, index, game, name) {
     slider.value = own.ply;
     slider.setAttribute("aria-valuetext", made ? `move ${own.ply}, ${made.text}` : "start");
     const who = made && ["first", "second"][made.by];
-    const value = made && made.value !== null ? `, who was expected to score ${format.signed((made.by ? -1 : 1) * made.value)}` : made ? ", drawn at random" : "";
+    const value = made && made.value !== null ? `, who was expected to score ${format.value((made.by ? -1 : 1) * made.value)}` : made ? ", drawn at random" : "";
     status.textContent = made ? `Move ${own.ply} of ${game.plies.length}: ${made.text} by the ${who} player${value}.${over ? ` The game is over: ${resultOf(game)}.` : ""}` : "The start of the game.";
     moves.querySelectorAll("button").forEach((button, at) => {
       if (at + 1 === own.ply) button.setAttribute("aria-current", "step"); else button.removeAttribute("aria-current");
@@ -687,7 +702,8 @@ function wrongPart(section, data) {
     html("p", { class: "note" }, wrong.mistakes
       ? `The checkpoint of generation ${wrong.checkpoint} gives a result away in ${wrong.mistakes} of ${wrong.positions} positions, ${how}. The ${wrong.shown.length} worst of them, worst first:`
       : `The checkpoint of generation ${wrong.checkpoint} makes no mistake in ${wrong.positions} positions, ${how}.`),
-    html("div", { class: "positions" }, ...wrong.shown.map(wrongCard)));
+    html("div", { class: "positions" }, ...wrong.shown.slice(0, 8).map(wrongCard)),
+    wrong.shown.length > 8 ? html("details", {}, html("summary", {}, `${wrong.shown.length - 8} more`), html("div", { class: "positions" }, ...wrong.shown.slice(8).map(wrongCard))) : null);
 }
 
 function wrongCard(one) {
@@ -700,8 +716,8 @@ function wrongCard(one) {
   const word = score => RESULTS[Math.sign(score)];
   const board = html("div", { class: "board-box" });
   new Board(board).show(view, [
-    { action: best.action, share: 0.5, text: "✓" },
-    { action: played.action, share: 0.2, text: "✗" },
+    { action: best.action, share: 0.6, text: "✓", kind: "good" },
+    { action: played.action, share: 0.6, text: "✗", kind: "bad" },
   ]);
   const order = [...moves].sort((a, b) => b.visits - a.visits || b.prior - a.prior).slice(0, 6);
   for (const move of [best, played]) if (!order.includes(move)) order.push(move);
@@ -709,13 +725,13 @@ function wrongCard(one) {
     html("p", {}, html("b", {}, `${["First", "Second"][view.to_move]} player to move. `), "It plays ", html("b", { class: "bad" }, `✗ ${text(played.action)}`),
       `, a ${word(played.score)}; `, html("b", { class: "good" }, `✓ ${text(best.action)}`), ` is a ${word(best.score)}.`),
     html("dl", { class: "says" },
-      html("dt", {}, "network"), html("dd", {}, `prefers ${text(favourite.action)} (${format.share(favourite.prior)}); value ${format.signed(one.network)}`),
-      html("dt", {}, "search"), html("dd", {}, `plays ${text(played.action)} (${played.visits} of ${visits} simulations); value ${format.signed(one.search)}`),
+      html("dt", {}, "network"), html("dd", {}, `prefers ${text(favourite.action)} (${format.share(favourite.prior)}); value ${format.value(one.network)}`),
+      html("dt", {}, "search"), html("dd", {}, `plays ${text(played.action)} (${played.visits} of ${visits} simulations); value ${format.value(one.search)}`),
       html("dt", {}, "exact"), html("dd", {}, `${word(best.score)} for the player to move; ${moves.filter(move => Math.sign(move.score) === Math.sign(best.score)).length} of ${moves.length} moves keep it`)),
     html("details", {}, html("summary", {}, "all that is known of its moves"), html("div", { class: "table" }, html("table", {},
       html("thead", {}, html("tr", {}, ...["move", "network", "simulations", "value", "exact"].map((name, k) => html("th", { scope: "col", class: k ? "number" : null }, name)))),
       html("tbody", {}, ...order.map(move => html("tr", {}, html("td", {}, text(move.action)),
-        ...[format.share(move.prior), String(move.visits), move.value === null ? "–" : format.signed(move.value), `${word(move.score)} (${move.score})`]
+        ...[format.share(move.prior), String(move.visits), move.value === null ? "–" : format.value(move.value), `${word(move.score)} (${move.score})`]
           .map(cell => html("td", { class: "number" }, cell)))))))),
     html("p", { class: "help" }, `from ${one.set.replaceAll("_", " ")}`));
 }

@@ -278,6 +278,7 @@ fn train(run: Train) -> Result<(), Error> {
                     return Ok(());
                 }
                 verdict(&folder, &config)?;
+                write_report(&folder, report::State::Stopped);
             }
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Games of the log, to be replayed on a drawn board.
 
 use crate::{Error, log::Log};
-use lockstep_components::{GameRecord, Outcome, Side, State};
+use lockstep_components::{GameRecord, Outcome, Side, State, config::MAX_LAG};
 use lockstep_systems::AnyGame;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -66,22 +66,25 @@ pub struct Played {
 pub fn of_log(game: AnyGame, start: &State, log: &Log, reached: u64) -> Result<(Option<Round>, Vec<Replay>), Error> {
     let mut rounds = log.rounds()?;
     // What lies beyond was numbered by nobody.
-    rounds.retain(|&round| round <= reached + lockstep_components::config::MAX_LAG);
+    rounds.retain(|&round| round <= reached.saturating_add(MAX_LAG));
     let Some(&newest) = rounds.last() else { return Ok((None, vec![])) };
     let mut shown = vec![newest, rounds[rounds.len() / 2], rounds[0]];
     shown.dedup();
     let (mut about, mut replays) = (None, vec![]);
     for round in shown {
         let Some(segment) = log.read(game, round)? else { continue };
-        let bad = segment.games.iter().find_map(|record| start.check(record).err());
-        if let Some(message) = bad {
-            return Err(Error::Run {
-                path: segment.path,
-                message: format!("a game in it cannot be played: {message}"),
-            });
-        }
         let count = if about.is_none() { SHOWN[0] } else { SHOWN[1] };
-        replays.extend(segment.games.iter().take(count).map(|record| replay(start, round, record)));
+        // Those with the fewest random moves show most of the player.
+        let mut games: Vec<&GameRecord> = segment.games.iter().collect();
+        games.sort_by_key(|game| game.opening.len());
+        games.truncate(count);
+        for record in games {
+            start.check(record).map_err(|message| Error::Run {
+                path: segment.path.clone(),
+                message: format!("a game in it cannot be played with the rules of config.toml: {message}"),
+            })?;
+            replays.push(replay(start, round, record));
+        }
         about.get_or_insert_with(|| summary(round, &segment.games));
     }
     Ok((about, replays))

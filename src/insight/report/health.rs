@@ -1,6 +1,9 @@
 //! How a run goes, in words for somebody who does not know it.
 
-use crate::{insight::strength::Strength, metrics::Metrics};
+use crate::{
+    insight::strength::{Mistakes, Strength},
+    metrics::Metrics,
+};
 use serde::Serialize;
 
 /// How a run goes.
@@ -40,8 +43,8 @@ const LEARNED: u64 = 10;
 
 impl Health {
     /// Returns how a run with these metrics and these measurements of its strength goes, each in the order of the
-    /// generations.
-    pub fn of(metrics: &[Metrics], strength: &[Strength]) -> Self {
+    /// generations. The mistakes with `simulations` simulations are its strength.
+    pub fn of(metrics: &[Metrics], strength: &[Strength], simulations: u32) -> Self {
         let Some(last) = metrics.last() else {
             return Self { level: Level::Early, reasons: vec!["No generation has ended yet.".into()] };
         };
@@ -59,7 +62,7 @@ impl Health {
             };
             found.push((level, sentence(&advice.text)));
         }
-        found.extend(weaker(strength).map(|text| (Level::Watch, text)));
+        found.extend(weaker(strength, simulations).map(|text| (Level::Watch, text)));
         found.extend(strength.last().into_iter().flat_map(learned).map(|text| (Level::Watch, text)));
         found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
         let level = match found.first() {
@@ -68,7 +71,7 @@ impl Health {
             None => Level::Good,
         };
         let mut reasons: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
-        reasons.extend(progress(metrics, strength));
+        reasons.extend(progress(metrics, strength, simulations));
         if level == Level::Good && !last.advice.is_empty() {
             reasons.push("There is advice that would make it faster, or that a perfect player may ignore.".into());
         }
@@ -76,15 +79,26 @@ impl Health {
     }
 }
 
+/// Returns the mistakes of a line with this many simulations, or with the most if there are none with so many; `None`
+/// without positions.
+fn mistakes(line: &Strength, simulations: u32) -> Option<&Mistakes> {
+    let found = line.mistakes.iter().find(|mistakes| mistakes.simulations == simulations);
+    found.or(line.mistakes.last()).filter(|mistakes| mistakes.positions > 0)
+}
+
+/// Returns the share of mistakes in percent.
+fn percent(mistakes: &Mistakes) -> f64 {
+    100.0 * mistakes.mistakes as f64 / mistakes.positions as f64
+}
+
 /// Says if the player has become weaker than it was, beyond chance.
-fn weaker(strength: &[Strength]) -> Option<String> {
+fn weaker(strength: &[Strength], simulations: u32) -> Option<String> {
     let (now, before) = strength.split_last()?;
-    let share = |line: &Strength| line.mistakes.last().filter(|m| m.positions > 0).cloned();
-    if let Some(mistakes) = share(now) {
-        let best = before.iter().filter_map(|line| Some((line.generation, share(line)?)));
+    if let Some(now) = mistakes(now, simulations) {
+        let best = before.iter().filter_map(|line| Some((line.generation, mistakes(line, simulations)?)));
         let (generation, best) = best.min_by(|a, b| a.1.interval[1].total_cmp(&b.1.interval[1]))?;
-        return (mistakes.interval[0] > best.interval[1]).then(|| {
-            let [now, then] = [&mistakes, &best].map(|m| 100.0 * m.mistakes as f64 / m.positions as f64);
+        return (now.interval[0] > best.interval[1]).then(|| {
+            let [now, then] = [now, best].map(percent);
             format!("It errs more often than in generation {generation}: in {now:.1} % of the positions, then in {then:.1} %.")
         });
     }
@@ -111,11 +125,8 @@ fn learned(line: &Strength) -> Vec<String> {
 }
 
 /// Says what has become better since the beginning.
-fn progress(metrics: &[Metrics], strength: &[Strength]) -> Option<String> {
-    let share = |line: &Strength| {
-        let most = line.mistakes.last().filter(|m| m.positions > 0)?;
-        Some(100.0 * most.mistakes as f64 / most.positions as f64)
-    };
+fn progress(metrics: &[Metrics], strength: &[Strength], simulations: u32) -> Option<String> {
+    let share = |line| mistakes(line, simulations).map(percent);
     if let [first, .., last] = strength {
         if let (Some(from), Some(to)) = (share(first), share(last)) {
             let (then, now) = (first.generation, last.generation);
@@ -152,7 +163,7 @@ fn sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{advice::Advice, insight::strength::Mistakes};
+    use crate::advice::Advice;
 
     fn graded(generation: u64, mistakes: u64, interval: [f64; 2]) -> Strength {
         let mistakes = vec![Mistakes { simulations: 64, positions: 100, mistakes, interval }];
@@ -169,12 +180,12 @@ mod tests {
 
     #[test]
     fn what_is_broken_comes_before_what_is_slow_and_a_perfect_player_is_no_broken_one() {
-        let level = |metrics: &[Metrics], strength: &[Strength]| Health::of(metrics, strength).level;
+        let level = |metrics: &[Metrics], strength: &[Strength]| Health::of(metrics, strength, 64).level;
         assert_eq!(level(&[], &[]), Level::Early);
         assert_eq!(level(&made(2, &[]), &[]), Level::Early);
         assert_eq!(level(&made(5, &[]), &[]), Level::Good);
         assert_eq!(level(&made(5, &["slow_network"]), &[]), Level::Good);
-        let broken = Health::of(&made(1, &["slow_learning", "equal_games"]), &[]);
+        let broken = Health::of(&made(1, &["slow_learning", "equal_games"]), &[], 64);
         assert_eq!((broken.level, &*broken.reasons[0]), (Level::Broken, "Says equal_games."));
         let perfect = graded(5, 0, [0.0, 0.04]);
         assert_eq!(level(&made(5, &["slow_learning", "equal_games"]), &[perfect]), Level::Good);
@@ -186,8 +197,8 @@ mod tests {
         let weaker = graded(9, 40, [0.31, 0.5]);
         let same = graded(9, 14, [0.09, 0.22]);
         let metrics = made(9, &[]);
-        assert_eq!(Health::of(&metrics, &[strong.clone(), same]).level, Level::Good);
-        let health = Health::of(&metrics, &[strong, weaker]);
+        assert_eq!(Health::of(&metrics, &[strong.clone(), same], 64).level, Level::Good);
+        let health = Health::of(&metrics, &[strong, weaker], 64);
         assert_eq!(health.level, Level::Watch);
         assert!(health.reasons[0].contains("than in generation 5: in 40.0 %"), "{health:?}");
     }
