@@ -78,10 +78,10 @@ class Board {
     const { height, width, view } = this;
     if (this.hexagons) {
       // The first player joins top and bottom, the second left and right: along the sides of the outermost cells.
-      const side = (player, cells, corners) => svg.append(element("polyline", {
-        class: `edge ${player}`,
-        points: cells.flatMap(cell => corners.map(([dx, dy]) => this.centre(cell).map((at, k) => at + [dx, dy][k]).join(","))).join(" "),
-      }));
+      const side = (player, cells, corners) => {
+        const at = cells.flatMap(cell => corners.map(([dx, dy]) => this.centre(cell).map((at, k) => at + [dx, dy][k])));
+        for (const kind of ["outline", "edge"]) svg.append(element("polyline", { class: `${kind} ${player}`, points: at.join(" ") }));
+      };
       const row = r => Array.from({ length: width }, (_, c) => r * width + c);
       const column = c => Array.from({ length: height }, (_, r) => r * width + c);
       side("x", row(0), [[-50, -28.9], [0, -57.7], [50, -28.9]]);
