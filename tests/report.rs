@@ -188,8 +188,10 @@ fn a_damaged_run_shows_what_it_has_and_says_what_is_missing() {
 fn long_runs_and_many_of_them_fit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
-    let set = QUICK.into_iter().chain(["run.generations=1"]).flat_map(|set| ["--set", set]);
-    let args: Vec<&str> = ["train", "connect_four", "--run", "run"].into_iter().chain(set).collect();
+    let set = ["run.generations=1", "run.games=20", "network.channels=8", "run.grade_simulations=1"];
+    let args =
+        ["train", "connect_four", "--run", "run"].into_iter().chain(set.into_iter().flat_map(|set| ["--set", set]));
+    let args: Vec<&str> = args.collect();
     let output = lockstep(dir.path(), &args);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let one: Metrics = serde_json::from_value(metrics(&path).remove(0)).unwrap();

@@ -41,7 +41,7 @@ class Board {
 
   size() {
     const { height, width } = this;
-    if (this.hexagons) return [width * 100 + (height - 1) * 50, (height - 1) * 86.6 + 116];
+    if (this.hexagons) return [width * 100 + (height - 1) * 50 + 8, (height - 1) * 86.6 + 124];
     if (this.dots) return [(width - 1) * 60 + 100, (height - 1) * 60 + 100];
     return [width * 100, height * 100];
   }
@@ -65,6 +65,7 @@ class Board {
     });
     this.drawGround(svg);
     [...view.cells].forEach((character, cell) => this.drawCell(svg, character, cell));
+    if (this.hexagons) this.drawSides(svg);
     if (view.last.length) {
       const [x, y] = this.centre(view.last[view.last.length - 1]);
       svg.append(element("circle", { class: "last", cx: x, cy: y, r: this.dots ? 18 : 16 }));
@@ -76,19 +77,6 @@ class Board {
 
   drawGround(svg) {
     const { height, width, view } = this;
-    if (this.hexagons) {
-      // The first player joins top and bottom, the second left and right: along the sides of the outermost cells.
-      const side = (player, cells, corners) => {
-        const at = cells.flatMap(cell => corners.map(([dx, dy]) => this.centre(cell).map((at, k) => at + [dx, dy][k])));
-        for (const kind of ["outline", "edge"]) svg.append(element("polyline", { class: `${kind} ${player}`, points: at.join(" ") }));
-      };
-      const row = r => Array.from({ length: width }, (_, c) => r * width + c);
-      const column = c => Array.from({ length: height }, (_, r) => r * width + c);
-      side("x", row(0), [[-50, -28.9], [0, -57.7], [50, -28.9]]);
-      side("x", row(height - 1), [[-50, 28.9], [0, 57.7], [50, 28.9]]);
-      side("o", column(0), [[-50, -28.9], [-50, 28.9]]);
-      side("o", column(width - 1), [[50, -28.9], [50, 28.9]]);
-    }
     if (view.board === "points") {
       for (let row = 0; row < height; row++) {
         svg.append(element("line", { class: "square", x1: 50, x2: width * 100 - 50, y1: row * 100 + 50, y2: row * 100 + 50 }));
@@ -97,6 +85,22 @@ class Board {
         svg.append(element("line", { class: "square", x1: column * 100 + 50, x2: column * 100 + 50, y1: 50, y2: height * 100 - 50 }));
       }
     }
+  }
+
+  // The first player of a game of hexagons joins top and bottom, the second left and right: these are the sides of the
+  // outermost cells.
+  drawSides(svg) {
+    const { height, width } = this;
+    const side = (player, cells, corners) => {
+      const at = cells.flatMap(cell => corners.map(([dx, dy]) => this.centre(cell).map((at, k) => at + [dx, dy][k])));
+      for (const kind of ["outline", "edge"]) svg.append(element("polyline", { class: `${kind} ${player}`, points: at.join(" ") }));
+    };
+    const row = r => Array.from({ length: width }, (_, c) => r * width + c);
+    const column = c => Array.from({ length: height }, (_, r) => r * width + c);
+    side("x", row(0), [[-50, -28.9], [0, -57.7], [50, -28.9]]);
+    side("x", row(height - 1), [[-50, 28.9], [0, 57.7], [50, 28.9]]);
+    side("o", column(0), [[-50, -28.9], [-50, 28.9]]);
+    side("o", column(width - 1), [[50, -28.9], [50, 28.9]]);
   }
 
   drawCell(svg, character, cell) {

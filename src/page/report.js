@@ -581,7 +581,7 @@ function settingsPart(section, data) {
     html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "key"), ...data.runs.map(run => html("th", { scope: "col" }, several ? run.name : "value")), html("th", { scope: "col" }, "meaning"))),
     html("tbody", {}, ...keys.map(key => html("tr", {}, html("th", { scope: "row", class: "code" }, key), ...data.runs.map(run => {
       const own = run.settings.find(one => one.key === key);
-      return html("td", { class: own?.usual ? "code own" : "code" }, own?.value ?? "–", own?.usual ? html("span", { class: "usual" }, `usually ${own.usual}`) : null);
+      return html("td", { class: own?.usual ? "code own" : "code" }, own?.value ?? "–", own?.usual ? html("span", { class: "usual" }, `default ${own.usual}`) : null);
     }), html("td", { class: "meaning" }, data.meanings[key] ?? ""))))));
 }
 
