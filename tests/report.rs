@@ -1,8 +1,9 @@
 //! The report of a run: whole, small, and closed to whatever stands in a run.
 
-use crate::{lockstep, text};
+use crate::{attacks, bad_inputs::mutated, lockstep, text};
 use lockstep::{
     advice::Advice,
+    components::LaneRng,
     folder::Folder,
     insight::{
         report::{self, MOST_BYTES},
@@ -184,6 +185,40 @@ fn a_damaged_run_shows_what_it_has_and_says_what_is_missing() {
     }
 }
 
+/// Whatever stands in the files of a run, there is a page or an error that names a file.
+#[test]
+fn no_file_of_a_run_ends_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), "run", 3);
+    let run = dir.path().join("run");
+    let mistakes = vec![Mistakes { simulations: 4, positions: 100, mistakes: 7, interval: [0.034, 0.137] }];
+    let strength = Strength { generation: 2, mistakes, ..Strength::default() };
+    fs::write(run.join("strength.jsonl"), serde_json::to_string(&strength).unwrap() + "\n").unwrap();
+    let change = "{\"generation\":2,\"key\":\"learn.learning_rate\",\"from\":\"0.002\",\"to\":\"0.001\"}\n";
+    fs::write(run.join("history.jsonl"), change).unwrap();
+    let files =
+        ["metrics.jsonl", "strength.jsonl", "history.jsonl", "verdict.jsonl", "log/000003.games", "config.toml"];
+    let (mut pages, mut refused) = (0, 0);
+    for case in 0..60 * attacks() {
+        let mut rng = LaneRng::new(41, case);
+        let path = run.join(files[rng.below(files.len())]);
+        let sound = fs::read(&path).unwrap();
+        fs::write(&path, mutated(&mut rng, &sound)).unwrap();
+        match report::data(&run) {
+            Ok(data) => {
+                data_of(&report::page(&[data]));
+                pages += 1;
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("config.toml"), "case {case}: {error}");
+                refused += 1;
+            }
+        }
+        fs::write(&path, sound).unwrap();
+    }
+    assert!(pages > 20 && refused > 0, "{pages} pages, {refused} refused");
+}
+
 #[test]
 fn long_runs_and_many_of_them_fit() {
     let dir = tempfile::tempdir().unwrap();
@@ -227,7 +262,9 @@ fn what_cannot_be_reported_is_refused() {
     refused(&["report"], "<RUN>");
     refused(&["report", "nothing"], "there is no run here");
     refused(&["report", "run", "--positions", "none.csv"], "none.csv");
-    refused(&["report", "run", "--out", "no/folder/x.html"], "no/folder");
+    refused(&["report", "run", "--out", "no/folder/x.html"], "--out");
+    fs::create_dir(dir.path().join("taken")).unwrap();
+    refused(&["report", "run", "--out", "taken"], "taken");
     refused(&[&["report"], &["run"; 9][..]].concat(), "RUN");
     // Several runs go into the current folder, and are told apart.
     let output = lockstep(dir.path(), &["report", "run", "./run"]);

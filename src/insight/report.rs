@@ -237,7 +237,10 @@ pub fn page(runs: &[Data]) -> String {
 pub fn json(runs: &[Data], most: usize) -> String {
     let meanings: Map<String, Value> = keys::all()
         .iter()
-        .filter_map(|key| Some((key.to_string(), keys::resolved(key.schema).get("description")?.clone())))
+        .filter_map(|key| {
+            let own = key.schema.get("description").or_else(|| keys::resolved(key.schema).get("description"));
+            Some((key.to_string(), own?.clone()))
+        })
         .collect();
     let mut share = runs.len().max(1);
     loop {

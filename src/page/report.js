@@ -275,8 +275,12 @@ function newest(section, data, key, { title, help, lines, x, y, diagonal = false
 function strengthPart(section, data) {
   const measured = data.runs.some(run => run.strength.length);
   const note = slot(section, "note", () => html("p", { class: "note" }));
-  note.hidden = measured;
-  note.textContent = "Nothing has been measured of the strength of this run so far. What can be seen of learning stands under \"Learning\".";
+  note.textContent = measured ? data.runs.map(run => {
+    const skipped = run.strength.reduce((sum, line) => sum + line.skipped.length, 0);
+    const spent = run.strength.reduce((sum, line) => sum + line.grading_seconds, 0);
+    return `${data.runs.length > 1 ? `${run.name}: ` : ""}${run.strength.length ? `Measured in ${many(run.strength.length, "generation")}, which took ${format.seconds(spent)}` : "Not measured yet"}`
+      + `${skipped ? `; ${skipped} more were due and left out, because the share of the time for measuring was used up` : ""}.`;
+  }).join(" ") : "Nothing has been measured of the strength of this run so far. What can be seen of learning stands under \"Learning\".";
   const last = run => (run.strength.at(-1)?.mistakes || []).map(one => one.simulations);
   const find = (line, simulations) => {
     const found = (line.mistakes || []).find(one => one.simulations === simulations);

@@ -10,7 +10,10 @@ use crate::{
     say,
     text::bytes,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Carries out `lockstep report`.
 pub fn run(args: ReportArgs) -> Result<(), Error> {
@@ -33,9 +36,21 @@ pub fn run(args: ReportArgs) -> Result<(), Error> {
         (None, _) => PathBuf::from("report.html"),
     };
     let page = report::page(&runs);
-    write_file(&out, page.as_bytes())?;
+    replace(&out, page.as_bytes())
+        .map_err(|error| Error::Usage(format!("{error}; name another file with --out to write the report there")))?;
     say!("{}: {}", out.display(), bytes(page.len()));
     Ok(())
+}
+
+/// Writes a file, which a run that trains may write at the same time: either of them is then there as a whole.
+fn replace(out: &Path, contents: &[u8]) -> Result<(), Error> {
+    let own = out.with_extension(format!("{}.html", std::process::id()));
+    write_file(&own, contents)?;
+    fs::rename(&own, out).map_err(|error| {
+        // Best effort: it is of no use under this name.
+        let _ = fs::remove_file(&own);
+        Error::io("replace", out)(error)
+    })
 }
 
 /// Returns the positions that the newest checkpoint of a run gets wrong.
