@@ -137,7 +137,7 @@ const WORDS: [&str; 64] = [
 ];
 
 /// Returns bytes of which some are changed, removed, put in, doubled or cut off.
-fn mutated(rng: &mut LaneRng, sound: &[u8]) -> Vec<u8> {
+pub fn mutated(rng: &mut LaneRng, sound: &[u8]) -> Vec<u8> {
     let mut bytes = sound.to_vec();
     for _ in 0..1 + rng.below(4) {
         let at = rng.below(bytes.len() + 1);

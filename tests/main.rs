@@ -21,6 +21,7 @@ mod play;
 mod promises;
 mod readme;
 mod relief;
+mod report;
 mod resume;
 mod rows;
 mod schema;

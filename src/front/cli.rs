@@ -27,6 +27,7 @@ Examples:
   lockstep play --run runs/connect_four                 play against it
   lockstep verify --run runs/connect_four --replay      is all of it there, and does it repeat?
   lockstep doctor --run runs/connect_four               what could be better about it?
+  lockstep report runs/connect_four                     all that is known of it, as a page for a browser
   lockstep tune connect_four                            the fastest settings here, and how long it will take
   lockstep bench selfplay --game connect_four           how fast is this machine?";
 
@@ -83,6 +84,13 @@ pub enum Command {
     /// The advice is given while the run is made, once for each rule, and kept in metrics.jsonl; this lists it with the
     /// evidence of the newest generation. docs/gpu.md explains the rules.
     Doctor(DoctorArgs),
+    /// Write all that is known of a run into one page for a browser: report.html in its folder.
+    ///
+    /// Strength and diagnosis over the generations, losses, speed, memory, advice, settings, games to replay, and the graded
+    /// positions that the newest checkpoint gets wrong. Several runs are drawn over each other on one page. The page is one
+    /// file that loads nothing. A run that trains writes it too, every ten seconds at most and without the wrong positions;
+    /// nothing of the run is changed by it.
+    Report(ReportArgs),
     /// List the games that can be played.
     ///
     /// With the size of the board, the planes of the network's input, the size of its policy, the number of
@@ -394,6 +402,30 @@ pub struct DoctorArgs {
     /// Print one JSON object for each rule that has something to say
     #[arg(long)]
     pub json: bool,
+}
+
+/// `lockstep report`
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Folders of the runs, at most 8
+    #[arg(value_name = "RUN", required = true, num_args = 1..=crate::insight::report::MOST_RUNS)]
+    pub runs: Vec<PathBuf>,
+    /// File to write [default: report.html in the folder of the run, and in the current one for several runs]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Look for wrong moves in these positions, as CSV such as `lockstep label` makes [default: those of the game]
+    #[arg(long, value_name = "FILE")]
+    pub positions: Option<PathBuf>,
+    /// Simulations for each move in these positions; 0 takes the network's most likely move [default: run.grade_simulations of
+    /// each run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
+    /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the runs]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
 }
 
 /// `lockstep bench`

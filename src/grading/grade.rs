@@ -12,7 +12,7 @@ use lockstep_components::{
     config::{LanesConfig, SearchConfig},
     game::Oracle,
 };
-use lockstep_systems::{Evaluator, Uniform};
+use lockstep_systems::{Answer, Evaluator, Uniform};
 use rustc_hash::FxHasher;
 use serde_json::{Value, json};
 use std::{
@@ -210,32 +210,7 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
         return Ok(vec![]);
     }
     let game = player.game;
-    let positions: Vec<State> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position.clone())).collect();
-    // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
-    let simulations = grading.simulations.max(1);
-    let leaves_per_tree = grading.leaves.max(1);
-    let search = SearchConfig { simulations, ..search_of(player, grading) };
-    let most = positions.len().min(1024) as u32;
-    let networks = match grading.instead {
-        None => vec![player.footprint((most * leaves_per_tree) as usize)?],
-        Some(_) => vec![],
-    };
-    let count = memory::lanes_that_fit(game, &search, leaves_per_tree, most, &networks);
-    let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
-    MemoryBound::of_searches(game, &[&search], &lanes, &networks).check()?;
-    let answers = with_fewer_lanes(count, |count| {
-        let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
-        let evaluator: Box<dyn Evaluator> = match grading.instead {
-            None => player.evaluator(&player.place()?, (count * leaves_per_tree) as usize)?,
-            Some(Untrained::Uniform) => Box::new(Uniform::default()),
-            Some(Untrained::Rollout) => game.rollouts(1, 1),
-        };
-        let mut analyst = Analyst::new(game, evaluator, &search, lanes, simulations);
-        analyst.ask(positions.clone(), |done| {
-            progress(done, positions.len());
-            true
-        })
-    })?;
+    let answers = answers(player, grading, &sets, &mut progress)?;
     let mut answers_left = answers.iter();
     let mut graded: Vec<Graded> = sets
         .iter()
@@ -251,7 +226,8 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
         })
         .collect();
     if game.info.oracle == Oracle::Everything && grading.positions.is_none() {
-        let choices = positions.iter().cloned().zip(answers.iter().map(|a| a.action)).collect();
+        let positions = sets.iter().flat_map(|set| set.positions.iter().map(|p| p.position.clone()));
+        let choices = positions.zip(answers.iter().map(|a| a.action)).collect();
         let [first, second] =
             [Side::First, Side::Second].map(|side| lines_of_play(&game.start_of(&player.config), side, &choices));
         graded.push(Graded::LinesOfPlay {
@@ -263,8 +239,51 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
     Ok(graded)
 }
 
-/// Returns the sets of positions to grade a player in.
-fn sets_of(player: &Player, grading: &Grading) -> Result<Vec<Set>, Error> {
+/// Searches the positions of some sets as a player is graded, and returns the answers in their order. `progress` gets how
+/// many of how many positions are searched.
+///
+/// # Errors
+/// When the checkpoint cannot be used, the memory does not suffice, or the device fails.
+pub fn answers(
+    player: &Player,
+    grading: &Grading,
+    sets: &[Set],
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Vec<Answer>, Error> {
+    let game = player.game;
+    let positions: Vec<State> = sets.iter().flat_map(|s| s.positions.iter().map(|p| p.position.clone())).collect();
+    // One simulation goes to the move with the highest prior: all moves are unvisited and weigh the same otherwise.
+    let simulations = grading.simulations.max(1);
+    let leaves_per_tree = grading.leaves.max(1);
+    let search = SearchConfig { simulations, ..search_of(player, grading) };
+    let most = positions.len().min(1024) as u32;
+    let networks = match grading.instead {
+        None => vec![player.footprint((most * leaves_per_tree) as usize)?],
+        Some(_) => vec![],
+    };
+    let count = memory::lanes_that_fit(game, &search, leaves_per_tree, most, &networks);
+    let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
+    MemoryBound::of_searches(game, &[&search], &lanes, &networks).check()?;
+    with_fewer_lanes(count, |count| {
+        let lanes = LanesConfig { count, leaves_per_tree, ..LanesConfig::default() };
+        let evaluator: Box<dyn Evaluator> = match grading.instead {
+            None => player.evaluator(&player.place()?, (count * leaves_per_tree) as usize)?,
+            Some(Untrained::Uniform) => Box::new(Uniform::default()),
+            Some(Untrained::Rollout) => game.rollouts(1, 1),
+        };
+        let mut analyst = Analyst::new(game, evaluator, &search, lanes, simulations);
+        analyst.ask(positions.clone(), |done| {
+            progress(done, positions.len());
+            true
+        })
+    })
+}
+
+/// Returns the sets of positions to grade a player in: an empty list where there are none.
+///
+/// # Errors
+/// When the file of positions cannot be used.
+pub fn sets_of(player: &Player, grading: &Grading) -> Result<Vec<Set>, Error> {
     let mut sets: Vec<Set> = match &grading.positions {
         Some(path) => oracle::read_file(&player.game.start_of(&player.config), path)?,
         None => oracle::built_in(player.game),

@@ -3,8 +3,10 @@
 //!
 //! - [`diagnosis`]: rules that tell why a player does not learn;
 //! - [`examiner`]: measuring the player of a run while it trains;
+//! - [`report`]: all that is known of a run, on one page for a browser;
 //! - [`strength`]: how strong the player is, and what its network has learned.
 
 pub mod diagnosis;
 pub mod examiner;
+pub mod report;
 pub mod strength;

@@ -4,7 +4,8 @@
 //   const board = new Board(container, { onMove: action => ... });
 //   board.show(view, [{ action, share, text }, ...]);
 //
-// `share`, from 0 to 1, is how large a move is marked; `text` stands beside the mark and may be left out. Without
+// `share`, from 0 to 1, is how large a move is marked; `text` stands on the mark and may be left out, and so may `kind`,
+// which is "good" or "bad" for a mark of that colour. Without
 // `onMove` the board is only shown. Moves are made by mouse, touch, or keys: the arrows go from cell to cell, Enter and
 // the space bar play, Escape takes back the choice of the piece that is to move.
 class Board {
@@ -40,7 +41,7 @@ class Board {
 
   size() {
     const { height, width } = this;
-    if (this.hexagons) return [width * 100 + (height - 1) * 50, (height - 1) * 86.6 + 116];
+    if (this.hexagons) return [width * 100 + (height - 1) * 50 + 8, (height - 1) * 86.6 + 124];
     if (this.dots) return [(width - 1) * 60 + 100, (height - 1) * 60 + 100];
     return [width * 100, height * 100];
   }
@@ -64,6 +65,7 @@ class Board {
     });
     this.drawGround(svg);
     [...view.cells].forEach((character, cell) => this.drawCell(svg, character, cell));
+    if (this.hexagons) this.drawSides(svg);
     if (view.last.length) {
       const [x, y] = this.centre(view.last[view.last.length - 1]);
       svg.append(element("circle", { class: "last", cx: x, cy: y, r: this.dots ? 18 : 16 }));
@@ -75,22 +77,6 @@ class Board {
 
   drawGround(svg) {
     const { height, width, view } = this;
-    if (this.hexagons) {
-      // The first player joins top and bottom, the second left and right.
-      const edge = cells => cells.map(cell => this.centre(cell).join(",")).join(" ");
-      const row = r => Array.from({ length: width }, (_, c) => r * width + c);
-      const column = c => Array.from({ length: height }, (_, r) => r * width + c);
-      const along = (cells, dx, dy, player) => svg.append(element("polyline", {
-        class: `edge ${player}`, points: edge(cells).split(" ").map(point => {
-          const [x, y] = point.split(",").map(Number);
-          return `${x + dx},${y + dy}`;
-        }).join(" "),
-      }));
-      along(row(0), 0, -54, "x");
-      along(row(height - 1), 0, 54, "x");
-      along(column(0), -50, 0, "o");
-      along(column(width - 1), 50, 0, "o");
-    }
     if (view.board === "points") {
       for (let row = 0; row < height; row++) {
         svg.append(element("line", { class: "square", x1: 50, x2: width * 100 - 50, y1: row * 100 + 50, y2: row * 100 + 50 }));
@@ -99,6 +85,22 @@ class Board {
         svg.append(element("line", { class: "square", x1: column * 100 + 50, x2: column * 100 + 50, y1: 50, y2: height * 100 - 50 }));
       }
     }
+  }
+
+  // The first player of a game of hexagons joins top and bottom, the second left and right: these are the sides of the
+  // outermost cells.
+  drawSides(svg) {
+    const { height, width } = this;
+    const side = (player, cells, corners) => {
+      const at = cells.flatMap(cell => corners.map(([dx, dy]) => this.centre(cell).map((at, k) => at + [dx, dy][k])));
+      for (const kind of ["outline", "edge"]) svg.append(element("polyline", { class: `${kind} ${player}`, points: at.join(" ") }));
+    };
+    const row = r => Array.from({ length: width }, (_, c) => r * width + c);
+    const column = c => Array.from({ length: height }, (_, r) => r * width + c);
+    side("x", row(0), [[-50, -28.9], [0, -57.7], [50, -28.9]]);
+    side("x", row(height - 1), [[-50, 28.9], [0, 57.7], [50, 28.9]]);
+    side("o", column(0), [[-50, -28.9], [-50, 28.9]]);
+    side("o", column(width - 1), [[50, -28.9], [50, 28.9]]);
   }
 
   drawCell(svg, character, cell) {
@@ -131,7 +133,7 @@ class Board {
     }
   }
 
-  drawMark(svg, { action, share, text: label }) {
+  drawMark(svg, { action, share, text: label, kind = "" }) {
     const move = this.view.legal.find(move => move.action === action);
     if (!move || !move.cells.length) return;
     const places = move.cells.map(cell => this.centre(cell));
@@ -139,11 +141,11 @@ class Board {
     const strength = Math.max(0, Math.min(1, share));
     if (places.length > 1) {
       const [fx, fy] = places[0];
-      svg.append(element("line", { class: "arrow", x1: fx, y1: fy, x2: x, y2: y, "stroke-width": 4 + 22 * strength, opacity: 0.25 + 0.6 * strength }));
+      svg.append(element("line", { class: `arrow ${kind}`, x1: fx, y1: fy, x2: x, y2: y, "stroke-width": 4 + 22 * strength, opacity: 0.25 + 0.6 * strength }));
     } else {
-      svg.append(element("circle", { class: "advice", cx: x, cy: y, r: (this.dots ? 26 : 44) * Math.sqrt(strength), opacity: 0.55 }));
+      svg.append(element("circle", { class: `advice ${kind}`, cx: x, cy: y, r: (this.dots ? 26 : 44) * Math.sqrt(strength), opacity: kind ? 0.95 : 0.55 }));
     }
-    if (label) svg.append(text("advice-text", x, y, label));
+    if (label) svg.append(text(`advice-text ${kind}`, x, y, label));
   }
 
   // The moves that a click on a cell can mean: of the chosen piece, or all of them.

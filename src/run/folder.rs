@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The folder of a run: `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/`,
-/// `kernels/` and `verdict.jsonl`.
+/// `kernels/`, `verdict.jsonl` and `report.html`.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
@@ -94,6 +94,16 @@ impl Folder {
         self.0.join("verdict.jsonl")
     }
 
+    /// Returns the path of `strength.jsonl`, which says how strong the player was after the generations that were graded.
+    pub fn strength(&self) -> PathBuf {
+        self.0.join("strength.jsonl")
+    }
+
+    /// Returns the path of `report.html`, which shows all that is known of the run.
+    pub fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
+
     /// Returns the path of `checkpoints`, which has a folder for each kept generation.
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
@@ -113,11 +123,6 @@ impl Folder {
     /// [`keep_kernels`].
     pub fn keep_kernels(&self, config: &Config) {
         keep_kernels(config.run.own_kernels.then_some(&self.kernels()));
-    }
-
-    /// Returns the path of `strength.jsonl`, which tells how strong the player was, generation after generation.
-    pub fn strength(&self) -> PathBuf {
-        self.0.join("strength.jsonl")
     }
 
     /// Returns the path of the weights of a generation against which later ones are measured.

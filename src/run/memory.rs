@@ -21,7 +21,7 @@ use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
 #[derive(Clone, Debug)]
 pub struct MemoryBound {
     parts: Vec<Part>,
-    /// The bytes that are needed besides while a checkpoint is written or read.
+    /// The bytes that are needed besides while a checkpoint is written or read, or a report is written.
     saving: u64,
 }
 
@@ -36,6 +36,9 @@ struct Part {
 
 /// The bytes that the allocator keeps without using them.
 const SLACK: u64 = 12_000_000;
+
+/// The bytes that a report takes while it is written, beside the games of a round.
+const REPORT: u64 = 12_000_000;
 
 /// The bytes that a thread takes beside what it works in.
 const OF_THREAD: u64 = 200_000;
@@ -174,6 +177,8 @@ impl MemoryBound {
         ];
         // Weights and optimiser as numbers and as files, and the serialised games of a round.
         let saving = parameters * (3 + 3 * moments + means) + records;
+        // A report reads the games of one round at a time, as they are stored and as records.
+        let saving = saving.max(REPORT + 2 * records / lag);
         let mut bound = Self { parts, saving };
         if place.evaluation == Backend::BurnPadded {
             bound.check()?;
@@ -264,7 +269,7 @@ impl std::fmt::Display for MemoryBound {
         let part = |part: &Part| format!("{} for {}", bytes(part.bytes as usize), part.name);
         f.write_str(&self.parts.iter().map(part).collect::<Vec<_>>().join(", "))?;
         if self.saving > 0 {
-            write!(f, "; and {} while a checkpoint is written or read", bytes(self.saving as usize))?;
+            write!(f, "; and {} while a checkpoint or the report is written", bytes(self.saving as usize))?;
         }
         Ok(())
     }

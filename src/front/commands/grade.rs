@@ -62,7 +62,8 @@ pub fn graded(player: &Player, grading: &Grading) -> Result<Vec<Graded>, Error> 
     with_bar("grading", |told| grade(player, grading, told))
 }
 
-fn with_bar<T>(what: &'static str, work: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> T) -> T {
+/// Shows on a bar how far some work has come.
+pub fn with_bar<T>(what: &'static str, work: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> T) -> T {
     let bar = display::bar(0, what);
     let done = work(&|done, all| {
         bar.set_length(all as u64);

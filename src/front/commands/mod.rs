@@ -9,6 +9,7 @@ mod grade;
 mod label;
 mod matches;
 mod play;
+mod report;
 mod shell;
 mod train;
 mod tune;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Report(args) => report::run(args),
         Command::Games(args) => games::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),

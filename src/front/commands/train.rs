@@ -11,7 +11,7 @@ use crate::{
     grade::{Basis, Graded, Grading},
     history::{self, Resolved, list},
     hooks,
-    insight::examiner::Examiner,
+    insight::{examiner::Examiner, report},
     log::Log,
     machine::{Machine, Monitor},
     memory::{self, MemoryBound},
@@ -36,6 +36,7 @@ use lockstep_systems::{
 use std::{
     cell::RefCell,
     ffi::OsStr,
+    io::IsTerminal,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -45,6 +46,9 @@ use std::{
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Whether there is something to save: at any other time a signal ends the program without more ado.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// How much time lies at least between two reports of a run that trains.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a second signal waits for what the first one has asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -236,6 +240,7 @@ fn train(run: Train) -> Result<(), Error> {
         monitor: Monitor::new(fixed, &place),
         generations: metrics::load(&folder.metrics())?,
         examiner: Some(Examiner::open(game, &config, &place, &folder, &run)?),
+        report_due: Instant::now(),
     });
     AT_WORK.store(true, Ordering::Relaxed);
     let work = |run: &mut Trainer, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
@@ -264,6 +269,9 @@ fn train(run: Train) -> Result<(), Error> {
                 config.run.generations,
                 command(&folder)
             );
+            if run.generation() > 0 {
+                write_report(&folder, report::State::Stopped);
+            }
             // Whoever has set a time wants to know what has become of it.
             if !interrupted() && run.generation() > 0 {
                 drop(run);
@@ -273,6 +281,7 @@ fn train(run: Train) -> Result<(), Error> {
                     return Ok(());
                 }
                 verdict(&folder, &config)?;
+                write_report(&folder, report::State::Stopped);
             }
             return Ok(());
         }
@@ -295,6 +304,10 @@ fn train(run: Train) -> Result<(), Error> {
     // Its memory is for the grading now.
     drop(run);
     verdict(&folder, &config)?;
+    write_report(&folder, report::State::Finished);
+    if std::io::stdout().is_terminal() {
+        say!("All that is known of it: {}", folder.report().display());
+    }
     say!("To play against it: lockstep play --run{}", quoted(folder.path()));
     Ok(())
 }
@@ -322,6 +335,8 @@ struct Watch {
     generations: Vec<Metrics>,
     /// What measures the player, until that has failed.
     examiner: Option<Examiner>,
+    /// When the report of the run is to be written next.
+    report_due: Instant,
 }
 
 /// Returns the fields of the machine that the monitor cannot see.
@@ -376,6 +391,12 @@ fn advance(
                     run.save(folder)?;
                 }
                 watch.examine(run, config, &|| interrupted() || until.is_some_and(|until| Instant::now() >= until));
+                if !run.is_finished() && Instant::now() >= watch.report_due {
+                    let took = write_report(folder, report::State::Training);
+                    run.wrote(took);
+                    // However long it takes, it takes hardly anything of the run.
+                    watch.report_due = Instant::now() + REPORT_EVERY.max(50 * took);
+                }
             }
         }
         let late = until.is_some_and(|until| Instant::now() >= until);
@@ -416,6 +437,13 @@ impl Watch {
             }
         }
     }
+}
+
+/// Writes the report of a run, which the run can do without, and returns how long that took.
+fn write_report(folder: &Folder, state: report::State) -> Duration {
+    let began = Instant::now();
+    or_warn(&folder.report(), report::write(folder, state));
+    began.elapsed()
 }
 
 /// Prints how the player of a run was graded, and grades it unless that was done before.
