@@ -337,6 +337,25 @@ pub fn of_generation(folder: &Folder, generation: u64) -> Option<PathBuf> {
     Some(folder.checkpoints().join(generation.to_string())).filter(|path| path.is_dir())
 }
 
+/// Returns the folder of the checkpoint of a generation, or of the newest one. Nothing is written.
+///
+/// # Errors
+/// When there is no such checkpoint; the message lists those that there are.
+pub fn find(folder: &Folder, generation: Option<u64>) -> Result<PathBuf, Error> {
+    let none = |message: &str| Error::Run { path: folder.path().into(), message: message.into() };
+    let newest = newest(folder)?.ok_or_else(|| {
+        none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
+    })?;
+    let Some(generation) = generation else { return Ok(newest) };
+    let kept = || -> Result<String, Error> {
+        Ok(generations(folder)?.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))
+    };
+    match of_generation(folder, generation) {
+        Some(found) => Ok(found),
+        None => Err(none(&format!("there is no checkpoint of that generation; there are those of {}", kept()?))),
+    }
+}
+
 /// The name of a checkpoint's folder while it is written; a number follows where an old folder of this name cannot be
 /// removed.
 const PARTIAL: &str = ".partial";
