@@ -30,10 +30,16 @@ Examples:
   lockstep tune connect_four                            the fastest settings here, and how long it will take
   lockstep bench selfplay --game connect_four           how fast is this machine?";
 
+const FORKS: &str = "\
+Examples:
+  lockstep fork runs/connect_four@100 --set learn.learning_rate=0.0005 --run runs/slower
+  lockstep train --run runs/slower                      go on with the branch
+  lockstep compare runs/connect_four runs/slower        was that better?";
+
 impl Cli {
     /// Whether the command keeps its results in a folder, so that they are not lost when they cannot be printed.
     pub fn saves(&self) -> bool {
-        matches!(self.command, None | Some(Command::Train(_)))
+        matches!(self.command, None | Some(Command::Train(_) | Command::Fork(_)))
     }
 }
 
@@ -60,6 +66,16 @@ pub enum Command {
     Match(MatchArgs),
     /// Play against a trained player in the terminal.
     Play(PlayArgs),
+    /// Make a branch of a run: it goes on from a checkpoint, with other settings from the next round on.
+    ///
+    /// A fork is a run of its own that begins where another one was, and answers what would have become of that run with
+    /// another setting. It shares the games up to there with its parent and takes no room for them; whatever becomes of the
+    /// parent, pruned, moved or removed, the fork stays whole. Games draw from seed, round and number, so two forks of a run
+    /// share their randomness: what lies between them is the setting, and less noise than between two runs. Without --set it
+    /// will be its parent again, bit for bit. Keys that cannot change within a run are refused; the parent is only read, and
+    /// may train meanwhile.
+    #[command(after_help = FORKS)]
+    Fork(ForkArgs),
     /// Check that a run is whole and sound.
     ///
     /// Every file is held against its digest, every game of the log is played through, every checkpoint is loaded and
@@ -360,6 +376,23 @@ pub struct PlayArgs {
     /// Threads; 0 takes as many as there are cores
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub threads: usize,
+}
+
+/// `lockstep fork`
+#[derive(Args, Debug)]
+pub struct ForkArgs {
+    /// The run to branch from, with @GENERATION behind it for one of its checkpoints: the newest one if none is named
+    #[arg(value_name = "RUN[@GENERATION]")]
+    pub parent: PathBuf,
+    /// Folder of the new run, which must not be there yet
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Change a key from the next round on: section.key=value. May be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `lockstep tune`

@@ -1,6 +1,8 @@
 //! What can be seen of a run: strength and diagnosis, read from its log, its checkpoints and its metrics. Nothing here
 //! changes a bit of a run.
 //!
+//! - [`fork`]: a run that goes on from a checkpoint of another one;
 //! - [`strength`]: how strong the player is, and what its network has learned.
 
+pub mod fork;
 pub mod strength;

@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod devices;
 mod doctor;
+mod fork;
 mod games;
 mod grade;
 mod label;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Fork(args) => fork::run(args),
         Command::Games(args) => games::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
