@@ -30,6 +30,12 @@ Examples:
   lockstep tune connect_four                            the fastest settings here, and how long it will take
   lockstep bench selfplay --game connect_four           how fast is this machine?";
 
+const QUESTIONS: &str = "\
+Examples:
+  lockstep why runs/othello \"d3 c5 f6\"                 the position after three moves
+  lockstep why runs/connect_four \"\" --move 4           the start of the game: what of column 4?
+  lockstep why runs/connect_four 4444 --games 20 --json  with twenty games, for programs";
+
 const FORKS: &str = "\
 Examples:
   lockstep fork runs/connect_four@100 --set learn.learning_rate=0.0005 --run runs/slower
@@ -82,6 +88,15 @@ pub enum Command {
     /// evaluates, and the metrics have no gap. With --replay a stretch of the run is played and learned again and compared
     /// bit for bit. Nothing is written, and the run may train meanwhile.
     Verify(VerifyArgs),
+    /// Ask a run about a position: what does it play there, since when, and which games taught it that?
+    ///
+    /// For each kept generation it prints what the network and the search say of a move: the one that is asked about, or the
+    /// one that the newest generation plays. Then it looks through all games of the log for those that came through the
+    /// position, and prints how they went on, what the network was to learn from them, and when they left the replay window,
+    /// which is when the position was forgotten. Positions and moves that are the same up to symmetry count as one. Nothing is
+    /// written, and the run may train meanwhile.
+    #[command(after_help = QUESTIONS)]
+    Why(WhyArgs),
     /// Measure the speed of this machine.
     ///
     /// What is measured is the recipe of the game, with its network, its search and its precision, unless options or --set say
@@ -390,6 +405,35 @@ pub struct ForkArgs {
     /// Change a key from the next round on: section.key=value. May be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep why`
+#[derive(Args, Debug)]
+pub struct WhyArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub run: PathBuf,
+    /// The moves that lead to the position, as in "d3 c5 f6"; "" asks about the start of the game
+    #[arg(value_name = "MOVES", allow_hyphen_values = true)]
+    pub moves: String,
+    /// The move to ask about [default: the one that the newest generation plays]
+    #[arg(long = "move", value_name = "MOVE")]
+    pub about: Option<String>,
+    /// Simulations of each search [default: run.grade_simulations of the run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// List so many of the games that came through the position, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub games: usize,
+    /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the run]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

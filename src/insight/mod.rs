@@ -2,7 +2,9 @@
 //! changes a bit of a run.
 //!
 //! - [`fork`]: a run that goes on from a checkpoint of another one;
-//! - [`strength`]: how strong the player is, and what its network has learned.
+//! - [`strength`]: how strong the player is, and what its network has learned;
+//! - [`why`]: what a run has to say of one position.
 
 pub mod fork;
 pub mod strength;
+pub mod why;

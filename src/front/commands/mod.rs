@@ -14,6 +14,7 @@ mod shell;
 mod train;
 mod tune;
 mod verify;
+mod why;
 
 pub use train::interrupted;
 
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Games(args) => games::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Why(args) => why::run(args),
         Command::Recipes(args) => config::recipes(args),
         Command::Config(args) => config::run(args),
         Command::Label(args) => label::run(args),
