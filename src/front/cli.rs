@@ -45,7 +45,7 @@ Examples:
 impl Cli {
     /// Whether the command keeps its results in a folder, so that they are not lost when they cannot be printed.
     pub fn saves(&self) -> bool {
-        matches!(self.command, None | Some(Command::Train(_) | Command::Fork(_)))
+        matches!(self.command, None | Some(Command::Train(_) | Command::Fork(_) | Command::Prune(_)))
     }
 }
 
@@ -97,6 +97,18 @@ pub enum Command {
     /// written, and the run may train meanwhile.
     #[command(after_help = QUESTIONS)]
     Why(WhyArgs),
+    /// List runs: what they do, how far they are, how large and how strong.
+    ///
+    /// The strength is that of the newest player that was measured or graded. Nothing is written, and the runs may train
+    /// meanwhile.
+    Runs(RunsArgs),
+    /// Free room: remove the older checkpoints of a run, and the games that it does not need to go on.
+    ///
+    /// It says what it would remove and how much room that would free; only with --yes does it remove anything. The newest
+    /// checkpoints stay, and the games that fill their replay windows, so that the run goes on, and `verify` finds it sound. The
+    /// older checkpoints are players that are gone then, and `lockstep why` sees only the games that are left. A run in use is
+    /// refused. Forks have files of their own and lose nothing.
+    Prune(PruneArgs),
     /// Measure the speed of this machine.
     ///
     /// What is measured is the recipe of the game, with its network, its search and its precision, unless options or --set say
@@ -439,6 +451,34 @@ pub struct WhyArgs {
     pub json: bool,
 }
 
+/// `lockstep runs`
+#[derive(Args, Debug)]
+pub struct RunsArgs {
+    /// Folders that runs lie in, or folders of runs [default: runs]
+    #[arg(value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// Print one JSON object for each run
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep prune`
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Folders of runs
+    #[arg(value_name = "DIR", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Checkpoints to keep, the newest ones [default: run.checkpoints of the run]
+    #[arg(long, value_name = "N", value_parser = keep)]
+    pub keep: Option<usize>,
+    /// Remove what is named, instead of only naming it
+    #[arg(long)]
+    pub yes: bool,
+    /// Print one JSON object for each run
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `lockstep tune`
 #[derive(Args, Debug)]
 pub struct TuneArgs {
@@ -549,6 +589,11 @@ fn minutes(text: &str) -> Result<f64, String> {
 fn positive_minutes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|minutes| (0.01..=1e4).contains(minutes));
     number.ok_or_else(|| "it must be a number from 0.01 to 10000".into())
+}
+
+fn keep(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|keep| (1..=1_000_000).contains(keep));
+    number.ok_or_else(|| "it must be a whole number from 1 to 1000000: a run needs one to go on from".into())
 }
 
 fn positive_seconds(text: &str) -> Result<f64, String> {

@@ -2,9 +2,11 @@
 //! changes a bit of a run.
 //!
 //! - [`fork`]: a run that goes on from a checkpoint of another one;
+//! - [`runs`]: the runs of a folder, and what can be removed of one;
 //! - [`strength`]: how strong the player is, and what its network has learned;
 //! - [`why`]: what a run has to say of one position.
 
 pub mod fork;
+pub mod runs;
 pub mod strength;
 pub mod why;

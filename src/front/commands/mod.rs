@@ -10,6 +10,7 @@ mod grade;
 mod label;
 mod matches;
 mod play;
+mod runs;
 mod shell;
 mod train;
 mod tune;
@@ -47,6 +48,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Why(args) => why::run(args),
+        Command::Runs(args) => runs::run(args),
+        Command::Prune(args) => runs::prune(args),
         Command::Recipes(args) => config::recipes(args),
         Command::Config(args) => config::run(args),
         Command::Label(args) => label::run(args),
