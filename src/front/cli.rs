@@ -30,6 +30,13 @@ Examples:
   lockstep tune connect_four                            the fastest settings here, and how long it will take
   lockstep bench selfplay --game connect_four           how fast is this machine?";
 
+const COMPARISONS: &str = "\
+Examples:
+  lockstep compare runs/a runs/b                        is b better than a?
+  lockstep compare runs/a@50 runs/a@100                 what did 50 generations bring?
+  lockstep compare runs/a-1 runs/a-2 runs/b-1 runs/b-2  two seeds of each: is it the setting, or the seed?
+  lockstep compare runs/a runs/b --pairs 500 --json     a longer match, for programs";
+
 const QUESTIONS: &str = "\
 Examples:
   lockstep why runs/othello \"d3 c5 f6\"                 the position after three moves
@@ -88,6 +95,15 @@ pub enum Command {
     /// evaluates, and the metrics have no gap. With --replay a stretch of the run is played and learned again and compared
     /// bit for bit. Nothing is written, and the run may train meanwhile.
     Verify(VerifyArgs),
+    /// Tell whether one run is better than another: by their mistakes, by a match, and at equal time.
+    ///
+    /// The newest players of the runs are compared, and those that each run had when it had taken as many CPU seconds as the
+    /// shortest run has taken by now. In games with an oracle all of them are graded in the same positions, so that only
+    /// positions count in which they differ. Runs that differ in run.seed alone are one group: between groups the interval is
+    /// that of the seeds, and where both have the same seeds, as forks of the same runs have, that of the differences seed by
+    /// seed. The first run, or the group that it is in, is what the others are compared with.
+    #[command(after_help = COMPARISONS)]
+    Compare(CompareArgs),
     /// Ask a run about a position: what does it play there, since when, and which games taught it that?
     ///
     /// For each kept generation it prints what the network and the search say of a move: the one that is asked about, or the
@@ -422,6 +438,36 @@ pub struct ForkArgs {
     pub json: bool,
 }
 
+/// `lockstep compare`
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Folders of runs, with @GENERATION behind them for one of their checkpoints: two or more
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Simulations for each move of all players; 0 takes the network's most likely move in the positions [default: the largest
+    /// run.grade_simulations of the runs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// The most positions of each set to grade in, where the game has several sets
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positions)]
+    pub positions: usize,
+    /// Pairs of games between two groups; 0 plays no match
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub pairs: u64,
+    /// Begin no more matches, and grade no more earlier players, after so many minutes
+    #[arg(long, value_name = "M", default_value_t = 5.0, value_parser = positive_minutes)]
+    pub minutes: f64,
+    /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the runs]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
+    /// Print one JSON object. An Elo without end is "inf" or "-inf"
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `lockstep why`
 #[derive(Args, Debug)]
 pub struct WhyArgs {
@@ -589,6 +635,11 @@ fn minutes(text: &str) -> Result<f64, String> {
 fn positive_minutes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|minutes| (0.01..=1e4).contains(minutes));
     number.ok_or_else(|| "it must be a number from 0.01 to 10000".into())
+}
+
+fn positions(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|positions| (1..=1_000_000).contains(positions));
+    number.ok_or_else(|| "it must be a whole number from 1 to 1000000".into())
 }
 
 fn keep(text: &str) -> Result<usize, String> {

@@ -13,7 +13,7 @@ use lockstep_components::{
     Config,
     config::keys::{self, Role},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
@@ -193,9 +193,19 @@ pub fn record_origin(folder: &Folder, origin: &Origin) -> Result<(), Error> {
     append(&folder.history(), &[serde_json::to_string(origin).expect("plain data")])
 }
 
+/// Returns what was changed after a run had begun, but for lines that are not understood.
+pub fn changes(folder: &Folder) -> Vec<Change> {
+    lines(folder)
+}
+
 /// Returns where a run was forked from: an empty list for one that began by itself, and more than one origin for the
 /// fork of a fork, the last one last. Lines that are not understood are left out.
 pub fn origins(folder: &Folder) -> Vec<Origin> {
+    lines(folder)
+}
+
+/// Returns the lines of a history that are of this kind.
+fn lines<T: DeserializeOwned>(folder: &Folder) -> Vec<T> {
     let text = fs::read(folder.history()).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

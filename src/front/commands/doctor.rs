@@ -2,7 +2,7 @@ use crate::{
     Error,
     cli::DoctorArgs,
     folder::Folder,
-    history::Change,
+    history::{self, Change, Origin},
     metrics::{self, Metrics},
     out, say,
     text::{count, number},
@@ -25,7 +25,10 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
         return Ok(());
     }
     summary(last, generations.len());
-    for Change { generation, key, from, to } in changes(&folder) {
+    for Origin { forked_from, .. } in history::origins(&folder) {
+        say!("forked from {forked_from}");
+    }
+    for Change { generation, key, from, to } in history::changes(&folder) {
         say!("changed from generation {generation} on: {key} {from} -> {to}");
     }
     if findings.is_empty() {
@@ -92,10 +95,4 @@ fn summary(last: &Metrics, generations: usize) {
         number(last.mean_batch.round() as u64, "row"),
         100.0 * last.batch_fill,
     ));
-}
-
-/// Returns what was changed after the run had begun, but for lines that are not understood.
-fn changes(folder: &Folder) -> Vec<Change> {
-    let text = std::fs::read_to_string(folder.history()).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

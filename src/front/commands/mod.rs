@@ -1,6 +1,7 @@
 //! What the command line's commands do.
 
 mod bench;
+mod compare;
 mod config;
 mod devices;
 mod doctor;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Why(args) => why::run(args),
         Command::Runs(args) => runs::run(args),
         Command::Prune(args) => runs::prune(args),
+        Command::Compare(args) => compare::run(args),
         Command::Recipes(args) => config::recipes(args),
         Command::Config(args) => config::run(args),
         Command::Label(args) => label::run(args),
