@@ -76,7 +76,8 @@ pub struct Comparison {
 pub enum Basis {
     /// The newest ones, or those that were named.
     Newest,
-    /// The last ones that the runs had when each had taken as much time as the shortest one of them has taken by now.
+    /// The last ones that the runs had when each had taken as much time as the shortest one of them has taken by now, or up to
+    /// 5 % more, as far as they are kept.
     EqualTime,
 }
 
@@ -158,7 +159,7 @@ pub struct Matched {
 pub struct Point {
     /// The time.
     pub seconds: f64,
-    /// What is known of each run, in the order in which they were named; `None` where it had no player yet, or none is kept.
+    /// What is known of each run, in the order of the groups; `None` where it had no player yet, or none is kept.
     pub runs: Vec<Option<Known>>,
 }
 
@@ -172,6 +173,10 @@ pub struct Known {
     /// The strength in Elo above plain Monte-Carlo tree search, where it was measured.
     pub elo: Option<f64>,
 }
+
+/// The time that a run may have taken more than another one and count as having taken as much: times are never equal to the
+/// last digit, and a checkpoint is only kept now and then.
+const NEARLY: f64 = 1.05;
 
 fn number<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     json_number(*x).serialize(serializer)
@@ -268,7 +273,7 @@ pub fn compare(
         _ if entries.iter().any(|entry| entry.named.is_some()) => {}
         None => found.left_out.push("equal time: the metrics of some run do not tell how long it took".into()),
         Some(shortest) => {
-            let by: Option<Vec<u64>> = entries.iter().map(|entry| entry.by(shortest, is_cpu_time)).collect();
+            let by: Option<Vec<u64>> = entries.iter().map(|entry| entry.by(NEARLY * shortest, is_cpu_time)).collect();
             match by {
                 Some(by) if by == newest => chosen[0].0 = Basis::EqualTime,
                 Some(by) => chosen.insert(0, (Basis::EqualTime, by)),
@@ -305,7 +310,8 @@ pub fn compare(
         }
     }
     if let Some(shortest) = shortest.filter(|_| entries.iter().all(|entry| entry.named.is_none())) {
-        let (curve, is_whole) = graded.curve(&entries, shortest, is_cpu_time, end, &mut progress)?;
+        let in_order: Vec<&Entry> = groups.iter().flatten().map(|&at| &entries[at]).collect();
+        let (curve, is_whole) = graded.curve(&in_order, shortest, is_cpu_time, end, &mut progress)?;
         found.curve = curve;
         if !is_whole {
             found.left_out.push("some points of the curve: the time was over (--minutes)".into());
@@ -477,7 +483,7 @@ impl Graded<'_> {
     /// `strength.jsonl` if each has one, and else by their checkpoints, which are graded until the time is over.
     fn curve(
         &mut self,
-        entries: &[Entry],
+        entries: &[&Entry],
         time: f64,
         of_cpu: bool,
         end: Instant,
@@ -492,8 +498,8 @@ impl Graded<'_> {
                 let measured = lines
                     .iter()
                     .rev()
-                    .find(|line| entry.time(line.generation, of_cpu).is_some_and(|own| own <= seconds));
-                let Some(generation) = entry.by(seconds, of_cpu).filter(|_| !is_measured) else {
+                    .find(|line| entry.time(line.generation, of_cpu).is_some_and(|own| own <= NEARLY * seconds));
+                let Some(generation) = entry.by(NEARLY * seconds, of_cpu).filter(|_| !is_measured) else {
                     runs.push(measured.filter(|_| is_measured).map(|line| known(line, &entry.config)));
                     continue;
                 };

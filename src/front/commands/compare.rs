@@ -65,15 +65,20 @@ fn tell(found: &Comparison) {
         }
     }
     if !found.curve.is_empty() {
-        let names: Vec<&String> = found.groups.iter().flatten().collect();
-        say!("Over time, in {clock}:");
+        let names: Vec<String> = found.groups.iter().map(|group| group_name(&group[0], group.len())).collect();
+        say!("Over time, in {clock}, each with its generation:");
         let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(24);
         let header: Vec<String> = names.iter().map(|name| format!("{name:>wide$}")).collect();
         say!("  {:>9}  {}", "until", header.join("  "));
         for point in &found.curve {
-            let cell = |known: &Option<Known>| format!("{:>wide$}", known.as_ref().map_or("-".into(), known_text));
-            let cells: Vec<String> = point.runs.iter().map(cell).collect();
-            say!("  {:>9.0}  {}", point.seconds, cells.join("  "));
+            let mut runs = &point.runs[..];
+            let cells = found.groups.iter().map(|group| {
+                let (own, rest) = runs.split_at(group.len());
+                runs = rest;
+                let known: Vec<&Known> = own.iter().flatten().collect();
+                format!("{:>wide$}", if known.len() == group.len() { known_text(&known) } else { "-".into() })
+            });
+            say!("  {:>9.1}  {}", point.seconds, cells.collect::<Vec<_>>().join("  "));
         }
     }
     found.left_out.iter().for_each(|what| out::text(&format!("Left out: {what}.")));
@@ -100,13 +105,13 @@ fn table(found: &Comparison, basis: Basis, clock: &str) {
     }
 }
 
-/// Returns the name of a group: that of its run, or of the first one and how many more there are.
+/// Returns the name of a group: that of its first run, with the number of seeds if there are several.
+fn group_name(first: &str, runs: usize) -> String {
+    if runs == 1 { first.into() } else { format!("{first} ({runs} seeds)") }
+}
+
 fn name_of(group: &[Picked]) -> String {
-    match group {
-        [one] => one.run.clone(),
-        [first, rest @ ..] => format!("{} with {}", first.run, number(rest.len() as u64, "other seed")),
-        [] => String::new(),
-    }
+    group_name(&group[0].run, group.len())
 }
 
 /// Returns a difference in mistakes as a sentence.
@@ -168,11 +173,20 @@ fn match_in_words(matched: &Matched, [first, second]: &[String; 2]) -> String {
     )
 }
 
-fn known_text(known: &Known) -> String {
-    let measured = match (known.mistakes, known.elo) {
+/// Returns how good the players of a group were, on average.
+fn known_text(known: &[&Known]) -> String {
+    let mean = |of: fn(&Known) -> Option<f64>| -> Option<f64> {
+        let all = known.iter().map(|known| of(known)).collect::<Option<Vec<f64>>>()?;
+        Some(all.iter().sum::<f64>() / all.len() as f64)
+    };
+    let measured = match (mean(|known| known.mistakes), mean(|known| known.elo)) {
         (Some(share), _) => format!("{:.2} % mistakes", 100.0 * share),
         (None, Some(elo)) => format!("Elo {elo:+.0}"),
         (None, None) => "-".into(),
     };
-    format!("{measured} ({})", known.generation)
+    let generations = known.iter().map(|known| known.generation);
+    match (generations.clone().min(), generations.max()) {
+        (Some(first), Some(last)) if first < last => format!("{measured} ({first} to {last})"),
+        (_, last) => format!("{measured} ({})", last.unwrap_or(0)),
+    }
 }
