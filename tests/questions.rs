@@ -290,8 +290,8 @@ fn a_run_compares_with_itself_as_equal() {
 fn a_pruned_run_goes_on_and_is_sound() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
-    train(path, "whole", &["run.generations=8"]);
     train(path, "run", &[]);
+    crate::resume::copy(&path.join("run"), &path.join("whole"));
     let files = || crate::folders::state(&path.join("run"));
     let before = files();
     let plan = json(path, &["prune", "run", "--keep", "2"]);
@@ -319,7 +319,9 @@ fn a_pruned_run_goes_on_and_is_sound() {
     assert!(!path.join("run/log/000001.games").exists() && path.join("run/checkpoints/4").is_dir());
     let verified = done(path, &["verify", "--run", "run", "--replay"]);
     assert!(verified.contains("weights of generation 6"), "{verified}");
-    done(path, &["train", "--run", "run", "--set", "run.generations=8"]);
+    for run in ["run", "whole"] {
+        done(path, &["train", "--run", run, "--set", "run.generations=8"]);
+    }
     let last = |run: &str| fs::read(path.join(run).join("checkpoints/8/weights.safetensors")).unwrap();
     assert!(last("run") == last("whole"), "a pruned run has gone on otherwise");
     done(path, &["verify", "--run", "run", "--replay"]);
@@ -338,7 +340,7 @@ fn hostile_questions_are_errors() {
     let before = crate::folders::state(path);
     for (args, words) in [
         (&["why", "nowhere", ""][..], "there is no run here"),
-        (&["why", "run", "z9"], "'z9' is not a legal move"),
+        (&["why", "run", "z9"], "'z9', is not legal"),
         (&["why", "run", "a1 a1"], "is not"),
         (&["why", "run", "a1 \u{1f600} -x"], "is not"),
         (&["why", "run", "a1 b1 a2 b2 a3"], "the game is over"),
@@ -352,7 +354,7 @@ fn hostile_questions_are_errors() {
         (&["fork", "run", "--run", "full/file"], "something here already"),
         (&["fork", "run", "--run", "run/log/new"], "the folder of the run run"),
         (&["fork", "run", "--run", ".."], "something here already"),
-        (&["fork", "run", "--run", ""], "name a folder"),
+        (&["fork", "run", "--run", ""], "a value is required"),
         (
             &["fork", "run", "--run", "new", "--set", "run.seed=5"],
             "run.seed = 1, which cannot change within a run, and not 5",

@@ -28,12 +28,15 @@ Examples:
   lockstep verify --run runs/connect_four --replay      is all of it there, and does it repeat?
   lockstep doctor --run runs/connect_four               what could be better about it?
   lockstep tune connect_four                            the fastest settings here, and how long it will take
-  lockstep bench selfplay --game connect_four           how fast is this machine?";
+  lockstep bench selfplay --game connect_four           how fast is this machine?
+  lockstep why runs/connect_four 44                     why does it play there, and which games taught it that?
+  lockstep fork runs/connect_four@100 --set learn.learning_rate=0.0005 --run runs/slower
+  lockstep compare runs/connect_four runs/slower        is one better than the other, and is that certain?";
 
 const COMPARISONS: &str = "\
 Examples:
   lockstep compare runs/a runs/b                        is b better than a?
-  lockstep compare runs/a@50 runs/a@100                 what did 50 generations bring?
+  lockstep compare runs/connect_four@100 runs/connect_four   what did the second half bring?
   lockstep compare runs/a-1 runs/a-2 runs/b-1 runs/b-2  two seeds of each: is it the setting, or the seed?
   lockstep compare runs/a runs/b --pairs 500 --json     a longer match, for programs";
 
