@@ -1,4 +1,6 @@
-//! Formats numbers for people, and for JSON.
+//! Formats numbers for people, and for JSON, and paths for shells.
+
+use std::path::Path;
 
 /// Returns a number of things as text: `1 thread`, `2 threads`.
 pub fn number(n: u64, thing: &str) -> String {
@@ -36,4 +38,11 @@ pub fn bytes(n: usize) -> String {
 /// Returns a number as JSON, which has no infinity and no NaN: they become the texts `"inf"`, `"-inf"` and `"NaN"`.
 pub fn json_number(x: f64) -> serde_json::Value {
     if x.is_finite() { x.into() } else { x.to_string().into() }
+}
+
+/// Returns a path behind an option, for a shell: ` DIR`, or `=-DIR` where it could be taken for an option itself.
+pub fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let quoted = shlex::try_quote(&text).unwrap_or(text.clone());
+    if text.starts_with('-') { format!("={quoted}") } else { format!(" {quoted}") }
 }

@@ -80,6 +80,11 @@ int rename(const char *from, const char *to) {
     return fails("rename", from) ? -1 : next(from, to);
 }
 
+int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags) {
+    NEXT(int, "linkat");
+    return fails("link", path_of(to_dir, to)) ? -1 : next(from_dir, from, to_dir, to, flags);
+}
+
 int mkdir(const char *path, mode_t mode) {
     NEXT(int, "mkdir");
     return fails("mkdir", path) ? -1 : next(path, mode);

@@ -24,7 +24,7 @@ fn call(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
 }
 
 /// Returns all files and folders below a folder, with what is in the files.
-fn state(dir: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn state(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = vec![];
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

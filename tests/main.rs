@@ -19,6 +19,7 @@ mod metrics;
 mod networks;
 mod play;
 mod promises;
+mod questions;
 mod readme;
 mod relief;
 mod report;

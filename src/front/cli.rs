@@ -29,12 +29,34 @@ Examples:
   lockstep doctor --run runs/connect_four               what could be better about it?
   lockstep report runs/connect_four                     all that is known of it, as a page for a browser
   lockstep tune connect_four                            the fastest settings here, and how long it will take
-  lockstep bench selfplay --game connect_four           how fast is this machine?";
+  lockstep bench selfplay --game connect_four           how fast is this machine?
+  lockstep why runs/connect_four 44                     why does it play there, and which games taught it that?
+  lockstep fork runs/connect_four@100 --set learn.learning_rate=0.0005 --run runs/slower
+  lockstep compare runs/connect_four runs/slower        is one better than the other, and is that certain?";
+
+const COMPARISONS: &str = "\
+Examples:
+  lockstep compare runs/a runs/b                        is b better than a?
+  lockstep compare runs/connect_four@100 runs/connect_four   what did the second half bring?
+  lockstep compare runs/a-1 runs/a-2 runs/b-1 runs/b-2  two seeds of each: is it the setting, or the seed?
+  lockstep compare runs/a runs/b --pairs 500 --json     a longer match, for programs";
+
+const QUESTIONS: &str = "\
+Examples:
+  lockstep why runs/othello \"d3 c5 f6\"                 the position after three moves
+  lockstep why runs/connect_four \"\" --move 4           the start of the game: what of column 4?
+  lockstep why runs/connect_four 4444 --games 20 --json  with twenty games, for programs";
+
+const FORKS: &str = "\
+Examples:
+  lockstep fork runs/connect_four@100 --set learn.learning_rate=0.0005 --run runs/slower
+  lockstep train --run runs/slower                      go on with the branch
+  lockstep compare runs/connect_four runs/slower        was that better?";
 
 impl Cli {
     /// Whether the command keeps its results in a folder, so that they are not lost when they cannot be printed.
     pub fn saves(&self) -> bool {
-        matches!(self.command, None | Some(Command::Train(_)))
+        matches!(self.command, None | Some(Command::Train(_) | Command::Fork(_) | Command::Prune(_)))
     }
 }
 
@@ -61,12 +83,52 @@ pub enum Command {
     Match(MatchArgs),
     /// Play against a trained player in the terminal.
     Play(PlayArgs),
+    /// Make a branch of a run: it goes on from a checkpoint, with other settings from the next round on.
+    ///
+    /// A fork is a run of its own that begins where another one was, and answers what would have become of that run with
+    /// another setting. It shares the games up to there with its parent and takes no room for them; whatever becomes of the
+    /// parent, pruned, moved or removed, the fork stays whole. Games draw from seed, round and number, so two forks of a run
+    /// share their randomness: what lies between them is the setting, and less noise than between two runs. Without --set it
+    /// will be its parent again, bit for bit. Keys that cannot change within a run are refused; the parent is only read, and
+    /// may train meanwhile.
+    #[command(after_help = FORKS)]
+    Fork(ForkArgs),
     /// Check that a run is whole and sound.
     ///
     /// Every file is held against its digest, every game of the log is played through, every checkpoint is loaded and
     /// evaluates, and the metrics have no gap. With --replay a stretch of the run is played and learned again and compared
     /// bit for bit. Nothing is written, and the run may train meanwhile.
     Verify(VerifyArgs),
+    /// Tell whether one run is better than another: by their mistakes, by a match, and at equal time.
+    ///
+    /// The newest players of the runs are compared, and those that each run had when it had taken as many CPU seconds as the
+    /// shortest run has taken by now. In games with an oracle all of them are graded in the same positions, so that only
+    /// positions count in which they differ. Runs that differ in run.seed alone are one group: between groups the interval is
+    /// that of the seeds, and where both have the same seeds, as forks of the same runs have, that of the differences seed by
+    /// seed. The first run, or the group that it is in, is what the others are compared with.
+    #[command(after_help = COMPARISONS)]
+    Compare(CompareArgs),
+    /// Ask a run about a position: what does it play there, since when, and which games taught it that?
+    ///
+    /// For each kept generation it prints what the network and the search say of a move: the one that is asked about, or the
+    /// one that the newest generation plays. Then it looks through all games of the log for those that came through the
+    /// position, and prints how they went on, what the network was to learn from them, and when they left the replay window,
+    /// which is when the position was forgotten. Positions and moves that are the same up to symmetry count as one. Nothing is
+    /// written, and the run may train meanwhile.
+    #[command(after_help = QUESTIONS)]
+    Why(WhyArgs),
+    /// List runs: what they do, how far they are, how large and how strong.
+    ///
+    /// The strength is that of the newest player that was measured or graded. Nothing is written, and the runs may train
+    /// meanwhile.
+    Runs(RunsArgs),
+    /// Free room: remove the older checkpoints of a run, and the games that it does not need to go on.
+    ///
+    /// It says what it would remove and how much room that would free; only with --yes does it remove anything. The newest
+    /// checkpoints stay, and the games that fill their replay windows, so that the run goes on, and `verify` finds it sound. The
+    /// older checkpoints are players that are gone then, and `lockstep why` sees only the games that are left. A run in use is
+    /// refused. Forks have files of their own and lose nothing.
+    Prune(PruneArgs),
     /// Measure the speed of this machine.
     ///
     /// What is measured is the recipe of the game, with its network, its search and its precision, unless options or --set say
@@ -370,6 +432,110 @@ pub struct PlayArgs {
     pub threads: usize,
 }
 
+/// `lockstep fork`
+#[derive(Args, Debug)]
+pub struct ForkArgs {
+    /// The run to branch from, with @GENERATION behind it for one of its checkpoints: the newest one if none is named
+    #[arg(value_name = "RUN[@GENERATION]")]
+    pub parent: PathBuf,
+    /// Folder of the new run, which must not be there yet
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Change a key from the next round on: section.key=value. May be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep compare`
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Folders of runs, with @GENERATION behind them for one of their checkpoints: two or more
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Simulations for each move of all players; 0 takes the network's most likely move in the positions [default: the largest
+    /// run.grade_simulations of the runs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// The most positions of each set to grade in, where the game has several sets
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positions)]
+    pub positions: usize,
+    /// Pairs of games between two groups; 0 plays no match
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub pairs: u64,
+    /// Begin no more matches, and grade no more earlier players, after so many minutes
+    #[arg(long, value_name = "M", default_value_t = 5.0, value_parser = positive_minutes)]
+    pub minutes: f64,
+    /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the runs]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
+    /// Print one JSON object. An Elo without end is "inf" or "-inf"
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep why`
+#[derive(Args, Debug)]
+pub struct WhyArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub run: PathBuf,
+    /// The moves that lead to the position, as in "d3 c5 f6"; "" asks about the start of the game
+    #[arg(value_name = "MOVES", allow_hyphen_values = true)]
+    pub moves: String,
+    /// The move to ask about [default: the one that the newest generation plays]
+    #[arg(long = "move", value_name = "MOVE")]
+    pub about: Option<String>,
+    /// Simulations of each search [default: run.grade_simulations of the run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: Option<u32>,
+    /// List so many of the games that came through the position, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub games: usize,
+    /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the run]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep runs`
+#[derive(Args, Debug)]
+pub struct RunsArgs {
+    /// Folders that runs lie in, or folders of runs [default: runs]
+    #[arg(value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// Print one JSON object for each run
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep prune`
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Folders of runs
+    #[arg(value_name = "DIR", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Checkpoints to keep, the newest ones [default: run.checkpoints of the run]
+    #[arg(long, value_name = "N", value_parser = keep)]
+    pub keep: Option<usize>,
+    /// Remove what is named, instead of only naming it
+    #[arg(long)]
+    pub yes: bool,
+    /// Print one JSON object for each run
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `lockstep tune`
 #[derive(Args, Debug)]
 pub struct TuneArgs {
@@ -504,6 +670,16 @@ fn minutes(text: &str) -> Result<f64, String> {
 fn positive_minutes(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|minutes| (0.01..=1e4).contains(minutes));
     number.ok_or_else(|| "it must be a number from 0.01 to 10000".into())
+}
+
+fn positions(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|positions| (1..=1_000_000).contains(positions));
+    number.ok_or_else(|| "it must be a whole number from 1 to 1000000".into())
+}
+
+fn keep(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|keep| (1..=1_000_000).contains(keep));
+    number.ok_or_else(|| "it must be a whole number from 1 to 1000000: a run needs one to go on from".into())
 }
 
 fn positive_seconds(text: &str) -> Result<f64, String> {

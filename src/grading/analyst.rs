@@ -170,15 +170,8 @@ impl Contender {
     /// # Errors
     /// The errors of [`Player::open`], and an error when what stands behind the `@` is no number.
     pub fn trained(name: &Path, device: Option<DeviceKind>) -> Result<Self, Error> {
-        // A path may have an @ of its own.
-        let player = match split_at_sign(name).filter(|_| !name.exists()) {
-            None => Player::open(name, None)?,
-            Some((path, number)) => {
-                let message = || format!("'{}': behind the @ stands the number of a generation", name.display());
-                Player::open(&path, Some(number.parse().map_err(|_| Error::Usage(message()))?))?
-            }
-        };
-        Ok(Self::of(player.on(device)))
+        let (path, generation) = with_generation(name)?;
+        Ok(Self::of(Player::open(&path, generation)?.on(device)))
     }
 
     /// Returns the state that the games begin with.
@@ -231,6 +224,18 @@ impl Untrained {
     }
 }
 
+/// Splits the name of a player, `RUN` or `RUN@GENERATION`, into the path and the generation, if one is named. A path that
+/// exists is a path, whatever it is called.
+///
+/// # Errors
+/// When what stands behind the `@` is no number.
+pub fn with_generation(name: &Path) -> Result<(PathBuf, Option<u64>), Error> {
+    let Some((path, number)) = split_at_sign(name).filter(|_| !name.exists()) else { return Ok((name.into(), None)) };
+    let message = || format!("'{}': behind the @ stands the number of a generation", name.display());
+    let generation = number.parse().map_err(|_| Error::Usage(message()))?;
+    Ok((path, Some(generation)))
+}
+
 /// Splits a name at its last @ into what stands before it and behind it; `None` without an @.
 #[cfg(unix)]
 fn split_at_sign(name: &Path) -> Option<(PathBuf, String)> {
@@ -277,20 +282,8 @@ impl Player {
             };
         }
         let folder = Folder::of_run(path)?;
-        let none = |message: &str| Error::Run { path: path.into(), message: message.into() };
         let mut config = settings::load(settings::Source::File(&folder.config()), &[])?;
-        let newest = checkpoint::newest(&folder)?.ok_or_else(|| {
-            none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
-        })?;
-        let checkpoint = match generation {
-            None => Some(newest),
-            Some(generation) => checkpoint::of_generation(&folder, generation),
-        };
-        let Some(checkpoint) = checkpoint else {
-            let kept = checkpoint::generations(&folder)?;
-            let kept = kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-            return Err(none(&format!("there is no checkpoint of that generation; there are those of {kept}")));
-        };
+        let checkpoint = checkpoint::find(&folder, generation)?;
         // What the weights belong to is what they were made with, whatever the file in the run folder says by now.
         let made_with = checkpoint::read_config(&checkpoint);
         let read = made_with.and_then(|made_with| Ok((made_with, checkpoint::read_weights(&checkpoint)?)));

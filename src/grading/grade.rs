@@ -204,14 +204,9 @@ impl Graded {
 ///
 /// # Errors
 /// When the positions or the checkpoint cannot be used, the memory does not suffice, or the device fails.
-pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize, usize)) -> Result<Vec<Graded>, Error> {
-    let sets = sets_of(player, grading)?;
-    if sets.is_empty() {
-        return Ok(vec![]);
-    }
-    let game = player.game;
-    let answers = answers(player, grading, &sets, &mut progress)?;
-    let mut answers_left = answers.iter();
+pub fn grade(player: &Player, grading: &Grading, progress: impl FnMut(usize, usize)) -> Result<Vec<Graded>, Error> {
+    let (sets, choices) = choices(player, grading, progress)?;
+    let mut left = choices.iter();
     let mut graded: Vec<Graded> = sets
         .iter()
         .map(|set| Graded::Set {
@@ -220,16 +215,16 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
             mistakes: set
                 .positions
                 .iter()
-                .filter(|p| p.is_mistake(answers_left.next().expect("an answer for each position").action))
+                .filter(|p| p.is_mistake(*left.next().expect("a move for each position")))
                 .count(),
             simulations: grading.simulations,
         })
         .collect();
-    if game.info.oracle == Oracle::Everything && grading.positions.is_none() {
-        let positions = sets.iter().flat_map(|set| set.positions.iter().map(|p| p.position.clone()));
-        let choices = positions.zip(answers.iter().map(|a| a.action)).collect();
-        let [first, second] =
-            [Side::First, Side::Second].map(|side| lines_of_play(&game.start_of(&player.config), side, &choices));
+    if player.game.info.oracle == Oracle::Everything && grading.positions.is_none() {
+        let positions = sets.iter().flat_map(|set| &set.positions).map(|p| p.position.clone());
+        let choices = positions.zip(choices).collect();
+        let [first, second] = [Side::First, Side::Second]
+            .map(|side| lines_of_play(&player.game.start_of(&player.config), side, &choices));
         graded.push(Graded::LinesOfPlay {
             games: first.0 + second.0,
             lost: first.1 + second.1,
@@ -237,6 +232,32 @@ pub fn grade(player: &Player, grading: &Grading, mut progress: impl FnMut(usize,
         });
     }
     Ok(graded)
+}
+
+/// Tells of each position that a player is graded in whether its move is a mistake there. The positions are those of all
+/// sets, one set after another: the same for players of the same game. Returns an empty list when there is nothing to grade
+/// it with.
+///
+/// # Errors
+/// The errors of [`grade`].
+pub fn mistakes(player: &Player, grading: &Grading, progress: impl FnMut(usize, usize)) -> Result<Vec<bool>, Error> {
+    let (sets, choices) = choices(player, grading, progress)?;
+    let positions = sets.iter().flat_map(|set| &set.positions);
+    Ok(positions.zip(choices).map(|(position, action)| position.is_mistake(action)).collect())
+}
+
+/// Returns the sets of positions that a player is graded in, and the move that it chooses in each position of them.
+fn choices(
+    player: &Player,
+    grading: &Grading,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(Vec<Set>, Vec<Action>), Error> {
+    let sets = sets_of(player, grading)?;
+    if sets.is_empty() {
+        return Ok((sets, vec![]));
+    }
+    let answers = answers(player, grading, &sets, &mut progress)?;
+    Ok((sets, answers.into_iter().map(|answer| answer.action).collect()))
 }
 
 /// Searches the positions of some sets as a player is graded, and returns the answers in their order. `progress` gets how

@@ -2,8 +2,10 @@
 
 use crate::{
     Error,
+    analyst::Contender,
     elo::{Hypothesis, Pairs, Sprt},
     memory::{self, Footprint, MemoryBound},
+    relief::with_fewer_lanes,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{
@@ -65,6 +67,33 @@ impl Match {
         let fit = settings.map(|settings| memory::lanes_that_fit(game, settings, self.leaves, most, networks));
         let count = (fit.into_iter().min().unwrap_or(1) / 2).max(1);
         LanesConfig { count, leaves_per_tree: self.leaves, ..LanesConfig::default() }
+    }
+
+    /// Plays the match between two players of the same game, with as many games at once as fit into the memory; `progress`
+    /// gets the number of pairs that have ended.
+    ///
+    /// # Errors
+    /// When the memory does not suffice, or a player's device or weights cannot be used.
+    pub fn between(&self, sides: [&Contender; 2], progress: impl Fn(u64)) -> Result<Score, Error> {
+        let (game, start) = (sides[0].game, sides[0].start()?);
+        let settings = sides.map(|side| &side.search);
+        let mut networks = vec![];
+        for side in sides {
+            networks.extend(side.footprint((self.most_lanes() * self.leaves) as usize)?);
+        }
+        let lanes = self.lanes(game, settings, &networks);
+        MemoryBound::of_searches(game, &settings, &lanes, &networks).check()?;
+        with_fewer_lanes(lanes.count, |count| {
+            let rows = (count * self.leaves) as usize;
+            let [first, second] = sides.map(|side| Ok((side.searcher(rows, side.search.clone())?, &side.search)));
+            let players: [Result<_, Error>; 2] = [first, second];
+            let [first, second] = players;
+            let lanes = LanesConfig { count, ..lanes.clone() };
+            self.play(game, start.clone(), [first?, second?], lanes, |pairs| {
+                progress(pairs);
+                true
+            })
+        })
     }
 
     /// Plays the match from this start. `watch` gets the number of pairs that have ended, after every tick, and stops the

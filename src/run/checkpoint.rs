@@ -337,6 +337,25 @@ pub fn of_generation(folder: &Folder, generation: u64) -> Option<PathBuf> {
     Some(folder.checkpoints().join(generation.to_string())).filter(|path| path.is_dir())
 }
 
+/// Returns the folder of the checkpoint of a generation, or of the newest one. Nothing is written.
+///
+/// # Errors
+/// When there is no such checkpoint; the message lists those that there are.
+pub fn find(folder: &Folder, generation: Option<u64>) -> Result<PathBuf, Error> {
+    let none = |message: &str| Error::Run { path: folder.path().into(), message: message.into() };
+    let newest = newest(folder)?.ok_or_else(|| {
+        none("this run has no checkpoint yet; let it train until the first one (run.checkpoint_every)")
+    })?;
+    let Some(generation) = generation else { return Ok(newest) };
+    let kept = || -> Result<String, Error> {
+        Ok(generations(folder)?.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))
+    };
+    match of_generation(folder, generation) {
+        Some(found) => Ok(found),
+        None => Err(none(&format!("there is no checkpoint of that generation; there are those of {}", kept()?))),
+    }
+}
+
 /// The name of a checkpoint's folder while it is written; a number follows where an old folder of this name cannot be
 /// removed.
 const PARTIAL: &str = ".partial";
@@ -374,12 +393,8 @@ pub fn mend(folder: &Folder) -> Result<(), Error> {
     let Some(newest) = generations(folder)?.pop() else { return Ok(()) };
     // By the settings with which the newest one was written.
     let run = read_config(&all.join(newest.to_string()))?.run;
-    for entry in fs::read_dir(&all).map_err(Error::io("read", &all))? {
-        let path = entry.map_err(Error::io("read", &all))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(PARTIAL) || name.starts_with(REMOVED) {
-            or_warn(&all, remove(&path));
-        }
+    for path in leftovers(folder)? {
+        or_warn(&all, remove(&path));
     }
     prune(folder, newest, &run);
     Ok(())
@@ -389,18 +404,42 @@ pub fn mend(folder: &Folder) -> Result<(), Error> {
 /// can see. A checkpoint that cannot be removed stays, which is told.
 pub fn prune(folder: &Folder, newest: u64, run: &RunConfig) {
     let all = folder.checkpoints();
-    let take_away = |old: u64| -> Result<(), Error> {
-        let (path, removed) = (all.join(old.to_string()), all.join(format!("{REMOVED}{old}")));
-        remove(&removed)?;
-        fs::rename(&path, &removed).map_err(Error::io("remove", &path))?;
-        remove(&removed)
-    };
     match generations(folder) {
-        Ok(found) => {
-            found.into_iter().filter(|&old| !is_kept(old, newest, run)).for_each(|old| or_warn(&all, take_away(old)))
-        }
+        Ok(found) => found
+            .into_iter()
+            .filter(|&old| !is_kept(old, newest, run))
+            .for_each(|old| or_warn(&all, take_away(folder, old))),
         Err(error) => or_warn(&all, Err(error)),
     }
+}
+
+/// Removes a checkpoint, in one step as far as readers can see. Only the holder of the folder's lock may call this.
+///
+/// # Errors
+/// When it cannot be removed. Some of its files may be left then under another name, which are [`leftovers`].
+pub fn take_away(folder: &Folder, generation: u64) -> Result<(), Error> {
+    let all = folder.checkpoints();
+    let (path, removed) = (all.join(generation.to_string()), all.join(format!("{REMOVED}{generation}")));
+    remove(&removed)?;
+    fs::rename(&path, &removed).map_err(Error::io("remove", &path))?;
+    remove(&removed)
+}
+
+/// Returns the folders of checkpoints that a killed program was writing or removing.
+///
+/// # Errors
+/// When the folder of the checkpoints cannot be read.
+pub fn leftovers(folder: &Folder) -> Result<Vec<PathBuf>, Error> {
+    let all = folder.checkpoints();
+    let mut found = vec![];
+    for entry in fs::read_dir(&all).map_err(Error::io("read", &all))? {
+        let path = entry.map_err(Error::io("read", &all))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(PARTIAL) || name.starts_with(REMOVED) {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the generations that have a checkpoint, in ascending order: an empty list if there is no folder of

@@ -9,6 +9,8 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 /// The folder of a run: `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/`,
@@ -171,6 +173,13 @@ impl Folder {
         self.config().is_file()
     }
 
+    /// Whether another process has the lock of the folder: it trains there. Nothing is written. On a file system without
+    /// locks the answer is no.
+    pub fn is_in_use(&self) -> bool {
+        let file = File::open(self.0.join(".lock"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    }
+
     /// Takes the lock of the folder, because only one process may train in it. The lock ends with the returned file or
     /// with the process, however it ends. On a file system without locks nothing keeps a second process out, which is
     /// told.
@@ -182,7 +191,15 @@ impl Folder {
         // Opened and not truncated: taking the lock leaves the folder as it is.
         let open = fs::OpenOptions::new().create(true).write(true).truncate(false).open(&path);
         let file = open.map_err(Error::io("create", &path))?;
-        match file.try_lock() {
+        let began = Instant::now();
+        let locked = loop {
+            match file.try_lock() {
+                // Whoever looks whether a run is in use holds the lock for a moment.
+                Err(fs::TryLockError::WouldBlock) if began.elapsed() < A_MOMENT => sleep(Duration::from_millis(5)),
+                locked => break locked,
+            }
+        };
+        match locked {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => Err(Error::Run {
                 path: self.0.clone(),
@@ -201,6 +218,9 @@ impl Folder {
         }
     }
 }
+
+/// How long a process that wants the lock of a folder waits for one that only looks whether somebody has it.
+const A_MOMENT: Duration = Duration::from_millis(200);
 
 /// Writes a file beside its place, syncs it, and renames it into place.
 ///

@@ -13,12 +13,12 @@ use lockstep_components::{
     Config,
     config::keys::{self, Role},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 use toml::{Table, Value};
 
@@ -33,6 +33,15 @@ pub struct Change {
     pub from: String,
     /// The new value as TOML, or "(left out)".
     pub to: String,
+}
+
+/// Where a fork comes from: a line of `history.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The generation that the fork goes on from.
+    pub generation: u64,
+    /// The run that it was forked from, as it was named then, with its generation: `runs/a@60`.
+    pub forked_from: String,
 }
 
 /// The settings with which a run begins or goes on.
@@ -173,9 +182,38 @@ pub fn record(folder: &Folder, generation: u64, changes: &[Change]) -> Result<()
     if lines.is_empty() {
         return Ok(());
     }
-    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))?;
-    file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(Error::io("write", &path))?;
-    sync(&file, &path)
+    append(&path, &lines)
+}
+
+/// Adds a line to the history of a run that says where it was forked from.
+///
+/// # Errors
+/// When the file of the history cannot be written.
+pub fn record_origin(folder: &Folder, origin: &Origin) -> Result<(), Error> {
+    append(&folder.history(), &[serde_json::to_string(origin).expect("plain data")])
+}
+
+/// Returns what was changed after a run had begun, but for lines that are not understood.
+pub fn changes(folder: &Folder) -> Vec<Change> {
+    lines(folder)
+}
+
+/// Returns where a run was forked from: an empty list for one that began by itself, and more than one origin for the
+/// fork of a fork, the last one last. Lines that are not understood are left out.
+pub fn origins(folder: &Folder) -> Vec<Origin> {
+    lines(folder)
+}
+
+/// Returns the lines of a history that are of this kind.
+fn lines<T: DeserializeOwned>(folder: &Folder) -> Vec<T> {
+    let text = fs::read(folder.history()).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn append(path: &Path, lines: &[String]) -> Result<(), Error> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("write", path))?;
+    file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(Error::io("write", path))?;
+    sync(&file, path)
 }
 
 /// Returns the last change of a key in the lines of a history.

@@ -23,7 +23,7 @@ use lockstep_systems::{
     run_learn,
 };
 use saving::does_not_fit;
-pub use saving::widest_window;
+pub use saving::{first_needed, widest_window};
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,

@@ -3,7 +3,7 @@ use crate::{
     advice::Advice,
     cli::DoctorArgs,
     folder::Folder,
-    history::Change,
+    history::{self, Change, Origin},
     insight::strength::Strength,
     metrics::{self, Metrics},
     out, say,
@@ -33,7 +33,10 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
     if let Some(line) = lines.last() {
         out::text(&format!("The player of generation {}: {}.", line.generation, line.fields().join(", ")));
     }
-    for Change { generation, key, from, to } in changes(&folder) {
+    for Origin { forked_from, .. } in history::origins(&folder) {
+        say!("forked from {forked_from}");
+    }
+    for Change { generation, key, from, to } in history::changes(&folder) {
         say!("changed from generation {generation} on: {key} {from} -> {to}");
     }
     if findings.is_empty() {
@@ -101,10 +104,4 @@ fn summary(last: &Metrics, generations: usize) {
         number(last.mean_batch.round() as u64, "row"),
         100.0 * last.batch_fill,
     ));
-}
-
-/// Returns what was changed after the run had begun, but for lines that are not understood.
-fn changes(folder: &Folder) -> Vec<Change> {
-    let text = std::fs::read_to_string(folder.history()).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

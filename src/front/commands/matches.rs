@@ -7,14 +7,12 @@ use crate::{
     elo::{Duel, Elo, Hypothesis, Sprt, ladder},
     folder::Folder,
     matches::{Match, Score},
-    memory::MemoryBound,
-    relief::with_fewer_lanes,
     say, settings,
     text::{json_number, number},
 };
 use lockstep_components::{
     Config,
-    config::{GameConfig, LanesConfig, RunConfig, SearchConfig},
+    config::{GameConfig, RunConfig, SearchConfig},
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -96,7 +94,6 @@ fn to_win(config: Config, simulations: u32, option: &str, set: &[String]) -> Res
 /// Plays each of the sides against each other one, and prints the scores.
 fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), Error> {
     let game = sides[0].game;
-    let start = sides[0].start()?;
     let most = (game.info.max_plies - 1) as u32;
     let opening_plies = args.opening_plies.unwrap_or((game.info.max_plies as u32 / 4).min(6));
     if opening_plies > most {
@@ -112,27 +109,10 @@ fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), 
     for a in 0..sides.len() {
         for b in a + 1..sides.len() {
             let settings = [&sides[a].search, &sides[b].search];
-            let rows = (matched.most_lanes() * args.leaves) as usize;
-            let mut networks = vec![];
-            for side in [&sides[a], &sides[b]] {
-                networks.extend(side.footprint(rows)?);
-            }
-            let lanes = matched.lanes(game, settings, &networks);
-            MemoryBound::of_searches(game, &settings, &lanes, &networks).check()?;
-            let score = with_fewer_lanes(lanes.count, |count| {
-                let rows = (count * args.leaves) as usize;
-                let players =
-                    [&sides[a], &sides[b]].map(|side| Ok((side.searcher(rows, side.search.clone())?, &side.search)));
-                let [first, second]: [Result<_, Error>; 2] = players;
-                let bar = display::bar(args.pairs, "pairs");
-                let lanes = LanesConfig { count, ..lanes.clone() };
-                let score = matched.play(game, start.clone(), [first?, second?], lanes, |pairs| {
-                    bar.set_position(pairs);
-                    true
-                });
-                bar.finish_and_clear();
-                score
-            })?;
+            let bar = display::bar(args.pairs, "pairs");
+            let score = matched.between([&sides[a], &sides[b]], |pairs| bar.set_position(pairs));
+            bar.finish_and_clear();
+            let score = score?;
             if args.json {
                 say!("{}", line(&matched, [&labels[a], &labels[b]], settings, &score));
             } else {

@@ -1,19 +1,23 @@
 //! What the command line's commands do.
 
 mod bench;
+mod compare;
 mod config;
 mod devices;
 mod doctor;
+mod fork;
 mod games;
 mod grade;
 mod label;
 mod matches;
 mod play;
 mod report;
+mod runs;
 mod shell;
 mod train;
 mod tune;
 mod verify;
+mod why;
 
 pub use train::interrupted;
 
@@ -42,9 +46,14 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Tune(args) => tune::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Report(args) => report::run(args),
+        Command::Fork(args) => fork::run(args),
         Command::Games(args) => games::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Why(args) => why::run(args),
+        Command::Runs(args) => runs::run(args),
+        Command::Prune(args) => runs::prune(args),
+        Command::Compare(args) => compare::run(args),
         Command::Recipes(args) => config::recipes(args),
         Command::Config(args) => config::run(args),
         Command::Label(args) => label::run(args),

@@ -54,7 +54,11 @@ fn with_value(command: &str, arg: Arg) -> Arg {
         id => {
             let hint = match (command, id) {
                 ("train" | "verify" | "doctor" | "match", "run") => ValueHint::DirPath,
+                ("compare", "positions") => ValueHint::Other,
                 (_, "config" | "positions" | "out") => ValueHint::FilePath,
+                ("why" | "fork", "run") | ("fork", "parent") | ("compare" | "prune", "runs") | ("runs", "dirs") => {
+                    ValueHint::DirPath
+                }
                 (_, "run" | "from" | "players") => ValueHint::AnyPath,
                 _ => ValueHint::Other,
             };

@@ -22,7 +22,7 @@ use crate::{
     say,
     settings::{self, Source},
     tell,
-    text::{bytes, duration, number},
+    text::{bytes, duration, number, quoted},
     trainer::{self, Event, Trainer},
 };
 use lockstep_components::{
@@ -498,11 +498,4 @@ fn complain(text: &str) {
 /// that the command takes.
 fn command(folder: &Folder) -> String {
     format!("lockstep train --run{}", quoted(folder.path()))
-}
-
-/// Returns a path behind an option, for a shell: ` DIR`, or `=-DIR` where it could be taken for an option itself.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let quoted = shlex::try_quote(&text).unwrap_or(text.clone());
-    if text.starts_with('-') { format!("={quoted}") } else { format!(" {quoted}") }
 }

@@ -206,8 +206,8 @@ impl Stretch {
                 Ok(None) => return Ok(Self { start, end }),
                 Ok(Some(round)) if round > first => return Err(log.missing(round)),
                 Ok(Some(round)) => format!(
-                    "the games of round {round} are gone: the log begins with round {first}, as run.keep_log = false \
-                     keeps only what checkpoints need"
+                    "the games of round {round} are gone: the log begins with round {first}, as run.keep_log = false and \
+                     lockstep prune keep only what checkpoints need"
                 ),
                 // A run has removed it meanwhile.
                 Err(_) if start > 0 && checkpoint::of_generation(folder, start).is_none() => {

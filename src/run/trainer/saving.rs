@@ -153,15 +153,33 @@ impl<S: GameSource> Trainer<S> {
             generation > 0 && checkpoint::is_recent(generation, self.generation(), &self.config.run)
         });
         let Some(&oldest) = generations.first() else { return Ok(()) };
-        // To go on from each of them, and to look at each with the settings of then.
-        let mut window = widest_window(self.game, &self.config, log, oldest + 1)?;
-        for generation in generations {
-            let path = folder.checkpoints().join(generation.to_string());
-            window = window.max(checkpoint::read_config(&path)?.replay.window);
-        }
-        let needed = log.window(self.game, oldest, window, |round| round >= self.oldest)?;
-        log.thin(needed.first().copied().unwrap_or(oldest + 1))
+        let is_there = |round| round >= self.oldest;
+        log.thin(first_needed(self.game, &self.config, folder, oldest, &generations, is_there)?)
     }
+}
+
+/// Returns the first round whose games are needed to go on from the checkpoints of these generations, of which `oldest` is
+/// the first, and to look at each with the settings that it was made with. The rounds that `is_there` holds for must be in
+/// the log.
+///
+/// # Errors
+/// When a checkpoint or a segment of the log cannot be used.
+pub fn first_needed(
+    game: AnyGame,
+    config: &Config,
+    folder: &Folder,
+    oldest: u64,
+    generations: &[u64],
+    is_there: impl Fn(u64) -> bool,
+) -> Result<u64, Error> {
+    let log = Log::of(folder);
+    let mut window = widest_window(game, config, &log, oldest + 1)?;
+    for generation in generations {
+        let path = folder.checkpoints().join(generation.to_string());
+        window = window.max(checkpoint::read_config(&path)?.replay.window);
+    }
+    let needed = log.window(game, oldest, window, is_there)?;
+    Ok(needed.first().copied().unwrap_or(oldest + 1))
 }
 
 /// Returns the worlds of a run that are in this process.
