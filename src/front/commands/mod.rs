@@ -9,6 +9,7 @@ mod grade;
 mod label;
 mod matches;
 mod play;
+mod serve;
 mod shell;
 mod train;
 mod tune;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Grade(args) => grade::run(args),
         Command::Match(args) => matches::run(args),
         Command::Play(args) => play::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -1,0 +1,225 @@
+//! Who can be played against: the checkpoints of the runs, a file of weights, and for every game a player that has
+//! learned nothing. A table is opened when the first session asks for its player.
+
+use crate::{
+    Error,
+    analyst::{Contender, Untrained},
+    checkpoint,
+    folder::Folder,
+    games, memory,
+    session::{Room, Table},
+    settings::{self, Source},
+};
+use lockstep_components::{
+    Config, State,
+    config::{DeviceKind, GameConfig},
+};
+use lockstep_systems::AnyGame;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The most tables at the same time. One that nobody sits at makes place for another.
+const TABLES: usize = 4;
+
+/// The fewest simulations for which a table is opened, if the user does not ask for fewer.
+const FEWEST: u32 = 400;
+
+/// A run whose players and games are shown.
+pub struct Run {
+    /// The folder of the run.
+    pub folder: Folder,
+    /// The game that the run learns.
+    pub game: AnyGame,
+    /// The name of the run for people.
+    pub name: String,
+    /// The position that its games begin with.
+    pub start: State,
+    config: Config,
+}
+
+impl Run {
+    /// Opens a run.
+    ///
+    /// # Errors
+    /// When there is no run in the folder, or its settings cannot be used.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let folder = Folder::of_run(path)?;
+        let config = settings::load(Source::File(&folder.config()), &[])?;
+        let game = games::named(&config.game.name)?;
+        let start = game.start(&config.game).map_err(|error| Error::Usage(error.to_string()))?;
+        let name = path.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let name = name.unwrap_or_else(|| path.display().to_string());
+        Ok(Self { folder, game, name, start, config })
+    }
+
+    /// Returns what a page shows of the run: how far it has come, and which checkpoints it has.
+    ///
+    /// # Errors
+    /// When its folder cannot be read.
+    pub fn shown(&self) -> Result<Value, Error> {
+        let generations = checkpoint::generations(&self.folder)?;
+        Ok(json!({
+            "name": self.name, "game": self.game.info.name, "title": self.start.title(),
+            "checkpoints": generations, "generations": self.config.run.generations,
+        }))
+    }
+}
+
+/// The name of a player in requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The player of a run, by its number, as it was after a generation: `0@12`. Without a generation the newest one.
+    Run(usize, Option<u64>),
+    /// The file of weights that the server was started with: `weights`.
+    Weights,
+    /// A player of a game that has learned nothing: `rollout:hex7`.
+    Untrained(Untrained, String),
+}
+
+impl Key {
+    /// Reads the name of a player.
+    ///
+    /// # Errors
+    /// When no player has such a name.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let unknown = || Error::Usage("there is no such player; /api/players lists those that there are".into());
+        if text == "weights" {
+            return Ok(Self::Weights);
+        }
+        if let Some((kind, game)) = text.split_once(':') {
+            return Ok(Self::Untrained(Untrained::named(Path::new(kind)).ok_or_else(unknown)?, game.into()));
+        }
+        let (run, generation) = match text.split_once('@') {
+            Some((run, generation)) => (run, Some(generation.parse().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        Ok(Self::Run(run.parse().map_err(|_| unknown())?, generation))
+    }
+}
+
+/// A table with the name of its player.
+pub struct Desk {
+    /// The player's name in requests, with its generation.
+    pub key: Key,
+    /// The name in requests as a text.
+    pub name: String,
+    /// The table.
+    pub table: Table,
+    /// The most simulations of a search.
+    pub most: u32,
+    bytes: u64,
+}
+
+/// All players.
+pub struct Players {
+    /// The runs.
+    pub runs: Vec<Run>,
+    weights: Option<PathBuf>,
+    device: Option<DeviceKind>,
+    room: Room,
+    /// The tables that are open, the one that was asked for last at the end.
+    desks: Mutex<Vec<Arc<Desk>>>,
+}
+
+impl Players {
+    /// Returns the players of some runs and of a file of weights; each table has this room.
+    pub fn new(runs: Vec<Run>, weights: Option<PathBuf>, device: Option<DeviceKind>, room: Room) -> Self {
+        Self { runs, weights, device, room, desks: Mutex::default() }
+    }
+
+    /// Checks that the file of weights is one.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has no player.
+    pub fn check_weights(&self) -> Result<(), Error> {
+        self.weights.as_ref().map_or(Ok(()), |_| self.contender(&Key::Weights).map(|_| ()))
+    }
+
+    /// Returns the list of all players, as pages show it.
+    ///
+    /// # Errors
+    /// When the folder of a run cannot be read.
+    pub fn shown(&self) -> Result<Value, Error> {
+        let runs = self.runs.iter().map(Run::shown).collect::<Result<Vec<_>, _>>()?;
+        let games = games::all().iter().map(|game| json!({"name": game.info.name, "title": game.info.title}));
+        let weights = self.weights.as_ref().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        Ok(json!({"runs": runs, "weights": weights, "games": games.collect::<Vec<_>>()}))
+    }
+
+    /// Returns the run with this number.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn run(&self, number: usize) -> Result<&Run, Error> {
+        self.runs.get(number).ok_or_else(|| Error::Usage("there is no run with this number".into()))
+    }
+
+    /// Returns the table of a player, which is opened if nobody has asked for the player before.
+    ///
+    /// # Errors
+    /// When there is no such player, all tables are taken, or the memory does not suffice.
+    pub fn desk(&self, key: Key) -> Result<Arc<Desk>, Error> {
+        let (key, name) = match key {
+            Key::Run(number, None) => {
+                let newest = checkpoint::generations(&self.run(number)?.folder)?.pop();
+                (
+                    Key::Run(number, newest),
+                    newest.map_or_else(|| number.to_string(), |newest| format!("{number}@{newest}")),
+                )
+            }
+            Key::Run(number, Some(generation)) => (key, format!("{number}@{generation}")),
+            Key::Weights => (key, "weights".into()),
+            Key::Untrained(Untrained::Uniform, ref game) => (key.clone(), format!("uniform:{game}")),
+            Key::Untrained(Untrained::Rollout, ref game) => (key.clone(), format!("rollout:{game}")),
+        };
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = desks.iter().position(|desk| desk.key == key) {
+            let desk = desks.remove(found);
+            desks.push(desk.clone());
+            return Ok(desk);
+        }
+        let contender = self.contender(&key)?;
+        let mut room = self.room.clone();
+        room.simulations = room.simulations.min(FEWEST);
+        room.simulations = Table::largest(&contender, &room, self.room.simulations)?;
+        room.leaves_per_tree = room.leaves_per_tree.min(room.simulations);
+        let bytes = Table::bound(&contender, &room)?.beside_program();
+        // Tables that nobody sits at go first, the one that was asked for longest ago before the others.
+        loop {
+            let taken: u64 = desks.iter().map(|desk| desk.bytes).sum();
+            let fits = match desks.len() {
+                TABLES.. => Err(Error::Usage(format!("{TABLES} players are in use: close a page to let go of one"))),
+                _ => memory::room_for(taken + bytes, "this player with all sessions", "--sessions or --simulations"),
+            };
+            let Err(error) = fits else { break };
+            let free = desks.iter().position(|desk| Arc::strong_count(desk) == 1).ok_or(error)?;
+            desks.remove(free);
+        }
+        let table = Table::open(&contender, room.clone())?;
+        let desk = Arc::new(Desk { key, name, table, most: room.simulations, bytes });
+        desks.push(desk.clone());
+        Ok(desk)
+    }
+
+    fn contender(&self, key: &Key) -> Result<Contender, Error> {
+        match key {
+            Key::Run(number, generation) => {
+                let mut path = self.run(*number)?.folder.path().as_os_str().to_owned();
+                if let Some(generation) = generation {
+                    path.push(format!("@{generation}"));
+                }
+                Contender::trained(Path::new(&path), self.device)
+            }
+            Key::Weights => {
+                let none = || Error::Usage("this server was started without --weights".into());
+                Contender::trained(self.weights.as_ref().ok_or_else(none)?, self.device)
+            }
+            Key::Untrained(kind, game) => {
+                Contender::untrained(*kind, GameConfig { name: game.clone(), ..GameConfig::default() })
+            }
+        }
+    }
+}
