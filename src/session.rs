@@ -151,6 +151,8 @@ struct Shared {
     /// The entities of each place: a lane and its tree.
     places: Vec<(Entity, Entity)>,
     world: Mutex<Searches>,
+    /// The next turn with the world.
+    next: Mutex<()>,
 }
 
 /// The world that sessions take turns with: each tick searches for all of them.
@@ -176,7 +178,7 @@ impl Table {
         let places: Vec<_> = entities::<Lane>(&mut world).into_iter().zip(entities::<Tree>(&mut world)).collect();
         let free = (0..places.len()).rev().collect();
         let world = Mutex::new(Searches { world, free });
-        Ok(Self(Arc::new(Shared { game, start, search, places, world })))
+        Ok(Self(Arc::new(Shared { game, start, search, places, world, next: Mutex::default() })))
     }
 
     /// Returns the most memory that a table with this player takes, before anything of it is allocated.
@@ -229,6 +231,8 @@ impl Table {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Searches> {
+        // Whoever waits has the next turn: a search that has just had one would take the next one too, and the next.
+        let _next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         // A tick that has panicked leaves a world that nobody can rely on; but it says so by its error from then on.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

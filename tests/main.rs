@@ -26,6 +26,8 @@ mod rows;
 mod schema;
 mod screen;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod shell;
 mod verify;
 

@@ -16,11 +16,15 @@ class Board {
   }
 
   show(view, marks = []) {
+    this.marks = marks;
+    const shown = JSON.stringify(view);
+    // Marks change often, and what has the focus stays where it is then.
+    if (this.shown === shown) return this.drawMarks();
+    this.shown = shown;
     const had = this.container.contains(document.activeElement) && document.activeElement.dataset;
     const cell = had && had.cell !== undefined ? Number(had.cell) : this.focus;
     if (!this.view || this.view.cells !== view.cells) this.from = null;
     this.view = view;
-    this.marks = marks;
     this.draw();
     if (had && cell !== null) this.focusCell(cell);
   }
@@ -68,7 +72,9 @@ class Board {
       const [x, y] = this.centre(view.last[view.last.length - 1]);
       svg.append(element("circle", { class: "last", cx: x, cy: y, r: this.dots ? 18 : 16 }));
     }
-    for (const mark of this.marks) this.drawMark(svg, mark);
+    this.layer = element("g", {});
+    svg.append(this.layer);
+    this.drawMarks();
     if (this.onMove) this.drawTargets(svg);
     this.container.replaceChildren(svg);
   }
@@ -129,6 +135,11 @@ class Board {
     } else if (character === "x" || character === "o") {
       svg.append(element("circle", { class: `stone ${character}`, cx: x, cy: y, r: this.hexagons ? 36 : 40 }));
     }
+  }
+
+  drawMarks() {
+    this.layer.replaceChildren();
+    for (const mark of this.marks) this.drawMark(this.layer, mark);
   }
 
   drawMark(svg, { action, share, text: label }) {

@@ -215,7 +215,7 @@ impl Seats {
             word: AtomicU8::new(word::NONE),
             shown: Mutex::default(),
         });
-        let mut worker = Worker { shared: shared.clone(), hub: hub.clone(), desk, session, found: None, network: None };
+        let mut worker = Worker { shared: shared.clone(), hub: hub.clone(), desk, session, found: None, network: None, serial: 0 };
         let shown = worker.show();
         let started = std::thread::Builder::new().name("session".into()).spawn(move || worker.work(&receiver));
         started.map_err(|e| Error::Usage(format!("cannot start a thread for this session: {e}")))?;
@@ -235,6 +235,8 @@ struct Worker {
     found: Option<Value>,
     /// What the network says of the position.
     network: Option<Value>,
+    /// How often something has changed: what a page hears late it can tell by that.
+    serial: u64,
 }
 
 impl Worker {
@@ -340,10 +342,12 @@ impl Worker {
 
     /// Makes what the page shows of the session, keeps it for those who ask, and returns it.
     fn show(&mut self) -> Value {
+        self.serial += 1;
         let session = &self.session;
         let searching = self.shared.word.load(SeqCst) != word::NONE;
         let shown = json!({
             "id": self.shared.id,
+            "serial": self.serial,
             "player": self.desk.name,
             "game": session.game().name,
             "title": session.state().title(),
@@ -351,6 +355,7 @@ impl Worker {
             "most": self.desk.most,
             "view": session.view(),
             "moves": session.texts(),
+            "turns": session.states().iter().map(|state| state.to_move().index()).collect::<Vec<_>>(),
             "searching": searching,
             "network": self.network,
             "found": self.found,
