@@ -385,7 +385,8 @@ fn a_network_needs_the_token() {
     let token = server.token.clone().expect("the address has a token");
     assert_eq!(token.len(), 32);
     assert_eq!(server.request("GET", "/", &[("Host", &server.address)], "").0, 200);
-    let players = |cookie: &str| server.request("GET", "/api/players", &[("Host", &server.address), ("Cookie", cookie)], "").0;
+    let players =
+        |cookie: &str| server.request("GET", "/api/players", &[("Host", &server.address), ("Cookie", cookie)], "").0;
     let events = server.request("GET", "/events/me", &[("Host", &server.address)], "").0;
     assert_eq!((players("none"), events), (401, 401));
     assert_eq!(server.ask("/api/token", json!({"token": "0".repeat(32)})).0, 401);
@@ -404,7 +405,8 @@ fn a_network_needs_the_token() {
 #[test]
 fn a_run_is_watched_while_it_trains() {
     let dir = tempfile::tempdir().unwrap();
-    let sets = ["run.games=60", "search.simulations=12", "network.channels=16", "run.checkpoint_every=1", "run.device=cpu"];
+    let sets =
+        ["run.games=60", "search.simulations=12", "network.channels=16", "run.checkpoint_every=1", "run.device=cpu"];
     let train = |run: &str, generations: u64| {
         let generations = format!("run.generations={generations}");
         let mut args = vec!["train", "--run", run, "--set", &generations];
@@ -426,7 +428,8 @@ fn a_run_is_watched_while_it_trains() {
     assert_eq!(server.begin("0", "me")["player"], "0@4");
     assert_eq!(server.begin("0@1", "me")["player"], "0@1");
     let [alone, watched] = ["alone", "watched"].map(|run| dir.path().join(run));
-    for file in (1..=4).map(|round| format!("log/{round:06}.games")).chain(["checkpoints/4/weights.safetensors".into()]) {
+    for file in (1..=4).map(|round| format!("log/{round:06}.games")).chain(["checkpoints/4/weights.safetensors".into()])
+    {
         assert!(fs::read(alone.join(&file)).unwrap() == fs::read(watched.join(&file)).unwrap(), "{file} differs");
     }
 

@@ -54,10 +54,10 @@ class Board {
     const [w, h] = this.size(), margin = 44;
     const named = view.rows.some(name => name !== "");
     const svg = element("svg", {
-      class: "board", viewBox: `${named ? -margin : 0} ${-margin} ${w + (named ? margin : 0)} ${h + margin}`,
+      class: "board", viewBox: `${named ? -margin : -4} ${-margin} ${w + 4 + (named ? margin : 4)} ${h + margin + 4}`,
       role: this.onMove ? "application" : "img", "aria-label": this.describe(),
     });
-    svg.append(element("rect", { class: "ground", x: 0, y: 0, width: w, height: h, rx: 12 }));
+    svg.append(element("rect", { class: "ground", x: 0, y: 0, width: w, height: h, rx: 4 }));
     view.columns.forEach((name, column) => {
       const [x] = this.centre(column);
       svg.append(text("name", this.hexagons ? x - 25 : x, -margin / 2, name));
@@ -76,6 +76,8 @@ class Board {
     svg.append(this.layer);
     this.drawMarks();
     if (this.onMove) this.drawTargets(svg);
+    // A board of few cells does not fill a wide page.
+    svg.style.maxWidth = `${Math.round(1.4 * (w + margin))}px`;
     this.container.replaceChildren(svg);
   }
 
@@ -154,7 +156,11 @@ class Board {
     } else {
       svg.append(element("circle", { class: "advice", cx: x, cy: y, r: (this.dots ? 26 : 44) * Math.sqrt(strength), opacity: 0.55 }));
     }
-    if (label) svg.append(text("advice-text", x, y, label));
+    if (!label) return;
+    // Below the middle of a cell, which the mark has; on an arrow beside its end, where others may end too.
+    const [fx, fy] = places[0];
+    if (places.length > 1) svg.append(text("advice-text", fx + 0.68 * (x - fx), fy + 0.68 * (y - fy), label));
+    else svg.append(text("advice-text", x, y + (this.dots ? 20 : 27), label));
   }
 
   // The moves that a click on a cell can mean: of the chosen piece, or all of them.

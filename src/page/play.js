@@ -97,7 +97,10 @@ const events = new Events(hear);
 
 const key = () => page.session.moves.join(" ");
 const side = () => document.querySelector("input[name=side]:checked").value;
-const signed = value => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+const signed = value => {
+  const digits = Math.abs(value).toFixed(2);
+  return (digits === "0.00" ? "" : value < 0 ? "−" : "+") + digits;
+};
 const percent = share => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const result = value => value > 0 ? "won" : value < 0 ? "lost" : "draw";
 
@@ -235,7 +238,7 @@ function hear(event) {
   const { session } = page;
   if (event.opened && session) {
     then(async () => {
-      take(await ask(`sessions/${session.id}`).catch(error => {
+      take(await ask(`sessions/${page.session.id}`).catch(error => {
         if (error.status === 404) return begin(page.session.player, page.session.moves).then(() => page.session);
         throw error;
       }));
@@ -305,9 +308,11 @@ function marksOf(moves) {
   const searched = $("marks").value === "search" && visits > 0;
   const share = move => searched ? move.visits / visits : move.prior;
   const shown = moves.filter(move => share(move) > 0).sort((a, b) => share(b) - share(a));
+  // Arrows leave less room for numbers.
+  const most = page.session.view.legal.some(move => move.cells.length > 1) ? 5 : 12;
   return shown.map((move, rank) => ({
     action: move.action, share: share(move),
-    text: rank >= 12 || share(move) < 0.005 ? "" : !searched ? percent(move.prior).replace(" ", "") : move.proven !== null ? result(move.proven) : signed(move.value),
+    text: rank >= most || share(move) < 0.005 ? "" : !searched ? percent(move.prior).replace(" ", "") : move.proven !== null ? result(move.proven) : signed(move.value).replace("0.", "."),
   }));
 }
 
@@ -475,7 +480,7 @@ function asked() {
 async function findGames(next) {
   if (!next) { page.query = asked(); $("games").replaceChildren(); }
   $("games-text").textContent = "Searching …";
-  const answer = await ask("games", { ...page.query, next });
+  const answer = await ask("games", { ...page.query, next }).catch(error => { $("games-text").textContent = ""; throw error; });
   answer.games.forEach(game => {
     const item = document.createElement("li"), button = document.createElement("button");
     button.type = "button";
@@ -542,7 +547,7 @@ $("player").addEventListener("change", () => then(async () => {
   // The same game goes on with another player, if it knows these moves.
   if (same) await begin(value, page.session.moves).catch(start);
   else await start();
-  tell(`${page.session.title}, against ${$("player").selectedOptions[0].textContent}`);
+  tell(page.session.title);
   await think();
 }));
 
@@ -616,5 +621,4 @@ then(async () => {
   await begin(player, []);
   $("player").value = player;
   if (!document.hidden) events.begin();
-  $("board").querySelector(".target[tabindex='0']")?.focus({ preventScroll: true });
 });

@@ -215,7 +215,8 @@ impl Seats {
             word: AtomicU8::new(word::NONE),
             shown: Mutex::default(),
         });
-        let mut worker = Worker { shared: shared.clone(), hub: hub.clone(), desk, session, found: None, network: None, serial: 0 };
+        let mut worker =
+            Worker { shared: shared.clone(), hub: hub.clone(), desk, session, found: None, network: None, serial: 0 };
         let shown = worker.show();
         let started = std::thread::Builder::new().name("session".into()).spawn(move || worker.work(&receiver));
         started.map_err(|e| Error::Usage(format!("cannot start a thread for this session: {e}")))?;

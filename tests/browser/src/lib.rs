@@ -155,18 +155,20 @@ impl Browser {
     /// # Panics
     /// If a name is not known.
     pub fn keys(&self, keys: &[&str]) {
-        let key = |name: &&str| match *name {
-            "Enter" => "\u{e007}",
-            "Backspace" => "\u{e003}",
-            "Left" => "\u{e012}",
-            "Up" => "\u{e013}",
-            "Right" => "\u{e014}",
-            "Down" => "\u{e015}",
-            "Tab" => "\u{e004}",
-            letter if letter.chars().count() == 1 => letter,
-            other => panic!("{other} is no key"),
-        }
-        .to_string();
+        let key = |name: &&str| {
+            match *name {
+                "Enter" => "\u{e007}",
+                "Backspace" => "\u{e003}",
+                "Left" => "\u{e012}",
+                "Up" => "\u{e013}",
+                "Right" => "\u{e014}",
+                "Down" => "\u{e015}",
+                "Tab" => "\u{e004}",
+                letter if letter.chars().count() == 1 => letter,
+                other => panic!("{other} is no key"),
+            }
+            .to_string()
+        };
         let actions = keys.iter().map(key);
         let actions = actions.flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key})));
         let actions: Vec<_> = actions.collect();

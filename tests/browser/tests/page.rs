@@ -17,7 +17,9 @@ fn board(server: &Server, browser: &Browser, game: &str, simulations: u32) {
 }
 
 fn choose(browser: &Browser, select: &str, value: &str) {
-    browser.script(&format!("$('{select}').value = '{value}'; $('{select}').dispatchEvent(new Event('change', {{bubbles: true}}))"));
+    browser.script(&format!(
+        "$('{select}').value = '{value}'; $('{select}').dispatchEvent(new Event('change', {{bubbles: true}}))"
+    ));
 }
 
 /// Checks that what is drawn is what the server's session has.
@@ -46,7 +48,8 @@ fn a_game_by_clicks() {
     board(&server, &browser, "connect_four", 20);
     let mut made = 0;
     while agrees(&server, &browser)["view"]["result"].is_null() {
-        let targets = browser.script("return [...document.querySelectorAll('#board .target')].map(t => t.dataset.cell)");
+        let targets =
+            browser.script("return [...document.querySelectorAll('#board .target')].map(t => t.dataset.cell)");
         let targets = targets.as_array().unwrap();
         let cell = targets[made * 5 % targets.len()].as_str().unwrap();
         browser.click(&format!("#board .target[data-cell='{cell}']"));
@@ -130,7 +133,12 @@ fn the_tree_is_walked_and_shared_by_one_stream() {
             let legal = look["view"]["legal"].as_array().unwrap();
             legal.iter().find(|of| of["action"] == *action).unwrap()["text"].as_str().unwrap().to_string()
         };
-        let mut told: Vec<_> = look["moves"].as_array().unwrap().iter().map(|of| (names(&of["action"]), of["visits"].as_u64().unwrap())).collect();
+        let mut told: Vec<_> = look["moves"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|of| (names(&of["action"]), of["visits"].as_u64().unwrap()))
+            .collect();
         let mut shown = rows(&browser);
         assert!(shown.windows(2).all(|pair| pair[0].1 >= pair[1].1), "{shown:?}");
         told.sort_unstable();
