@@ -279,7 +279,10 @@ async fn begin(State(site): State<Arc<Site>>, body: Bytes) -> Answered {
         return Err(Refusal::slower());
     }
     let key = Key::parse(&player)?;
-    let open = move || site.seats.open(site.players.desk(key)?, &browser, &moves, &site.hub);
+    let open = move || {
+        site.seats.check()?;
+        site.seats.open(site.players.sit(key)?, &browser, &moves, &site.hub)
+    };
     Ok(object(&apart(open).await?))
 }
 

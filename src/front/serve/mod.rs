@@ -109,6 +109,7 @@ async fn watch(site: Arc<Site>) {
     loop {
         sleep(LOOK).await;
         site.seats.close_idle();
+        site.players.close_idle();
         if site.hub.count() == 0 {
             continue;
         }

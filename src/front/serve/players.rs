@@ -7,7 +7,7 @@ use crate::{
     checkpoint,
     folder::Folder,
     games, memory,
-    session::{Room, Table},
+    session::{Room, Session, Table},
     settings::{self, Source},
 };
 use lockstep_components::{
@@ -17,12 +17,22 @@ use lockstep_components::{
 use lockstep_systems::AnyGame;
 use serde_json::{Value, json};
 use std::{
+    fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-/// The most tables at the same time. One that nobody sits at makes place for another.
+/// The most sessions of a table. A player whose table is full has another one, so that little memory is taken while few
+/// play.
+const PLACES: u32 = 4;
+
+/// The tables that there may be beside those that all sessions need if they have one player. One that nobody sits at
+/// makes place for another.
 const TABLES: usize = 4;
+
+/// The time after which a table that nobody sits at is closed.
+const IDLE: Duration = Duration::from_secs(600);
 
 /// The fewest simulations for which a table is opened, if the user does not ask for fewer.
 const FEWEST: u32 = 400;
@@ -100,17 +110,39 @@ impl Key {
     }
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(run, None) => write!(f, "{run}"),
+            Self::Run(run, Some(generation)) => write!(f, "{run}@{generation}"),
+            Self::Weights => f.write_str("weights"),
+            Self::Untrained(Untrained::Uniform, game) => write!(f, "uniform:{game}"),
+            Self::Untrained(Untrained::Rollout, game) => write!(f, "rollout:{game}"),
+        }
+    }
+}
+
 /// A table with the name of its player.
 pub struct Desk {
     /// The player's name in requests, with its generation.
-    pub key: Key,
-    /// The name in requests as a text.
     pub name: String,
-    /// The table.
-    pub table: Table,
+    key: Key,
+    table: Table,
     /// The most simulations of a search.
     pub most: u32,
     bytes: u64,
+    /// When somebody has sat down here last.
+    used: Mutex<Instant>,
+}
+
+impl Desk {
+    fn is_free(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
+    }
+
+    fn since(&self) -> Duration {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
 }
 
 /// All players.
@@ -119,15 +151,20 @@ pub struct Players {
     pub runs: Vec<Run>,
     weights: Option<PathBuf>,
     device: Option<DeviceKind>,
+    /// The room of a table.
     room: Room,
-    /// The tables that are open, the one that was asked for last at the end.
+    /// The most tables at the same time.
+    most: usize,
+    /// The tables that are open.
     desks: Mutex<Vec<Arc<Desk>>>,
 }
 
 impl Players {
-    /// Returns the players of some runs and of a file of weights; each table has this room.
+    /// Returns the players of some runs and of a file of weights, with this room for sessions at all tables together.
     pub fn new(runs: Vec<Run>, weights: Option<PathBuf>, device: Option<DeviceKind>, room: Room) -> Self {
-        Self { runs, weights, device, room, desks: Mutex::default() }
+        let most = room.sessions.div_ceil(PLACES) as usize + TABLES;
+        let room = Room { sessions: room.sessions.min(PLACES), ..room };
+        Self { runs, weights, device, room, most, desks: Mutex::default() }
     }
 
     /// Checks that the file of weights is one.
@@ -157,29 +194,21 @@ impl Players {
         self.runs.get(number).ok_or_else(|| Error::Usage("there is no run with this number".into()))
     }
 
-    /// Returns the table of a player, which is opened if nobody has asked for the player before.
+    /// Returns a new session with a player, and its table, which is opened if none of the player has a free place.
     ///
     /// # Errors
     /// When there is no such player, all tables are taken, or the memory does not suffice.
-    pub fn desk(&self, key: Key) -> Result<Arc<Desk>, Error> {
-        let (key, name) = match key {
-            Key::Run(number, None) => {
-                let newest = checkpoint::generations(&self.run(number)?.folder)?.pop();
-                (
-                    Key::Run(number, newest),
-                    newest.map_or_else(|| number.to_string(), |newest| format!("{number}@{newest}")),
-                )
-            }
-            Key::Run(number, Some(generation)) => (key, format!("{number}@{generation}")),
-            Key::Weights => (key, "weights".into()),
-            Key::Untrained(Untrained::Uniform, ref game) => (key.clone(), format!("uniform:{game}")),
-            Key::Untrained(Untrained::Rollout, ref game) => (key.clone(), format!("rollout:{game}")),
+    pub fn sit(&self, key: Key) -> Result<(Arc<Desk>, Session), Error> {
+        let key = match key {
+            Key::Run(number, None) => Key::Run(number, checkpoint::generations(&self.run(number)?.folder)?.pop()),
+            key => key,
         };
-        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = desks.iter().position(|desk| desk.key == key) {
-            let desk = desks.remove(found);
-            desks.push(desk.clone());
-            return Ok(desk);
+        let mut desks = self.desks();
+        for desk in desks.iter().filter(|desk| desk.key == key) {
+            if let Some(session) = desk.table.session() {
+                *desk.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                return Ok((desk.clone(), session));
+            }
         }
         let contender = self.contender(&key)?;
         let mut room = self.room.clone();
@@ -187,21 +216,37 @@ impl Players {
         room.simulations = Table::largest(&contender, &room, self.room.simulations)?;
         room.leaves_per_tree = room.leaves_per_tree.min(room.simulations);
         let bytes = Table::bound(&contender, &room)?.beside_program();
-        // Tables that nobody sits at go first, the one that was asked for longest ago before the others.
+        // Tables that nobody sits at go first, the one that was left longest ago before the others.
         loop {
             let taken: u64 = desks.iter().map(|desk| desk.bytes).sum();
-            let fits = match desks.len() {
-                TABLES.. => Err(Error::Usage(format!("{TABLES} players are in use: close a page to let go of one"))),
-                _ => memory::room_for(taken + bytes, "this player with all sessions", "--sessions or --simulations"),
+            let fits = if desks.len() < self.most {
+                memory::room_for(taken + bytes, "this player", "--sessions or --simulations, or close pages")
+            } else {
+                Err(Error::Usage(format!("{} tables are in use: close a page to let go of a player", self.most)))
             };
             let Err(error) = fits else { break };
-            let free = desks.iter().position(|desk| Arc::strong_count(desk) == 1).ok_or(error)?;
-            desks.remove(free);
+            let free = (0..desks.len()).filter(|&number| desks[number].is_free());
+            let free = free.min_by_key(|&number| std::cmp::Reverse(desks[number].since())).ok_or(error)?;
+            desks.swap_remove(free);
         }
         let table = Table::open(&contender, room.clone())?;
-        let desk = Arc::new(Desk { key, name, table, most: room.simulations, bytes });
+        let session = table.session().expect("a new table has a place");
+        let used = Mutex::new(Instant::now());
+        let desk = Arc::new(Desk { name: key.to_string(), key, table, most: room.simulations, bytes, used });
         desks.push(desk.clone());
-        Ok(desk)
+        Ok((desk, session))
+    }
+
+    /// Closes the tables that nobody has sat at for long.
+    pub fn close_idle(&self) {
+        // A table that is being opened is waited for by whoever asks for it, and not here.
+        if let Ok(mut desks) = self.desks.try_lock() {
+            desks.retain(|desk| !desk.is_free() || desk.since() < IDLE);
+        }
+    }
+
+    fn desks(&self) -> MutexGuard<'_, Vec<Arc<Desk>>> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn contender(&self, key: &Key) -> Result<Contender, Error> {

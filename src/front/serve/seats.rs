@@ -188,26 +188,45 @@ impl Seats {
         lock(&self.all).retain(|_, seat| !seat.is_idle(IDLE));
     }
 
-    /// Opens a session at a table, after some moves, and returns what a page shows of it.
+    /// Checks that there is room for one more session.
+    ///
+    /// # Errors
+    /// When all sessions are in use.
+    pub fn check(&self) -> Result<(), Error> {
+        self.spare(&lock(&self.all)).map(|_| ())
+    }
+
+    /// Returns the session that makes place for another one, if one has to.
+    fn spare(&self, all: &HashMap<String, Arc<Seat>>) -> Result<Option<String>, Error> {
+        let most = self.most;
+        if all.len() < most {
+            return Ok(None);
+        }
+        let spare = all.iter().filter(|(_, seat)| seat.is_idle(SPARE)).min_by_key(|(_, seat)| *lock(&seat.used));
+        let none = || {
+            Error::Usage(format!(
+                "all {most} sessions are in use: close a page, wait a minute, or start the server with more --sessions"
+            ))
+        };
+        spare.map(|(id, _)| Some(id.clone())).ok_or_else(none)
+    }
+
+    /// Opens a session for a browser, after some moves, and returns what a page shows of it.
     ///
     /// # Errors
     /// When a move is not legal, or all sessions are in use.
-    pub fn open(&self, desk: Arc<Desk>, browser: &str, moves: &str, hub: &Arc<Hub>) -> Result<Value, Error> {
-        let mut all = lock(&self.all);
-        if all.len() >= self.most {
-            let spare = all.iter().filter(|(_, seat)| seat.is_idle(SPARE)).min_by_key(|(_, seat)| *lock(&seat.used));
-            let Some(id) = spare.map(|(id, _)| id.clone()) else {
-                let most = self.most;
-                return Err(Error::Usage(format!(
-                    "all {most} sessions are in use: close a page, wait a minute, or start the server with more --sessions"
-                )));
-            };
-            all.remove(&id);
-        }
-        let mut session = desk.table.session().ok_or_else(|| {
-            Error::Usage("the sessions that were closed just now have not ended yet: try again in a moment".into())
-        })?;
+    pub fn open(
+        &self,
+        (desk, mut session): (Arc<Desk>, Session),
+        browser: &str,
+        moves: &str,
+        hub: &Arc<Hub>,
+    ) -> Result<Value, Error> {
         session.set(moves)?;
+        let mut all = lock(&self.all);
+        if let Some(spare) = self.spare(&all)? {
+            all.remove(&spare);
+        }
         let (orders, receiver) = sync_channel(ORDERS);
         let shared = Arc::new(Shared {
             id: secret(),
