@@ -42,7 +42,7 @@ impl Server {
         let told = line.trim().strip_prefix("Open http://").unwrap_or_else(|| panic!("it has printed: {line}"));
         let (address, token) = told.split_once('/').unwrap();
         let token = token.strip_prefix("#token=").map(String::from);
-        Self { child, address: address.replace("0.0.0.0", "127.0.0.1"), token }
+        Self { child, address: address.into(), token }
     }
 
     fn connect(&self) -> TcpStream {

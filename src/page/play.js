@@ -85,6 +85,8 @@ const page = {
   // Lines of moves to go back and forward to.
   before: [],
   after: [],
+  // The games that were left for another one, by their names.
+  left: new Map(),
   // What is looked at ahead of the game: the path, the position and its moves.
   walk: null,
   // What searches have found, by the moves of the position.
@@ -325,6 +327,7 @@ function draw() {
   const showing = $("show").checked;
   const moves = showing ? movesOf() : null;
   $("title").textContent = session.title;
+  document.title = `${session.title} – lockstep`;
   board.show(view, moves ? marksOf(moves) : []);
   $("board").classList.toggle("ahead", !!walk);
   drawTurn(view);
@@ -444,7 +447,7 @@ async function list() {
   const option = (group, value, text) => { const made = document.createElement("option"); made.value = value; made.textContent = text; group.append(made); };
   const group = label => { const made = document.createElement("optgroup"); made.label = label; return made; };
   const groups = [];
-  if (weights) { groups.push(group("File")); option(groups[0], "weights", weights); }
+  if (weights) { groups.push(group("File")); option(groups[0], "weights", `${weights.name} (${weights.title})`); }
   runs.forEach((run, number) => {
     const of = group(`${run.name} (${run.title})`);
     run.checkpoints.slice().reverse().forEach((generation, age) =>
@@ -542,11 +545,20 @@ $("simulations").addEventListener("input", draw);
 $("player").addEventListener("change", () => then(async () => {
   const { value } = $("player");
   const same = value.startsWith("rollout:") ? value.slice(8) === page.session.game
-    : value === "weights" || page.players.runs[Number.parseInt(value, 10)].game === page.session.game;
-  const start = () => { page.line = []; page.before = []; page.after = []; return begin(value, []); };
-  // The same game goes on with another player, if it knows these moves.
-  if (same) await begin(value, page.session.moves).catch(start);
-  else await start();
+    : (value === "weights" ? page.players.weights : page.players.runs[Number.parseInt(value, 10)]).game === page.session.game;
+  // If it fails, the player stays who it was.
+  $("player").value = page.player;
+  // The same game goes on with another player, if it knows these moves; another one where it was left.
+  if (same) await begin(value, page.session.moves).catch(() => begin(value, []));
+  else {
+    const { game, moves } = page.session, { line, before, after } = page;
+    page.left.set(game, { moves, line, before, after });
+    await begin(value, []);
+    const left = page.left.get(page.session.game) || { moves: [], line: [], before: [], after: [] };
+    Object.assign(page, { line: left.line, before: left.before, after: left.after });
+    await setMoves(left.moves);
+  }
+  $("player").value = page.player;
   tell(page.session.title);
   await think();
 }));

@@ -32,8 +32,7 @@ pub fn run(args: ServeArgs) -> Result<(), Error> {
         }
     }
     let room = Room { sessions: args.sessions, simulations: args.simulations, ..Room::default() };
-    let players = Players::new(runs, args.weights, args.device, room);
-    players.check_weights()?;
+    let players = Players::new(runs, args.weights, args.device, room)?;
     serve((args.bind, args.port).into(), args.name, players, args.sessions as usize)
 }
 

@@ -27,7 +27,7 @@ use guard::Guard;
 use seats::Seats;
 use serde_json::json;
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::sync_channel},
     time::{Duration, Instant},
 };
@@ -90,7 +90,14 @@ pub fn serve(address: SocketAddr, names: Vec<String>, players: Players, sessions
         rate: Mutex::new(Bucket::new(40.0, 10.0)),
     });
     let token = site.guard.token().map_or(String::new(), |token| format!("#token={token}"));
-    say!("Open http://{address}/{token}");
+    let mut shown = address;
+    if address.ip().is_unspecified() {
+        shown.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    say!("Open http://{shown}/{token}");
+    if shown != address {
+        say!("On other machines: with the address of this one in the place of {}.", shown.ip());
+    }
     if !token.is_empty() {
         say!("Who knows this address can use the server; what goes over the network is not encrypted.");
     }

@@ -149,7 +149,8 @@ impl Desk {
 pub struct Players {
     /// The runs.
     pub runs: Vec<Run>,
-    weights: Option<PathBuf>,
+    /// The file of weights, and the game that its player plays.
+    weights: Option<(PathBuf, AnyGame)>,
     device: Option<DeviceKind>,
     /// The room of a table.
     room: Room,
@@ -161,18 +162,20 @@ pub struct Players {
 
 impl Players {
     /// Returns the players of some runs and of a file of weights, with this room for sessions at all tables together.
-    pub fn new(runs: Vec<Run>, weights: Option<PathBuf>, device: Option<DeviceKind>, room: Room) -> Self {
-        let most = room.sessions.div_ceil(PLACES) as usize + TABLES;
-        let room = Room { sessions: room.sessions.min(PLACES), ..room };
-        Self { runs, weights, device, room, most, desks: Mutex::default() }
-    }
-
-    /// Checks that the file of weights is one.
     ///
     /// # Errors
-    /// When it cannot be read, or has no player.
-    pub fn check_weights(&self) -> Result<(), Error> {
-        self.weights.as_ref().map_or(Ok(()), |_| self.contender(&Key::Weights).map(|_| ()))
+    /// When the file cannot be read, or has no player.
+    pub fn new(
+        runs: Vec<Run>,
+        weights: Option<PathBuf>,
+        device: Option<DeviceKind>,
+        room: Room,
+    ) -> Result<Self, Error> {
+        let of = |path: PathBuf| Ok::<_, Error>((path.clone(), Contender::trained(&path, device)?.game));
+        let weights = weights.map(of).transpose()?;
+        let most = room.sessions.div_ceil(PLACES) as usize + TABLES;
+        let room = Room { sessions: room.sessions.min(PLACES), ..room };
+        Ok(Self { runs, weights, device, room, most, desks: Mutex::default() })
     }
 
     /// Returns the list of all players, as pages show it.
@@ -182,7 +185,10 @@ impl Players {
     pub fn shown(&self) -> Result<Value, Error> {
         let runs = self.runs.iter().map(Run::shown).collect::<Result<Vec<_>, _>>()?;
         let games = games::all().iter().map(|game| json!({"name": game.info.name, "title": game.info.title}));
-        let weights = self.weights.as_ref().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let weights = self.weights.as_ref().map(|(path, game)| {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            json!({"name": name, "game": game.info.name, "title": game.info.title})
+        });
         Ok(json!({"runs": runs, "weights": weights, "games": games.collect::<Vec<_>>()}))
     }
 
@@ -260,7 +266,7 @@ impl Players {
             }
             Key::Weights => {
                 let none = || Error::Usage("this server was started without --weights".into());
-                Contender::trained(self.weights.as_ref().ok_or_else(none)?, self.device)
+                Contender::trained(&self.weights.as_ref().ok_or_else(none)?.0, self.device)
             }
             Key::Untrained(kind, game) => {
                 Contender::untrained(*kind, GameConfig { name: game.clone(), ..GameConfig::default() })
