@@ -127,13 +127,30 @@ function then(work) {
 async function begin(player, moves) {
   const old = page.session;
   page.session = await ask("sessions", { player, browser: events.browser, moves: moves.join(" ") });
-  page.player = player;
+  page.player = page.session.player;
   page.walk = null;
   if (old) {
     if (old.player !== page.session.player) page.found.clear();
     ask(`sessions/${old.id}`, undefined, "DELETE").catch(() => {});
   }
   follow();
+}
+
+// Goes on with another player: the same game, if the player knows these moves, and another one where it was left.
+async function change(player) {
+  const { game, moves } = page.session, { line, before, after, players } = page;
+  const other = player.startsWith("rollout:") ? player.slice(8)
+    : (player === "weights" ? players.weights : players.runs[Number.parseInt(player, 10)]).game;
+  if (other === game) await begin(player, moves).catch(() => begin(player, []));
+  else {
+    const left = page.left.get(other) || { moves: [], line: [], before: [], after: [] };
+    await begin(player, left.moves);
+    page.left.set(game, { moves, line, before, after });
+    Object.assign(page, { line: left.line, before: left.before, after: left.after });
+    follow();
+  }
+  $("player").value = page.player;
+  await think();
 }
 
 // Asks something of the session, and begins it anew where the server has closed it.
@@ -147,9 +164,15 @@ async function order(what, body) {
   }
 }
 
-function take(session) {
+// Shows what the server says of the session. A change of the position can be undone, unless it is itself an undoing.
+function take(session, undoing = false) {
+  const old = page.session;
   // What was on its way for longer than a later answer says nothing new.
-  if (page.session.id === session.id && session.serial < page.session.serial) return;
+  if (old.id === session.id && session.serial < old.serial) return;
+  if (!undoing && old.moves.join(" ") !== session.moves.join(" ")) {
+    page.before.push({ moves: old.moves, line: page.line });
+    page.after = [];
+  }
   page.session = session;
   if (session.found) page.found.set(session.found.after, session.found);
   if (page.found.size > 500) page.found.delete(page.found.keys().next().value);
@@ -163,17 +186,10 @@ function follow() {
   draw();
 }
 
-async function setMoves(moves) {
+async function setMoves(moves, undoing = false) {
   page.walk = null;
-  take(await order("position", { moves: moves.join(" ") }));
+  take(await order("position", { moves: moves.join(" ") }), undoing);
   await think();
-}
-
-async function change(work) {
-  const was = { moves: page.session.moves, line: page.line };
-  await work();
-  if (was.moves.join(" ") !== key()) { page.before.push(was); page.after = []; }
-  draw();
 }
 
 function choose(action) {
@@ -184,12 +200,12 @@ function choose(action) {
   else playAction(action);
 }
 
-const playAction = action => then(() => change(async () => {
+const playAction = action => then(async () => {
   const move = page.session.view.legal.find(move => move.action === action);
   page.walk = null;
   take(await order("play", { move: move.text }));
   await answerIfDue();
-}));
+});
 
 // Lets the opponent move if it is its turn.
 async function answerIfDue() {
@@ -231,7 +247,7 @@ async function restore(from, to) {
   if (!state) return;
   to.push({ moves: page.session.moves, line: page.line });
   page.line = state.line;
-  await setMoves(state.moves);
+  await setMoves(state.moves, true);
 }
 
 // ---- What is heard
@@ -258,10 +274,7 @@ function hear(event) {
     if (event.error) trouble(event.error);
     const played = event.state.moves.slice(moves);
     if (played.length === 1) {
-      page.before.push({ moves: session.moves, line: session.moves });
-      page.after = [];
       tell(`It plays ${played[0]}. ${$("turn").textContent}`);
-      draw();
       // The same player may be to move again.
       then(answerIfDue);
     } else then(think);
@@ -381,7 +394,7 @@ function drawFound(showing) {
   let text = session.view.result !== null ? "The game is over." : "Nothing was searched here yet.";
   if (found) {
     const kept = found.reused ? `, ${found.reused.toLocaleString("en")} of them kept from before` : "";
-    const ended = { proven: ", proven", full: ", the tree is full", stopped: ", stopped", limit: "", not_yet: " …" }[found.ended];
+    const ended = { proven: ", proven", full: ", the tree is full", stopped: ", stopped", limit: "", not_yet: " so far" }[found.ended];
     text = `${found.simulations.toLocaleString("en")} simulations${kept}${ended}. For the player to move ${found.proven !== null ? result(found.proven) : signed(found.value)}: ${found.line.slice(0, 12).join(" ")}`;
   } else if (session.network) text = `The network alone: ${signed(session.network.value)} for the player to move. ${text}`;
   $("found").textContent = text;
@@ -431,7 +444,7 @@ function drawMoves() {
   if (current) $("moves").scrollTop = current.offsetTop - $("moves").offsetTop - 40;
 }
 
-const goTo = ply => ply >= 0 && ply <= page.line.length && then(() => change(() => setMoves(page.line.slice(0, ply))));
+const goTo = ply => ply >= 0 && ply <= page.line.length && then(() => setMoves(page.line.slice(0, ply)));
 
 function showThoughts(on) {
   $("show").checked = on;
@@ -488,11 +501,11 @@ async function findGames(next) {
     const item = document.createElement("li"), button = document.createElement("button");
     button.type = "button";
     button.textContent = `${game.round}.${game.number}  ${game.result}  ${game.length} moves: ${game.moves}`;
-    button.addEventListener("click", () => then(() => change(async () => {
+    button.addEventListener("click", () => then(async () => {
       const run = page.players.runs[page.query.run];
-      if (run && page.session.game !== run.game) await begin(`${page.query.run}`, []);
+      if (page.session.game !== run.game) await change(`${page.query.run}`);
       await setMoves(game.moves.split(" "));
-    })));
+    }));
     item.append(button);
     $("games").append(item);
   });
@@ -516,22 +529,22 @@ async function save(file) {
 const on = (id, work, kind = "click") => $(id).addEventListener(kind, event => { event.preventDefault(); work(event); });
 const acts = {
   move: () => then(letMove),
-  back: () => then(() => change(async () => back())),
-  new: () => then(() => change(async () => { const { line } = page; await setMoves([]); page.line = line; await answerIfDue(); })),
+  back: () => then(back),
+  new: () => then(async () => { await setMoves([]); await answerIfDue(); }),
   undo: () => then(() => restore(page.before, page.after)),
   redo: () => then(() => restore(page.after, page.before)),
   analyse: () => then(analyse),
   stop: () => ask(`sessions/${page.session.id}/stop`, {}).catch(error => trouble(error.message)),
   out: walkOut,
   leave: () => { page.walk = null; draw(); },
-  go: () => then(() => change(async () => setMoves([...page.session.moves, ...page.walk.texts]))),
+  go: () => then(() => setMoves([...page.session.moves, ...page.walk.texts])),
 };
 Object.entries(acts).forEach(([id, work]) => on(id, work));
-on("position", () => then(() => change(async () => {
+on("position", () => then(async () => {
   page.walk = null;
   take(await order("position", { moves: $("text").value }));
   await think();
-})), "submit");
+}), "submit");
 on("copy", () => { $("text").value = key(); $("text").select(); });
 on("query", () => then(() => findGames()), "submit");
 on("more", () => then(() => findGames(page.next)));
@@ -544,23 +557,10 @@ $("side").addEventListener("change", () => { draw(); then(answerIfDue); });
 $("simulations").addEventListener("input", draw);
 $("player").addEventListener("change", () => then(async () => {
   const { value } = $("player");
-  const same = value.startsWith("rollout:") ? value.slice(8) === page.session.game
-    : (value === "weights" ? page.players.weights : page.players.runs[Number.parseInt(value, 10)]).game === page.session.game;
   // If it fails, the player stays who it was.
   $("player").value = page.player;
-  // The same game goes on with another player, if it knows these moves; another one where it was left.
-  if (same) await begin(value, page.session.moves).catch(() => begin(value, []));
-  else {
-    const { game, moves } = page.session, { line, before, after } = page;
-    page.left.set(game, { moves, line, before, after });
-    await begin(value, []);
-    const left = page.left.get(page.session.game) || { moves: [], line: [], before: [], after: [] };
-    Object.assign(page, { line: left.line, before: left.before, after: left.after });
-    await setMoves(left.moves);
-  }
-  $("player").value = page.player;
+  await change(value);
   tell(page.session.title);
-  await think();
 }));
 
 $("tree").addEventListener("click", ({ target }) => {
