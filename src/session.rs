@@ -59,6 +59,13 @@ impl Default for Room {
     }
 }
 
+impl Room {
+    fn lanes(&self) -> LanesConfig {
+        let Self { sessions: count, leaves_per_tree, .. } = *self;
+        LanesConfig { count, leaves_per_tree, cohort: count, ..LanesConfig::default() }
+    }
+}
+
 /// The limits of a search, which goes on until one of them is reached, the result of the position is proven, its tree
 /// is full, or somebody stops it. Without any limit it goes on until one of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +142,8 @@ struct Shared {
     /// The entities of each place: a lane and its tree.
     places: Vec<(Entity, Entity)>,
     world: Mutex<Searches>,
+    /// The next turn with the world.
+    next: Mutex<()>,
 }
 
 /// The world that sessions take turns with: each tick searches for all of them.
@@ -151,7 +160,24 @@ impl Table {
     /// When a number of `room` is out of range, the memory does not suffice, the game refuses the rules, or the
     /// player's device or weights cannot be used.
     pub fn open(contender: &Contender, room: Room) -> Result<Self, Error> {
+        Self::bound(contender, &room)?.check()?;
+        let (game, start) = (contender.game, contender.start()?);
         let Room { sessions, simulations, leaves_per_tree } = room;
+        let search = contender.search.to_win(simulations);
+        let searcher = contender.searcher((sessions * leaves_per_tree) as usize, search.clone())?;
+        let mut world = Setup::analysis(game, searcher).lanes(room.lanes()).start(start.clone()).seed(0).build();
+        let places: Vec<_> = entities::<Lane>(&mut world).into_iter().zip(entities::<Tree>(&mut world)).collect();
+        let free = (0..places.len()).rev().collect();
+        let world = Mutex::new(Searches { world, free });
+        Ok(Self(Arc::new(Shared { game, start, search, places, world, next: Mutex::default() })))
+    }
+
+    /// Returns the most memory that a table with this player takes, before anything of it is allocated.
+    ///
+    /// # Errors
+    /// When a number of `room` is out of range, or the player's device cannot be used.
+    pub fn bound(contender: &Contender, room: &Room) -> Result<MemoryBound, Error> {
+        let Room { sessions, simulations, leaves_per_tree } = *room;
         for (what, value, most) in [
             ("sessions", sessions, 65_536),
             ("simulations", simulations, 1_000_000),
@@ -161,19 +187,9 @@ impl Table {
                 return Err(Error::Usage(format!("{value} {what}: from 1 to {most}")));
             }
         }
-        let game = contender.game;
+        let networks: Vec<_> = contender.footprint((sessions * leaves_per_tree) as usize)?.into_iter().collect();
         let search = contender.search.to_win(simulations);
-        let lanes = LanesConfig { count: sessions, leaves_per_tree, cohort: sessions, ..LanesConfig::default() };
-        let rows = (sessions * leaves_per_tree) as usize;
-        let networks: Vec<_> = contender.footprint(rows)?.into_iter().collect();
-        MemoryBound::of_searches(game, &[&search], &lanes, &networks).check()?;
-        let start = contender.start()?;
-        let searcher = contender.searcher(rows, search.clone())?;
-        let mut world = Setup::analysis(game, searcher).lanes(lanes).start(start.clone()).seed(0).build();
-        let places: Vec<_> = entities::<Lane>(&mut world).into_iter().zip(entities::<Tree>(&mut world)).collect();
-        let free = (0..places.len()).rev().collect();
-        let world = Mutex::new(Searches { world, free });
-        Ok(Self(Arc::new(Shared { game, start, search, places, world })))
+        Ok(MemoryBound::of_searches(contender.game, &[&search], &room.lanes(), &networks))
     }
 
     /// Returns how many simulations of a search there is memory for with this player and the sessions of `room`:
@@ -206,6 +222,8 @@ impl Table {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Searches> {
+        // Whoever waits has the next turn: a search that has just had one would take the next one too, and the next.
+        let _next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         // A tick that has panicked leaves a world that nobody can rely on; but it says so by its error from then on.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -28,6 +28,8 @@ mod rows;
 mod schema;
 mod screen;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod shell;
 mod strength;
 mod verify;

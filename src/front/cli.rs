@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_components::config::{DeviceKind, MAX_THREADS, NetworkKind};
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 /// Trains game-playing agents from nothing: AlphaZero, with thousands of games in lockstep.
 ///
@@ -25,6 +25,7 @@ Examples:
   lockstep grade --run runs/connect_four                how often does it give away a result?
   lockstep match runs/connect_four runs/connect_four@100   how much better has it become?
   lockstep play --run runs/connect_four                 play against it
+  lockstep serve runs/connect_four                      the same in a browser, with what it thinks
   lockstep verify --run runs/connect_four --replay      is all of it there, and does it repeat?
   lockstep doctor --run runs/connect_four               what could be better about it?
   lockstep report runs/connect_four                     all that is known of it, as a page for a browser
@@ -93,6 +94,13 @@ pub enum Command {
     /// may train meanwhile.
     #[command(after_help = FORKS)]
     Fork(ForkArgs),
+    /// Play against any player in a browser, and see what it thinks.
+    ///
+    /// Serves a board for every game and every checkpoint of the runs: the network's policy and the search's visits and
+    /// values on the board, the tree move by move, and the games of the runs. Only this machine can ask unless --bind says
+    /// otherwise; then the address has a token, without which nothing is answered. A run may train meanwhile: with
+    /// --threads 1 searches leave it the other cores.
+    Serve(ServeArgs),
     /// Check that a run is whole and sound.
     ///
     /// Every file is held against its digest, every game of the log is played through, every checkpoint is loaded and
@@ -534,6 +542,38 @@ pub struct PruneArgs {
     /// Print one JSON object for each run
     #[arg(long)]
     pub json: bool,
+}
+
+/// `lockstep serve`
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Folders of runs [default: those in runs/]
+    #[arg(value_name = "DIR")]
+    pub runs: Vec<PathBuf>,
+    /// The weights.safetensors of a checkpoint alone, as a player beside those of the runs
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Port to listen at; 0 takes any that is free
+    #[arg(long, value_name = "P", default_value_t = 7900)]
+    pub port: u16,
+    /// Address to listen at: 0.0.0.0 for all networks of this machine
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// A name of this machine that may stand in the place of its address. May be given several times
+    #[arg(long, value_name = "HOST")]
+    pub name: Vec<String>,
+    /// Sessions at the same time: each open page has one
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub sessions: u32,
+    /// The most simulations of a search; fewer where there is less memory
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub simulations: u32,
+    /// Where the networks run: auto, cpu, cuda, cuda:1, vulkan, ..; see `lockstep devices` [default: as in the runs]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
+    /// Threads that search; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
 }
 
 /// `lockstep tune`

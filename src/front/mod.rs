@@ -2,11 +2,14 @@
 //!
 //! - [`cli`]: the command line;
 //! - [`commands`]: what its commands do;
-//! - [`display`]: how a run is shown.
+//! - [`display`]: how a run is shown;
+//! - `serve`: boards in a browser, with the feature `serve`.
 
 pub mod cli;
 pub mod commands;
 pub mod display;
+#[cfg(feature = "serve")]
+pub mod serve;
 
 use crate::{
     games::{self, AnyGame},

@@ -17,11 +17,15 @@ class Board {
   }
 
   show(view, marks = []) {
+    this.marks = marks;
+    const shown = JSON.stringify(view);
+    // Marks change often, and what has the focus stays where it is then.
+    if (this.shown === shown) return this.drawMarks();
+    this.shown = shown;
     const had = this.container.contains(document.activeElement) && document.activeElement.dataset;
     const cell = had && had.cell !== undefined ? Number(had.cell) : this.focus;
     if (!this.view || this.view.cells !== view.cells) this.from = null;
     this.view = view;
-    this.marks = marks;
     this.draw();
     if (had && cell !== null) this.focusCell(cell);
   }
@@ -51,10 +55,10 @@ class Board {
     const [w, h] = this.size(), margin = 44;
     const named = view.rows.some(name => name !== "");
     const svg = element("svg", {
-      class: "board", viewBox: `${named ? -margin : 0} ${-margin} ${w + (named ? margin : 0)} ${h + margin}`,
+      class: "board", viewBox: `${named ? -margin : -4} ${-margin} ${w + 4 + (named ? margin : 4)} ${h + margin + 4}`,
       role: this.onMove ? "application" : "img", "aria-label": this.describe(),
     });
-    svg.append(element("rect", { class: "ground", x: 0, y: 0, width: w, height: h, rx: 12 }));
+    svg.append(element("rect", { class: "ground", x: 0, y: 0, width: w, height: h, rx: 4 }));
     view.columns.forEach((name, column) => {
       const [x] = this.centre(column);
       svg.append(text("name", this.hexagons ? x - 25 : x, -margin / 2, name));
@@ -70,8 +74,12 @@ class Board {
       const [x, y] = this.centre(view.last[view.last.length - 1]);
       svg.append(element("circle", { class: "last", cx: x, cy: y, r: this.dots ? 18 : 16 }));
     }
-    for (const mark of this.marks) this.drawMark(svg, mark);
+    this.layer = element("g", {});
+    svg.append(this.layer);
+    this.drawMarks();
     if (this.onMove) this.drawTargets(svg);
+    // A board of few cells does not fill a wide page.
+    svg.style.maxWidth = `${Math.round(1.4 * (w + margin))}px`;
     this.container.replaceChildren(svg);
   }
 
@@ -133,6 +141,11 @@ class Board {
     }
   }
 
+  drawMarks() {
+    this.layer.replaceChildren();
+    for (const mark of this.marks) this.drawMark(this.layer, mark);
+  }
+
   drawMark(svg, { action, share, text: label, kind = "" }) {
     const move = this.view.legal.find(move => move.action === action);
     if (!move || !move.cells.length) return;
@@ -145,7 +158,11 @@ class Board {
     } else {
       svg.append(element("circle", { class: `advice ${kind}`, cx: x, cy: y, r: (this.dots ? 26 : 44) * Math.sqrt(strength), opacity: kind ? 0.95 : 0.55 }));
     }
-    if (label) svg.append(text(`advice-text ${kind}`, x, y, label));
+    if (!label) return;
+    // Below the middle of a cell, which the mark has; on an arrow beside its end, where others may end too.
+    const [fx, fy] = places[0];
+    const [tx, ty] = places.length > 1 ? [fx + 0.68 * (x - fx), fy + 0.68 * (y - fy)] : [x, y + (this.dots ? 20 : 27)];
+    svg.append(text(`advice-text ${kind}`, tx, ty, label));
   }
 
   // The moves that a click on a cell can mean: of the chosen piece, or all of them.

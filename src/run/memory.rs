@@ -251,6 +251,11 @@ impl MemoryBound {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
+    /// Returns the bytes of all parts but the program itself.
+    pub fn beside_program(&self) -> u64 {
+        self.parts.iter().skip(1).map(|part| part.bytes).sum()
+    }
+
     /// Checks that the machine has so much memory, what saving a checkpoint adds included.
     ///
     /// # Errors

@@ -480,21 +480,29 @@ pub fn write_games(folder: &Folder, start: &State, generation: u64, games: &[Gam
         "# {}, generation {generation}: result of the first player, then the moves; [..] were drawn at random\n",
         start.title()
     );
-    for game in games {
-        let mut position = start.clone();
-        let mut moves = vec![];
-        for (ply, action) in game.moves().enumerate() {
-            let move_text = position.action_text(action);
-            moves.push(if ply < game.opening.len() { format!("[{move_text}]") } else { move_text });
-            position.play(action);
-        }
-        let result = match game.finished {
-            Some(Outcome::Win) => "1-0",
-            Some(Outcome::Draw) => "1/2",
-            Some(Outcome::Loss) => "0-1",
-            None => "*",
-        };
-        text += &format!("{result} {}\n", moves.join(" "));
-    }
+    games.iter().for_each(|game| text += &(game_text(start, game) + "\n"));
     write_file(&folder.games().join(format!("{generation:06}.txt")), text.as_bytes())
+}
+
+/// Returns a game as a line of text: the result of the first player, then the moves; those in brackets were drawn at
+/// random.
+pub fn game_text(start: &State, game: &GameRecord) -> String {
+    let mut position = start.clone();
+    let text = |(ply, action)| {
+        let text = position.action_text(action);
+        position.play(action);
+        if ply < game.opening.len() { format!("[{text}]") } else { text }
+    };
+    let moves: Vec<String> = game.moves().enumerate().map(text).collect();
+    format!("{} {}", result_text(game.finished), moves.join(" "))
+}
+
+/// Returns the result of a game for the first player as people write it.
+pub fn result_text(finished: Option<Outcome>) -> &'static str {
+    match finished {
+        Some(Outcome::Win) => "1-0",
+        Some(Outcome::Draw) => "1/2",
+        Some(Outcome::Loss) => "0-1",
+        None => "*",
+    }
 }

@@ -13,6 +13,7 @@ mod matches;
 mod play;
 mod report;
 mod runs;
+mod serve;
 mod shell;
 mod train;
 mod tune;
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Grade(args) => grade::run(args),
         Command::Match(args) => matches::run(args),
         Command::Play(args) => play::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),
         Command::Doctor(args) => doctor::run(args),
