@@ -426,8 +426,20 @@ fn a_run_is_watched_while_it_trains() {
     assert_eq!(state["player"], "0@1");
     let id = state["id"].as_str().unwrap().to_string();
     server.get(&format!("/api/sessions/{id}/search"), json!({"simulations": 100}));
+    let ask = |path: &str| server.request("GET", path, &[("Host", &server.address)], "");
+    let stamp = |answer: &str, before: &str, behind: &str| -> String {
+        answer.split(before).nth(1).unwrap().split(behind).next().unwrap().into()
+    };
+    let (status, page) = ask("/report");
+    assert!(status == 200 && page.contains("connect-src 'self'; base-uri") && page.contains("\"generation\":[1]"), "{page}");
+    let first = stamp(&page, "data-stamp=\"", "\"");
+    assert_eq!(ask(&format!("/api/report/0/{first}")).0, 204, "nothing is new");
     train("watched", 4);
     events.next(|event| event["runs"] == json!([4]));
+    let (status, newer) = ask(&format!("/api/report/all/{first}"));
+    assert!(status == 200 && newer.contains("\"generation\":[1,2,3,4]"), "{newer}");
+    assert_eq!(ask(&format!("/api/report/all/{}", stamp(&newer, "x-stamp: ", "\r\n"))).0, 204);
+    assert_eq!((ask("/report/0").0, ask("/report/1").0, ask("/api/report/x/y").0), (200, 400, 400));
     assert_eq!(server.begin("0", "me")["player"], "0@4");
     assert_eq!(server.begin("0@1", "me")["player"], "0@1");
     let [alone, watched] = ["alone", "watched"].map(|run| dir.path().join(run));

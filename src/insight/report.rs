@@ -220,12 +220,24 @@ pub fn write(folder: &Folder, state: State) -> Result<(), Error> {
 /// Returns a page with these runs, of at most [`MOST_BYTES`] bytes for up to [`MOST_RUNS`] runs. It loads nothing, and its
 /// policy keeps any text of a run from loading or running something.
 pub fn page(runs: &[Data]) -> String {
+    filled(runs, "", SCRIPT, "")
+}
+
+/// Returns the page as a server shows it: `head` is what stands above it, an element `live` with the address of newer
+/// data, and the page asks there and nowhere else.
+pub fn live_page(runs: &[Data], head: &str) -> String {
+    filled(runs, " connect-src 'self';", &[SCRIPT, include_str!("../page/live.js")].concat(), head)
+}
+
+fn filled(runs: &[Data], connect: &str, script: &str, head: &str) -> String {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     let rest = include_str!("../page/report.html")
-        .replace("{script-hash}", &hash(SCRIPT))
+        .replace("{script-hash}", &hash(script))
         .replace("{style-hash}", &hash(STYLE))
+        .replace("{connect}", connect)
+        .replace("{live}", head)
         .replace("{style}", STYLE)
-        .replace("{script}", SCRIPT);
+        .replace("{script}", script);
     let data = json(runs, MOST_BYTES.saturating_sub(rest.len()));
     // Last, so that nothing in a text of a run is taken for a place to fill.
     let (before, behind) = rest.split_once("{data}").expect("the page has a place for the data");

@@ -73,7 +73,9 @@ type Answered = Result<Response, Refusal>;
 pub fn pages(site: Arc<Site>) -> Router {
     let open = Router::new().route("/", get(board)).route("/api/token", post(token));
     let known = Router::new()
-        .route("/report", get(report))
+        .route("/report", get(async |site| report(site, "all".into()).await))
+        .route("/report/{which}", get(async |site, Path(which)| report(site, which).await))
+        .route("/api/report/{which}/{stamp}", get(newer))
         .route("/events/{browser}", get(events))
         .route("/api/players", get(players))
         .route("/api/games", post(games))
@@ -197,11 +199,32 @@ async fn board() -> Response {
     ))
 }
 
-/// Shows the report of the runs. The event `run` tells the page that a generation has ended.
-async fn report(State(site): State<Arc<Site>>) -> Answered {
-    let html = apart(move || super::report(&site.players.runs)).await?;
-    let nothing = || Refusal::new(StatusCode::NOT_FOUND, "this version of lockstep has no report of a run");
-    Ok(page(&html.ok_or_else(nothing)?))
+/// Shows the report of a run by its number, or of all of them over each other.
+async fn report(State(site): State<Arc<Site>>, which: String) -> Answered {
+    let one = site.scans.clone().try_acquire_owned().map_err(|_| Refusal::slower())?;
+    let html = apart(move || {
+        let html = super::report::page(&site.players.runs, &which);
+        drop(one);
+        html
+    });
+    Ok(page(&html.await?))
+}
+
+/// Returns the data of a report, if they are newer than those of this stamp.
+async fn newer(State(site): State<Arc<Site>>, Path((which, seen)): Path<(String, String)>) -> Answered {
+    let one = site.scans.clone().try_acquire_owned().map_err(|_| Refusal::slower())?;
+    let newer = apart(move || {
+        let newer = super::report::newer(&site.players.runs, &which, &seen);
+        drop(one);
+        newer
+    });
+    Ok(match newer.await? {
+        None => StatusCode::NO_CONTENT.into_response(),
+        Some((stamp, json)) => {
+            let stamp = (HeaderName::from_static("x-stamp"), stamp);
+            ([(header::CONTENT_TYPE, "application/json".to_string()), stamp], json).into_response()
+        }
+    })
 }
 
 #[derive(Deserialize)]

@@ -6,6 +6,7 @@
 //! - [`seats`]: the sessions of the pages, each with a thread of its own;
 //! - [`events`]: what the server tells unasked;
 //! - [`archive`]: the games of a run;
+//! - [`report`]: what is known of the runs, as it grows;
 //! - [`net`]: connections and their bounds.
 //!
 //! Searching is done by the sessions' threads and those of rayon. The threads that answer connections only pass
@@ -17,6 +18,7 @@ mod events;
 mod guard;
 mod net;
 mod players;
+mod report;
 mod seats;
 
 pub use players::{Players, Run};
@@ -127,11 +129,6 @@ async fn watch(site: Arc<Site>) {
             before = now;
         }
     }
-}
-
-/// Returns the report of some runs as a page, or `None` if this version has none.
-fn report(_: &[Run]) -> Result<Option<String>, Error> {
-    Ok(None)
 }
 
 /// Returns a text that nobody can guess: 128 bits in hexadecimal digits.
