@@ -135,7 +135,7 @@ function strengthOf(run) {
       ? `No mistake in ${positions} positions whose results are known, ${how}, ${when}.`
       : `It gives a result away in 1 of ${format.number(1 / share)} positions whose results are known, ${how}, ${when}.`;
     return {
-      value: `${format.share(share)} mistakes`, interval: `95 % interval ${format.share(interval[0])} to ${format.share(interval[1])}`, text: plain,
+      value: mistakes.mistakes ? `${format.share(share)} mistakes` : "No mistakes", interval: `95 % interval ${format.share(interval[0])} to ${format.share(interval[1])}`, text: plain,
       points: run.strength.map(line => [line.generation, mistakesOf(run, line)?.share]), what: "mistakes over the generations",
     };
   }
@@ -153,8 +153,8 @@ function strengthOf(run) {
   if (sets.length) {
     const [wrong, all] = ["mistakes", "positions"].map(key => sets.reduce((sum, line) => sum + line[key], 0));
     return {
-      value: `${format.share(wrong / all)} mistakes`, interval: "",
-      text: `The finished player gave a result away in ${wrong} of ${all} positions whose results are known, with ${sets[0].simulations} simulations a move.`,
+      value: wrong ? `${format.share(wrong / all)} mistakes` : "No mistakes", interval: "",
+      text: `At the end the player gave a result away in ${wrong || "none"} of ${all} positions whose results are known, with ${sets[0].simulations} simulations a move.`,
     };
   }
   return { value: "not measured yet", interval: "", text: "No generation of this run has been graded so far: the losses below tell whether it learns." };
@@ -280,7 +280,7 @@ function strengthPart(section, data) {
     const spent = run.strength.reduce((sum, line) => sum + line.grading_seconds, 0);
     return `${data.runs.length > 1 ? `${run.name}: ` : ""}${run.strength.length ? `Measured in ${many(run.strength.length, "generation")}, which took ${format.seconds(spent)}` : "Not measured yet"}`
       + `${skipped ? `; ${skipped} more were due and left out, because the share of the time for measuring was used up` : ""}.`;
-  }).join(" ") : "Nothing has been measured of the strength of this run so far. What can be seen of learning stands under \"Learning\".";
+  }).join(" ") : "Nothing has been measured of its strength over the generations so far. What can be seen of learning stands under \"Learning\".";
   const last = run => (run.strength.at(-1)?.mistakes || []).map(one => one.simulations);
   const find = (line, simulations) => {
     const found = (line.mistakes || []).find(one => one.simulations === simulations);
