@@ -433,7 +433,10 @@ fn a_run_is_watched_while_it_trains() {
         answer.split(before).nth(1).unwrap().split(behind).next().unwrap().into()
     };
     let (status, page) = ask("/report");
-    assert!(status == 200 && page.contains("connect-src 'self'; base-uri") && page.contains("\"generation\":[1]"), "{page}");
+    assert!(
+        status == 200 && page.contains("connect-src 'self'; base-uri") && page.contains("\"generation\":[1]"),
+        "{page}"
+    );
     let first = stamp(&page, "data-stamp=\"", "\"");
     assert_eq!(ask(&format!("/api/report/0/{first}")).0, 204, "nothing is new");
     train("watched", 4);

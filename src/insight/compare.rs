@@ -14,7 +14,6 @@ use crate::{
     history,
     insight::{
         paired::{Interval, between, mean_and_variance, mean_of, more_mistakes},
-        runs::{main_mistakes, strengths},
         strength::Strength,
     },
     matches::Match,
@@ -489,7 +488,8 @@ impl Graded<'_> {
         end: Instant,
         progress: &mut impl FnMut(&str, usize, usize),
     ) -> Result<(Vec<Point>, bool), Error> {
-        let lines: Vec<Vec<Strength>> = entries.iter().map(|entry| strengths(&entry.folder)).collect();
+        let lines: Vec<Vec<Strength>> =
+            entries.iter().map(|entry| Strength::load(&entry.folder).unwrap_or_default()).collect();
         let is_measured = lines.iter().all(|lines| !lines.is_empty());
         let (mut curve, mut is_whole) = (vec![], true);
         for seconds in [0.25, 0.5, 1.0].map(|share| share * time) {
@@ -520,7 +520,7 @@ impl Graded<'_> {
 }
 
 fn known(line: &Strength, config: &Config) -> Known {
-    let mistakes = main_mistakes(line, config.run.grade_simulations);
+    let mistakes = line.with(config.run.grade_simulations);
     Known {
         generation: line.generation,
         mistakes: mistakes.map(|of| of.mistakes as f64 / of.positions.max(1) as f64),

@@ -5,10 +5,7 @@ use crate::{
     checkpoint::{self, Checkpoint, Manifest},
     folder::{Folder, sync_dir},
     games, history,
-    insight::{
-        fork,
-        strength::{Mistakes, Strength},
-    },
+    insight::{fork, strength::Strength},
     log::Log,
     settings::{self, Source},
     trainer::first_needed,
@@ -134,22 +131,10 @@ pub fn look_at(run: &Path) -> Listed {
     }
 }
 
-/// Returns the lines of the file of a run that says how strong it is, oldest first: an empty list where there is none.
-pub fn strengths(folder: &Folder) -> Vec<Strength> {
-    let text = fs::read(folder.path().join("strength.jsonl")).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-/// Returns the mistakes of a line with the number of simulations that the run is graded with, or with the most that there
-/// are.
-pub fn main_mistakes(strength: &Strength, simulations: u32) -> Option<&Mistakes> {
-    strength.mistakes.iter().find(|of| of.simulations == simulations).or(strength.mistakes.last())
-}
-
 /// Returns how strong a run is: by the last line of its `strength.jsonl`, or else by its verdict.
 fn measured(folder: &Folder, config: &Config) -> Option<Measured> {
-    if let Some(last) = strengths(folder).last() {
-        let mistakes = main_mistakes(last, config.run.grade_simulations);
+    if let Some(last) = Strength::load(folder).unwrap_or_default().last() {
+        let mistakes = last.with(config.run.grade_simulations);
         return Some(Measured {
             generation: Some(last.generation),
             mistakes: mistakes.map(|of| [of.positions, of.mistakes]),

@@ -119,6 +119,12 @@ impl Strength {
         let most = self.mistakes.iter().map(|mistakes| mistakes.positions).max()?;
         self.mistakes.iter().rfind(|mistakes| mistakes.positions == most)
     }
+
+    /// Returns the mistakes with this many simulations, or else those of [`Strength::graded`]; `None` without positions.
+    pub fn with(&self, simulations: u32) -> Option<&Mistakes> {
+        let found = self.mistakes.iter().find(|mistakes| mistakes.simulations == simulations).or_else(|| self.graded());
+        found.filter(|mistakes| mistakes.positions > 0)
+    }
 }
 
 /// Returns the 95 % interval of a share of which `count` of `all` were seen (Wilson 1927).

@@ -89,13 +89,6 @@ impl Health {
     }
 }
 
-/// Returns the mistakes of a line with this many simulations, or with the most if there are none with so many; `None`
-/// without positions.
-fn mistakes(line: &Strength, simulations: u32) -> Option<&Mistakes> {
-    let found = line.mistakes.iter().find(|mistakes| mistakes.simulations == simulations);
-    found.or(line.mistakes.last()).filter(|mistakes| mistakes.positions > 0)
-}
-
 /// Returns the share of mistakes in percent.
 fn percent(mistakes: &Mistakes) -> f64 {
     100.0 * mistakes.mistakes as f64 / mistakes.positions as f64
@@ -104,8 +97,8 @@ fn percent(mistakes: &Mistakes) -> f64 {
 /// Says if the player has become weaker than it was, beyond chance.
 fn weaker(strength: &[Strength], simulations: u32) -> Option<String> {
     let (now, before) = strength.split_last()?;
-    if let Some(now) = mistakes(now, simulations) {
-        let best = before.iter().filter_map(|line| Some((line.generation, mistakes(line, simulations)?)));
+    if let Some(now) = now.with(simulations) {
+        let best = before.iter().filter_map(|line| Some((line.generation, line.with(simulations)?)));
         let (generation, best) = best.min_by(|a, b| a.1.interval[1].total_cmp(&b.1.interval[1]))?;
         return (now.interval[0] > best.interval[1]).then(|| {
             let [now, then] = [now, best].map(percent);
@@ -136,7 +129,7 @@ fn learned(line: &Strength) -> Vec<String> {
 
 /// Says what has become better since the beginning.
 fn progress(metrics: &[Metrics], strength: &[Strength], simulations: u32) -> Option<String> {
-    let share = |line| mistakes(line, simulations).map(percent);
+    let share = |line: &Strength| line.with(simulations).map(percent);
     if let [first, .., last] = strength {
         if let (Some(from), Some(to)) = (share(first), share(last)) {
             let (then, now) = (first.generation, last.generation);
