@@ -1,6 +1,6 @@
 //! The report of a run: all that is known of it, on one page that a browser shows without a network.
 //!
-//! [`data`] reads a run folder, and [`page`] writes the page. The page draws itself from the JSON that [`json`] makes of
+//! [`data`] reads a run folder, and [`page`] writes the page. The page draws itself from the JSON that [`json()`] makes of
 //! the data, by the function `showReport` of [`SCRIPT`]: whoever shows a run live calls that function again with newer
 //! data. Only files are read, and no lock is taken, so that a run may train meanwhile.
 
