@@ -1,13 +1,13 @@
 //! `lockstep serve`: boards to play on in a browser, against any player and with everything that the search finds.
 //!
-//! - [`api`]: what can be asked;
-//! - [`guard`]: who may ask;
-//! - [`players`]: against whom one plays, and the tables that are open;
-//! - [`seats`]: the sessions of the pages, each with a thread of its own;
-//! - [`events`]: what the server tells unasked;
-//! - [`archive`]: the games of a run;
-//! - [`report`]: what is known of the runs, as it grows;
-//! - [`net`]: connections and their bounds.
+//! - `api`: what can be asked;
+//! - `guard`: who may ask;
+//! - `players`: against whom one plays, and the tables that are open;
+//! - `seats`: the sessions of the pages, each with a thread of its own;
+//! - `events`: what the server tells unasked;
+//! - `archive`: the games of a run;
+//! - `report`: what is known of the runs, as it grows;
+//! - `net`: connections and their bounds.
 //!
 //! Searching is done by the sessions' threads and those of rayon. The threads that answer connections only pass
 //! messages, so that no page waits for another one's search.

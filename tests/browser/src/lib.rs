@@ -112,10 +112,10 @@ impl Browser {
         self.tell("POST", "url", &json!({"url": url}));
     }
 
-    /// Opens another tab, and goes on there.
-    pub fn another_tab(&self) {
-        let tab = self.tell("POST", "window/new", &json!({"type": "tab"}));
-        self.tell("POST", "window", &json!({"handle": tab["handle"]}));
+    /// Opens another window, and goes on there; the first one is still seen.
+    pub fn another_window(&self) {
+        let window = self.tell("POST", "window/new", &json!({"type": "window"}));
+        self.tell("POST", "window", &json!({"handle": window["handle"]}));
     }
 
     /// Returns what a script of the page returns.

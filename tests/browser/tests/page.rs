@@ -163,11 +163,14 @@ fn the_tree_is_walked_and_shared_by_one_stream() {
     browser.wait("!page.walk");
     compare(&[]);
 
-    // Another tab of the browser hears by the same stream: once the first one is hidden, it is its own.
-    browser.another_tab();
+    // Another window of the browser hears by the stream of the first one, which holds the lock.
+    browser.another_window();
     board(&server, &browser, "tictactoe", 50);
+    let locks = browser.script("return navigator.locks.query().then(all => [all.held.length, all.pending.length])");
+    assert_eq!(locks, json!([1, 1]));
+    browser.script("window.heard = 0; events.tabs.addEventListener('message', () => { window.heard += 1; })");
     browser.keys(&["m"]);
-    browser.wait("page.session.moves.length >= 1 && !page.session.searching");
+    browser.wait("heard > 0 && page.session.moves.length >= 1 && !page.session.searching");
     agrees(&server, &browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
