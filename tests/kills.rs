@@ -46,8 +46,12 @@ fn left(dir: &Path) -> Vec<(String, Vec<u8>)> {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
             if path.is_dir() {
                 walk(&path, root, found);
-            } else if !name.ends_with("manifest.json") && !name.ends_with("optimizer.bin") {
-                // The manifest has the time that the run took, the optimiser's record identifiers drawn by burn.
+            } else if !["manifest.json", "optimizer.bin", "strength.jsonl", "report.html"]
+                .iter()
+                .any(|of| name.ends_with(of))
+            {
+                // The manifest has the time that the run took, as the report has, and the optimiser's record identifiers drawn
+                // by burn. Which generations are measured depends on time.
                 found.push((name, fs::read(path).unwrap()));
             }
         }

@@ -158,7 +158,7 @@ impl Examiner {
         let spent: f64 = self.lines.iter().map(|line| line.grading_seconds).sum();
         let is_deep = self.is_deep();
         if let Some(last) = self.lines.iter().rev().find(|line| line.search.is_empty() != is_deep) {
-            return spent + last.grading_seconds <= f64::from(config.run.grade_share) * metrics.seconds;
+            return spent + last.grading_seconds <= config.run.grade_share * metrics.seconds;
         }
         let each: u32 = simulations(config).iter().sum();
         let searched = if is_deep { DEEP as usize * (DEEPLY_LABELLED + FROZEN) } else { 0 }
@@ -166,7 +166,7 @@ impl Examiner {
             + FROZEN * config.search.simulations as usize
             + EXAMPLES;
         let expected = searched as f64 / metrics.simulations_per_second.max(1.0);
-        let share = if self.lines.is_empty() { FIRST } else { config.run.grade_share.into() };
+        let share = if self.lines.is_empty() { FIRST } else { config.run.grade_share };
         spent + expected <= share * metrics.seconds
     }
 

@@ -35,7 +35,7 @@ const format = {
     return `${percent === 0 || Math.abs(percent) >= 1 ? Number(percent.toFixed(1)) : Number(percent.toPrecision(2))} %`;
   },
   seconds: s => {
-    if (s < 60) return `${trim(s)} s`;
+    if (s < 60) return `${s < 1 ? Number(s.toPrecision(1)) : trim(s)} s`;
     const whole = Math.round(s);
     if (whole < 3600) return whole % 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole / 60} min`;
     const minutes = Math.round(whole / 60);

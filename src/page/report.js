@@ -133,7 +133,7 @@ function strengthOf(run) {
     const how = simulations ? `with ${simulations} simulations a move` : "by the network alone";
     const plain = mistakes.mistakes === 0
       ? `No mistake in ${positions} positions whose results are known, ${how}, ${when}.`
-      : `It gives a result away in 1 of ${format.number(1 / share)} positions whose results are known, ${how}, ${when}.`;
+      : `It gives a result away in one of ${format.whole(1 / share)} positions whose results are known, ${how}, ${when}.`;
     return {
       value: mistakes.mistakes ? `${format.share(share)} mistakes` : "No mistakes", interval: `95 % interval ${format.share(interval[0])} to ${format.share(interval[1])}`, text: plain,
       points: run.strength.map(line => [line.generation, mistakesOf(run, line)?.share]), what: "mistakes over the generations",

@@ -32,6 +32,15 @@ fn data(runs: &[Run]) -> Result<Vec<Data>, Error> {
     runs.iter().map(|run| report::data(run.folder.path())).collect()
 }
 
+/// Returns a text as HTML.
+fn escaped(text: &str) -> String {
+    let letter = |letter: char| match letter {
+        '<' | '>' | '&' | '"' | '\'' | '{' => format!("&#{};", u32::from(letter)),
+        other => other.into(),
+    };
+    text.chars().map(letter).collect()
+}
+
 /// Returns the page of a report.
 ///
 /// # Errors
@@ -39,11 +48,14 @@ fn data(runs: &[Run]) -> Result<Vec<Data>, Error> {
 pub fn page(runs: &[Run], which: &str) -> Result<String, Error> {
     let chosen = chosen(runs, which)?;
     let stamp = stamp(chosen);
-    // Numbers alone go into the page as they are; the names of the runs are part of its data.
     let which = if which == "all" { "all".to_string() } else { which.parse::<usize>().unwrap_or(0).to_string() };
     let links: String = match runs.len() {
         0 | 1 => String::new(),
-        all => (0..all).map(|number| format!(" <a href=\"/report/{number}\">Run {}</a>", number + 1)).collect(),
+        _ => {
+            let link =
+                |(number, run): (usize, &Run)| format!(" <a href=\"/report/{number}\">{}</a>", escaped(&run.name));
+            runs.iter().enumerate().map(link).collect()
+        }
     };
     let head = format!(
         "<nav id=\"live\" data-which=\"{which}\" data-stamp=\"{stamp}\"><a href=\"/\">Board</a> \
