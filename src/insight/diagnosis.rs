@@ -1,17 +1,18 @@
 //! Why a player does not learn: rules over the lines of `strength.jsonl`. Each says what it has seen and what to change.
 
 use super::strength::{Calibration, Mistakes, Strength};
-use crate::advice::Advice;
+use crate::{advice::Advice, games::description_of, text::count};
 use lockstep_components::Config;
 
 /// A rule: returns what it has to say of the last of some lines, whose predecessors come before it, or `None`.
 type Rule = fn(&Config, &[Strength]) -> Option<String>;
 
 /// All rules by name: first what looks broken, then what has come to its end.
-pub const RULES: [(&str, Rule); 5] = [
+pub const RULES: [(&str, Rule); 6] = [
     ("inverted_value", inverted_value),
     ("harmful_search", harmful_search),
     ("unsteady_network", unsteady_network),
+    ("small_network", small_network),
     ("lagging_network", lagging_network),
     ("search_adds_nothing", search_adds_nothing),
 ];
@@ -91,6 +92,28 @@ fn unsteady_network(_: &Config, lines: &[Strength]) -> Option<String> {
     })
 }
 
+/// The parameters for each cell of the board below which a network has no room for a game. Those of all recipes have
+/// several times as many.
+const PARAMETERS: usize = 100;
+
+/// Tells that the network has hardly any parameters, and the player is not perfect.
+fn small_network(config: &Config, lines: &[Strength]) -> Option<String> {
+    let last = lines.last()?;
+    let network = description_of(config)?;
+    let (parameters, [_, height, width]) = (network.parameter_count(), network.input);
+    let is_perfect = last.graded().is_some_and(|graded| graded.mistakes == 0);
+    (parameters < PARAMETERS * height * width && !is_perfect).then(|| {
+        format!(
+            "the network has {} parameters for a board of {} cells, which is soon full: begin a new run with more \
+             network.channels (now {}) or network.blocks ({})",
+            count(parameters as f64),
+            height * width,
+            config.network.channels,
+            config.network.blocks
+        )
+    })
+}
+
 /// The number of lines over which a rule looks for progress, half of them against the other half.
 const WINDOW: usize = 8;
 
@@ -134,6 +157,8 @@ fn search_adds_nothing(_: &Config, lines: &[Strength]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{games, settings};
+    use lockstep_components::config::NetworkKind;
 
     fn line(generation: u64, change: impl Fn(&mut Strength)) -> Strength {
         let bin = |value, result| Calibration { value, result, positions: 300 };
@@ -182,6 +207,24 @@ mod tests {
                 diagnosis(&Config::default(), &lines[..count]);
             }
             assert!(diagnosis(&Config::default(), &lines[..1]).iter().all(|advice| advice.rule == "harmful_search"));
+        }
+    }
+
+    /// A network without room for a game is seen at once, and that of no recipe is one.
+    #[test]
+    fn small_networks_are_those_of_no_recipe() {
+        let lines = [line(1, |_| {})];
+        let found = |config: &Config| {
+            let advice = diagnosis(config, &lines);
+            advice.iter().map(|advice| advice.rule.clone()).collect::<Vec<_>>()
+        };
+        let mut config = Config::default();
+        (config.game.name, config.network.kind) = ("connect_four".into(), NetworkKind::Resnet);
+        (config.network.channels, config.network.blocks, config.network.head_channels) = (4, 2, 2);
+        assert_eq!(found(&config), ["small_network"]);
+        for (name, _) in games::recipes() {
+            let config = settings::load(settings::Source::Recipe(name), &[]).unwrap();
+            assert!(found(&config).is_empty(), "{name}");
         }
     }
 
