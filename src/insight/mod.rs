@@ -9,6 +9,7 @@
 //! - [`report`]: all that is known of a run, on one page for a browser;
 //! - [`runs`]: the runs of a folder, and what can be removed of one;
 //! - [`strength`]: how strong the player is, and what its network has learned;
+//! - [`tensorboard`]: the numbers of a run as event files of TensorBoard;
 //! - [`why`]: what a run has to say of one position.
 
 pub mod compare;
@@ -19,4 +20,5 @@ pub mod paired;
 pub mod report;
 pub mod runs;
 pub mod strength;
+pub mod tensorboard;
 pub mod why;

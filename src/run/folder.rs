@@ -127,6 +127,11 @@ impl Folder {
         keep_kernels(config.run.own_kernels.then_some(&self.kernels()));
     }
 
+    /// Returns the path of `tensorboard`, which has event files with `run.tensorboard`.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.0.join("tensorboard")
+    }
+
     /// Returns the path of the weights of a generation against which later ones are measured.
     pub fn anchor(&self, generation: u64) -> PathBuf {
         self.0.join(format!("anchors/{generation:06}.safetensors"))

@@ -60,6 +60,8 @@ section! {
         /// Share of the time of the run that may go into measuring how strong its player is and what its network has learned,
         /// generation after generation, for `strength.jsonl`. More measure more generations; 0 measures none.
         grade_share: f64 = 0.03, from 0.0 to 1.0, role Upkeep;
+        /// Whether the numbers of each generation are also written for TensorBoard, into the folder `tensorboard/` of the run.
+        tensorboard: bool = false, role Upkeep;
         /// Generations from one that may be measured to the next. Those between are left out even where there is time.
         grade_every: u64 = 1, from 1 to 1_000_000, role Upkeep;
     }

@@ -11,7 +11,7 @@ use crate::{
     grade::{Basis, Graded, Grading},
     history::{self, Resolved, list},
     hooks,
-    insight::{examiner::Examiner, report},
+    insight::{examiner::Examiner, report, tensorboard::Events},
     log::Log,
     machine::{Machine, Monitor},
     memory::{self, MemoryBound},
@@ -241,6 +241,7 @@ fn train(run: Train) -> Result<(), Error> {
         generations: metrics::load(&folder.metrics())?,
         examiner: Some(Examiner::open(game, &config, &place, &folder, &run)?),
         report_due: Instant::now(),
+        events: events(&config, &folder, &run),
     });
     AT_WORK.store(true, Ordering::Relaxed);
     let work = |run: &mut Trainer, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
@@ -249,6 +250,7 @@ fn train(run: Train) -> Result<(), Error> {
         // The generations after the checkpoint are made again.
         let mut watch = watch.borrow_mut();
         watch.generations = metrics::load(&folder.metrics())?;
+        watch.events = events(config, &folder, &run);
         watch.examiner = Some(Examiner::open(game, config, place, &folder, &run)?);
         Ok(run)
     };
@@ -337,6 +339,8 @@ struct Watch {
     examiner: Option<Examiner>,
     /// When the report of the run is to be written next.
     report_due: Instant,
+    /// The file for TensorBoard, if there is to be one.
+    events: Option<Events>,
 }
 
 /// Returns the fields of the machine that the monitor cannot see.
@@ -380,7 +384,7 @@ fn advance(
             }
             Event::Played | Event::Learned => {}
             Event::Generation(generation, games) => {
-                let generation = watch.generation(config, *generation);
+                let generation = watch.generation(config, folder, *generation);
                 let began = Instant::now();
                 let text = trainer::write_games(folder, &game.start_of(config), generation.generation, &games);
                 or_warn(&folder.games(), text);
@@ -390,7 +394,9 @@ fn advance(
                 if last.is_multiple_of(config.run.checkpoint_every) || run.is_finished() {
                     run.save(folder)?;
                 }
-                watch.examine(run, config, &|| interrupted() || until.is_some_and(|until| Instant::now() >= until));
+                watch.examine(run, config, folder, &|| {
+                    interrupted() || until.is_some_and(|until| Instant::now() >= until)
+                });
                 if !run.is_finished() && Instant::now() >= watch.report_due {
                     let took = write_report(folder, report::State::Training);
                     run.wrote(took);
@@ -413,30 +419,44 @@ fn advance(
 
 impl Watch {
     /// Completes the metrics of a generation, and shows them.
-    fn generation(&mut self, config: &Config, mut metrics: Metrics) -> &Metrics {
+    fn generation(&mut self, config: &Config, folder: &Folder, mut metrics: Metrics) -> &Metrics {
         metrics.machine = self.monitor.take();
         self.generations.drain(..self.generations.len().saturating_sub(advice::WINDOW - 1));
         self.generations.push(metrics);
         let advice = advice::advice(config, &self.generations);
         let metrics = self.generations.last_mut().expect("it has just come");
         metrics.advice = advice;
+        if let Some(events) = &mut self.events {
+            or_warn(&folder.tensorboard(), events.metrics(metrics.generation, metrics));
+        }
         self.display.generation(metrics);
         metrics
     }
 
     /// Measures the player of the generation that has just ended, if there is time for it. What fails there is told, and
     /// nothing is measured from then on: the run does without.
-    fn examine(&mut self, run: &Trainer, config: &Config, stop: &dyn Fn() -> bool) {
+    fn examine(&mut self, run: &Trainer, config: &Config, folder: &Folder, stop: &dyn Fn() -> bool) {
         let (Some(examiner), Some(metrics)) = (&mut self.examiner, self.generations.last()) else { return };
         match examiner.generation(run, config, metrics, stop) {
             Ok(None) => {}
-            Ok(Some(_)) => self.display.strength(examiner.lines()),
+            Ok(Some(line)) => {
+                if let Some(events) = &mut self.events {
+                    or_warn(&folder.tensorboard(), events.strength(line));
+                }
+                self.display.strength(examiner.lines());
+            }
             Err(error) => {
                 self.display.tell(&format!("The strength of the player is not measured any more: {error}."));
                 self.examiner = None;
             }
         }
     }
+}
+
+/// Begins the file for TensorBoard if the settings ask for one. A run can do without it.
+fn events(config: &Config, folder: &Folder, run: &Trainer) -> Option<Events> {
+    let begun = config.run.tensorboard.then(|| Events::begin(folder, run.generation() + 1))?;
+    begun.map_err(|error| or_warn(&folder.tensorboard(), Err(error))).ok()
 }
 
 /// Writes the report of a run, which the run can do without, and returns how long that took.
