@@ -7,7 +7,10 @@ use lockstep::{
     checkpoint, device,
     folder::Folder,
     games,
-    insight::{examiner::Examiner, strength::Strength},
+    insight::{
+        examiner::{Examiner, anchors},
+        strength::Strength,
+    },
     metrics::{self, Metrics},
     session::{Limit, Room, Table},
     trainer::{self, Event, Trainer},
@@ -134,7 +137,7 @@ fn a_share_of_0_measures_nothing() {
 #[test]
 fn a_player_without_an_oracle_plays_for_its_strength() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = Folder::at(dir.path());
+    let folder = Folder::at(&dir.path().join("run"));
     let names = ["game.name=gomoku9", "network.kind=resnet", "network.channels=4", "network.blocks=1"];
     let config = small(&[&names[..], &["run.grade_simulations=6", "run.games=16"]].concat());
     let mut run = Measured::open(&config, &folder, true);
@@ -155,6 +158,14 @@ fn a_player_without_an_oracle_plays_for_its_strength() {
     assert!(again.interval[0] <= played.elo && played.elo <= again.interval[1], "{again:?} {played:?}");
     // What it plays against is a player that can be used.
     assert!(Player::open(&folder.anchor(1), None).is_ok());
+    // A fork has it too, and a generation that will be made again is nothing to be measured against.
+    fs::copy(folder.anchor(1), folder.anchor(2)).unwrap();
+    drop(run);
+    let fork = Folder::at(&dir.path().join("fork"));
+    lockstep::insight::fork::fork(folder.path(), Some(1), fork.path(), &[]).unwrap();
+    assert_eq!(anchors(&fork), [1]);
+    drop(Measured::open(&config, &folder, true));
+    assert_eq!(anchors(&folder), [1]);
 }
 
 /// The network says of a position what a search takes from it: searches ask about the canonical form.

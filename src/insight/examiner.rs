@@ -23,7 +23,7 @@ use lockstep_components::{
     config::{LanesConfig, SearchConfig},
 };
 use lockstep_systems::{Answer, AnyGame, EVALUATING, Network, Searcher};
-use std::{collections::HashSet, time::Instant};
+use std::{collections::HashSet, fs, time::Instant};
 
 /// The most positions with known results that are searched for a line.
 const LABELLED: usize = 240;
@@ -82,6 +82,11 @@ impl Examiner {
             let text: String =
                 lines.iter().map(|line| serde_json::to_string(line).expect("plain data") + "\n").collect();
             write_file(&folder.strength(), text.as_bytes())?;
+        }
+        // A generation that is made again may become another one.
+        for anchor in anchors(folder).into_iter().filter(|&anchor| anchor > run.generation()) {
+            let path = folder.anchor(anchor);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
         let all: Vec<Labelled> = oracle::built_in(game).into_iter().flat_map(|set| set.positions).collect();
         let labelled = evenly(all.len(), LABELLED).map(|at| all[at].clone()).collect();
@@ -466,6 +471,18 @@ impl Examiner {
         }
         Ok(evaluated)
     }
+}
+
+/// Returns the generations of a run against which others are measured, as far as their weights are there, in ascending
+/// order.
+pub fn anchors(folder: &Folder) -> Vec<u64> {
+    let dir = folder.anchor(0);
+    let entries = dir.parent().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().flatten();
+    let number = |name: String| name.strip_suffix(".safetensors")?.parse().ok();
+    let mut found: Vec<u64> =
+        entries.filter_map(|entry| number(entry.file_name().to_string_lossy().into_owned())).collect();
+    found.sort_unstable();
+    found
 }
 
 /// A position of a finished game and what is learned from it, for the player to move there.

@@ -14,6 +14,7 @@ use crate::{
     folder::{Folder, sync, sync_dir, write_file},
     games,
     history::{self, Change, Origin},
+    insight::examiner::anchors,
     log::Log,
     metrics,
     settings::{self, Source},
@@ -180,6 +181,12 @@ fn fill(
             copy_file(&from, &to)?;
             metrics::truncate(&to, generation)?;
         }
+    }
+    let anchors = anchors(parent).into_iter().filter(|&anchor| anchor <= generation);
+    for (path, own) in anchors.map(|anchor| (parent.anchor(anchor), fork.anchor(anchor))) {
+        let dir = own.parent().unwrap_or(fork.path());
+        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        link(&path, &own)?;
     }
     let origin = Origin { generation, forked_from: format!("{}@{generation}", parent.path().display()) };
     history::record_origin(fork, &origin)?;
