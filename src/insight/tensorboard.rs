@@ -47,8 +47,9 @@ struct Summary {
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(float, tag = "2")]
-    value: f32,
+    /// Always there: TensorFlow has it in a choice of several kinds, of which 0 is one as well.
+    #[prost(float, optional, tag = "2")]
+    value: Option<f32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -103,7 +104,7 @@ impl Events {
         numbers("strength", &serde_json::to_value(line).expect("plain data"), &mut values);
         values.extend(line.mistakes.iter().map(|Mistakes { simulations, positions, mistakes, .. }| Scalar {
             tag: format!("strength/mistakes/{simulations}_simulations"),
-            value: *mistakes as f32 / *positions as f32,
+            value: Some(*mistakes as f32 / *positions as f32),
         }));
         self.write(line.generation, What::Summary(Summary { values }))
     }
@@ -122,8 +123,7 @@ fn seconds() -> f64 {
 fn numbers(name: &str, value: &Value, found: &mut Vec<Scalar>) {
     match value {
         Value::Number(number) => {
-            let value = number.as_f64().unwrap_or(0.0) as f32;
-            found.push(Scalar { tag: name.into(), value });
+            found.push(Scalar { tag: name.into(), value: number.as_f64().map(|number| number as f32) });
         }
         Value::Object(parts) => parts.iter().for_each(|(key, part)| numbers(&format!("{name}/{key}"), part, found)),
         _ => {}
@@ -170,11 +170,11 @@ mod tests {
         assert_eq!(found[0].what, Some(What::FileVersion("brain.Event:2".into())));
         assert_eq!((found[1].step, &found[1].what), (3, &Some(What::Session(SessionLog { status: START }))));
         let value = |event: &Event, tag: &str| match &event.what {
-            Some(What::Summary(summary)) => summary.values.iter().find(|value| value.tag == tag).map(|of| of.value),
+            Some(What::Summary(summary)) => summary.values.iter().find(|value| value.tag == tag)?.value,
             _ => None,
         };
         assert_eq!((found[2].step, value(&found[2], "metrics/policy_loss")), (3, Some(1.5)));
-        assert!(value(&found[2], "metrics/stages/evaluate").is_some());
+        assert_eq!(value(&found[2], "metrics/stages/evaluate"), Some(0.0));
         assert_eq!(value(&found[3], "strength/divergence"), Some(0.25));
         assert_eq!(value(&found[3], "strength/mistakes/64_simulations"), Some(0.25));
     }
