@@ -1,16 +1,21 @@
 //! Why a player does not learn: rules over the lines of `strength.jsonl`. Each says what it has seen and what to change.
 
 use super::strength::{Calibration, Mistakes, Strength};
-use crate::{advice::Advice, games::description_of, text::count};
-use lockstep_components::Config;
+use crate::{
+    advice::{Advice, keys_of_variety},
+    games::description_of,
+    text::count,
+};
+use lockstep_components::{Config, config::NetworkConfig};
 
 /// A rule: returns what it has to say of the last of some lines, whose predecessors come before it, or `None`.
 type Rule = fn(&Config, &[Strength]) -> Option<String>;
 
 /// All rules by name: first what looks broken, then what has come to its end.
-pub const RULES: [(&str, Rule); 6] = [
+pub const RULES: [(&str, Rule); 7] = [
     ("inverted_value", inverted_value),
     ("harmful_search", harmful_search),
+    ("few_openings", few_openings),
     ("unsteady_network", unsteady_network),
     ("small_network", small_network),
     ("lagging_network", lagging_network),
@@ -42,14 +47,33 @@ fn slope(bins: &[Calibration]) -> Option<(f64, f64)> {
 
 /// Tells that positions end the worse, the better the network takes them for.
 fn inverted_value(_: &Config, lines: &[Strength]) -> Option<String> {
-    let [.., before, last] = lines else { return None };
-    let is_inverted = |line: &Strength| slope(&line.calibration).is_some_and(|(_, errors)| errors < -2.0);
-    (is_inverted(before) && is_inverted(last)).then(|| {
+    let last = lines.last()?;
+    let (_, errors) = slope(&last.calibration)?;
+    (errors < -1.5 && last.explained_variance < -0.2).then(|| {
         format!(
             "the better the network takes a position for, the worse it ends (it explains {:.0} % of the variance): the value targets \
              have the wrong sign, or are seen from the wrong side. Look at what changes the batches of learning, and at encode, \
              to_move and outcome of a game of your own",
             100.0 * last.explained_variance
+        )
+    })
+}
+
+/// The fewest openings that the games of a round should have between them.
+const OPENINGS: f64 = 12.0;
+
+/// Tells that nearly all games begin alike.
+fn few_openings(config: &Config, lines: &[Strength]) -> Option<String> {
+    let last = lines.last()?;
+    let games = config.run.games;
+    let openings = last.distinct_openings * games as f64;
+    let is_perfect = last.graded().is_some_and(|graded| graded.mistakes == 0);
+    (games >= 100 && last.opening_plies > 0 && openings < OPENINGS && !is_perfect).then(|| {
+        format!(
+            "the {games} games of a round begin in {openings:.0} ways (their first {} moves), so that the network sees one line of \
+             play: raise {}",
+            last.opening_plies,
+            keys_of_variety(config)
         )
     })
 }
@@ -92,24 +116,30 @@ fn unsteady_network(_: &Config, lines: &[Strength]) -> Option<String> {
     })
 }
 
-/// The parameters for each cell of the board below which a network has no room for a game. Those of all recipes have
-/// several times as many.
+/// The parameters of the blocks for each cell of the board below which a network has no room for a game. Those of all
+/// recipes have several times as many.
 const PARAMETERS: usize = 100;
 
 /// Tells that the network has hardly any parameters, and the player is not perfect.
 fn small_network(config: &Config, lines: &[Strength]) -> Option<String> {
     let last = lines.last()?;
-    let network = description_of(config)?;
-    let (parameters, [_, height, width]) = (network.parameter_count(), network.input);
+    let with = |blocks| {
+        let network = NetworkConfig { blocks, ..config.network.clone() };
+        description_of(&Config { network, ..config.clone() })
+    };
+    let blocks = config.network.blocks;
+    let (network, larger) = (with(blocks)?, with(blocks + 1)?);
+    // What a block more adds, for all of them: heads may be large whatever the rest is.
+    let parameters = blocks * (larger.parameter_count() - network.parameter_count());
+    let [_, height, width] = network.input;
     let is_perfect = last.graded().is_some_and(|graded| graded.mistakes == 0);
     (parameters < PARAMETERS * height * width && !is_perfect).then(|| {
         format!(
-            "the network has {} parameters for a board of {} cells, which is soon full: begin a new run with more \
-             network.channels (now {}) or network.blocks ({})",
+            "the network has {} parameters below its heads for a board of {} cells, which are soon used up: begin a new run with \
+             more network.channels (now {}) or network.blocks ({blocks})",
             count(parameters as f64),
             height * width,
             config.network.channels,
-            config.network.blocks
         )
     })
 }
@@ -184,9 +214,13 @@ mod tests {
             (&[], Box::new(|_| {})),
             (
                 &["inverted_value"],
-                Box::new(|line| line.calibration.iter_mut().for_each(|bin| bin.result = -bin.result)),
+                Box::new(|line| {
+                    line.calibration.iter_mut().for_each(|bin| bin.result = -bin.result);
+                    line.explained_variance = -0.5;
+                }),
             ),
             (&["harmful_search"], Box::new(|line| line.mistakes[2].mistakes = 90)),
+            (&["few_openings"], Box::new(|line| (line.opening_plies, line.distinct_openings) = (5, 0.01))),
             (&["unsteady_network"], Box::new(|line| line.agreement = Some(0.3))),
             (&["lagging_network"], Box::new(|line| line.divergence = 0.6)),
             (
@@ -206,7 +240,8 @@ mod tests {
             for count in 0..lines.len() {
                 diagnosis(&Config::default(), &lines[..count]);
             }
-            assert!(diagnosis(&Config::default(), &lines[..1]).iter().all(|advice| advice.rule == "harmful_search"));
+            let early = ["inverted_value", "harmful_search", "few_openings"];
+            assert!(diagnosis(&Config::default(), &lines[..1]).iter().all(|advice| early.contains(&&advice.rule[..])));
         }
     }
 

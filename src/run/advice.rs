@@ -73,7 +73,7 @@ fn seconds(metrics: &Metrics) -> f64 {
 }
 
 /// Returns the keys of the search that make games differ.
-fn keys_of_variety(config: &Config) -> &'static str {
+pub fn keys_of_variety(config: &Config) -> &'static str {
     match config.search.policy {
         PolicyKind::Puct => "search.temperature, search.temperature_plies, search.opening_plies or search.noise_share",
         PolicyKind::Gumbel => "search.gumbel_scale or search.opening_plies",

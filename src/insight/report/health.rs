@@ -33,11 +33,12 @@ pub struct Health {
 const BROKEN: [&str; 6] =
     ["equal_games", "skipped_steps", "nothing_recorded", "collapsed_policy", "inverted_value", "harmful_search"];
 /// Rules of the advice that ask for a look. All others are about speed, which harms nothing.
-const WATCH: [&str; 8] = [
+const WATCH: [&str; 9] = [
     "drawn_games",
     "slow_learning",
     "memory_nearly_full",
     "device_memory_nearly_full",
+    "few_openings",
     "unsteady_network",
     "small_network",
     "lagging_network",
