@@ -47,8 +47,9 @@ const PAIRS: u64 = 16;
 const OPENING: u32 = 4;
 /// The score of a match from which on later generations play against the one that has won it.
 const OUTGROWN: f64 = 0.75;
-/// The share of the time so far that the first line may take, whatever the share of all lines is: it comes early.
-const FIRST: f64 = 0.3;
+/// The first lines come early, so that what is wrong shows at once: as many as these may together take this share of the
+/// time so far, whatever the share of all lines is.
+const EARLY: (usize, f64) = (3, 0.2);
 
 /// Measures the generations of a run.
 pub struct Examiner {
@@ -162,8 +163,9 @@ impl Examiner {
     fn has_time(&self, config: &Config, metrics: &Metrics) -> bool {
         let spent: f64 = self.lines.iter().map(|line| line.grading_seconds).sum();
         let is_deep = self.is_deep();
+        let share = config.run.grade_share.max(if self.lines.len() < EARLY.0 { EARLY.1 } else { 0.0 });
         if let Some(last) = self.lines.iter().rev().find(|line| line.search.is_empty() != is_deep) {
-            return spent + last.grading_seconds <= config.run.grade_share * metrics.seconds;
+            return spent + last.grading_seconds <= share * metrics.seconds;
         }
         let each: u32 = simulations(config).iter().sum();
         let searched = if is_deep { DEEP as usize * (DEEPLY_LABELLED + FROZEN) } else { 0 }
@@ -171,7 +173,6 @@ impl Examiner {
             + FROZEN * config.search.simulations as usize
             + EXAMPLES;
         let expected = searched as f64 / metrics.simulations_per_second.max(1.0);
-        let share = if self.lines.is_empty() { FIRST } else { config.run.grade_share };
         spent + expected <= share * metrics.seconds
     }
 
