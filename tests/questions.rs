@@ -78,6 +78,9 @@ fn a_fork_goes_on_as_its_parent_whatever_becomes_of_it() {
     done(path, &["fork", "parent@4", "--run", "other", "--set", "learn.learning_rate=0.0001"]);
     let known = fs::read_to_string(path.join("late/metrics.jsonl")).unwrap();
     assert_eq!(known.lines().count(), 4, "a fork knows nothing of what its parent did later");
+    let report = lockstep::insight::report::data(&path.join("other")).unwrap();
+    assert_eq!((report.forked_from.as_deref(), &report.notices[..]), (Some("parent@4"), &[][..]));
+    assert_eq!(report.changes.len(), 1, "{:?}", report.changes);
     let listed = done(path, &["doctor", "--run", "other"]);
     assert!(listed.contains("forked from parent@4") && listed.contains("from generation 5 on: learn.learning_rate"));
     // The parent goes on, keeps no games, is pruned, moved and removed.

@@ -1,6 +1,9 @@
 //! Why a player does not learn: rules over the lines of `strength.jsonl`. Each says what it has seen and what to change.
 
-use super::strength::{Calibration, Mistakes, Strength};
+use super::{
+    examiner::FEW,
+    strength::{Calibration, Mistakes, Strength},
+};
 use crate::{
     advice::{Advice, keys_of_variety},
     games::description_of,
@@ -155,9 +158,10 @@ fn mean(lines: &[Strength], of: impl Fn(&Strength) -> f64) -> f64 {
 fn lagging_network(_: &Config, lines: &[Strength]) -> Option<String> {
     let (before, after) = lines[lines.len().checked_sub(WINDOW)?..].split_at(WINDOW / 2);
     let [was, is] = [before, after].map(|lines| mean(lines, |line| line.divergence));
-    let [earlier, now] =
-        [before, after].map(|lines| mean(lines, |line| line.graded().map_or(0.0, |of| of.mistakes as f64)));
-    let is_better = lines.last()?.played.is_some() || now < 0.9 * earlier;
+    // With any number of simulations: the network may gain what the search has had before.
+    let mistakes = |line: &Strength| line.mistakes.iter().take(2 + FEW.len()).map(|of| of.mistakes as f64).sum::<f64>();
+    let [earlier, now] = [before, after].map(|lines| mean(lines, mistakes));
+    let is_better = lines.last()?.played.is_some() || now < 0.95 * earlier;
     (is > 0.25 && is > 0.95 * was && !is_better).then(|| {
         format!(
             "for {WINDOW} measurements the search has said something else than the network ({is:.2} nats), and the network does not \

@@ -37,7 +37,7 @@ const EXAMPLES: usize = 2_000;
 const DEEP: u32 = 800;
 const LINES_FOR_A_DEEP_ONE: usize = 8;
 /// The numbers of simulations, beside those of the run, with which the player is measured.
-const FEW: [u32; 1] = [10];
+pub(super) const FEW: [u32; 1] = [10];
 /// The lanes of all searches.
 const LANES: u32 = 32;
 /// The most rows of a batch without a search.

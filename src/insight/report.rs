@@ -16,7 +16,7 @@ use crate::{
     Error, checkpoint,
     folder::{Folder, write_file},
     games as known_games,
-    history::Change,
+    history::{Change, Origin},
     insight::strength::Strength,
     log::Log,
     metrics::Metrics,
@@ -98,6 +98,8 @@ pub struct Data {
     pub grade_simulations: u32,
     /// The settings of the run.
     pub settings: Vec<Setting>,
+    /// The run that it was forked from, with its generation.
+    pub forked_from: Option<String>,
     /// What was changed after the run had begun.
     pub changes: Vec<Change>,
     /// What the rules of the advice have said.
@@ -164,6 +166,13 @@ pub fn data(path: &Path) -> Result<Data, Error> {
     let mut strength: Vec<Strength> = lines(&folder.strength(), &mut notices);
     strength.sort_by_key(|line| line.generation);
     let reached = checkpoint::generations(&folder).ok().and_then(|all| all.last().copied()).unwrap_or(0).max(last);
+    let (mut changes, mut origins) = (vec![], vec![]);
+    for entry in lines(&folder.history(), &mut notices) {
+        match entry {
+            Entry::Changed(change) => changes.push(change),
+            Entry::Forked(Origin { forked_from, .. }) => origins.push(forked_from),
+        }
+    }
     let mut data = Data {
         name: name_of(path),
         game: config.game.name.clone(),
@@ -176,7 +185,8 @@ pub fn data(path: &Path) -> Result<Data, Error> {
         health: Health::of(&metrics, &strength, config.run.grade_simulations),
         grade_simulations: config.run.grade_simulations,
         settings: settings_of(&config),
-        changes: lines(&folder.history(), &mut notices),
+        forked_from: origins.pop(),
+        changes,
         advice: said(&metrics, &strength),
         verdict: lines(&folder.verdict(), &mut notices).into_iter().filter(Value::is_object).collect(),
         metrics,
@@ -381,6 +391,14 @@ fn lines<T: DeserializeOwned>(path: &Path, notices: &mut Vec<String>) -> Vec<T> 
         all => notices.push(format!("lines {} of {file} cannot be read and are left out", all.join(", "))),
     }
     found
+}
+
+/// A line of the history of a run.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Changed(Change),
+    Forked(Origin),
 }
 
 /// Returns the name of a run: that of its folder, wherever it is named from.

@@ -170,7 +170,7 @@ function drawCard(card, run, index, several) {
   progress.append(element("rect", { class: "all", width: 100, height: 4 }), element("rect", { class: "done", width: 100 * share, height: 4 }));
   fill(card, [run, index, several],
     several ? html("h2", {}, html("span", { class: `key c${index}` }), ` ${run.name}`) : null,
-    html("p", { class: "state" }, html("b", {}, run.title), ` · ${stateOf(run)}`), progress,
+    html("p", { class: "state" }, html("b", {}, run.title), ` · ${stateOf(run)}${run.forked_from ? `, forked from ${run.forked_from}` : ""}`), progress,
     html("div", { class: "main" },
       html("div", { class: "strong" }, html("h3", {}, "How strong it is"),
         html("p", { class: "big" }, strength.value), html("p", { class: "interval" }, strength.interval),
