@@ -10,7 +10,7 @@ use std::f64::consts::LN_10;
 /// Elo points per unit of natural log-odds.
 const ELO_PER_NAT: f64 = 400.0 / LN_10;
 /// 97.5 % quantile of the standard normal distribution: the half-width of a 95 % interval in standard deviations.
-const Z95: f64 = 1.959_963_984_540_054;
+pub(crate) const Z95: f64 = 1.959_963_984_540_054;
 /// Mean scores per game of the five results of a pair.
 const SCORES: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// Weight of an outcome that has not been seen, so that it stays possible.

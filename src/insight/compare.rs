@@ -203,7 +203,7 @@ impl Entry {
         let (mut times, mut sum) = (BTreeMap::new(), [0.0; 2]);
         for line in metrics::load(&folder.metrics())? {
             let spent = line.play_seconds + line.learn_seconds + line.write_seconds;
-            sum = [sum[0] + spent * line.machine.cores_busy, sum[1] + spent];
+            sum = [sum[0] + line.cpu_seconds(), sum[1] + spent];
             times.insert(line.generation, [if line.machine.cores_busy > 0.0 { sum[0] } else { f64::NAN }, sum[1]]);
             if line.machine.cores_busy <= 0.0 {
                 sum[0] = f64::NAN;

@@ -1,7 +1,7 @@
 //! Why a player does not learn: rules over the lines of `strength.jsonl`. Each says what it has seen and what to change.
 
 use super::{
-    examiner::FEW,
+    examiner::{FEW, mean},
     strength::{Calibration, Mistakes, Strength},
 };
 use crate::{
@@ -149,10 +149,6 @@ fn small_network(config: &Config, lines: &[Strength]) -> Option<String> {
 
 /// The number of lines over which a rule looks for progress, half of them against the other half.
 const WINDOW: usize = 8;
-
-fn mean(lines: &[Strength], of: impl Fn(&Strength) -> f64) -> f64 {
-    lines.iter().map(of).sum::<f64>() / lines.len().max(1) as f64
-}
 
 /// Tells that the network has stopped to take up what the search finds.
 fn lagging_network(_: &Config, lines: &[Strength]) -> Option<String> {

@@ -23,7 +23,7 @@ use lockstep_components::{
     config::{LanesConfig, SearchConfig},
 };
 use lockstep_systems::{Answer, AnyGame, EVALUATING, Network, Searcher};
-use std::{collections::HashSet, fs, time::Instant};
+use std::{cell::OnceCell, collections::HashSet, fs, time::Instant};
 
 /// The most positions with known results that are searched for a line.
 const LABELLED: usize = 240;
@@ -57,7 +57,8 @@ pub struct Examiner {
     folder: Folder,
     place: Place,
     start: State,
-    labelled: Vec<Labelled>,
+    /// Positions with known results: made when the first line is considered, because a run may measure nothing.
+    labelled: OnceCell<Vec<Labelled>>,
     lines: Vec<Strength>,
     /// Games, positions and CPU seconds of the run so far.
     so_far: (u64, u64, f64),
@@ -89,14 +90,12 @@ impl Examiner {
             let path = folder.anchor(anchor);
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
-        let all: Vec<Labelled> = oracle::built_in(game).into_iter().flat_map(|set| set.positions).collect();
-        let labelled = evenly(all.len(), LABELLED).map(|at| all[at].clone()).collect();
         let mut examiner = Self {
             game,
             folder: folder.clone(),
             place: place.clone(),
             start: game.start_of(config),
-            labelled,
+            labelled: OnceCell::new(),
             lines,
             so_far: (0, 0, 0.0),
             frozen: (0, vec![]),
@@ -152,6 +151,13 @@ impl Examiner {
         Ok(self.lines.last())
     }
 
+    fn labelled(&self) -> &[Labelled] {
+        self.labelled.get_or_init(|| {
+            let all: Vec<Labelled> = oracle::built_in(self.game).into_iter().flat_map(|set| set.positions).collect();
+            evenly(all.len(), LABELLED).map(|at| all[at].clone()).collect()
+        })
+    }
+
     fn count(&mut self, metrics: &Metrics) {
         self.so_far.0 += metrics.games;
         self.so_far.1 += metrics.positions;
@@ -169,7 +175,7 @@ impl Examiner {
         }
         let each: u32 = simulations(config).iter().sum();
         let searched = if is_deep { DEEP as usize * (DEEPLY_LABELLED + FROZEN) } else { 0 }
-            + self.labelled.len() * each as usize
+            + self.labelled().len() * each as usize
             + FROZEN * config.search.simulations as usize
             + EXAMPLES;
         let expected = searched as f64 / metrics.simulations_per_second.max(1.0);
@@ -207,7 +213,7 @@ impl Examiner {
         };
         let is_deep = self.is_deep();
         self.mistakes(&mut line, network, config, is_deep, stop)?;
-        if self.labelled.is_empty() {
+        if self.labelled().is_empty() {
             line.played = Some(self.play(network, config, generation, stop)?);
         }
         self.search(&mut line, network, config, is_deep, stop)?;
@@ -255,7 +261,7 @@ impl Examiner {
         is_deep: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
-        if self.labelled.is_empty() {
+        if self.labelled().is_empty() {
             return Ok(());
         }
         let mut add = |simulations, labelled: &[&Labelled], moves: Vec<Action>| {
@@ -264,7 +270,7 @@ impl Examiner {
             let interval = wilson(mistakes, positions);
             line.mistakes.push(Mistakes { simulations, positions, mistakes, interval });
         };
-        let all: Vec<&Labelled> = self.labelled.iter().collect();
+        let all: Vec<&Labelled> = self.labelled().iter().collect();
         let states =
             |labelled: &[&Labelled]| labelled.iter().map(|position| position.position.clone()).collect::<Vec<_>>();
         let alone = self.evaluate(network, &states(&all), stop)?;
@@ -589,7 +595,7 @@ fn binned<T: Copy>(items: &[T], number: impl Fn(&T) -> u64, width: u64) -> Vec<(
 }
 
 /// Returns the mean of a number over some items; 0 without any.
-fn mean<T>(items: &[T], number: impl Fn(&T) -> f64) -> f64 {
+pub(super) fn mean<T>(items: &[T], number: impl Fn(&T) -> f64) -> f64 {
     items.iter().map(number).sum::<f64>() / items.len().max(1) as f64
 }
 

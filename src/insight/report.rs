@@ -333,7 +333,7 @@ fn columns(metrics: &[Metrics], most: usize) -> Value {
     let rows = metrics.iter().map(|line| {
         games = line.games.saturating_add(games);
         positions = line.positions.saturating_add(positions);
-        cpu += line.machine.cores_busy * (line.play_seconds + line.learn_seconds + line.write_seconds);
+        cpu += line.cpu_seconds();
         (line, games, positions, cpu)
     });
     let rows: Vec<BTreeMap<String, Value>> = spread(&rows.collect::<Vec<_>>(), most)

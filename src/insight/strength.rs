@@ -1,7 +1,7 @@
 //! How strong the player of a run is, and what its network has learned, generation after generation: the lines of
 //! `strength.jsonl`.
 
-use crate::{Error, advice::Advice, folder::Folder};
+use crate::{Error, advice::Advice, elo::Z95, folder::Folder, metrics::load_lines};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -64,16 +64,11 @@ impl Strength {
     /// # Errors
     /// When the file cannot be read.
     pub fn load(folder: &Folder) -> Result<Vec<Self>, Error> {
-        let path = folder.strength();
-        let text = match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-            bytes => bytes.map_err(Error::io("read", &path))?,
-        };
-        Ok(text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+        load_lines(&folder.strength())
     }
 
-    /// Returns the line with all numbers rounded to six decimals, which is what the file has.
-    /// Returns `None` if a number is not finite.
+    /// Returns the line with all numbers rounded to six decimals, which is what the file has, or `None` if a number is not
+    /// finite.
     pub fn rounded(&self) -> Option<Self> {
         fn round(value: &mut Value) {
             match value {
@@ -132,11 +127,10 @@ pub fn wilson(count: u64, all: u64) -> [f64; 2] {
     if all == 0 {
         return [0.0, 1.0];
     }
-    const Z: f64 = 1.959_963_984_540_054;
     let (n, share) = (all as f64, count as f64 / all as f64);
-    let middle = share + Z * Z / (2.0 * n);
-    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [-half, half].map(|side| ((middle + side) / (1.0 + Z * Z / n)).clamp(0.0, 1.0))
+    let middle = share + Z95 * Z95 / (2.0 * n);
+    let half = Z95 * (share * (1.0 - share) / n + Z95 * Z95 / (4.0 * n * n)).sqrt();
+    [-half, half].map(|side| ((middle + side) / (1.0 + Z95 * Z95 / n)).clamp(0.0, 1.0))
 }
 
 /// How often a player errs with one number of simulations.

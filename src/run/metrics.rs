@@ -2,7 +2,7 @@
 
 mod file;
 
-pub use file::{append, check, check_new, load, truncate};
+pub use file::{append, check, check_new, load, load_lines, truncate};
 
 use crate::{advice::Advice, checkpoint::Seconds, machine::Machine, stages::StageSeconds, text::count};
 use lockstep_components::Stats;

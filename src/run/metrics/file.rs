@@ -6,7 +6,7 @@ use crate::{
     folder::{Folder, sync, sync_dir, write_file},
 };
 use lockstep_components::Config;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::OpenOptions,
     io::Write,
@@ -33,6 +33,15 @@ pub fn append(path: &Path, line: &impl Serialize) -> Result<(), Error> {
 /// # Errors
 /// When the file cannot be read.
 pub fn load(path: &Path) -> Result<Vec<Metrics>, Error> {
+    load_lines(path)
+}
+
+/// Returns the lines of a file, each an object of JSON, as far as they are understood: an empty list if the file is not
+/// there.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn load_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let bytes = read(path)?.unwrap_or_default();
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
