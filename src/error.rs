@@ -76,6 +76,14 @@ pub enum Error {
         /// What is wrong with the line.
         message: String,
     },
+    /// A place where a fleet meets that cannot be used, or whoever else is there.
+    #[error("{place}: {message}")]
+    Fleet {
+        /// The place, without what is secret of its address.
+        place: String,
+        /// What is wrong, and what would help.
+        message: String,
+    },
     /// Something asked for that cannot be done.
     #[error("{0}")]
     Usage(String),

@@ -6,6 +6,7 @@ pub use lockstep_systems as systems;
 
 pub mod device;
 mod error;
+pub mod fleet;
 pub mod front;
 pub mod games;
 pub mod grading;

@@ -5,6 +5,8 @@ mod cli;
 mod determinism;
 mod devices;
 mod experiments;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod folders;
 mod games;
 mod golden;

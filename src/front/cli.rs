@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::fleet::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_components::config::{DeviceKind, MAX_THREADS, NetworkKind};
 use std::{net::IpAddr, path::PathBuf};
@@ -42,6 +43,12 @@ Examples:
   lockstep compare runs/a-1 runs/a-2 runs/b-1 runs/b-2  two seeds of each: is it the setting, or the seed?
   lockstep compare runs/a runs/b --pairs 500 --json     a longer match, for programs";
 
+const FLEETS: &str = "\
+Examples:
+  lockstep train connect_four --fleet folder:/shared/fleet   learn here, and let others play too
+  lockstep worker --fleet folder:/shared/fleet          play for it, on any machine that sees the folder
+  lockstep fleet status folder:/shared/fleet            who plays, how fast, and what waits for what";
+
 const QUESTIONS: &str = "\
 Examples:
   lockstep why runs/othello \"d3 c5 f6\"                 the position after three moves
@@ -69,6 +76,17 @@ pub enum Command {
     /// Plays games against itself, learns from them, and repeats that for `run.generations` generations. Everything
     /// is kept in the run folder; the same command again goes on where it stopped. Ctrl-C stops and saves.
     Train(TrainArgs),
+    /// Play games for a run that learns on another machine.
+    ///
+    /// A worker needs nothing but the place where it meets the learner: settings, game and weights come from there, and the
+    /// games go back. It may be stopped, killed and started again at any moment, on as many machines as there are: what is
+    /// lost is played again and comes out the same. Ctrl-C hands in what has ended. Machines must compute alike, bit for bit,
+    /// unless the run has fleet.exact = false. docs/fleet.md has the way for a shared folder, Slurm, S3, NATS and Kubernetes.
+    #[command(after_help = FLEETS)]
+    Worker(WorkerArgs),
+    /// Look at a fleet: `lockstep fleet status PLACE`.
+    #[command(after_help = FLEETS)]
+    Fleet(FleetArgs),
     /// Grade a trained player against an exact solver.
     ///
     /// A mistake is a move that gives away a result: a win becomes a draw or a loss, or a draw becomes a loss.
@@ -298,6 +316,58 @@ pub struct TrainArgs {
     /// `run.generations`
     #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<f64>,
+    /// Share the run with workers on other machines, which meet it at this place: folder:PATH, s3://BUCKET/PREFIX,
+    /// gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or nats://HOST:PORT/NAME. The run is the same, bit for bit
+    #[arg(long, value_name = "PLACE")]
+    pub fleet: Option<Address>,
+    /// Leave all games to the workers of --fleet, but for those that have to be played again here
+    #[arg(long, requires = "fleet")]
+    pub no_play: bool,
+}
+
+/// `lockstep worker`
+#[derive(Args, Debug)]
+pub struct WorkerArgs {
+    /// Place where the learner is met: what its --fleet says
+    #[arg(long, value_name = "PLACE")]
+    pub fleet: Address,
+    /// Threads; 0 takes as many as there are cores
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
+    pub threads: usize,
+    /// Where the network runs [default: as the run's settings say]
+    #[arg(long, value_name = "D", value_parser = device)]
+    pub device: Option<DeviceKind>,
+    /// Games at the same time [default: lanes.count of the run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub lanes: Option<u32>,
+    /// Name by which the learner shows this worker [default: the name of the machine]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Minutes to wait for a learner that is not heard of
+    #[arg(long, value_name = "M", default_value_t = 60.0, value_parser = minutes, allow_negative_numbers = true)]
+    pub wait: f64,
+}
+
+/// `lockstep fleet`
+#[derive(Args, Debug)]
+pub struct FleetArgs {
+    /// What to do with the fleet
+    #[command(subcommand)]
+    pub command: FleetCommand,
+}
+
+/// What can be done with a fleet.
+#[derive(Subcommand, Debug)]
+pub enum FleetCommand {
+    /// Show the workers, how fast they are, and what waits for what.
+    Status {
+        /// Place where the fleet meets
+        #[arg(value_name = "PLACE")]
+        place: Address,
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `lockstep verify`

@@ -16,6 +16,7 @@ use crate::{
     memory::{Footprint, MemoryBound},
     metrics::{self, Metrics},
     oracle::{self, Labelled},
+    source::GameSource,
     trainer::Trainer,
 };
 use lockstep_components::{
@@ -76,7 +77,13 @@ impl Examiner {
     ///
     /// # Errors
     /// When a file of the folder cannot be read or written.
-    pub fn open(game: AnyGame, config: &Config, place: &Place, folder: &Folder, run: &Trainer) -> Result<Self, Error> {
+    pub fn open<S: GameSource>(
+        game: AnyGame,
+        config: &Config,
+        place: &Place,
+        folder: &Folder,
+        run: &Trainer<S>,
+    ) -> Result<Self, Error> {
         let all = Strength::load(folder)?;
         let known = all.len();
         let lines: Vec<Strength> = all.into_iter().filter(|line| line.generation <= run.generation()).collect();
@@ -124,9 +131,9 @@ impl Examiner {
     ///
     /// # Errors
     /// When the device fails, or a file cannot be read or written. The run can go on.
-    pub fn generation(
+    pub fn generation<S: GameSource>(
         &mut self,
-        run: &Trainer,
+        run: &Trainer<S>,
         config: &Config,
         metrics: &Metrics,
         stop: &dyn Fn() -> bool,

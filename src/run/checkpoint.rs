@@ -580,7 +580,7 @@ pub fn write_weights(path: &Path, game: AnyGame, config: &Config, tensors: &[Nam
     write_file(path, &to_safetensors(tensors, Some(&About::of(game, config, &config.search))))
 }
 
-fn to_safetensors(tensors: &[NamedTensor], about: Option<&About>) -> Vec<u8> {
+pub(crate) fn to_safetensors(tensors: &[NamedTensor], about: Option<&About>) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
     let views = tensors.iter().zip(&bytes).map(|(tensor, bytes)| {
         let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).expect("as many numbers as the shape says");

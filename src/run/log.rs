@@ -296,6 +296,17 @@ impl Log {
         file.write_all(&bytes).map_err(Error::io("write", path))
     }
 
+    /// Writes the games of a round that have ended anew, without some that were there: see [`Log::append`].
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn rewrite(&mut self, header: &Header, games: &[GameRecord]) -> Result<(), Error> {
+        let Some((path, file)) = self.parts.get_mut(&header.round) else { return Ok(()) };
+        write_part(path, header, games)?;
+        *file = OpenOptions::new().append(true).open(&*path).map_err(Error::io("write", path))?;
+        Ok(())
+    }
+
     /// Ends a round with all of its games, which are in the order of their numbers.
     ///
     /// # Errors

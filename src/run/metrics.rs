@@ -4,7 +4,10 @@ mod file;
 
 pub use file::{append, check, check_new, load, load_lines, truncate};
 
-use crate::{advice::Advice, checkpoint::Seconds, machine::Machine, stages::StageSeconds, text::count};
+use crate::{
+    advice::Advice, checkpoint::Seconds, fleet::message::FleetMetrics, machine::Machine, stages::StageSeconds,
+    text::count,
+};
 use lockstep_components::Stats;
 use lockstep_systems::learn::Losses;
 use serde::{Deserialize, Serialize};
@@ -103,6 +106,9 @@ pub struct Metrics {
     /// The machine that the generation was made on, and how it was used.
     #[serde(default)]
     pub machine: Machine,
+    /// What workers on other machines have done for the generation, if there could be any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetMetrics>,
     /// The advice on what to change, if there is any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<Advice>,
@@ -180,6 +186,7 @@ impl Metrics {
             resident: 0,
             write_seconds: seconds.this_write,
             machine: Machine::default(),
+            fleet: None,
             advice: vec![],
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     folder::Folder,
     history::{self, Change},
     log::Log,
+    source::GameSource,
     trainer::Trainer,
 };
 use lockstep_components::{Config, config::LearnConfig};
@@ -85,16 +86,16 @@ pub fn relieved<T>(
 ///
 /// # Errors
 /// The errors of `work` and `open`, and that of the device where nothing is left to lower.
-pub fn worked<T>(
+pub fn worked<T, S: GameSource>(
     game: AnyGame,
     config: &mut Config,
     place: &mut Place,
     folder: &Folder,
-    mut run: Trainer,
-    mut work: impl FnMut(&mut Trainer, &Config) -> Result<T, Error>,
-    mut open: impl FnMut(&Config, &Place) -> Result<Trainer, Error>,
+    mut run: Trainer<S>,
+    mut work: impl FnMut(&mut Trainer<S>, &Config) -> Result<T, Error>,
+    mut open: impl FnMut(&Config, &Place) -> Result<Trainer<S>, Error>,
     mut told: impl FnMut(&str),
-) -> Result<(Trainer, T), Error> {
+) -> Result<(Trainer<S>, T), Error> {
     loop {
         let error = match work(&mut run, config) {
             Err(Error::Systems(error)) => error,

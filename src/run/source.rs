@@ -3,12 +3,13 @@
 use crate::{
     Error,
     device::{self, Place},
+    fleet::message::FleetMetrics,
     hooks::Hooks,
     measure,
     stages::{StageSeconds, StageTimes, Timing},
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Config, GameFinished, GameRecord, Round, Rounds, Slot, Stats, config::SearchConfig};
+use lockstep_components::{Config, GameFinished, GameId, GameRecord, Round, Rounds, Slot, Stats, config::SearchConfig};
 use lockstep_systems::{
     Agent, AnyGame, EvaluatorFactory, Inference, Network, SearchPolicy, Searcher, Setup, Uniform, drain, open_round,
     run_tick,
@@ -37,6 +38,8 @@ pub struct Played {
     pub stats: Stats,
     /// The seconds of each stage of its ticks.
     pub stages: StageSeconds,
+    /// What workers elsewhere have done, if there can be any.
+    pub fleet: Option<FleetMetrics>,
 }
 
 /// A source of games. A game is a function of weights, settings, seed, round and number, so it does not matter who
@@ -54,6 +57,12 @@ pub trait GameSource {
     /// When a game cannot be played.
     fn poll(&mut self) -> Result<Vec<GameRecord>, Error>;
 
+    /// Returns the games that were returned before and are to be forgotten, since the last call of this: they come again, of
+    /// rounds of which not all games have been returned.
+    fn withdrawn(&mut self) -> Vec<GameId> {
+        vec![]
+    }
+
     /// Returns what was done since the last call of [`GameSource::take`], searches and games that are under way
     /// included.
     fn so_far(&mut self) -> Played;
@@ -67,6 +76,32 @@ pub trait GameSource {
     }
 }
 
+impl<S: GameSource + ?Sized> GameSource for Box<S> {
+    fn open(&mut self, work: Work) -> Result<(), Error> {
+        (**self).open(work)
+    }
+
+    fn poll(&mut self) -> Result<Vec<GameRecord>, Error> {
+        (**self).poll()
+    }
+
+    fn withdrawn(&mut self) -> Vec<GameId> {
+        (**self).withdrawn()
+    }
+
+    fn so_far(&mut self) -> Played {
+        (**self).so_far()
+    }
+
+    fn take(&mut self) -> Played {
+        (**self).take()
+    }
+
+    fn world(&mut self) -> Option<&mut World> {
+        (**self).world()
+    }
+}
+
 /// Lanes of this process, which play on the threads of rayon's pool.
 pub struct Lanes {
     /// The world that plays: the lanes with their trees, leaves and agents, and the schedule.
@@ -74,8 +109,17 @@ pub struct Lanes {
     place: Place,
     factory: EvaluatorFactory,
     hooks: Hooks,
-    /// The number of rounds that can be in play at once, each of which has an agent of its own.
-    lag: u64,
+    /// The rounds that can be in play at once, each of which has an agent of its own: what each plays, and the games that it
+    /// has not returned.
+    slots: Vec<Playing>,
+}
+
+/// What an agent of lanes plays.
+#[derive(Clone, Default)]
+struct Playing {
+    round: u64,
+    opening_plies: u32,
+    games: u64,
 }
 
 impl Lanes {
@@ -96,13 +140,30 @@ impl Lanes {
             place: place.clone(),
             factory: place.evaluators(game, device::batch_capacity(game, config, place)),
             hooks: hooks.clone(),
-            lag: config.run.lag,
+            slots: vec![Playing::default(); config.run.lag as usize],
         }
     }
-}
 
-impl GameSource for Lanes {
-    fn open(&mut self, Work { round, config, network, missing, .. }: Work) -> Result<(), Error> {
+    fn slot(&mut self, round: u64) -> &mut Playing {
+        let count = self.slots.len() as u64;
+        &mut self.slots[(round % count) as usize]
+    }
+
+    /// Returns the games that were begun or are to be begun and have not been returned.
+    pub fn in_play(&self) -> u64 {
+        self.slots.iter().map(|playing| playing.games).sum()
+    }
+
+    /// Gets ready for games of this round, with its settings and its network, and returns whether that was possible: games of
+    /// an earlier round may have its place. Nothing is done where it is ready.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn prepare(&mut self, round: u64, config: &Config, network: &Network) -> Result<bool, Error> {
+        let playing = self.slot(round);
+        if playing.round == round || playing.games > 0 {
+            return Ok(playing.round == round);
+        }
         // Nobody may wait for what the network before has in flight.
         drain(&mut self.world)?;
         let evaluator = match self.place.for_precision(config.run.precision) {
@@ -113,30 +174,52 @@ impl GameSource for Lanes {
                 place.evaluators(game, capacity).make(network)?
             }
         };
-        let slot = (round % self.lag) as usize;
+        let slot = (round % self.slots.len() as u64) as usize;
         let mut agents = self.world.query::<(&Agent, &mut SearchConfig, &mut SearchPolicy, &mut Inference)>();
         let own = agents.iter_mut(&mut self.world).find(|(agent, ..)| agent.number() == slot);
         let (_, mut settings, mut policy, mut inference) = own.expect("an agent for each slot");
         (*settings, *policy) = (config.search.clone(), self.hooks.policy_of(&config.search));
         inference.replace(self.hooks.wrapped(evaluator));
-        let opening_plies = config.search.opening_plies;
-        open_round(&mut self.world, Round { round, slot: Slot(slot as u8), missing, opening_plies });
+        self.slots[slot] = Playing { round, opening_plies: config.search.opening_plies, games: 0 };
+        Ok(true)
+    }
+
+    /// Adds games of a round that [`Lanes::prepare`] is ready for.
+    pub fn begin(&mut self, round: u64, missing: Vec<Range<u64>>) {
+        let slot = Slot((round % self.slots.len() as u64) as u8);
+        let playing = self.slot(round);
+        playing.games += missing.iter().map(|range| range.end - range.start).sum::<u64>();
+        let opening_plies = playing.opening_plies;
+        open_round(&mut self.world, Round { round, slot, missing, opening_plies });
+    }
+}
+
+impl GameSource for Lanes {
+    fn open(&mut self, Work { round, config, network, missing, .. }: Work) -> Result<(), Error> {
+        let ready = self.prepare(round, config, network)?;
+        assert!(ready, "as many rounds are open as there are agents");
+        self.begin(round, missing);
         Ok(())
     }
 
     fn poll(&mut self) -> Result<Vec<GameRecord>, Error> {
         run_tick(&mut self.world)?;
-        Ok(self.world.resource_mut::<Messages<GameFinished>>().drain().map(|GameFinished(game)| game).collect())
+        let mut ended = self.world.resource_mut::<Messages<GameFinished>>();
+        let games: Vec<GameRecord> = ended.drain().map(|GameFinished(game)| game).collect();
+        for id in games.iter().filter_map(|game| game.id) {
+            self.slot(id.round).games -= 1;
+        }
+        Ok(games)
     }
 
     fn so_far(&mut self) -> Played {
         let stats = measure::counts(&mut self.world);
-        Played { stats, stages: StageSeconds::of(self.world.resource::<StageTimes>()) }
+        Played { stats, stages: StageSeconds::of(self.world.resource::<StageTimes>()), fleet: None }
     }
 
     fn take(&mut self) -> Played {
         let stats = std::mem::take(&mut *self.world.resource_mut::<Stats>());
-        Played { stats, stages: StageSeconds::take(&mut self.world.resource_mut::<StageTimes>()) }
+        Played { stats, stages: StageSeconds::take(&mut self.world.resource_mut::<StageTimes>()), fleet: None }
     }
 
     fn world(&mut self) -> Option<&mut World> {

@@ -17,7 +17,7 @@ use crate::{
     tell,
 };
 use bevy_ecs::prelude::*;
-use lockstep_components::{Config, GameRecord, Outcome, ReplayBuffer, State, Stats, config::SearchConfig};
+use lockstep_components::{Config, GameId, GameRecord, Outcome, ReplayBuffer, State, Stats, config::SearchConfig};
 use lockstep_systems::{
     AnyGame, EVALUATING, Learner, Learning, Network, Plugin, SETTING_UP, learn::Sampling, network::NamedTensor,
     run_learn,
@@ -247,6 +247,8 @@ impl<S: GameSource> Trainer<S> {
         };
         if round.ended.is_none() {
             let games = self.source.poll()?;
+            let withdrawn = self.source.withdrawn();
+            self.forget_games(&withdrawn)?;
             self.take_games(games)?;
             self.played_for(start, wrote);
             return Ok(Event::Played);
@@ -268,7 +270,7 @@ impl<S: GameSource> Trainer<S> {
         let RoundInPlay { config, played: mut first, ended: games } =
             self.rounds.pop_front().expect("it was learned from");
         let games = games.expect("all of its games have ended");
-        let Played { stats: ticks, stages } = self.source.take();
+        let Played { stats: ticks, stages, fleet } = self.source.take();
         let learner = self.learning.resource::<Learner>();
         let learned = Learned {
             steps: steps.max(1),
@@ -284,7 +286,7 @@ impl<S: GameSource> Trainer<S> {
             self.networks.pop_front();
         }
         let mut metrics = Metrics::new(generation, &games, &ticks, &learned, self.seconds, stages);
-        metrics.resident = memory::resident();
+        (metrics.resident, metrics.fleet) = (memory::resident(), fleet);
         self.seconds = Seconds { this_play: 0.0, this_learn: 0.0, this_write: 0.0, ..self.seconds };
         self.search = config.search;
         first.truncate(self.config.run.recorded_games);
@@ -305,8 +307,22 @@ impl<S: GameSource> Trainer<S> {
     /// Returns the metrics of the generation under way: of what this process has done for it so far, searches and games
     /// that have not ended included. What they say of learning is missing.
     pub fn so_far(&mut self) -> Metrics {
-        let Played { stats, stages } = self.source.so_far();
-        Metrics::new(self.generation() + 1, &stats, &stats, &Learned::default(), self.seconds, stages)
+        let Played { stats, stages, fleet } = self.source.so_far();
+        let metrics = Metrics::new(self.generation() + 1, &stats, &stats, &Learned::default(), self.seconds, stages);
+        Metrics { fleet, ..metrics }
+    }
+
+    /// Forgets games of rounds in play, which come again.
+    fn forget_games(&mut self, withdrawn: &[GameId]) -> Result<(), Error> {
+        let first = self.generation() + 1;
+        for (round, RoundInPlay { config, played, .. }) in (first..).zip(&mut self.rounds) {
+            let before = played.len();
+            played.retain(|game| game.id.is_none_or(|id| !withdrawn.contains(&id)));
+            if let Some(log) = self.log.as_mut().filter(|_| played.len() < before) {
+                log.rewrite(&Header::new(self.game, round, settings::essence(config)), played)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sorts the games that have just ended by their rounds, and writes them to the log.
@@ -415,6 +431,22 @@ pub fn open(
     from: Option<Vec<NamedTensor>>,
     hooks: &Hooks,
 ) -> Result<Trainer, Error> {
+    open_with(game, config, place, folder, from, hooks, || Lanes::new(game, config, place, hooks))
+}
+
+/// Starts a run or takes it up as [`open`] does, with games of a source that `source` makes.
+///
+/// # Errors
+/// The errors of [`open`].
+pub fn open_with<S: GameSource>(
+    game: AnyGame,
+    config: &Config,
+    place: &Place,
+    folder: &Folder,
+    from: Option<Vec<NamedTensor>>,
+    hooks: &Hooks,
+    source: impl FnOnce() -> S,
+) -> Result<Trainer<S>, Error> {
     folder.create()?;
     checkpoint::mend(folder)?;
     let log = Log::of(folder);
@@ -427,7 +459,7 @@ pub fn open(
         None => {
             metrics::check_new(folder, config)?;
             set_up(|| {
-                let mut run = Trainer::of_lanes(game, config, place, hooks);
+                let mut run = Trainer::with_source(game, config, place, hooks, source());
                 run.fill_replay(&log, 0, &BTreeMap::new())?;
                 run.log = Some(log);
                 if let Some(tensors) = from {
@@ -451,7 +483,7 @@ pub fn open(
                     path.display()
                 );
             }
-            set_up(|| Trainer::of_lanes(game, config, place, hooks).resume(checkpoint, log))
+            set_up(|| Trainer::with_source(game, config, place, hooks, source()).resume(checkpoint, log))
                 .map_err(|e| does_not_fit(e, path))?
         }
     };

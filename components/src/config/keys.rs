@@ -1,7 +1,8 @@
 //! What is known of each key, read from the schema that derives from the fields.
 
 use super::{
-    Config, GameConfig, LanesConfig, LearnConfig, NetworkConfig, PolicyKind, ReplayConfig, RunConfig, SearchConfig,
+    Config, FleetConfig, GameConfig, LanesConfig, LearnConfig, NetworkConfig, PolicyKind, ReplayConfig, RunConfig,
+    SearchConfig,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
@@ -87,6 +88,7 @@ pub fn all() -> &'static [Key] {
             ("replay", ReplayConfig::KEYS),
             ("learn", LearnConfig::KEYS),
             ("run", RunConfig::KEYS),
+            ("fleet", FleetConfig::KEYS),
         ];
         let keys = sections.into_iter().flat_map(|(section, names)| names.iter().map(move |name| (section, *name)));
         keys.map(|(section, name)| {

@@ -4,6 +4,7 @@
 //! field, and everything else derives from there: [`keys`] reads it from the schema of the fields, and [`Config::check`],
 //! `lockstep config` and the rules of a run's settings read it from [`keys`].
 
+mod fleet;
 mod game;
 pub mod keys;
 mod lanes;
@@ -14,6 +15,7 @@ mod run;
 mod search;
 mod section;
 
+pub use fleet::FleetConfig;
 pub(crate) use game::KOMI;
 pub use game::{GameConfig, Komi, Usual};
 pub use lanes::LanesConfig;
@@ -61,6 +63,8 @@ pub struct Config {
     pub learn: LearnConfig,
     /// The run as a whole.
     pub run: RunConfig,
+    /// The workers on other machines.
+    pub fleet: FleetConfig,
 }
 
 impl Config {

@@ -5,6 +5,7 @@ mod compare;
 mod config;
 mod devices;
 mod doctor;
+mod fleet;
 mod fork;
 mod games;
 mod grade;
@@ -42,6 +43,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Train(args) => train::run(args),
         Command::Grade(args) => grade::run(args),
         Command::Match(args) => matches::run(args),
+        Command::Worker(args) => fleet::work(args),
+        Command::Fleet(args) => fleet::run(args),
         Command::Play(args) => play::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(args),

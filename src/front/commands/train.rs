@@ -6,6 +6,7 @@ use crate::{
     commands::grade::{graded, print_table},
     device::{self, Backend, Place},
     display::Display,
+    fleet::{self, message::Phase},
     folder::{Folder, or_warn, write_file},
     games::{self, AnyGame},
     grade::{Basis, Graded, Grading},
@@ -19,8 +20,10 @@ use crate::{
     out::{self, Stream},
     rehearsal::{Rehearsal, name_keys},
     relief::{relieved, worked},
+    run::probe::probe,
     say,
     settings::{self, Source},
+    source::{GameSource, Lanes},
     tell,
     text::{bytes, duration, number, quoted},
     trainer::{self, Event, Trainer},
@@ -58,6 +61,28 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// Listens to Ctrl-C and to the other signals that end programs: see [`interrupted`].
+pub(super) fn listen() -> Result<(), Error> {
+    let handler = || {
+        // Nothing is lost while a run is set up or graded. While it is at work the first signal asks it to stop and to
+        // save; one that follows, as from a terminal and `timeout` at once, gives it the time for that.
+        let began = Instant::now();
+        let again = INTERRUPTED.swap(true, Ordering::Relaxed);
+        while again && AT_WORK.load(Ordering::Relaxed) && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if again || !AT_WORK.load(Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot start threads to listen to Ctrl-C: {e}")))
+}
+
+/// Says whether there is something to save: see [`listen`].
+pub(super) fn set_at_work(at_work: bool) {
+    AT_WORK.store(at_work, Ordering::Relaxed);
+}
+
 /// Carries out `lockstep train`.
 pub fn run(args: TrainArgs) -> Result<(), Error> {
     let path = args.run.clone().unwrap_or_else(|| PathBuf::from("runs").join(name_of(&args)));
@@ -80,27 +105,16 @@ pub fn run(args: TrainArgs) -> Result<(), Error> {
     overrides.extend(args.device.map(|device| format!("run.device={device}")));
     overrides.extend(args.seed.map(|s| format!("run.seed={s}")));
     let resolved = history::resolve(&folder, recipe, &overrides)?;
-    let handler = || {
-        // Nothing is lost while a run is set up or graded. While it is at work the first signal asks it to stop and to
-        // save; one that follows, as from a terminal and `timeout` at once, gives it the time for that.
-        let began = Instant::now();
-        let again = INTERRUPTED.swap(true, Ordering::Relaxed);
-        while again && AT_WORK.load(Ordering::Relaxed) && began.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        if again || !AT_WORK.load(Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot start threads to listen to Ctrl-C: {e}")))?;
+    listen()?;
     if !folder.is_run()
         && let Some(warning) = settings::recipe_warning(recipe.unwrap_or_default(), &resolved.config)
     {
         tell!("warning: {warning}");
     }
+    let fleet = args.fleet.map(|place| (place, !args.no_play));
     let until = args.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
     let from = args.from.as_deref().map(|from| weights_from(from, &folder)).transpose()?;
-    device::with_threads(resolved.config.run.threads, || train(Train { resolved, folder, from, until }))
+    device::with_threads(resolved.config.run.threads, || train(Train { resolved, folder, from, until, fleet }))
 }
 
 /// Returns what the folder of a run is called unless the user says: as its recipe, or its game where there is none.
@@ -135,11 +149,16 @@ struct Train {
     from: Option<Vec<NamedTensor>>,
     /// When to stop the run.
     until: Option<Instant>,
+    /// Where it meets its workers, if it has any, and whether it plays itself all the same.
+    fleet: Option<(fleet::Address, bool)>,
 }
+
+/// A run whose games come from lanes, or from a fleet.
+type Run = Trainer<Box<dyn GameSource>>;
 
 /// Begins a run or goes on with it, and grades its player at the end.
 fn train(run: Train) -> Result<(), Error> {
-    let Train { resolved: Resolved { mut config, mut changes, ignored }, folder, from, until } = run;
+    let Train { resolved: Resolved { mut config, mut changes, ignored }, folder, from, until, fleet } = run;
     let game = games::named(&config.game.name)?;
     let hooks = hooks::of_program();
     folder.keep_kernels(&config);
@@ -189,7 +208,25 @@ fn train(run: Train) -> Result<(), Error> {
         rehearsal.tuning += if is_gpu { looked } else { 0.0 };
         out::text(&format!("Rehearsed: {rehearsal}."));
     }
-    let open = |config: &Config, place: &Place| trainer::open(game, config, place, &folder, from.clone(), &hooks);
+    let finished = reached >= config.run.generations;
+    let link = match fleet.filter(|_| !finished) {
+        None => None,
+        Some((address, plays)) => {
+            let store = fleet::store::open(&address)?;
+            let probe = probe(game, &place)?;
+            Some(fleet::learner::Link::open(&address, store, &folder, &config, probe, plays)?)
+        }
+    };
+    let begin = |config: &Config, place: &Place, from| {
+        trainer::open_with(game, config, place, &folder, from, &hooks, || -> Box<dyn GameSource> {
+            let lanes = Lanes::new(game, config, place, &hooks);
+            match &link {
+                None => Box::new(lanes),
+                Some(link) => Box::new(link.source(lanes, game, config)),
+            }
+        })
+    };
+    let open = |config: &Config, place: &Place| begin(config, place, from.clone());
     let run = relieved(game, &mut config, &mut place, &folder, open, told)?;
     let (shown, title) = (folder.path().display(), game.start_of(&config).title());
     if run.is_finished() {
@@ -243,10 +280,10 @@ fn train(run: Train) -> Result<(), Error> {
         report_due: Instant::now(),
         events: events(&config, &folder, &run),
     });
-    AT_WORK.store(true, Ordering::Relaxed);
-    let work = |run: &mut Trainer, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
+    set_at_work(true);
+    let work = |run: &mut Run, config: &Config| advance(game, run, config, &folder, &mut watch.borrow_mut(), until);
     let open = |config: &Config, place: &Place| {
-        let run = trainer::open(game, config, place, &folder, None, &hooks)?;
+        let run = begin(config, place, None)?;
         // The generations after the checkpoint are made again.
         let mut watch = watch.borrow_mut();
         watch.generations = metrics::load(&folder.metrics())?;
@@ -261,6 +298,9 @@ fn train(run: Train) -> Result<(), Error> {
         AT_WORK.store(false, Ordering::Relaxed);
     }
     watch.into_inner().display.close();
+    if let Some(link) = link {
+        link.close(if matches!(trained, Ok((_, true))) { Phase::Finished } else { Phase::Stopped });
+    }
     let run = match trained {
         Ok((run, true)) => run,
         Ok((run, false)) => {
@@ -367,7 +407,7 @@ fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &MemoryBound, tra
 /// Advances a run to its end; returns false when it was interrupted and saved.
 fn advance(
     game: AnyGame,
-    run: &mut Trainer,
+    run: &mut Run,
     config: &Config,
     folder: &Folder,
     watch: &mut Watch,
@@ -435,7 +475,7 @@ impl Watch {
 
     /// Measures the player of the generation that has just ended, if there is time for it. What fails there is told, and
     /// nothing is measured from then on: the run does without.
-    fn examine(&mut self, run: &Trainer, config: &Config, folder: &Folder, stop: &dyn Fn() -> bool) {
+    fn examine(&mut self, run: &Run, config: &Config, folder: &Folder, stop: &dyn Fn() -> bool) {
         let (Some(examiner), Some(metrics)) = (&mut self.examiner, self.generations.last()) else { return };
         match examiner.generation(run, config, metrics, stop) {
             Ok(None) => {}
@@ -454,7 +494,7 @@ impl Watch {
 }
 
 /// Begins the file for TensorBoard if the settings ask for one. A run can do without it.
-fn events(config: &Config, folder: &Folder, run: &Trainer) -> Option<Events> {
+fn events(config: &Config, folder: &Folder, run: &Run) -> Option<Events> {
     let begun = config.run.tensorboard.then(|| Events::begin(folder, run.generation() + 1))?;
     begun.map_err(|error| or_warn(&folder.tensorboard(), Err(error))).ok()
 }
