@@ -398,7 +398,7 @@ fn every_terminal_shows_the_generations() {
     for (name, terminal) in [
         ("dumb", "export TERM=dumb"),
         ("unset", "unset TERM"),
-        ("narrow", "export TERM=xterm; stty cols 1"),
+        ("narrow", "export TERM=xterm; stty cols 1 rows 40"),
         ("usual", "export TERM=xterm; stty cols 120 rows 40"),
     ] {
         let shown = crate::on_terminal(dir.path(), &format!("{terminal}; exec '{{lockstep}}' train --run {name}{set}"));

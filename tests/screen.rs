@@ -98,7 +98,7 @@ fn a_summary_stays_and_fits() {
         assert!(lines[line].contains(&words), "'{words}' is missing in line {line} of:\n{shown}");
     }
 
-    let command = "export TERM=xterm; stty cols 20; '{lockstep}' train tictactoe --run r --set run.generations=2 \
+    let command = "export TERM=xterm; stty cols 20 rows 40; '{lockstep}' train tictactoe --run r --set run.generations=2 \
          --set run.games=20 && '{lockstep}' games && '{lockstep}' runs run && '{lockstep}' doctor --run r";
     let shown = crate::on_terminal(dir.path(), command);
     assert!(shown.contains("generation 2/2  0.") && shown.contains("\nTrained 2\n"), "{shown}");
@@ -106,7 +106,7 @@ fn a_summary_stays_and_fits() {
         assert!(line.chars().count() <= 20 || !line.trim().contains(' '), "'{line}' is too long");
     }
     // What programs read is never broken.
-    let line = crate::on_terminal(dir.path(), "stty cols 20; '{lockstep}' runs run --json");
+    let line = crate::on_terminal(dir.path(), "stty cols 20 rows 40; '{lockstep}' runs run --json");
     assert_eq!(line.trim(), text(&lockstep(dir.path(), &["runs", "run", "--json"]).stdout).trim());
 }
 
