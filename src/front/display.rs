@@ -1,5 +1,5 @@
 //! What a person sees while a run goes on: a line for each generation, and below them on a terminal a live display,
-//! elsewhere a line now and then.
+//! elsewhere a line now and then; and a summary at its end.
 
 use crate::{
     Error,

@@ -288,13 +288,18 @@ fn train(run: Train) -> Result<(), Error> {
     let state = if is_finished { report::State::Finished } else { report::State::Stopped };
     write_report(&folder, state);
     display::summary(&folder)?;
-    // All of it is saved: a signal ends the program. Whoever has sent one does not wait for a verdict; whoever has set a
-    // time wants to know what has become of it.
-    AT_WORK.store(false, Ordering::Relaxed);
-    if is_finished || !interrupted() {
-        verdict(&folder, &config)?;
-        write_report(&folder, state);
+    // Whoever has sent a signal does not wait for a verdict, and a second one must not take away that the run was saved;
+    // whoever has set a time wants to know what has become of it.
+    if !is_finished && interrupted() {
+        return Ok(());
     }
+    // All of it is saved: a signal ends the program.
+    AT_WORK.store(false, Ordering::Relaxed);
+    if !is_finished && interrupted() {
+        return Ok(());
+    }
+    verdict(&folder, &config)?;
+    write_report(&folder, state);
     Ok(())
 }
 
