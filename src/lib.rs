@@ -18,7 +18,7 @@ pub mod settings;
 pub mod text;
 pub mod view;
 
-pub use front::{cli, commands, display};
+pub use front::{board, cli, commands, display};
 pub use grading::{accuracy, analyst, elo, grade, matches, oracle};
 pub use run::{
     advice, checkpoint, folder, history, hooks, log, machine, measure, memory, metrics, rehearsal, relief, source,

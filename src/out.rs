@@ -2,14 +2,18 @@
 //!
 //! Text that cannot be printed is dropped. Work that can be saved goes on; [`failed`] tells other work that nobody
 //! reads its output.
+//!
+//! What terminals can show is decided here as well: the width of their lines, and whether they have colours.
 
+use console::{Style, measure_text_width};
 use indicatif::ProgressBar;
 use std::{
     collections::BTreeSet,
-    fmt::Arguments,
-    io::{self, ErrorKind, Write},
+    env,
+    fmt::{Arguments, Display},
+    io::{self, ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{LazyLock, Mutex, OnceLock, PoisonError},
     thread,
     time::Duration,
 };
@@ -20,16 +24,32 @@ static FAILED: OnceLock<ErrorKind> = OnceLock::new();
 /// The live display, if one is drawn, above which other text is printed.
 static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Prints a line to standard output, as `println!` does; see [`out`](crate::out).
+/// Prints a line for people to standard output, as `println!` does; on a terminal it is [`folded`](crate::out::folded).
 #[macro_export]
 macro_rules! say {
+    ($($text:tt)*) => { $crate::out::print($crate::out::Stream::Out, format_args!($($text)*)) };
+}
+
+/// Prints a line for people to standard error, as `eprintln!` does, and drops it where that fails; on a terminal it is
+/// [`folded`](crate::out::folded).
+#[macro_export]
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::out::print($crate::out::Stream::Error, format_args!($($text)*)) };
+}
+
+/// Prints a line for programs to standard output: it is the same everywhere.
+#[macro_export]
+macro_rules! data {
     ($($text:tt)*) => { $crate::out::write(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// Prints a line to standard error, as `eprintln!` does, and drops it where that fails.
-#[macro_export]
-macro_rules! tell {
-    ($($text:tt)*) => { $crate::out::write_error(format_args!("{}\n", format_args!($($text)*))) };
+/// Prints text with a line break behind it; see [`say`](crate::say) and [`tell`](crate::tell).
+pub fn print(stream: Stream, text: Arguments<'_>) {
+    let text = folded(&text.to_string(), width(stream));
+    match stream {
+        Stream::Out => write(format_args!("{text}\n")),
+        Stream::Error => write_error(format_args!("{text}\n")),
+    }
 }
 
 /// Writes text to standard output and flushes it. The first failure is kept and, unless the reader has just left, told
@@ -108,31 +128,45 @@ pub enum Stream {
     Error,
 }
 
+/// The fewest columns that are believed to be a terminal's: nobody reads what is narrower.
+const NARROWEST: u16 = 10;
+
 /// Returns the number of columns of the terminal that a stream goes to, and no bound (`usize::MAX`) where there is no
-/// terminal.
+/// terminal, or one that does not know.
 pub fn width(stream: Stream) -> usize {
     let term = if stream == Stream::Out { console::Term::stdout() } else { console::Term::stderr() };
-    term.size_checked().map_or(usize::MAX, |(_, columns)| columns.into())
+    term.size_checked().filter(|(_, columns)| *columns >= NARROWEST).map_or(usize::MAX, |(_, columns)| columns.into())
 }
 
-/// Prints a long text to standard output, with lines that break between words on a terminal.
-pub fn text(text: &str) {
-    say!("{}", folded(text, width(Stream::Out)));
+/// Returns text in a style, as it is to be printed to standard output: without the style where that is no terminal or a
+/// dumb one, and where `NO_COLOR` is set to something.
+pub fn styled(text: impl Display, style: &Style) -> String {
+    static COLOURS: LazyLock<bool> = LazyLock::new(|| {
+        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        io::stdout().is_terminal() && !console::is_dumb() && !unwanted
+    });
+    style.clone().force_styling(*COLOURS).apply_to(text).to_string()
 }
 
-/// Returns a text with lines of at most `width` columns, which break between words and are indented from the second one
-/// on.
+/// Returns a text with lines of at most `width` columns: a longer one breaks between words, and goes on below, indented
+/// further than it began.
 pub fn folded(text: &str, width: usize) -> String {
+    text.split('\n').map(|line| folded_line(line, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn folded_line(text: &str, width: usize) -> String {
+    let begins = text.len() - text.trim_start_matches(' ').len();
+    let indent = (begins + 2).min(width / 2);
     let (mut folded, mut column) = (String::new(), 0);
     for word in text.split_inclusive(' ') {
-        let length = word.trim_end().chars().count();
-        if column > 2 && column + length > width {
+        let length = measure_text_width(word.trim_end());
+        if column > indent && column + length > width {
             folded.truncate(folded.trim_end().len());
-            folded += "\n  ";
-            column = 2;
+            folded += &format!("\n{:indent$}", "");
+            column = indent;
         }
         folded += word;
-        column += word.chars().count();
+        column += measure_text_width(word);
     }
     folded
 }
@@ -153,5 +187,6 @@ mod tests {
         let lines = folded(text, 20);
         assert_eq!(lines, "Memory at most 12.3\n  MB: trees 4 MB,\n  replay 2 MB.");
         assert_eq!(folded("a/path/that/is/too/long b", 10), "a/path/that/is/too/long\n  b");
+        assert_eq!(folded("one two\n  three four", 10), "one two\n  three\n    four");
     }
 }

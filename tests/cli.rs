@@ -360,8 +360,13 @@ fn ctrl_c_saves_and_a_second_process_waits_its_turn() {
     assert!(Command::new("sh").args(["-c", &signals]).status().unwrap().success());
     let rest: Vec<String> = lines.collect();
     assert!(child.wait().unwrap().success());
-    let last = rest.last().unwrap();
-    assert!(last.contains("Stopped and saved") && last.contains("To go on: lockstep train --run run"), "{last}");
+    let end =
+        rest.iter().skip_while(|line| !line.starts_with("Stopped and saved")).cloned().collect::<Vec<_>>().join("\n");
+    for words in
+        ["To go on: lockstep train --run run\nTrained ", "\nLosses  policy ", "\nNext    lockstep play --run run"]
+    {
+        assert!(end.contains(words), "'{words}' is missing in: {end}");
+    }
     let again = lockstep(dir.path(), &["train", "--run", "run", "--set", "run.generations=3"]);
     let printed = text(&again.stdout);
     assert!(printed.contains("is finished") || printed.contains("Trained 3"), "{printed}{}", text(&again.stderr));

@@ -53,6 +53,18 @@ fn lockstep(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lockstep")).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
+/// Returns what a command of a shell shows on a terminal of its own; `{lockstep}` in it is the program.
+#[cfg(target_os = "linux")]
+fn on_terminal(dir: &Path, command: &str) -> String {
+    let command = command.replace("{lockstep}", env!("CARGO_BIN_EXE_lockstep"));
+    let mut script = Command::new("script");
+    script.current_dir(dir).args(["-qec", &command, "/dev/null"]).stdin(Stdio::null());
+    let output = script.output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
+    assert!(output.status.success(), "{command}: {shown}");
+    shown
+}
+
 /// Visits every game of the registry.
 fn for_every_game(visitor: impl GameVisitor<Output = ()> + Copy) {
     for name in NAMES {

@@ -1,7 +1,16 @@
 //! `lockstep play`, and what it tells of the rules.
 
-use crate::{lockstep, text};
+use crate::{for_every_game, lockstep, text};
+use lockstep::{
+    board::draw,
+    components::{
+        Game, LaneRng, State,
+        games::{GameVisitor, NAMES},
+    },
+    view::View,
+};
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::Path,
     process::{Command, Stdio},
@@ -149,4 +158,77 @@ fn a_player_keeps_its_tree_and_can_be_interrupted() {
     assert!(lockstep(dir.path(), &args).status.success());
     let output = lockstep(dir.path(), &["play", "--run", "gumbel", "--seconds", "1"]);
     assert!(text(&output.stderr).contains("Gumbel search plans"), "{}", text(&output.stderr));
+}
+
+#[derive(Clone, Copy)]
+struct Drawn;
+
+impl GameVisitor for Drawn {
+    type Output = ();
+
+    fn visit<G: Game>(self) {
+        let (mut rng, mut state, mut before) = (LaneRng::new(1, 1), State::of(G::start()), None);
+        for _ in 0..12 {
+            let legal = state.legal();
+            let view = View::of(&state, before.as_ref().map(|(state, action)| (state, *action)));
+            let drawn = |numbers: &[(usize, u32)], room| draw(&view, &numbers.iter().copied().collect(), room);
+            assert_eq!(drawn(&[], usize::MAX).unwrap(), state.render(view.last.last().copied()), "{}", G::NAME);
+            let narrow = drawn(&[], 20).unwrap();
+            assert!(narrow.lines().all(|line| line.chars().count() <= 20), "{narrow}");
+            let cells: BTreeMap<usize, u32> =
+                view.legal.iter().flat_map(|m| &m.cells).map(|&cell| (cell, 57)).collect();
+            let cells: Vec<_> = cells.into_iter().collect();
+            let numbered = drawn(&cells, 79).unwrap();
+            assert_eq!(numbered.matches("57").count(), cells.len(), "{numbered}");
+            assert!(numbered.lines().all(|line| line.chars().count() <= 79), "{numbered}");
+            if legal.is_empty() {
+                break;
+            }
+            let action = legal[rng.below(legal.len())];
+            before = Some((state.clone(), action));
+            state.play(action);
+        }
+    }
+}
+
+/// The terminal draws what every game draws of itself, fits narrow terminals, and has room for numbers on usual ones.
+#[test]
+fn boards_are_those_of_the_games() {
+    for_every_game(Drawn);
+}
+
+/// Only a terminal that has colours and is asked for none gets them, and a hint draws the visits where moves are cells.
+#[cfg(target_os = "linux")]
+#[test]
+fn colours_and_visits_are_where_they_belong() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = |setup: &str, game: &str| {
+        let play = format!("'{{lockstep}}' play --run rollout --game {game} --simulations 60");
+        crate::on_terminal(dir.path(), &format!("unset NO_COLOR; {setup}; printf 'hint\\nq\\n' | {play}"))
+    };
+    let connect_four = "connect_four --moves '4 4 4 4'";
+    for (setup, has_colours) in [
+        ("export TERM=xterm; stty cols 80 rows 40", true),
+        ("export TERM=xterm NO_COLOR=; stty cols 80 rows 40", true),
+        ("export TERM=xterm NO_COLOR=1 CLICOLOR_FORCE=1; stty cols 80 rows 40", false),
+        ("export TERM=dumb; stty cols 80 rows 40", false),
+        ("unset TERM; stty cols 80 rows 40", false),
+    ] {
+        let shown = shown(setup, connect_four);
+        assert_eq!(shown.contains('\x1b'), has_colours, "{setup}: {shown:?}");
+        let words = match has_colours {
+            true => ["(\x1b[36m\x1b[1mo\x1b[0m)", "\x1b[31mx\x1b[0m", "\x1b[2m 1 2 3"],
+            false => ["(o)", " x ", " 1 2 3"],
+        };
+        words.iter().for_each(|words| assert!(shown.contains(words), "{setup}: {words:?} in {shown:?}"));
+    }
+    for game in NAMES {
+        let shown = shown("export TERM=dumb; stty cols 80 rows 40", game);
+        // A board is below the names of its columns.
+        let is_header = |line: &&str| ["abc", "123"].iter().any(|names| line.replace(' ', "").starts_with(names));
+        let boards = shown.lines().filter(is_header).count();
+        let from_to = ["breakthrough", "breakthrough6", "clobber"].contains(game);
+        assert_eq!(boards, if from_to { 1 } else { 2 }, "{shown}");
+        assert!(shown.contains("  move  visits   share   prior  value\n"), "{shown}");
+    }
 }

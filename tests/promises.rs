@@ -398,19 +398,10 @@ fn every_terminal_shows_the_generations() {
     for (name, terminal) in [
         ("dumb", "export TERM=dumb"),
         ("unset", "unset TERM"),
-        ("narrow", "export TERM=xterm; stty cols 1"),
+        ("narrow", "export TERM=xterm; stty cols 1 rows 40"),
         ("usual", "export TERM=xterm; stty cols 120 rows 40"),
     ] {
-        let command = format!("{terminal}; exec '{}' train --run {name}{set}", env!("CARGO_BIN_EXE_lockstep"));
-        // `script` gives the command a terminal of its own.
-        let output = Command::new("script")
-            .current_dir(dir.path())
-            .args(["-qec", &command, "/dev/null"])
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{name}: {shown}");
+        let shown = crate::on_terminal(dir.path(), &format!("{terminal}; exec '{{lockstep}}' train --run {name}{set}"));
         for words in ["generation 1/2", "generation 2/2", "Trained 2 generations"] {
             assert!(shown.contains(words), "{name}: '{words}' is missing in:\n{shown}");
         }

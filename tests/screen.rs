@@ -1,11 +1,7 @@
 //! What a person sees of a run: on terminals of several widths, and without one.
 
 use crate::{lockstep, text};
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
 /// Trains a run of tic-tac-toe with these settings.
 fn train(dir: &Path, set: &[&str], more: &[&str]) -> Output {
@@ -21,11 +17,8 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
     let dir = tempfile::tempdir().unwrap();
     let set = ["run.generations=12", "run.games=300", "learn.steps={ batches = 90 }", "run.grade_simulations=1"];
     let set: String = set.iter().map(|set| format!(" --set '{set}'")).collect();
-    let program = env!("CARGO_BIN_EXE_lockstep");
-    let command = format!("export TERM=xterm; stty cols 80 rows 40; exec '{program}' train --run run{set}");
-    let mut script = Command::new("script");
-    script.current_dir(dir.path()).args(["-qec", &command, "/dev/null"]).stdin(Stdio::null());
-    let shown = String::from_utf8_lossy(&script.output().unwrap().stdout).into_owned();
+    let command = format!("export TERM=xterm; stty cols 80 rows 40; exec '{{lockstep}}' train --run run{set}");
+    let shown = crate::on_terminal(dir.path(), &command);
     // Of each line what follows the last thing that moved the cursor.
     let lines: Vec<&str> =
         shown.split(['\r', '\n']).map(|line| line.rsplit_once('\x1b').map_or(line, |(_, l)| l)).collect();
@@ -48,6 +41,17 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
         }
     }
     assert!(drawn > 3, "{shown}");
+    // Where gauges begin in their lines.
+    let gauges = |what: &str| -> BTreeSet<usize> {
+        let begins = |rest: &str| {
+            let at = rest.find('[')?;
+            rest[..at].chars().all(|c| c.is_ascii_digit() || " /".contains(c)).then_some(what.len() + at)
+        };
+        shown.split(what).skip(1).filter_map(begins).collect()
+    };
+    let at = gauges("generation ");
+    assert!(at.len() == 1 && at == gauges("  games ") && at == gauges("  steps "), "{shown}");
+    assert!(shown.contains("  loss  policy █") && shown.contains("  play  "), "{shown}");
     let most = std::thread::available_parallelism().unwrap().get() as f64 + 0.5;
     for busy in shown.split("cores busy ").skip(1) {
         let busy: f64 = busy.split(" of").next().unwrap().parse().unwrap();
@@ -57,6 +61,53 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
         let share: f64 = share.split(" %").next().unwrap().parse().unwrap();
         assert!(share <= 100.0, "{share} % of the roots are proven");
     }
+}
+
+/// What a run has come to stays in a few lines, with the numbers of its files. Narrow terminals break lines between words.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_summary_stays_and_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = ["run.generations=15", "run.games=40", "search.simulations=4", "run.grade_simulations=1"];
+    let output = train(dir.path(), &set, &[]);
+    let shown = text(&output.stdout);
+    let lines: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("Trained ")).take(6).collect();
+    let of = |file: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(dir.path().join("run").join(file)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (metrics, strength) = (of("metrics.jsonl"), of("strength.jsonl"));
+    let loss = |line: &serde_json::Value| line["policy_loss"].as_f64().unwrap();
+    let graded = |line: &serde_json::Value| {
+        let with_one = line["mistakes"].as_array().unwrap().iter().find(|of| of["simulations"] == 1).unwrap().clone();
+        with_one["mistakes"].as_u64().unwrap()
+    };
+    let positions: u64 = metrics.iter().map(|line| line["positions"].as_u64().unwrap()).sum();
+    let [first, last] = [&strength[0], &strength[strength.len() - 1]].map(graded);
+    assert!(strength.len() > 1, "{shown}");
+    for (line, words) in [
+        (0, "Trained 15 generations in ".to_string()),
+        (0, format!(" of CPU time: 600 games, {positions} positions")),
+        (1, format!(" {first} -> {last} mistake")),
+        (2, "Losses  policy █".into()),
+        (2, format!(" {:.3} -> {:.3}, value ", loss(&metrics[0]), loss(&metrics[14]))),
+        (3, "Saved   run/checkpoints/15 and run/report.html".into()),
+        (4, "Next    lockstep play --run run".into()),
+        (5, "        lockstep serve run".into()),
+    ] {
+        assert!(lines[line].contains(&words), "'{words}' is missing in line {line} of:\n{shown}");
+    }
+
+    let command = "export TERM=xterm; stty cols 20 rows 40; '{lockstep}' train tictactoe --run r --set run.generations=2 \
+         --set run.games=20 && '{lockstep}' games && '{lockstep}' runs run && '{lockstep}' doctor --run r";
+    let shown = crate::on_terminal(dir.path(), command);
+    assert!(shown.contains("generation 2/2  0.") && shown.contains("\nTrained 2\n"), "{shown}");
+    for line in shown.lines() {
+        assert!(line.chars().count() <= 20 || !line.trim().contains(' '), "'{line}' is too long");
+    }
+    // What programs read is never broken.
+    let line = crate::on_terminal(dir.path(), "stty cols 20 rows 40; '{lockstep}' runs run --json");
+    assert_eq!(line.trim(), text(&lockstep(dir.path(), &["runs", "run", "--json"]).stdout).trim());
 }
 
 /// Where nothing can be drawn a line tells within a generation that it goes on. What the time means that was given is

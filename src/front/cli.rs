@@ -101,6 +101,9 @@ pub enum Command {
     /// where an earlier one did, mirrored or not, does not count. The same command plays the same games, whatever the threads.
     Match(MatchArgs),
     /// Play against a trained player in the terminal.
+    ///
+    /// Type moves, or: undo, hint, moves, position MOVES, new, help, quit. A hint lists the best moves, and where a move is a
+    /// cell it draws the share of the search's visits on the board, in percent. There are colours unless NO_COLOR is set.
     Play(PlayArgs),
     /// Make a branch of a run: it goes on from a checkpoint, with other settings from the next round on.
     ///

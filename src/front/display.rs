@@ -1,14 +1,16 @@
 //! What a person sees while a run goes on: a line for each generation, and below them on a terminal a live display,
-//! elsewhere a line now and then.
+//! elsewhere a line now and then; and a summary at its end.
 
 use crate::{
+    Error,
     advice::Advice,
+    folder::Folder,
     insight::strength::{Mistakes, Played, Strength},
     machine::Machine,
-    metrics::Metrics,
+    metrics::{self, Metrics},
     out::{self, Stream},
     say, tell,
-    text::{count, duration},
+    text::{count, duration, number, quoted},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -44,6 +46,8 @@ pub struct Display {
     rates: Rates,
     /// The strength of the generations that were measured, for the live display.
     strength: Vec<String>,
+    /// The losses of the policy and of the value, generation after generation.
+    losses: [Vec<f64>; 2],
     /// How the machine was used when it was last seen.
     here: Vec<String>,
 }
@@ -57,9 +61,10 @@ struct Rates {
 }
 
 impl Display {
-    /// Begins to show a run of so many generations that stands at `generation`, and will be stopped at `until` if a
-    /// time is given.
-    pub fn new(generations: u64, generation: u64, until: Option<Instant>) -> Self {
+    /// Begins to show a run of so many generations that has these behind it, and will be stopped at `until` if a time
+    /// is given.
+    pub fn new(generations: u64, behind: &[Metrics], until: Option<Instant>) -> Self {
+        let generation = behind.last().map_or(0, |last| last.generation);
         let now = Instant::now();
         let live = draws().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
@@ -78,6 +83,7 @@ impl Display {
             ended: generation,
             rates: Rates::default(),
             strength: vec![],
+            losses: losses(behind),
             here: vec![],
         }
     }
@@ -110,24 +116,37 @@ impl Display {
             self.due = Instant::now() + TOLD_EVERY;
             let rates = self.rates.now.iter().take(2).cloned();
             let fields = [format!("{what} {done}/{all}")].into_iter().chain(rates).chain([left]);
-            say!("{}", fit(&format!("  in generation {generation}:"), fields, out::width(Stream::Out)));
+            say!("{}", stays(&format!("  in generation {generation}:"), &fields.collect::<Vec<_>>()));
             return;
         };
         self.due = Instant::now() + DRAWN_EVERY;
         let width = out::width(Stream::Error);
         let gauge = |done, all| gauge(done, all, (width / 4).clamp(10, 30));
-        let run = format!("generation {generation:>4}/{generations:<4} {}", gauge(self.ended, generations));
+        let run = format!("generation {generation:>5}/{generations:<5} {}", gauge(self.ended, generations));
         let work = format!("  {what:<8} {done:>5}/{all:<5} {}", gauge(done, all));
         let Rates { now, tree, time } = &self.rates;
-        let mut lines = vec![fit(&run, [format!("{spent} spent"), left], width), fit(&work, [], width)];
-        for (name, fields) in
-            [("now", now), ("tree", tree), ("time", time), ("play", &self.strength), ("here", &self.here)]
-        {
+        let losses = &self.losses_now();
+        let mut lines = vec![fit(&run, &[format!("{spent} spent"), left], width), fit(&work, &[], width)];
+        for (name, fields) in [
+            ("now", now),
+            ("tree", tree),
+            ("time", time),
+            ("loss", losses),
+            ("play", &self.strength),
+            ("here", &self.here),
+        ] {
             if !fields.is_empty() {
-                lines.push(fit(&format!("  {name:<4}"), fields.iter().cloned(), width));
+                lines.push(fit(&format!("  {name:<4}"), fields, width));
             }
         }
         live.set_message(lines.join("\n"));
+    }
+
+    /// Returns the losses of the generations that have ended, for the live display.
+    fn losses_now(&self) -> Vec<String> {
+        let now =
+            |(name, losses): (&str, &Vec<f64>)| Some(format!("{name} {} {:.3}", sparkline(losses), losses.last()?));
+        ["policy", "value"].into_iter().zip(&self.losses).filter_map(now).collect()
     }
 
     /// Returns the time that remains: of the recipe, or of the time that was given if that is less.
@@ -148,8 +167,9 @@ impl Display {
     /// Prints the line of a generation that has ended, with its new advice.
     pub fn generation(&mut self, metrics: &Metrics) {
         if let [start, fields @ ..] = &metrics.fields(self.generations)[..] {
-            self.line(&fit(start, fields.iter().cloned(), out::width(Stream::Out)), &metrics.advice);
+            self.line(&stays(start, fields), &metrics.advice);
         }
+        self.losses.iter_mut().zip(losses(std::slice::from_ref(metrics))).for_each(|(all, new)| all.extend(new));
         self.ended = metrics.generation;
         self.rates = Rates::of(metrics);
         self.due = Instant::now() + if self.live.is_some() { DRAWN_EVERY } else { TOLD_EVERY };
@@ -161,7 +181,7 @@ impl Display {
         let print = || {
             say!("{line}");
             for Advice { rule, text } in new {
-                out::text(&format!("  advice ({rule}): {text}"));
+                say!("  advice ({rule}): {text}");
             }
         };
         match &self.live {
@@ -175,20 +195,13 @@ impl Display {
         let Some(last) = lines.last() else { return };
         let fields = last.fields();
         let start = format!("  strength of generation {}:", last.generation);
-        self.line(&fit(&start, fields.iter().cloned(), out::width(Stream::Out)), &last.advice);
-        // Higher is better.
-        let height = |line: &Strength| match (line.graded(), &line.played) {
-            (Some(Mistakes { mistakes, positions, .. }), _) => -(*mistakes as f64) / *positions as f64,
-            (None, Some(Played { elo, .. })) => *elo,
-            (None, None) => 0.0,
-        };
-        let newest = &lines[lines.len().saturating_sub(24)..];
-        self.strength = [sparkline(&newest.iter().map(height).collect::<Vec<_>>())].into_iter().chain(fields).collect();
+        self.line(&stays(&start, &fields), &last.advice);
+        self.strength = [strengths(lines)].into_iter().chain(fields).collect();
     }
 
     /// Prints something that happened to the run to standard error.
     pub fn tell(&self, text: &str) {
-        tell!("{}", out::folded(text, out::width(Stream::Error)));
+        tell!("{text}");
     }
 
     /// Takes the display down, so that other text can follow.
@@ -237,17 +250,87 @@ impl Rates {
     }
 }
 
+/// Prints what has become of a run in a few lines that stay: what it took, how strong its player is, its losses, where
+/// they are kept, and what can be done next. Nothing is printed of a run that has no generation.
+///
+/// # Errors
+/// When the metrics or the strength cannot be read.
+pub fn summary(folder: &Folder) -> Result<(), Error> {
+    let generations = metrics::load(&folder.metrics())?;
+    let strength = Strength::load(folder)?;
+    let Some(last) = generations.last() else { return Ok(()) };
+    let sum = |of: fn(&Metrics) -> f64| generations.iter().map(of).sum::<f64>();
+    let total = |of: fn(&Metrics) -> u64| generations.iter().map(of).sum::<u64>();
+    let writing = sum(|line| line.write_seconds);
+    let writing =
+        (writing > 1.0_f64.max(0.1 * last.seconds)).then(|| format!(" ({} of it writing)", duration(writing)));
+    say!(
+        "Trained {} in {}{}, {} of CPU time: {}, {}",
+        number(last.generation, "generation"),
+        duration(last.seconds),
+        writing.unwrap_or_default(),
+        duration(sum(Metrics::cpu_seconds) + strength.iter().map(|line| line.grading_seconds).sum::<f64>()),
+        number(total(|line| line.games), "game"),
+        number(total(|line| line.positions), "position"),
+    );
+    if let [first, .., last] = &strength[..] {
+        let from = match (first.graded(), &first.played) {
+            (Some(graded), _) => graded.mistakes.to_string(),
+            (None, played) => format!("{:.0}", played.as_ref().map_or(0.0, |played| played.elo)),
+        };
+        let fields = last.fields();
+        say!("Player  {} {from} -> {}", strengths(&strength), fields[..2].join(" "));
+    } else if let [only] = &strength[..] {
+        say!("Player  {}", only.fields()[..2].join(" "));
+    }
+    let [policy, value] = losses(&generations)
+        .map(|losses| format!("{} {:.3} -> {:.3}", sparkline(&losses), losses[0], losses[losses.len() - 1]));
+    say!("Losses  policy {policy}, value {value}");
+    let newest = folder.checkpoints().join(last.generation.to_string());
+    say!("Saved   {} and {}", newest.display(), folder.report().display());
+    say!("Next    lockstep play --run{0}", quoted(folder.path()));
+    say!("        lockstep serve{0}", quoted(folder.path()));
+    Ok(())
+}
+
+/// Returns the losses of the policy and of the value in these generations.
+fn losses(generations: &[Metrics]) -> [Vec<f64>; 2] {
+    let of = |loss: fn(&Metrics) -> f64| generations.iter().map(loss).collect();
+    [of(|line| line.policy_loss), of(|line| line.value_loss)]
+}
+
+/// Returns the strength of generations as a row of bars; higher is better.
+fn strengths(lines: &[Strength]) -> String {
+    let height = |line: &Strength| match (line.graded(), &line.played) {
+        (Some(Mistakes { mistakes, positions, .. }), _) => -(*mistakes as f64) / *positions as f64,
+        (None, Some(Played { elo, .. })) => *elo,
+        (None, None) => 0.0,
+    };
+    sparkline(&lines.iter().map(height).collect::<Vec<_>>())
+}
+
+/// The most bars of a row: of more numbers, neighbours share one.
+const MOST_BARS: usize = 12;
+
 /// Returns numbers as a row of bars of eight heights.
 fn sparkline(numbers: &[f64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let shared = numbers.chunks(numbers.len().div_ceil(MOST_BARS).max(1));
+    let numbers: Vec<f64> = shared.map(|of| of.iter().sum::<f64>() / of.len() as f64).collect();
     let [least, most] = [f64::min, f64::max].map(|of| numbers.iter().copied().reduce(of).unwrap_or(0.0));
     let height =
         |number: &f64| if most > least { (7.0 * (number - least) / (most - least)).round() as usize } else { 3 };
     numbers.iter().map(|number| BARS[height(number)]).collect()
 }
 
+/// Returns a line that stays, which has one field at least: where there is no room for it, the line is to be folded.
+fn stays(start: &str, fields: &[String]) -> String {
+    let least = start.chars().count() + 2 + fields.first().map_or(0, |field| field.chars().count());
+    fit(start, fields, out::width(Stream::Out).max(least))
+}
+
 /// Returns a line that has these fields behind its start, as many as there is room for.
-fn fit(start: &str, fields: impl IntoIterator<Item = String>, width: usize) -> String {
+fn fit(start: &str, fields: &[String], width: usize) -> String {
     let mut line = start.to_string();
     for field in fields {
         if line.chars().count() + 2 + field.chars().count() > width {
@@ -282,7 +365,7 @@ fn draws() -> bool {
 pub fn bar(length: u64, what: &'static str) -> ProgressBar {
     let target = if draws() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
-    bar.with_style(style("{prefix} {pos}/{len} [{bar:30}] {eta} left")).with_prefix(what)
+    bar.with_style(style("{prefix} {pos}/{len} [{wide_bar}] {eta} left")).with_prefix(what)
 }
 
 #[cfg(test)]
@@ -291,10 +374,13 @@ mod tests {
 
     #[test]
     fn lines_are_of_whole_fields() {
-        let fields = || ["12 s".to_string(), "games 500".into(), "length 9.1".into()];
-        assert_eq!(fit("generation 1/2", fields(), usize::MAX), "generation 1/2  12 s  games 500  length 9.1");
-        assert_eq!(fit("generation 1/2", fields(), 31), "generation 1/2  12 s  games 500");
-        assert_eq!(fit("generation 1/2", fields(), 30), "generation 1/2  12 s");
+        let fields = ["12 s".to_string(), "games 500".into(), "length 9.1".into()];
+        assert_eq!(fit("generation 1/2", &fields, usize::MAX), "generation 1/2  12 s  games 500  length 9.1");
+        assert_eq!(fit("generation 1/2", &fields, 31), "generation 1/2  12 s  games 500");
+        assert_eq!(fit("generation 1/2", &fields, 30), "generation 1/2  12 s");
+        assert_eq!([sparkline(&[3.0, 1.0, 2.0]), sparkline(&[5.0])], ["█▁▅", "▄"]);
+        let falling: Vec<f64> = (0..100).rev().map(f64::from).collect();
+        assert_eq!(sparkline(&falling), "█▇▇▆▅▅▄▃▃▂▁▁");
         assert_eq!([gauge(0, 0, 4), gauge(2, 4, 4), gauge(9, 4, 4)], ["[    ]", "[==> ]", "[====]"]);
     }
 }

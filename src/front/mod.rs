@@ -1,10 +1,12 @@
 //! The front end: what a user meets, all of which is [`main_with`].
 //!
+//! - [`board`]: a board in a terminal;
 //! - [`cli`]: the command line;
 //! - [`commands`]: what its commands do;
 //! - [`display`]: how a run is shown;
 //! - `serve`: boards in a browser, with the feature `serve`.
 
+pub mod board;
 pub mod cli;
 pub mod commands;
 pub mod display;

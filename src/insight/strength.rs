@@ -1,7 +1,7 @@
 //! How strong the player of a run is, and what its network has learned, generation after generation: the lines of
 //! `strength.jsonl`.
 
-use crate::{Error, advice::Advice, elo::Z95, folder::Folder, metrics::load_lines};
+use crate::{Error, advice::Advice, elo::Z95, folder::Folder, metrics::load_lines, text::number};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -91,7 +91,8 @@ impl Strength {
         let mut fields = vec![];
         if let Some(graded @ Mistakes { mistakes, positions, simulations, interval: [low, high] }) = self.graded() {
             fields.push(format!(
-                "{mistakes} mistakes in {positions} positions ({} to {})",
+                "{} in {positions} positions ({} to {})",
+                number(*mistakes, "mistake"),
                 percent(*low),
                 percent(*high)
             ));

@@ -2,6 +2,7 @@ use crate::{
     Error,
     checkpoint::Seconds,
     cli::{BenchArgs, BenchKind},
+    data,
     device::{self, Backend, Place},
     games::{self, AnyGame},
     measure,
@@ -105,7 +106,7 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
         put(name, json!(if *rate < 100.0 { (rate * 1000.0).round() / 1000.0 } else { rate.round() }));
     }
     if args.json {
-        say!("{}", Value::Object(line));
+        data!("{}", Value::Object(line));
     } else {
         let measured = |key: &str| rates.iter().any(|(name, _)| name == key);
         let settings = line.iter().filter(|(key, _)| !measured(key)).skip(1);

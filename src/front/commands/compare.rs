@@ -1,12 +1,12 @@
 use crate::{
     Error,
     cli::CompareArgs,
-    device, display,
+    data, device, display,
     insight::{
         compare::{Basis, Comparing, Comparison, Difference, Known, Matched, Method, More, Picked, compare},
         paired::Interval,
     },
-    out, say,
+    say,
     text::number,
 };
 use serde_json::json;
@@ -31,7 +31,7 @@ pub fn run(args: CompareArgs) -> Result<(), Error> {
     bar.finish_and_clear();
     let found = found?;
     if args.json {
-        say!("{}", json!(found));
+        data!("{}", json!(found));
     } else {
         tell(&found);
     }
@@ -57,11 +57,11 @@ fn tell(found: &Comparison) {
         }
         let names = [first, second].map(|group| name_of(group));
         if let Some(more) = &difference.mistakes {
-            out::text(&in_words(more, &names, *basis, clock, found.positions));
+            say!("{}", in_words(more, &names, *basis, clock, found.positions));
             noise(more, &names);
         }
         if let Some(matched) = &difference.matched {
-            out::text(&match_in_words(matched, &names));
+            say!("{}", match_in_words(matched, &names));
         }
     }
     if !found.curve.is_empty() {
@@ -81,7 +81,7 @@ fn tell(found: &Comparison) {
             say!("  {:>9.1}  {}", point.seconds, cells.collect::<Vec<_>>().join("  "));
         }
     }
-    found.left_out.iter().for_each(|what| out::text(&format!("Left out: {what}.")));
+    found.left_out.iter().for_each(|what| say!("Left out: {what}."));
 }
 
 /// Prints the players of all groups.

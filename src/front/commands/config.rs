@@ -1,7 +1,7 @@
 use crate::{
     Error,
     cli::{ConfigArgs, ConfigCommand, JsonArgs},
-    games, out, say,
+    data, games, out, say,
     settings::{self, Source},
 };
 use serde_json::json;
@@ -16,7 +16,7 @@ pub fn recipes(args: JsonArgs) -> Result<(), Error> {
         let about = about.join(" ");
         let about = about.split_inclusive(". ").next().unwrap_or_default().trim_end();
         if args.json {
-            say!("{}", json!({"recipe": name, "game": game, "about": about}));
+            data!("{}", json!({"recipe": name, "game": game, "about": about}));
         } else {
             say!("{name:<width$}  {about}");
         }
@@ -32,9 +32,9 @@ pub fn run(args: ConfigArgs) -> Result<(), Error> {
             // The one to begin with shows all keys that there are.
             out::write(format_args!("{}", settings::commented(&source.text()?, source == Source::default())));
         }
-        ConfigCommand::Explain { key } => out::write(format_args!("{}", settings::explain(key.as_deref())?)),
+        ConfigCommand::Explain { key } => say!("{}", settings::explain(key.as_deref())?.trim_end()),
         ConfigCommand::Schema => {
-            say!("{}", serde_json::to_string_pretty(&settings::schema()).expect("a schema is plain data"));
+            data!("{}", serde_json::to_string_pretty(&settings::schema()).expect("a schema is plain data"));
         }
     }
     Ok(())

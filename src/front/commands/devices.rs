@@ -1,6 +1,7 @@
 use crate::{
     Error,
     cli::JsonArgs,
+    data,
     device::{self, Place, sensors::Card},
     memory, say,
     text::bytes,
@@ -30,7 +31,7 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
         let card = found.as_ref().filter(|_| cpu.is_none()).and_then(|place| Card::of(place)?.usage());
         let memory = card.map(|card| card.memory_total).or(cpu.map(|_| memory));
         if args.json {
-            say!(
+            data!(
                 "{}",
                 json!({
                     "device": name, "name": found.as_ref().map(|place| &place.name), "auto": is_auto,

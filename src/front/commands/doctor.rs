@@ -2,11 +2,12 @@ use crate::{
     Error,
     advice::Advice,
     cli::DoctorArgs,
+    data,
     folder::Folder,
     history::{self, Change, Origin},
     insight::strength::Strength,
     metrics::{self, Metrics},
-    out, say,
+    say,
     text::{count, number},
 };
 use serde_json::json;
@@ -25,13 +26,13 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
         findings(generations.iter().map(|metrics| (metrics.generation, &metrics.advice[..])).chain(of_strength));
     if args.json {
         for Finding { rule, text, count, newest } in findings {
-            say!("{}", json!({"rule": rule, "generations": count, "newest": newest, "text": text}));
+            data!("{}", json!({"rule": rule, "generations": count, "newest": newest, "text": text}));
         }
         return Ok(());
     }
     summary(last, generations.len());
     if let Some(line) = lines.last() {
-        out::text(&format!("The player of generation {}: {}.", line.generation, line.fields().join(", ")));
+        say!("The player of generation {}: {}.", line.generation, line.fields().join(", "));
     }
     for Origin { forked_from, .. } in history::origins(&folder) {
         say!("forked from {forked_from}");
@@ -46,7 +47,7 @@ pub fn run(args: DoctorArgs) -> Result<(), Error> {
         let is_new = newest == last.generation || lines.last().is_some_and(|line| newest == line.generation);
         let when = if is_new { "now".into() } else { format!("last in generation {newest}") };
         let all = number(generations.len() as u64, "generation");
-        out::text(&format!("{rule} ({when}; in {count} of {all}): {text}"));
+        say!("{rule} ({when}; in {count} of {all}): {text}");
     }
     Ok(())
 }
@@ -79,7 +80,7 @@ fn findings<'a>(said: impl Iterator<Item = (u64, &'a [Advice])>) -> Vec<Finding<
 
 fn summary(last: &Metrics, generations: usize) {
     let machine = &last.machine;
-    out::text(&format!(
+    say!(
         "{} on {} ({}), {} on {}: {}",
         number(generations as u64, "generation"),
         machine.device,
@@ -87,10 +88,10 @@ fn summary(last: &Metrics, generations: usize) {
         number(machine.threads as u64, "thread"),
         number(machine.cores as u64, "core"),
         machine,
-    ));
+    );
     let stages = last.stages;
     let all = stages.total().max(1e-9);
-    out::text(&format!(
+    say!(
         "the last one: play {:.1} s (batches {:.0} %, network {:.0} %, trees {:.0} %), learning {:.1} s, writing {:.1} s; \
          {} simulations/s, {} evaluations/s, batches of {}, {:.0} % full",
         last.play_seconds,
@@ -103,5 +104,5 @@ fn summary(last: &Metrics, generations: usize) {
         count(last.evaluations_per_second),
         number(last.mean_batch.round() as u64, "row"),
         100.0 * last.batch_fill,
-    ));
+    );
 }

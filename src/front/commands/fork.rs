@@ -2,9 +2,10 @@ use crate::{
     Error,
     analyst::with_generation,
     cli::ForkArgs,
+    data,
     history::list,
     insight::fork::{Fork, fork},
-    out, say, tell,
+    say, tell,
     text::{number, quoted},
 };
 use serde_json::json;
@@ -20,22 +21,22 @@ pub fn run(args: ForkArgs) -> Result<(), Error> {
             "run": args.run, "forked_from": origin.forked_from, "generation": origin.generation,
             "changes": changes, "rounds": rounds, "copied": copied,
         });
-        say!("{line}");
+        data!("{line}");
         return Ok(());
     }
     let shared = match copied {
         0 => "it shares with it; they take no more room, and stay whatever becomes of the parent".into(),
         copied => format!("it shares with it; those of {} had to be copied", number(copied as u64, "round")),
     };
-    out::text(&format!(
+    say!(
         "{} goes on from {}, with the games of {} that {shared}.",
         args.run.display(),
         origin.forked_from,
         number(rounds as u64, "round"),
-    ));
+    );
     match &changes[..] {
         [] => say!("Nothing is changed, so it will be what its parent was, bit for bit."),
-        changes => out::text(&format!("Changed from generation {} on: {}.", origin.generation + 1, list(changes))),
+        changes => say!("Changed from generation {} on: {}.", origin.generation + 1, list(changes)),
     }
     let run = quoted(&args.run);
     if config.run.generations <= origin.generation {

@@ -1,4 +1,4 @@
-use crate::{Error, cli::JsonArgs, games, say};
+use crate::{Error, cli::JsonArgs, data, games, say};
 use lockstep_components::GameInfo;
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub fn run(args: JsonArgs) -> Result<(), Error> {
                 "game": name, "title": title, "height": height, "width": width,
                 "planes": planes, "actions": actions, "symmetries": symmetries, "komi": komi,
             });
-            say!("{line}");
+            data!("{line}");
         } else {
             let board = format!("{height}x{width}");
             let komi = komi.map_or("-".into(), |komi| komi.to_string());

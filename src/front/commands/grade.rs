@@ -3,7 +3,7 @@ use crate::{
     accuracy::{self, Accuracy, Errors},
     analyst::Player,
     cli::GradeArgs,
-    device, display,
+    data, device, display,
     grade::{Graded, Grading, grade},
     say,
     text::number,
@@ -30,7 +30,7 @@ fn report(player: &Player, args: GradeArgs) -> Result<(), Error> {
             return Err(nothing());
         }
         if args.json {
-            lines.iter().for_each(|line| say!("{}", json!(line)));
+            lines.iter().for_each(|line| data!("{}", json!(line)));
         } else {
             print_accuracy(&lines);
         }
@@ -47,7 +47,7 @@ fn report(player: &Player, args: GradeArgs) -> Result<(), Error> {
         return Err(nothing());
     }
     if args.json {
-        graded.iter().for_each(|g| say!("{}", g.json()));
+        graded.iter().for_each(|g| data!("{}", g.json()));
     } else {
         print_table(&graded);
     }

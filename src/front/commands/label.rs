@@ -1,9 +1,9 @@
 use crate::{
     Error,
     cli::LabelArgs,
-    device, display,
+    data, device, display,
     games::{self, AnyGame},
-    memory, out, say, settings, tell,
+    memory, out, settings, tell,
     text::count,
 };
 use indicatif::ProgressBar;
@@ -58,7 +58,7 @@ fn label(game: AnyGame, args: LabelArgs) -> Result<(), Error> {
     let progress = SolveProgress::of(positions.into());
     let [from, to] = [before_end[0], before_end[1]];
     tell!("Solving {positions} positions of {}, {from} to {to} plies before the end.", start.title());
-    say!("set,moves,score,scores");
+    data!("set,moves,score,scores");
     let mut counts = Tally::default();
     // Each game is drawn from a generator of its own, and they count in their order.
     let games = tries.min(16);
@@ -77,7 +77,7 @@ fn label(game: AnyGame, args: LabelArgs) -> Result<(), Error> {
         for line in lines {
             counts.add(&line);
             if let Ok(line) = line {
-                progress.bar.suspend(|| say!("{line}"));
+                progress.bar.suspend(|| data!("{line}"));
             }
             // Or nobody reads them any more.
             if counts.solved == u64::from(positions) || out::failed() {

@@ -3,7 +3,7 @@ use crate::{
     analyst::{Contender, Untrained},
     checkpoint,
     cli::MatchArgs,
-    device, display,
+    data, device, display,
     elo::{Duel, Elo, Hypothesis, Sprt, ladder},
     folder::Folder,
     matches::{Match, Score},
@@ -114,7 +114,7 @@ fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), 
             bar.finish_and_clear();
             let score = score?;
             if args.json {
-                say!("{}", line(&matched, [&labels[a], &labels[b]], settings, &score));
+                data!("{}", line(&matched, [&labels[a], &labels[b]], settings, &score));
             } else {
                 tell_score(&matched, [&labels[a], &labels[b]], settings, &score, most);
             }
@@ -125,7 +125,7 @@ fn play(sides: &[Contender], labels: &[String], args: &MatchArgs) -> Result<(), 
         let ratings = ladder(&duels, sides.len());
         for (label, Elo { value, low, high }) in labels.iter().zip(&ratings) {
             if args.json {
-                say!("{}", json!({ "player": label, "elo": value, "low": low, "high": high }));
+                data!("{}", json!({ "player": label, "elo": value, "low": low, "high": high }));
             } else {
                 say!("  {label:<20} {value:>+7.0}   95 %: {low:+.0} to {high:+.0}");
             }

@@ -1,13 +1,17 @@
 use crate::{
     Error,
     analyst::{Contender, Untrained},
+    board,
     cli::PlayArgs,
-    device, out, say,
+    device,
+    out::{self, Stream},
+    say,
     session::{Ended, Found, Limit, Room, Session, Table},
     text,
 };
 use lockstep_components::{Outcome, Side, State, config::GameConfig};
 use std::{
+    collections::BTreeMap,
     io::{BufRead, Read},
     sync::{
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -21,6 +25,9 @@ const SIMULATIONS: u32 = 400;
 
 /// The most simulations of a search that is limited by its time alone, if there is memory for them.
 const MOST: u32 = 100_000;
+
+/// The most moves that a hint lists.
+const LISTED: usize = 10;
 
 /// The text of a move that leaves the turn to the other player.
 const PASS: &str = "pass";
@@ -78,7 +85,7 @@ fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
             format!("{simulations} or {} s", seconds.unwrap_or(0.0))
         }
     };
-    say!("{} against {whom}, {effort} a move.", session.state().title());
+    say!("{} against {whom}, {effort} a move. You are {}.", session.state().title(), board::stone(you));
     say!("{HELP}");
     let handler = || {
         if INTERRUPTED.swap(true, Relaxed) || !THINKING.load(Relaxed) {
@@ -87,11 +94,15 @@ fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Usage(format!("cannot start threads to listen to Ctrl-C: {e}")))?;
     let mut input = Input::new()?;
+    // Whether the board that was shown last is still to be seen, with what has been said since.
+    let mut is_shown = false;
     loop {
         let position = session.state().clone();
-        say!("\n{}", position.render(session.last_cell()));
-        if !session.moves().is_empty() {
-            say!("Moves: {}", session.texts().join(" "));
+        if !std::mem::take(&mut is_shown) {
+            show(&session, &BTreeMap::new());
+            if !session.moves().is_empty() {
+                say!("Moves: {}", session.texts().join(" "));
+            }
         }
         if let Some(outcome) = position.outcome() {
             let value = if position.to_move() == you { outcome.value() } else { -outcome.value() };
@@ -140,10 +151,12 @@ fn play(contender: &Contender, args: &PlayArgs) -> Result<(), Error> {
             "moves" if position.outcome().is_none() => {
                 let legal: Vec<_> = session.legal().into_iter().map(|(_, text)| text).collect();
                 say!("Legal moves: {}", legal.join(" "));
+                is_shown = true;
             }
             "hint" if position.outcome().is_none() => {
                 let found = think(&mut session, &limit, &mut input)?;
                 hint(&session, &found);
+                is_shown = true;
             }
             lower if lower.split_whitespace().next() == Some("position") => {
                 if let Err(error) = session.set(text.split_once(char::is_whitespace).map_or("", |(_, moves)| moves)) {
@@ -248,23 +261,47 @@ fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<String>> {
     Ok((read > 0).then(|| String::from_utf8_lossy(&line).trim().to_string()))
 }
 
+/// Shows what a search has found: the share of the visits of each move in percent, on the board where moves are cells
+/// and the terminal has the room, and a list of the best ones.
 fn hint(session: &Session, found: &Found) {
+    let state = session.state();
+    let mut moves = found.moves.clone();
+    moves.sort_by_key(|m| std::cmp::Reverse(m.visits));
+    let visits: u32 = moves.iter().map(|m| m.visits).sum();
+    let percent = |part: u32| 100.0 * f64::from(part) / f64::from(visits.max(1));
+    // A move from one cell to another is in the list alone.
+    let are_cells = moves.iter().all(|m| state.cells_of(m.action).len() <= 1);
+    let shares = moves.iter().filter(|m| are_cells && m.visits > 0);
+    let shares = shares.filter_map(|m| Some((state.cells_of(m.action).pop()?, percent(m.visits).round() as u32)));
+    let shares: BTreeMap<usize, u32> = shares.collect();
+    if !shares.is_empty() {
+        show(session, &shares);
+    }
     say!(
         "It would play {} here; value for you {:+.2} ({}).",
         session.line_text(&found.line).join(" "),
         found.value,
         told(found)
     );
-    say!("{:>6} {:>7} {:>7} {:>7}", "move", "visits", "prior", "value");
-    let mut moves = found.moves.clone();
-    moves.sort_by_key(|m| std::cmp::Reverse(m.visits));
-    for m in moves {
+    say!("{:>6} {:>7} {:>7} {:>7} {:>6}", "move", "visits", "share", "prior", "value");
+    for m in moves.iter().take(LISTED) {
         let value = m.value.map_or("-".into(), |v| format!("{v:+.2}"));
         let proven = m.proven.map_or("", |outcome| match outcome {
             Outcome::Win => "  proven to win",
             Outcome::Draw => "  proven to draw",
             Outcome::Loss => "  proven to lose",
         });
-        say!("{:>6} {:>7} {:>6.1}% {value:>7}{proven}", session.text(m.action), m.visits, 100.0 * m.prior);
+        let (text, share, prior) = (session.text(m.action), percent(m.visits), 100.0 * m.prior);
+        say!("{text:>6} {:>7} {share:>6.1}% {prior:>6.1}% {value:>6}{proven}", m.visits);
+    }
+    if moves.len() > LISTED {
+        say!("and {}", text::number((moves.len() - LISTED) as u64, "other move"));
+    }
+}
+
+/// Shows the board with these numbers in its cells, as far as the terminal has room for them.
+fn show(session: &Session, numbers: &BTreeMap<usize, u32>) {
+    if let Some(board) = board::draw(&session.view(), numbers, out::width(Stream::Out)) {
+        out::write(format_args!("\n{board}\n"));
     }
 }

@@ -1,8 +1,9 @@
 use crate::{
     Error,
     cli::{PruneArgs, RunsArgs},
+    data,
     insight::runs::{Listed, Measured, Plan, State, plan, runs_in},
-    out, say,
+    say,
     text::{bytes, number},
 };
 use serde_json::json;
@@ -24,7 +25,7 @@ pub fn run(args: RunsArgs) -> Result<(), Error> {
         all.extend(runs_in(dir)?);
     }
     if args.json {
-        all.iter().for_each(|run| say!("{}", json!(run)));
+        all.iter().for_each(|run| data!("{}", json!(run)));
         return Ok(());
     }
     if all.is_empty() {
@@ -48,7 +49,7 @@ pub fn run(args: RunsArgs) -> Result<(), Error> {
             say!("{name} is a fork of {origin}; they share {}.", bytes(run.shared_bytes as usize));
         }
         if let Some(error) = &run.error {
-            out::text(&format!("{name} cannot be used: {error}"));
+            say!("{name} cannot be used: {error}");
         }
     }
     Ok(())
@@ -88,7 +89,7 @@ pub fn prune(args: PruneArgs) -> Result<(), Error> {
                 "run": plan.run(), "checkpoints": plan.checkpoints, "rounds": plan.rounds, "leftovers": plan.leftovers,
                 "kept": plan.kept, "frees": plan.frees, "shared": plan.shared, "removed": args.yes,
             });
-            say!("{line}");
+            data!("{line}");
         } else {
             tell(&plan, args.yes);
         }
@@ -122,10 +123,10 @@ fn tell(plan: &Plan, removed: bool) {
     };
     let kept = format!("the run goes on from its checkpoints {} as before", list(&plan.kept));
     match removed {
-        true => out::text(&format!("{run}: removed {parts}. That frees {frees}; {kept}.{shared}")),
-        false => out::text(&format!(
+        true => say!("{run}: removed {parts}. That frees {frees}; {kept}.{shared}"),
+        false => say!(
             "{run}: would remove {parts}. That would free {frees}; {kept}. The players and games that go cannot be made again \
              but by training.{shared} Nothing was removed: add --yes to do it."
-        )),
+        ),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     cli::TrainArgs,
     commands::grade::{graded, print_table},
     device::{self, Backend, Place},
-    display::Display,
+    display::{self, Display},
     fleet::{self, message::Phase},
     folder::{Folder, or_warn, write_file},
     games::{self, AnyGame},
@@ -17,7 +17,6 @@ use crate::{
     machine::{Machine, Monitor},
     memory::{self, MemoryBound},
     metrics::{self, Metrics},
-    out::{self, Stream},
     rehearsal::{Rehearsal, name_keys},
     relief::{relieved, worked},
     run::probe::probe,
@@ -39,7 +38,6 @@ use lockstep_systems::{
 use std::{
     cell::RefCell,
     ffi::OsStr,
-    io::IsTerminal,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -188,7 +186,7 @@ fn train(run: Train) -> Result<(), Error> {
     let resumed = folder.is_run();
     folder.create()?;
     let _lock = folder.lock()?;
-    out::text(&format!("Memory at most {}: {bound}.", bytes(bound.total() as usize)));
+    say!("Memory at most {}: {bound}.", bytes(bound.total() as usize));
     let reached = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
     let told = |message: &str| tell!("{message}");
     if reached < config.run.generations {
@@ -206,7 +204,7 @@ fn train(run: Train) -> Result<(), Error> {
         };
         // The first evaluator and the first learner chose their kernels there.
         rehearsal.tuning += if is_gpu { looked } else { 0.0 };
-        out::text(&format!("Rehearsed: {rehearsal}."));
+        say!("Rehearsed: {rehearsal}.");
     }
     let finished = reached >= config.run.generations;
     let link = match fleet.filter(|_| !finished) {
@@ -247,19 +245,19 @@ fn train(run: Train) -> Result<(), Error> {
     let trains_fused = run.learning.resource::<Learner>().is_fused();
     let fixed = fixed(game, &config, &place, &bound, trains_fused);
     if let Some(slow) = advice::slow_network(&config, &fixed) {
-        complain(&format!("warning: {slow}."));
+        tell!("warning: {slow}.");
     }
     if !ignored.is_empty() {
         let keys = ignored.iter().map(|c| format!("{} = {} (the recipe has {})", c.key, c.to, c.from));
         let keys = keys.collect::<Vec<_>>().join(", ");
-        complain(&format!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE."));
+        tell!("The run keeps its own settings: {keys}. To change one: --set KEY=VALUE.");
     }
     if !changes.is_empty() {
         let from = run.next_round();
-        out::text(&format!("Changed from generation {from} on: {}.", list(&changes)));
+        say!("Changed from generation {from} on: {}.", list(&changes));
         history::record(&folder, from, &changes)?;
     }
-    out::text(&format!(
+    say!(
         "{} {title} in {shown}: {}, {} a move, on {} ({}) with {}, seed {}. Ctrl-C saves and stops.",
         if run.generation() > 0 || run.played() > 0 { "Going on with" } else { "Learning" },
         number(config.lanes.count.into(), "lane"),
@@ -268,14 +266,15 @@ fn train(run: Train) -> Result<(), Error> {
         place.precision.name(),
         number(rayon::current_num_threads() as u64, "thread"),
         config.run.seed,
-    ));
+    );
     if let Some(until) = until {
-        out::text(&of_the_time(&config, until));
+        say!("{}", of_the_time(&config, until));
     }
+    let generations = metrics::load(&folder.metrics())?;
     let watch = RefCell::new(Watch {
-        display: Display::new(config.run.generations, run.generation(), until),
+        display: Display::new(config.run.generations, &generations, until),
         monitor: Monitor::new(fixed, &place),
-        generations: metrics::load(&folder.metrics())?,
+        generations,
         examiner: Some(Examiner::open(game, &config, &place, &folder, &run)?),
         report_due: Instant::now(),
         events: events(&config, &folder, &run),
@@ -301,32 +300,8 @@ fn train(run: Train) -> Result<(), Error> {
     if let Some(link) = link {
         link.close(if matches!(trained, Ok((_, true))) { Phase::Finished } else { Phase::Stopped });
     }
-    let run = match trained {
-        Ok((run, true)) => run,
-        Ok((run, false)) => {
-            say!(
-                "Stopped and saved, with {} of generation {} of {}. To go on: {}",
-                number(run.played() as u64, "game"),
-                run.generation() + 1,
-                config.run.generations,
-                command(&folder)
-            );
-            if run.generation() > 0 {
-                write_report(&folder, report::State::Stopped);
-            }
-            // Whoever has set a time wants to know what has become of it.
-            if !interrupted() && run.generation() > 0 {
-                drop(run);
-                // All of it is saved: a signal ends the program.
-                AT_WORK.store(false, Ordering::Relaxed);
-                if interrupted() {
-                    return Ok(());
-                }
-                verdict(&folder, &config)?;
-                write_report(&folder, report::State::Stopped);
-            }
-            return Ok(());
-        }
+    let (run, is_finished) = match trained {
+        Ok(trained) => trained,
         Err(error) => {
             let good = checkpoint::newest(&folder)?;
             let good = good.map_or("there is none yet".into(), |path| path.display().to_string());
@@ -336,21 +311,35 @@ fn train(run: Train) -> Result<(), Error> {
             });
         }
     };
-    let seconds = run.seconds();
-    let writing = if seconds.write > 1.0_f64.max(0.1 * seconds.total()) {
-        format!(", {} of it for writing", duration(seconds.write))
-    } else {
-        String::new()
-    };
-    say!("Trained {} in {}{writing}.", number(run.generation(), "generation"), duration(seconds.total()));
+    if !is_finished {
+        say!(
+            "Stopped and saved, with {} of generation {} of {}. To go on: {}",
+            number(run.played() as u64, "game"),
+            run.generation() + 1,
+            config.run.generations,
+            command(&folder)
+        );
+    }
+    if run.generation() == 0 {
+        return Ok(());
+    }
     // Its memory is for the grading now.
     drop(run);
-    verdict(&folder, &config)?;
-    write_report(&folder, report::State::Finished);
-    if std::io::stdout().is_terminal() {
-        say!("All that is known of it: {}", folder.report().display());
+    let state = if is_finished { report::State::Finished } else { report::State::Stopped };
+    write_report(&folder, state);
+    display::summary(&folder)?;
+    // Whoever has sent a signal does not wait for a verdict, and a second one must not take away that the run was saved;
+    // whoever has set a time wants to know what has become of it.
+    if !is_finished && interrupted() {
+        return Ok(());
     }
-    say!("To play against it: lockstep play --run{}", quoted(folder.path()));
+    // All of it is saved: a signal ends the program.
+    AT_WORK.store(false, Ordering::Relaxed);
+    if !is_finished && interrupted() {
+        return Ok(());
+    }
+    verdict(&folder, &config)?;
+    write_report(&folder, state);
     Ok(())
 }
 
@@ -547,11 +536,6 @@ fn of_the_time(config: &Config, until: Instant) -> String {
         "It stops in {left}, or after {generations}: --minutes counts from the start of the command, with the rehearsal and \
          without the grading.{schedule}"
     )
-}
-
-/// Prints a long text to the standard error.
-fn complain(text: &str) {
-    tell!("{}", out::folded(text, out::width(Stream::Error)));
 }
 
 /// Returns the command that goes on with this run, for a shell. The run keeps its settings, so that its folder is all

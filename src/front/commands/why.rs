@@ -1,9 +1,9 @@
 use crate::{
     Error,
     cli::WhyArgs,
-    device, display,
+    data, device, display,
     insight::why::{OfRound, Question, Through, Why, why},
-    out, say,
+    say,
     text::number,
 };
 use serde_json::json;
@@ -29,7 +29,7 @@ pub fn run(args: WhyArgs) -> Result<(), Error> {
     if args.json {
         let mut line = json!(found);
         line["games"] = json!(games);
-        say!("{line}");
+        data!("{line}");
         return Ok(());
     }
     tell(&found, &games);
@@ -62,7 +62,7 @@ fn tell(found: &Why, games: &[Through]) {
                 if seen.proven { " (proven)" } else { "" }
             );
         }
-        out::text(&since(found, about));
+        say!("{}", since(found, about));
     }
     rounds(found, about);
     for game in games {
@@ -117,11 +117,11 @@ fn rounds(found: &Why, about: &str) {
         return;
     }
     let [won, drawn, lost] = total.results;
-    out::text(&format!(
+    say!(
         "{} {of_log}, came through this position, mirrored and turned ones included: {won} won, {drawn} drawn and {lost} lost \
          for the player to move.",
         number(total.games, "game")
-    ));
+    );
     let played = format!("played {about}");
     let wide = played.chars().count().max(8);
     say!(
@@ -151,13 +151,13 @@ fn rounds(found: &Why, about: &str) {
     let spans: Vec<String> = found.learned.iter().map(span).collect();
     match (&spans[..], found.forgotten) {
         ([], _) => say!("No generation has learned from it."),
-        (spans, Some(forgotten)) => out::text(&format!(
+        (spans, Some(forgotten)) => say!(
             "It was in the replay window of the generations {}, and was forgotten with generation {forgotten}, the first one \
              without it.",
             spans.join(", ")
-        )),
+        ),
         (spans, None) => {
-            out::text(&format!("It was in the replay window of the generations {}, and still is.", spans.join(", ")))
+            say!("It was in the replay window of the generations {}, and still is.", spans.join(", "))
         }
     }
 }
