@@ -537,6 +537,7 @@ fn line(tree: &Tree, first: Action) -> Vec<Action> {
 mod tests {
     use super::*;
     use crate::games;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
     fn table(game: &str, room: Room) -> Table {
         Table::open(&Contender::rollouts(games::named(game).unwrap()), room).unwrap()
@@ -597,6 +598,43 @@ mod tests {
         let policy = session.evaluate().unwrap().policy;
         assert!((policy.iter().map(|(_, share)| share).sum::<f32>() - 1.0).abs() < 1e-5);
         assert_eq!(policy.len(), session.legal().len());
+    }
+
+    /// Who has a short search does not wait for those with long ones: each of them has one turn before its next one.
+    #[test]
+    fn a_short_search_is_answered_among_long_ones() {
+        let shared = table("othello6", Room { sessions: 4, simulations: 20_000, ..Room::default() });
+        let (turns, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let (mut long, turns, over) = (shared.session().unwrap(), &turns, &over);
+                let search = move || {
+                    let watch = |_: &Found| {
+                        turns.fetch_add(1, SeqCst);
+                        !over.load(SeqCst)
+                    };
+                    while long.search(&Limit::default(), watch).unwrap().ended != Ended::Stopped {
+                        long.restart();
+                    }
+                };
+                scope.spawn(search);
+            }
+            let mut short = shared.session().unwrap();
+            let mut waited: Vec<u64> = (0..21)
+                .map(|_| {
+                    short.restart();
+                    let before = turns.load(SeqCst);
+                    short.search(&Limit::simulations(80), |_| true).unwrap();
+                    turns.load(SeqCst) - before
+                })
+                .collect();
+            over.store(true, SeqCst);
+            waited.sort_unstable();
+            // A tick searches for all: eleven of them make 80 simulations, eight at a time, and whoever has made them, the
+            // three others have at most one more turn each before the answer is seen. (A thread that the system holds up
+            // loses its place, so that a few answers may come later.)
+            assert!(waited[10] <= 11 + 3 + 3, "{waited:?}");
+        });
     }
 
     #[test]
