@@ -300,7 +300,11 @@ impl Data {
             (line.calibration, line.by_ply, line.by_distance) = (vec![], vec![], vec![]);
         }
         let data = Self { strength, games, wrong, metrics: vec![], ..self.clone() };
-        let mut value = serde_json::to_value(data).expect("plain data");
+        let mut value = serde_json::to_value(&data).expect("plain data");
+        // Which of the mistakes are the strength of the run is decided here, and not by the page.
+        for (line, shown) in data.strength.iter().zip(value["strength"].as_array_mut().into_iter().flatten()) {
+            shown["graded"] = json!(line.with(self.grade_simulations));
+        }
         value["columns"] = columns(&self.metrics, POINTS / share);
         value["machine"] = json!(self.metrics.last().map(|line| &line.machine));
         value

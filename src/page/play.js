@@ -473,7 +473,7 @@ async function list() {
   select.replaceChildren(...groups);
   if (chosen && [...select.options].some(option => option.value === chosen)) select.value = chosen;
   else if (page.session) select.value = page.session.player;
-  $("archive").hidden = !runs.length;
+  $("archive").hidden = $("report").hidden = !runs.length;
   return select.value;
 }
 

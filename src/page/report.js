@@ -117,17 +117,16 @@ function stateOf(run) {
   }[run.state];
 }
 
-// The share of mistakes that is the strength of a run in a line of its strength.
-function mistakesOf(run, line) {
-  const found = (line.mistakes || []).find(one => one.simulations === run.grade_simulations) || (line.mistakes || []).at(-1);
-  return found && found.positions ? { ...found, share: found.mistakes / found.positions } : null;
+// The mistakes that are the strength of a run in a line of its strength, with their share.
+function mistakesOf(line) {
+  return line.graded && { ...line.graded, share: line.graded.mistakes / line.graded.positions };
 }
 
 // How strong a player is, in words: { value, interval, text, points }.
 function strengthOf(run) {
   const last = run.strength.at(-1);
   const when = last ? `after generation ${last.generation}` : "";
-  const mistakes = last && mistakesOf(run, last);
+  const mistakes = last && mistakesOf(last);
   if (mistakes) {
     const { share, interval, simulations, positions } = mistakes;
     const how = simulations ? `with ${simulations} simulations a move` : "by the network alone";
@@ -136,7 +135,7 @@ function strengthOf(run) {
       : `It gives a result away in one of ${format.whole(1 / share)} positions whose results are known, ${how}, ${when}.`;
     return {
       value: mistakes.mistakes ? `${format.share(share)} mistakes` : "No mistakes", interval: `95 % interval ${format.share(interval[0])} to ${format.share(interval[1])}`, text: plain,
-      points: run.strength.map(line => [line.generation, mistakesOf(run, line)?.share]), what: "mistakes over the generations",
+      points: run.strength.map(line => [line.generation, mistakesOf(line)?.share]), what: "mistakes over the generations",
     };
   }
   if (last && last.played) {
@@ -289,7 +288,7 @@ function strengthPart(section, data) {
   curves(section, data, "mistakes", {
     title: "Mistakes", tall: true, y: { format: format.share },
     help: "The share of positions with known results in which its move gives a result away: a win becomes a draw or a loss, or a draw a loss. Lower is better, and 0 is perfect. The band is the 95 % interval: two values whose bands overlap may be equal.",
-    lines: run => [{ name: `with ${run.grade_simulations} simulations`, at: line => mistakesOf(run, line)?.share, band: line => mistakesOf(run, line)?.interval }],
+    lines: run => [{ name: `with ${run.grade_simulations} simulations`, at: line => mistakesOf(line)?.share, band: line => mistakesOf(line)?.interval }],
   });
   curves(section, data, "elo", {
     title: "Strength in Elo", tall: true, y: { format: format.elo, least: undefined },
