@@ -355,12 +355,7 @@ impl Said {
 }
 
 /// Asks the network and the search of a player about a position. Returns `None` if `go_on` has returned false.
-fn ask(
-    player: Player,
-    moves: &str,
-    simulations: u32,
-    mut go_on: impl FnMut() -> bool,
-) -> Result<Option<Said>, Error> {
+fn ask(player: Player, moves: &str, simulations: u32, mut go_on: impl FnMut() -> bool) -> Result<Option<Said>, Error> {
     if !go_on() {
         return Ok(None);
     }
@@ -384,13 +379,7 @@ fn ask(
 }
 
 /// Returns what a game has to do with a position; `None` if it did not come through it.
-fn through(
-    game: AnyGame,
-    config: &Config,
-    record: &GameRecord,
-    moves: &Moves,
-    class: Option<usize>,
-) -> Option<Found> {
+fn through(game: AnyGame, config: &Config, record: &GameRecord, moves: &Moves, class: Option<usize>) -> Option<Found> {
     let mut state = game.start_of(config);
     let mut policies = &record.policies[..];
     for (ply, action) in record.moves().enumerate() {

@@ -79,6 +79,8 @@ class Board {
     this.drawMarks();
     if (this.onMove) this.drawTargets(svg);
     // A board of few cells does not fill a wide page.
+    // Texts of a large board are larger, so that a small screen can show them.
+    svg.style.setProperty("--fine", `${Math.max(26, Math.min(40, w / 40))}px`);
     svg.style.maxWidth = `${Math.round(1.4 * (w + margin))}px`;
     this.container.replaceChildren(svg);
   }

@@ -60,6 +60,7 @@ function showReport(data) {
   drawTop(page, data);
   const parts = [
     ["strength", "Strength", strengthPart],
+    ...(rivals(data).length ? [["matches", "Matches between the runs", matchesPart]] : []),
     ["diagnosis", "What the network knows", diagnosisPart],
     ["learning", "Learning", learningPart],
     ["games", "The games it learns from", gamesPart],
@@ -198,6 +199,8 @@ function drawBar(page, parts, data) {
     fill(bar.slots.get("runs"), data.runs.map(run => run.name),
       ...data.runs.map((run, index) => html("span", { class: "value" }, html("span", { class: `key c${index}` }), ` ${run.name}`)));
   }
+  // What is linked to comes to lie below the bar, however high it is.
+  document.documentElement.style.scrollPaddingTop = `${bar.offsetHeight + 12}px`;
 }
 
 // ------------------------------------------------------------------------------------------------------------- Curves
@@ -337,6 +340,32 @@ function verdictTable(section, data) {
         ...[`${all} ${line.positions === undefined ? "games" : "positions"}`, wrong, all ? format.share(wrong / all) : "", line.simulations]
           .map(cell => html("td", { class: "number" }, String(cell))));
     }))));
+}
+
+// The runs that can play against another one, by their games.
+function rivals(data) {
+  return Object.values(Object.groupBy(data.runs, run => `${run.game}: ${run.title}`)).filter(runs => runs.length > 1);
+}
+
+// The newest match of each two runs, as the run of the row sees it. Both runs have a line of it, with the same time.
+function matchesPart(section, data) {
+  const note = slot(section, "note", () => html("p", { class: "note" }));
+  note.textContent = "The score of the run in the row against the run in the column, and by how much it is stronger, in Elo with the 95 % interval of the games. "
+    + "An empty place has the command that plays the match; name the runs by the paths of their folders.";
+  const box = slot(section, "tables", () => html("div"));
+  const elo = x => (typeof x === "number" ? format.elo(x) : x === "inf" ? "+∞" : "−∞");
+  const cell = (row, column) => {
+    if (row === column) return html("td", { class: "none" }, "–");
+    const met = row.matches.findLast(one => column.matches.some(({ played }) => played === one.played));
+    if (!met) return html("td", { class: "none" }, html("code", {}, `lockstep compare ${row.name} ${column.name}`));
+    const sure = met.low > 0 || met.low === "inf" ? "good" : met.high < 0 || met.high === "-inf" ? "bad" : null;
+    return html("td", {}, html("b", { class: sure }, format.share(met.score)), ` ${elo(met.elo)} Elo (${elo(met.low)} to ${elo(met.high)})`,
+      html("div", { class: "help" }, `${met.results.join(" / ")} won, drawn, lost; generation ${met.generation} against ${met.against_generation}, ${many(met.simulations, "simulation")} a move`));
+  };
+  fill(box, data.runs.map(run => [run.name, run.matches]), ...rivals(data).map(runs => html("div", { class: "table" }, html("table", { class: "cross" },
+    html("caption", {}, runs[0].title),
+    html("thead", {}, html("tr", {}, html("td"), ...runs.map(run => html("th", { scope: "col" }, `against ${run.name}`)))),
+    html("tbody", {}, ...runs.map(row => html("tr", {}, html("th", { scope: "row" }, row.name), ...runs.map(column => cell(row, column)))))))));
 }
 
 function diagnosisPart(section, data) {

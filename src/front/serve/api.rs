@@ -190,11 +190,13 @@ async fn board() -> Response {
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>lockstep</title>\n",
         "<link rel=\"icon\" href=\"data:,\">\n<style>",
         include_str!("../../page/base.css"),
+        include_str!("../../page/charts.css"),
         include_str!("../../page/play.css"),
         "</style>\n</head>\n",
         include_str!("../../page/play.html"),
         "<script>",
         include_str!("../../page/board.js"),
+        include_str!("../../page/charts.js"),
         include_str!("../../page/play.js"),
         "</script>\n</html>\n",
     ))
