@@ -65,7 +65,7 @@ class Board {
     });
     view.rows.forEach((name, row) => {
       const [x, y] = this.centre(row * this.width);
-      if (name) svg.append(text("name", this.hexagons ? x - 72 : -margin / 2, y, name));
+      if (name) svg.append(this.hexagons ? text("name slanted", x - 60, y, name) : text("name", -margin / 2, y, name));
     });
     this.drawGround(svg);
     [...view.cells].forEach((character, cell) => this.drawCell(svg, character, cell));
