@@ -512,7 +512,7 @@ function drawHistory() {
     ...(rounds.length ? [html("details", {}, html("summary", {}, "All rounds with games through it"), table("Results for the player to move, mean value of the searches and share of the policy targets",
       ["round", "games", "won", "draw", "lost", "played", "value", "target"], rounds.slice().reverse().map(one => [String(one.round), String(one.games), ...one.results.map(String),
         one.searched ? format.share(one.played / one.searched) : "–", one.searched ? signed(one.value_sum / one.searched) : "–", one.targets ? format.share(one.target_sum / one.targets) : "–"])))] : []),
-    ...(games.length ? [table(`The newest games through it: ${games.length}`, ["game", "played", "result", "value", "target"], games.slice().reverse().map(game => [
+    ...(games.length ? [table(`The newest games through it: ${games.length}${games.some(game => game.value === null) ? " (random: a move that was drawn to open the game)" : ""}`, ["game", "played", "result", "value", "target"], games.slice().reverse().map(game => [
       html("button", { type: "button", title: "put this game on the board", click: () => replay(game) }, `${game.round}.${game.number}`), game.played, result(game.result),
       game.value === null ? "random" : signed(game.value), game.target === null ? "–" : format.share(game.target)]))] : []));
   charts.forEach((box, k) => {

@@ -220,6 +220,7 @@ fn why_it_plays_that() {
     browser.keys(&["."]);
     browser.wait(&format!("page.session.moves.length === {}", ply + 1));
     assert_eq!(agrees(&server, &browser)["moves"], json!(moves[..=ply]));
+    browser.script("document.querySelectorAll('#why-shown details').forEach(one => { one.open = true; })");
     let wide = browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
     assert_eq!(wide, 0, "the page is wider than its window");
     browser.is_content(&server);
