@@ -517,6 +517,39 @@ fn a_run_is_watched_while_it_trains() {
     assert_eq!(lines.as_str().unwrap().lines().skip(1).filter(|line| line.contains(" 0-1 ")).count(), wanted.len());
 }
 
+/// The history of a position is bounded like a search: one at a time, ended by a stop and by another position.
+#[test]
+fn the_history_of_a_position_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let sets = ["run.generations=1", "run.games=2", "network.channels=8", "run.grade_simulations=1", "run.device=cpu"];
+    let args: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    let output = lockstep(dir.path(), &[&["train", "othello6", "--run", "run"], &args[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // A search that takes far longer than the test.
+    let config = dir.path().join("run/config.toml");
+    let settings = fs::read_to_string(&config).unwrap();
+    fs::write(&config, settings.replace("grade_simulations = 1\n", "grade_simulations = 300000\n")).unwrap();
+    let server = Server::start(dir.path(), &["run", "--simulations", "100"]);
+    let [session, other] = ["me", "you"].map(|browser| {
+        let state = server.begin("0", browser);
+        format!("/api/sessions/{}", state["id"].as_str().unwrap())
+    });
+    for (end, order) in [("stop", json!({})), ("position", json!({"moves": ""}))] {
+        let mut events = server.listen("me");
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| server.get(&format!("{session}/why"), json!({})));
+            let asking = events.next(|event| !event["asking"].is_null());
+            assert!(asking["asking"].as_str().unwrap().starts_with("generation "), "{asking}");
+            assert_eq!(server.ask(&format!("{other}/why"), json!({})).0, 429);
+            assert_eq!(server.ask(&format!("{session}/search"), json!({"simulations": 5})).0, 409);
+            server.get(&format!("{session}/{end}"), order);
+            assert_eq!(asked.join().unwrap(), Value::Null, "{end}");
+        });
+    }
+    // What was under way has left nothing behind.
+    assert_eq!(server.get(&format!("{session}/search"), json!({"simulations": 5}))["searching"], true);
+}
+
 #[test]
 fn what_cannot_be_served_is_told() {
     let dir = tempfile::tempdir().unwrap();
