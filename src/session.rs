@@ -37,7 +37,8 @@ use lockstep_systems::{
     settle,
 };
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ops::{Deref, DerefMut},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -142,8 +143,46 @@ struct Shared {
     /// The entities of each place: a lane and its tree.
     places: Vec<(Entity, Entity)>,
     world: Mutex<Searches>,
-    /// The next turn with the world.
-    next: Mutex<()>,
+    queue: Mutex<Queue>,
+    /// Tells those who wait that somebody else has the turn.
+    passed: Condvar,
+}
+
+/// Those who wait for a turn with the world. They have it in the order in which they came, whatever the system makes of
+/// their threads: a mutex alone would let the one that runs have it again before another one wakes up, hundreds of times.
+#[derive(Default)]
+struct Queue {
+    /// How many have come.
+    came: u64,
+    /// How many have had their turn.
+    had: u64,
+}
+
+/// A turn with the world of a table.
+struct Turn<'a> {
+    shared: &'a Shared,
+    searches: MutexGuard<'a, Searches>,
+}
+
+impl Deref for Turn<'_> {
+    type Target = Searches;
+
+    fn deref(&self) -> &Searches {
+        &self.searches
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Searches {
+        &mut self.searches
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.shared.queue().had += 1;
+        self.shared.passed.notify_all();
+    }
 }
 
 /// The world that sessions take turns with: each tick searches for all of them.
@@ -169,7 +208,8 @@ impl Table {
         let places: Vec<_> = entities::<Lane>(&mut world).into_iter().zip(entities::<Tree>(&mut world)).collect();
         let free = (0..places.len()).rev().collect();
         let world = Mutex::new(Searches { world, free });
-        Ok(Self(Arc::new(Shared { game, start, search, places, world, next: Mutex::default() })))
+        let (queue, passed) = (Mutex::default(), Condvar::new());
+        Ok(Self(Arc::new(Shared { game, start, search, places, world, queue, passed })))
     }
 
     /// Returns the most memory that a table with this player takes, before anything of it is allocated.
@@ -221,11 +261,18 @@ impl Table {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Searches> {
-        // Whoever waits has the next turn: a search that has just had one would take the next one too, and the next.
-        let _next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn with the world.
+    fn lock(&self) -> Turn<'_> {
+        let mut queue = self.queue();
+        let number = queue.came;
+        queue.came += 1;
+        drop(self.passed.wait_while(queue, |queue| queue.had != number).unwrap_or_else(PoisonError::into_inner));
         // A tick that has panicked leaves a world that nobody can rely on; but it says so by its error from then on.
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        Turn { shared: self, searches: self.world.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
@@ -537,6 +584,7 @@ fn line(tree: &Tree, first: Action) -> Vec<Action> {
 mod tests {
     use super::*;
     use crate::games;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
     fn table(game: &str, room: Room) -> Table {
         Table::open(&Contender::rollouts(games::named(game).unwrap()), room).unwrap()
@@ -597,6 +645,52 @@ mod tests {
         let policy = session.evaluate().unwrap().policy;
         assert!((policy.iter().map(|(_, share)| share).sum::<f32>() - 1.0).abs() < 1e-5);
         assert_eq!(policy.len(), session.legal().len());
+    }
+
+    /// Who has a short search does not wait for those with long ones: searching is shared alike.
+    #[test]
+    fn a_short_search_is_answered_among_long_ones() {
+        let shared = table("othello6", Room { sessions: 4, simulations: 50_000, ..Room::default() });
+        let (made, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let (mut long, made, over) = (shared.session().unwrap(), &made, &over);
+                scope.spawn(move || {
+                    loop {
+                        let mut seen = 0;
+                        let watch = |found: &Found| {
+                            made.fetch_add((found.simulations - seen).into(), SeqCst);
+                            seen = found.simulations;
+                            !over.load(SeqCst)
+                        };
+                        if long.search(&Limit::default(), watch).unwrap().ended == Ended::Stopped {
+                            break;
+                        }
+                        long.restart();
+                    }
+                });
+            }
+            let mut short = shared.session().unwrap();
+            let mut others: Vec<u64> = (0..21)
+                .map(|_| {
+                    short.restart();
+                    // The others are searching.
+                    let rest = made.load(SeqCst) + 200;
+                    while made.load(SeqCst) < rest {
+                        std::thread::yield_now();
+                    }
+                    let before = made.load(SeqCst);
+                    short.search(&Limit::simulations(80), |_| true).unwrap();
+                    made.load(SeqCst) - before
+                })
+                .collect();
+            over.store(true, SeqCst);
+            others.sort_unstable();
+            // As many simulations for each of the three, and once more as many for what they had not told before and what
+            // they make until the answer is seen. (A thread that the system holds up before it asks comes later: some
+            // answers do.)
+            assert!(others[10] <= 3 * 2 * 80, "{others:?}");
+        });
     }
 
     #[test]

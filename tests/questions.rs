@@ -4,6 +4,7 @@ use crate::{lockstep, text};
 use lockstep::{
     AnyGame,
     folder::Folder,
+    insight::why::Question,
     log::Log,
     settings::{self, Source},
 };
@@ -253,6 +254,15 @@ fn why_counts_the_games_of_the_log() {
         let newest = &why["generations"][2];
         assert_eq!(newest["plays"], about);
     }
+    // It stops where it is told to, within each part of the work.
+    for most in 0..9 {
+        let mut told = 0;
+        let stopped = lockstep::insight::why::why(&path.join("run"), &Question::default(), |_| {
+            told += 1;
+            told <= most
+        });
+        assert!(stopped.unwrap().is_none() && told == most + 1, "{told} of {most}");
+    }
     // Nothing moved the player away from what it is asked about: text for people says the same.
     let shown = done(path, &["why", "run", "a1 b2"]);
     assert!(shown.contains("After a1 b2, the first player to move:") && shown.contains("came through this position"));
@@ -274,6 +284,7 @@ fn a_run_compares_with_itself_as_equal() {
         (&"exact_mcnemar".into(), &0.0.into())
     );
     assert_eq!(same["positions"], 4520);
+    assert!(!path.join("a1/matches.jsonl").exists(), "a run has no match against itself");
     // Two seeds of two settings.
     train(path, "a2", &[&quick[..], &["run.seed=2"]].concat());
     for seed in ["1", "2"] {
@@ -283,6 +294,23 @@ fn a_run_compares_with_itself_as_equal() {
     let runs = ["compare", "a1", "b2", "b1", "a2", "--pairs", "2", "--simulations", "0"];
     let groups = json(path, &runs);
     assert_eq!(groups["groups"], serde_json::json!([["a1", "a2"], ["b1", "b2"]]));
+    // Each match stands in both runs, from either side.
+    let met = |run: &str| -> Vec<Value> {
+        let lines = fs::read_to_string(path.join(run).join("matches.jsonl")).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (own, other) = (met("a1"), met("b1"));
+    assert_eq!((own.len(), other.len()), (groups["differences"].as_array().unwrap().len(), own.len()));
+    for (own, other) in own.iter().zip(&other) {
+        let reversed = |key: &str| own[key].as_array().unwrap().iter().rev().cloned().collect::<Vec<_>>();
+        assert_eq!(
+            (&Value::Array(reversed("results")), &Value::Array(reversed("pairs"))),
+            (&other["results"], &other["pairs"])
+        );
+        assert_eq!((&own["against"], &other["against"]), (&"b1".into(), &"a1".into()));
+        assert_eq!((&own["played"], &own["generation"]), (&other["played"], &other["against_generation"]));
+        assert_eq!(own["score"].as_f64().unwrap() + other["score"].as_f64().unwrap(), 1.0);
+    }
     let newest = groups["differences"].as_array().unwrap().iter().find(|of| of["basis"] == "newest");
     let newest = newest.or(groups["differences"].as_array().unwrap().last()).unwrap();
     let mistakes = |group: &str, at: usize| newest[group][at]["mistakes"].as_f64().unwrap();

@@ -6,6 +6,7 @@ use lockstep::{
     components::LaneRng,
     folder::Folder,
     insight::{
+        met::Met,
         report::{self, MOST_BYTES},
         strength::{Mistakes, Strength},
     },
@@ -197,8 +198,18 @@ fn no_file_of_a_run_ends_the_program() {
     fs::write(run.join("strength.jsonl"), serde_json::to_string(&strength).unwrap() + "\n").unwrap();
     let change = "{\"generation\":2,\"key\":\"learn.learning_rate\",\"from\":\"0.002\",\"to\":\"0.001\"}\n";
     fs::write(run.join("history.jsonl"), change).unwrap();
-    let files =
-        ["metrics.jsonl", "strength.jsonl", "history.jsonl", "verdict.jsonl", "log/000003.games", "config.toml"];
+    Met { played: 1, against: "other".into(), pairs: [1, 2, 3, 4, 5], ..Met::default() }
+        .save(&Folder::at(&run))
+        .unwrap();
+    let files = [
+        "metrics.jsonl",
+        "strength.jsonl",
+        "history.jsonl",
+        "verdict.jsonl",
+        "matches.jsonl",
+        "log/000003.games",
+        "config.toml",
+    ];
     let (mut pages, mut refused) = (0, 0);
     for case in 0..60 * attacks() {
         let mut rng = LaneRng::new(41, case);

@@ -310,6 +310,7 @@ fn malformed_requests_do_no_harm() {
         post(&format!("/api/sessions/{id}/play"), r#"{"move": "4"}"#),
         post(&format!("/api/sessions/{id}/search"), r#"{"simulations": 3, "more": true}"#),
         post(&format!("/api/sessions/{id}/look"), r#"{"path": [3, 3, 70000]}"#),
+        post(&format!("/api/sessions/{id}/why"), r#"{"about": "4"}"#),
         post("/api/games", r#"{"run": 0, "moves": "4", "next": [1, 18446744073709551615]}"#),
         post("/api/token", r#"{"token": "00"}"#),
     ];
@@ -453,6 +454,25 @@ fn a_run_is_watched_while_it_trains() {
         assert!(fs::read(alone.join(&file)).unwrap() == fs::read(watched.join(&file)).unwrap(), "{file} differs");
     }
 
+    // The history of a position is what `lockstep why` tells, and that of a player without a run is refused.
+    let session = server.begin("0", "me");
+    let session = format!("/api/sessions/{}", session["id"].as_str().unwrap());
+    server.get(&format!("{session}/position"), json!({"moves": "b2"}));
+    for about in [Value::Null, json!("a1")] {
+        let found = server.get(&format!("{session}/why"), json!({"about": about}));
+        let mut args = vec!["why", "watched", "b2", "--json", "--games", "50"];
+        args.extend(about.as_str().into_iter().flat_map(|about| ["--move", about]));
+        let told: Value = serde_json::from_slice(&lockstep(dir.path(), &args).stdout).unwrap();
+        assert_eq!(found["why"], told);
+        assert!(told["games"].as_array().unwrap().len() > 5 && told["generations"][3]["generation"] == 4, "{told}");
+        assert!(found["sentences"][0].as_str().unwrap().contains("64 simulations"), "{found}");
+    }
+    assert_eq!(server.ask(&format!("{session}/why"), json!({"about": "b2"})).0, 400);
+    let other = server.begin("rollout:tictactoe", "me");
+    let other = format!("/api/sessions/{}/why", other["id"].as_str().unwrap());
+    let (status, answer) = server.ask(&other, json!({}));
+    assert!(status == 400 && answer["error"].as_str().unwrap().contains("from no run"), "{answer}");
+
     // What is found is what the log has.
     let tictactoe = games::named("tictactoe").unwrap();
     let log = Log::of(&Folder::at(&watched));
@@ -474,6 +494,8 @@ fn a_run_is_watched_while_it_trains() {
     };
     let page = query(json!({}));
     assert_eq!(found(&page), wanted[..wanted.len().min(50)]);
+    let (round, own) = wanted[wanted.len() - 1];
+    assert_eq!(found(&query(json!({"from": round, "to": round, "number": own}))), [(round, own)]);
     let of_two = query(json!({"from": 2, "to": 2}));
     assert_eq!(found(&of_two), wanted.iter().copied().filter(|(round, _)| *round == 2).collect::<Vec<_>>());
     // A page goes on where the one before has ended.
@@ -493,6 +515,39 @@ fn a_run_is_watched_while_it_trains() {
     assert!(csv.starts_with("round,number,result,") && csv.lines().count() == wanted.len() + 1, "{csv}");
     let lines = query(json!({"file": "txt"}));
     assert_eq!(lines.as_str().unwrap().lines().skip(1).filter(|line| line.contains(" 0-1 ")).count(), wanted.len());
+}
+
+/// The history of a position is bounded like a search: one at a time, ended by a stop and by another position.
+#[test]
+fn the_history_of_a_position_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let sets = ["run.generations=1", "run.games=2", "network.channels=8", "run.grade_simulations=1", "run.device=cpu"];
+    let args: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    let output = lockstep(dir.path(), &[&["train", "othello6", "--run", "run"], &args[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // A search that takes far longer than the test.
+    let config = dir.path().join("run/config.toml");
+    let settings = fs::read_to_string(&config).unwrap();
+    fs::write(&config, settings.replace("grade_simulations = 1\n", "grade_simulations = 300000\n")).unwrap();
+    let server = Server::start(dir.path(), &["run", "--simulations", "100"]);
+    let [session, other] = ["me", "you"].map(|browser| {
+        let state = server.begin("0", browser);
+        format!("/api/sessions/{}", state["id"].as_str().unwrap())
+    });
+    for (end, order) in [("stop", json!({})), ("position", json!({"moves": ""}))] {
+        let mut events = server.listen("me");
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| server.get(&format!("{session}/why"), json!({})));
+            let asking = events.next(|event| !event["asking"].is_null());
+            assert!(asking["asking"].as_str().unwrap().starts_with("generation "), "{asking}");
+            assert_eq!(server.ask(&format!("{other}/why"), json!({})).0, 429);
+            assert_eq!(server.ask(&format!("{session}/search"), json!({"simulations": 5})).0, 409);
+            server.get(&format!("{session}/{end}"), order);
+            assert_eq!(asked.join().unwrap(), Value::Null, "{end}");
+        });
+    }
+    // What was under way has left nothing behind.
+    assert_eq!(server.get(&format!("{session}/search"), json!({"simulations": 5}))["searching"], true);
 }
 
 #[test]

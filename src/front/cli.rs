@@ -118,7 +118,8 @@ pub enum Command {
     /// Play against any player in a browser, and see what it thinks.
     ///
     /// Serves a board for every game and every checkpoint of the runs: the network's policy and the search's visits and
-    /// values on the board, the tree move by move, and the games of the runs. Only this machine can ask unless --bind says
+    /// values on the board, the tree move by move, the games of the runs, and why a run plays a move, as `lockstep why` tells.
+    /// Only this machine can ask unless --bind says
     /// otherwise; then the address has a token, without which nothing is answered. A run may train meanwhile: with
     /// --threads 1 searches leave it the other cores.
     Serve(ServeArgs),
@@ -134,7 +135,8 @@ pub enum Command {
     /// shortest run has taken by now. In games with an oracle all of them are graded in the same positions, so that only
     /// positions count in which they differ. Runs that differ in run.seed alone are one group: between groups the interval is
     /// that of the seeds, and where both have the same seeds, as forks of the same runs have, that of the differences seed by
-    /// seed. The first run, or the group that it is in, is what the others are compared with.
+    /// seed. The first run, or the group that it is in, is what the others are compared with. Each match is kept in the folders
+    /// of both runs, in matches.jsonl, from which `lockstep report` makes a table.
     #[command(after_help = COMPARISONS)]
     Compare(CompareArgs),
     /// Ask a run about a position: what does it play there, since when, and which games taught it that?
@@ -178,7 +180,8 @@ pub enum Command {
     /// Write all that is known of a run into one page for a browser: report.html in its folder.
     ///
     /// Strength and diagnosis over the generations, losses, speed, memory, advice, settings, games to replay, and the graded
-    /// positions that the newest checkpoint gets wrong. Several runs are drawn over each other on one page. The page is one
+    /// positions that the newest checkpoint gets wrong. Several runs are drawn over each other on one page, with a table of the
+    /// matches that `lockstep compare` has played between them. The page is one
     /// file that loads nothing. A run that trains writes it too, every ten seconds at most and without the wrong positions;
     /// nothing of the run is changed by it.
     Report(ReportArgs),

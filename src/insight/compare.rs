@@ -13,11 +13,13 @@ use crate::{
     grade::{Grading, mistakes},
     history,
     insight::{
+        met::Met,
         paired::{Interval, between, mean_and_variance, mean_of, more_mistakes},
         strength::Strength,
     },
-    matches::Match,
+    matches::{Match, Score},
     metrics,
+    out::warn_once,
     settings::{self, Source},
     text::json_number,
 };
@@ -29,7 +31,7 @@ use serde::{Serialize, Serializer};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// How runs are compared.
@@ -471,11 +473,34 @@ impl Graded<'_> {
             let matched = Match { pairs, opening_plies, seed: 1 + number as u64, leaves: 1, sprt: None };
             progress("playing", number * pairs as usize, couples.len() * pairs as usize);
             let score = matched.between([&second, &first], |_| ())?;
+            self.keep(couple.map(|at| (&entries[at], generations[at])), &score);
             (0..5).for_each(|i| all.counts[i] += score.pairs.counts[i]);
             (0..3).for_each(|i| results[i] += score.results[i]);
         }
         let Elo { value, low, high } = all.elo();
         Ok(Matched { results, elo: value, low, high })
+    }
+
+    /// Lets both runs keep a match, which was that of the second one against the first one.
+    fn keep(&self, [(first, of_first), (second, of_second)]: [(&Entry, u64); 2], score: &Score) {
+        let [one, two] = [first, second].map(|entry| entry.folder.path());
+        if score.pairs.pairs() == 0 || one.canonicalize().ok() == two.canonicalize().ok() {
+            return;
+        }
+        let met = Met {
+            played: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64),
+            generation: of_second,
+            against: one.display().to_string(),
+            against_generation: of_first,
+            simulations: self.simulations.max(1),
+            results: score.results,
+            pairs: score.pairs.counts,
+        };
+        for (folder, met) in [(&second.folder, met.clone()), (&first.folder, met.turned(two.display().to_string()))] {
+            if let Err(error) = met.save(folder) {
+                warn_once(folder.path(), &format!("{error}; `lockstep report` will not show this match"));
+            }
+        }
     }
 
     /// Returns how good the runs were at a quarter, a half and all of this time, and whether all of it is known: by their

@@ -5,6 +5,7 @@
 //! - [`diagnosis`]: rules that tell why a player does not learn;
 //! - [`examiner`]: measuring the player of a run while it trains;
 //! - [`fork`]: a run that goes on from a checkpoint of another one;
+//! - [`met`]: the matches that runs have played against each other;
 //! - [`paired`]: intervals for differences;
 //! - [`report`]: all that is known of a run, on one page for a browser;
 //! - [`runs`]: the runs of a folder, and what can be removed of one;
@@ -16,6 +17,7 @@ pub mod compare;
 pub mod diagnosis;
 pub mod examiner;
 pub mod fork;
+pub mod met;
 pub mod paired;
 pub mod report;
 pub mod runs;

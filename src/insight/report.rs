@@ -17,7 +17,7 @@ use crate::{
     folder::{Folder, write_file},
     games as known_games,
     history::{Change, Origin},
-    insight::strength::Strength,
+    insight::{met::Met, strength::Strength},
     log::Log,
     metrics::Metrics,
     settings::{self, Source},
@@ -35,7 +35,8 @@ use std::{
 };
 
 /// The style sheet of the page, for light and dark, screen and paper.
-pub const STYLE: &str = concat!(include_str!("../page/base.css"), include_str!("../page/report.css"));
+pub const STYLE: &str =
+    concat!(include_str!("../page/base.css"), include_str!("../page/charts.css"), include_str!("../page/report.css"));
 
 /// The script of the page: it draws the report that stands in the element `data`, and defines `showReport`, which draws
 /// another one.
@@ -54,6 +55,8 @@ const POINTS: usize = 600;
 const LINES: (usize, usize) = (300, 12);
 /// The most bytes of the games to replay, as they stand in the page.
 const GAMES: usize = 250_000;
+/// The most matches of a run.
+const MATCHES: usize = 50;
 /// The most positions with a mistake.
 const WRONG: usize = 24;
 
@@ -111,6 +114,9 @@ pub struct Data {
     pub metrics: Vec<Metrics>,
     /// What was measured of the generations that were graded.
     pub strength: Vec<Strength>,
+    /// The newest matches that were played against other runs.
+    #[serde(skip)]
+    pub matches: Vec<Met>,
     /// The position that the games begin with; `None` if this program does not know the game.
     pub start: Option<View>,
     /// What the games of the newest round look like.
@@ -173,6 +179,7 @@ pub fn data(path: &Path) -> Result<Data, Error> {
             Entry::Forked(Origin { forked_from, .. }) => origins.push(forked_from),
         }
     }
+    let mut matches: Vec<Met> = lines(&folder.matches(), &mut notices);
     let mut data = Data {
         name: name_of(path),
         game: config.game.name.clone(),
@@ -191,6 +198,7 @@ pub fn data(path: &Path) -> Result<Data, Error> {
         verdict: lines(&folder.verdict(), &mut notices).into_iter().filter(Value::is_object).collect(),
         metrics,
         strength,
+        matches: matches.split_off(matches.len().saturating_sub(MATCHES)),
         start: None,
         round: None,
         games: vec![],
@@ -300,7 +308,12 @@ impl Data {
             (line.calibration, line.by_ply, line.by_distance) = (vec![], vec![], vec![]);
         }
         let data = Self { strength, games, wrong, metrics: vec![], ..self.clone() };
-        let mut value = serde_json::to_value(data).expect("plain data");
+        let mut value = serde_json::to_value(&data).expect("plain data");
+        // Which of the mistakes are the strength of the run is decided here, and not by the page.
+        for (line, shown) in data.strength.iter().zip(value["strength"].as_array_mut().into_iter().flatten()) {
+            shown["graded"] = json!(line.with(self.grade_simulations));
+        }
+        value["matches"] = self.matches.iter().map(Met::line).collect();
         value["columns"] = columns(&self.metrics, POINTS / share);
         value["machine"] = json!(self.metrics.last().map(|line| &line.machine));
         value

@@ -11,13 +11,14 @@ use crate::{
     folder::Folder,
     games::{self, AnyGame},
     log::{Log, Segment},
-    session::{Limit, Room, Table},
+    session::{Ended, Limit, Room, Table},
     settings::{self, Source},
+    text::number,
 };
 use lockstep_components::{Action, Config, GameRecord, Side, State, config::DeviceKind};
 use rayon::prelude::*;
 use serde::Serialize;
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 /// What is asked about a position.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,8 @@ pub struct Question {
     pub simulations: Option<u32>,
     /// Where the networks run; as in the run without it.
     pub device: Option<DeviceKind>,
+    /// How many of the games that came through the position are listed, the newest ones.
+    pub games: usize,
 }
 
 /// What is known of a position.
@@ -61,7 +64,7 @@ pub struct Why {
     /// The generation that was the first after the last of these spans to learn without the position: it has left the replay
     /// window.
     pub forgotten: Option<u64>,
-    /// The games that came through the position, in the order of the log.
+    /// The newest games that came through the position, in the order of the log.
     pub games: Vec<Through>,
 }
 
@@ -185,15 +188,17 @@ struct Found {
     class: Option<usize>,
     result: i8,
     value: Option<f32>,
-    /// The share of the policy target that each class has.
-    target: Option<Vec<f32>>,
+    /// The share of the policy target that the class in question has.
+    target: Option<f32>,
 }
 
-/// Answers a question about a position of a run. `progress` gets a text for each part of the work that begins.
+/// Answers a question about a position of a run, or returns `None` if it was told to stop. `go_on` gets a text for the part
+/// of the work that is under way, at the latest after each simulation and each round of the log, and stops it by returning
+/// false.
 ///
 /// # Errors
 /// When there is no run, a move is not legal, the game is over in the position, or a checkpoint or the log cannot be used.
-pub fn why(run: &Path, question: &Question, mut progress: impl FnMut(&str)) -> Result<Why, Error> {
+pub fn why(run: &Path, question: &Question, mut go_on: impl FnMut(&str) -> bool) -> Result<Option<Why>, Error> {
     let folder = Folder::of_run(run)?;
     let config = settings::load(Source::File(&folder.config()), &[])?;
     let game = games::named(&config.game.name)?;
@@ -215,46 +220,65 @@ pub fn why(run: &Path, question: &Question, mut progress: impl FnMut(&str)) -> R
 
     let mut said = vec![];
     for generation in checkpoint::generations(&folder)? {
-        progress(&format!("generation {generation}"));
         // A run that trains may have removed it meanwhile.
         let player = match Player::open(folder.path(), Some(generation)) {
             Err(_) if checkpoint::of_generation(&folder, generation).is_none() => continue,
             player => player?.on(question.device),
         };
-        said.push((generation, ask(player, &question.moves, simulations)?));
+        let what = format!("generation {generation}");
+        let Some(of_player) = ask(player, &question.moves, simulations, || go_on(&what))? else { return Ok(None) };
+        said.push((generation, of_player));
     }
-    let mut found: BTreeMap<u64, Vec<Found>> = BTreeMap::new();
-    let mut window = Window::default();
+    let games = Games { log: Log::of(&folder), game, config: &config, moves: &moves };
     let newest = checkpoint::generations(&folder)?.last().copied().unwrap_or(0);
-    let log = Log::of(&folder);
-    for round in log.known(newest)? {
-        progress(&format!("games of round {round}"));
-        let Some(segment) = log.read(game, round)? else { continue };
-        let of_run = segment.header.settings_of(&config, &segment.path)?;
-        let through: Vec<(usize, Found)> = segment
-            .games
-            .par_iter()
-            .enumerate()
-            .filter_map(|(index, record)| Some((index, through(game, &of_run, record, &moves)?)))
-            .collect();
+
+    let of_newest = said.last().map(|(_, said)| said.plays);
+    let class = match about.or(of_newest) {
+        Some(action) => moves.class(action),
+        None => {
+            let mut counts = vec![0u64; moves.classes.len()];
+            let count = |_: u64, _: &Segment, _: &Config, through: Vec<(usize, Found)>| {
+                through.iter().filter_map(|(_, found)| found.class).for_each(|class| counts[class] += 1);
+            };
+            if !games.through(newest, None, &mut go_on, count)? {
+                return Ok(None);
+            }
+            (0..counts.len()).filter(|&class| counts[class] > 0).max_by_key(|&class| counts[class])
+        }
+    };
+    let mut window = Window::default();
+    let add = |round: u64, segment: &Segment, of_run: &Config, through: Vec<(usize, Found)>| {
         why.log = Some([why.log.map_or(round, |[first, _]| first), round]);
         if segment.whole {
-            window.add(round, &segment, &through, of_run.replay.window, game.info.room);
+            window.add(round, segment, &through, of_run.replay.window, game.info.room);
         }
-        if !through.is_empty() {
-            found.insert(round, through.into_iter().map(|(_, found)| found).collect());
+        if through.is_empty() {
+            return;
         }
+        let mut of_round = OfRound { round, ..OfRound::default() };
+        for (_, found) in through {
+            of_round.add(&found, class);
+            why.games.push(Through {
+                round,
+                number: found.number,
+                ply: found.ply,
+                played: found.class.map_or(String::new(), |class| moves.text_of(class)),
+                result: found.result,
+                value: found.value,
+                target: found.target,
+            });
+        }
+        why.rounds.push(of_round);
+        why.games.drain(..why.games.len().saturating_sub(question.games));
+    };
+    if !games.through(newest, class, &mut go_on, add)? {
+        return Ok(None);
     }
     (why.learned, why.forgotten) = window.spans();
 
-    let of_newest = said.last().map(|(_, said)| said.plays);
-    let about = match about.or(of_newest) {
-        Some(action) => moves.class(action),
-        None => most_played(&found, moves.classes.len()),
-    };
     // As it was written, or played.
     why.about = question.about.clone().map(|text| text.trim().into()).or(of_newest.map(|action| moves.text(action)));
-    let Some(class) = about else { return Ok(why) };
+    let Some(class) = class else { return Ok(Some(why)) };
     let about = why.about.get_or_insert_with(|| moves.text_of(class)).clone();
     let of_class = moves.legal.iter().filter(|(_, own)| *own == class).map(|(action, _)| moves.text(*action));
     why.same = of_class.filter(|text| *text != about).collect();
@@ -264,23 +288,41 @@ pub fn why(run: &Path, question: &Question, mut progress: impl FnMut(&str)) -> R
     let plays = |(_, said): &&(u64, Said)| moves.class(said.plays) == Some(class);
     why.since = said.iter().rev().take_while(plays).last().map(|(generation, _)| *generation);
     why.until = said.iter().rev().find(|said| !plays(said)).map(|(generation, _)| *generation);
-    for (round, games) in found {
-        let mut of_round = OfRound { round, ..OfRound::default() };
-        for game in games {
-            of_round.add(&game, class);
-            why.games.push(Through {
-                round,
-                number: game.number,
-                ply: game.ply,
-                played: game.class.map_or(String::new(), |class| moves.text_of(class)),
-                result: game.result,
-                value: game.value,
-                target: game.target.map(|shares| shares[class]),
-            });
+    Ok(Some(why))
+}
+
+/// The games of a log, among which those that came through a position are looked for.
+struct Games<'a> {
+    log: Log,
+    game: AnyGame,
+    config: &'a Config,
+    moves: &'a Moves,
+}
+
+impl Games<'_> {
+    /// Gives `each` the rounds, oldest first, with the settings of each and the games that came through the position, by
+    /// their index; `class` is the one whose share of the policy targets counts. Returns false if `go_on` did.
+    fn through(
+        &self,
+        newest: u64,
+        class: Option<usize>,
+        go_on: &mut impl FnMut(&str) -> bool,
+        mut each: impl FnMut(u64, &Segment, &Config, Vec<(usize, Found)>),
+    ) -> Result<bool, Error> {
+        for round in self.log.known(newest)? {
+            if !go_on(&format!("games of round {round}")) {
+                return Ok(false);
+            }
+            let Some(segment) = self.log.read(self.game, round)? else { continue };
+            let of_run = segment.header.settings_of(self.config, &segment.path)?;
+            let games = segment.games.par_iter().enumerate();
+            let found = games
+                .filter_map(|(index, record)| Some((index, through(self.game, &of_run, record, self.moves, class)?)))
+                .collect();
+            each(round, &segment, &of_run, found);
         }
-        why.rounds.push(of_round);
+        Ok(true)
     }
-    Ok(why)
 }
 
 /// What a player says of a position.
@@ -312,26 +354,32 @@ impl Said {
     }
 }
 
-/// Asks the network and the search of a player about a position.
-fn ask(player: Player, moves: &str, simulations: u32) -> Result<Said, Error> {
+/// Asks the network and the search of a player about a position. Returns `None` if `go_on` has returned false.
+fn ask(player: Player, moves: &str, simulations: u32, mut go_on: impl FnMut() -> bool) -> Result<Option<Said>, Error> {
+    if !go_on() {
+        return Ok(None);
+    }
     let room = Room { sessions: 1, simulations, leaves_per_tree: 1 };
     let table = Table::open(&Contender::of(player), room)?;
     let mut session = table.session().expect("a table has room for a session");
     session.set(moves)?;
     let evaluated = session.evaluate()?;
-    let found = session.search(&Limit::simulations(simulations), |_| true)?;
-    Ok(Said {
+    let found = session.search(&Limit::simulations(simulations), |_| go_on())?;
+    if found.ended == Ended::Stopped {
+        return Ok(None);
+    }
+    Ok(Some(Said {
         policy: evaluated.policy,
         network_value: evaluated.value,
         visits: found.moves.iter().map(|of| (of.action, of.visits)).collect(),
         plays: found.action,
         value: found.value,
         proven: found.proven.is_some(),
-    })
+    }))
 }
 
 /// Returns what a game has to do with a position; `None` if it did not come through it.
-fn through(game: AnyGame, config: &Config, record: &GameRecord, moves: &Moves) -> Option<Found> {
+fn through(game: AnyGame, config: &Config, record: &GameRecord, moves: &Moves, class: Option<usize>) -> Option<Found> {
     let mut state = game.start_of(config);
     let mut policies = &record.policies[..];
     for (ply, action) in record.moves().enumerate() {
@@ -345,14 +393,10 @@ fn through(game: AnyGame, config: &Config, record: &GameRecord, moves: &Moves) -
         let outcome = record.finished?;
         let outcome = if state.to_move() == Side::First { outcome } else { outcome.reversed() };
         let target = (!policy.is_empty()).then(|| {
-            let mut shares = vec![0.0; moves.classes.len()];
+            let is_about = |action| class.is_some() && moves.class_from(&state, action) == class;
             let all: f32 = policy.iter().map(|(_, share)| f32::from(*share)).sum();
-            for &(action, share) in policy {
-                if let Some(class) = moves.class_from(&state, action) {
-                    shares[class] += f32::from(share) / all;
-                }
-            }
-            shares
+            let own = policy.iter().filter(|(action, _)| is_about(*action));
+            own.map(|(_, share)| f32::from(*share) / all).sum()
         });
         return Some(Found {
             number: record.id?.number,
@@ -366,25 +410,18 @@ fn through(game: AnyGame, config: &Config, record: &GameRecord, moves: &Moves) -
     None
 }
 
-/// Returns the class of moves that was played most often.
-fn most_played(found: &BTreeMap<u64, Vec<Found>>, classes: usize) -> Option<usize> {
-    let mut counts = vec![0u64; classes];
-    found.values().flatten().filter_map(|game| game.class).for_each(|class| counts[class] += 1);
-    (0..classes).filter(|&class| counts[class] > 0).max_by_key(|&class| counts[class])
-}
-
 impl OfRound {
-    fn add(&mut self, game: &Found, class: usize) {
+    fn add(&mut self, game: &Found, class: Option<usize>) {
         self.games += 1;
         self.results[(1 - game.result) as usize] += 1;
         if let Some(value) = game.value {
             self.searched += 1;
-            self.played += u64::from(game.class == Some(class));
+            self.played += u64::from(game.class == class);
             self.value_sum += f64::from(value);
         }
-        if let Some(target) = &game.target {
+        if let Some(target) = game.target {
             self.targets += 1;
-            self.target_sum += f64::from(target[class]);
+            self.target_sum += f64::from(target);
         }
     }
 
@@ -407,6 +444,78 @@ impl OfRound {
     /// Returns the mean share that the move had of the policy targets, if there were any.
     pub fn target(&self) -> Option<f64> {
         (self.targets > 0).then(|| self.target_sum / self.targets as f64)
+    }
+}
+
+impl Why {
+    /// Returns what is known of the position as sentences: since when the move is played, the games that came through it,
+    /// and which generations have learned from it.
+    pub fn sentences(&self) -> Vec<String> {
+        let Some(about) = &self.about else {
+            return vec!["No checkpoint is kept, and no game of the log came through this position.".into()];
+        };
+        let since = (!self.generations.is_empty()).then(|| self.since_when(about));
+        let Some([first, last]) = self.log else {
+            return since.into_iter().chain(["The log has no games.".into()]).collect();
+        };
+        let of_log = format!("of the log, which has rounds {first} to {last}");
+        let mut total = OfRound::default();
+        self.rounds.iter().for_each(|round| total.merge(round));
+        let [won, drawn, lost] = total.results;
+        let games = match total.games {
+            0 => vec![format!("No game {of_log}, came through this position.")],
+            games => vec![
+                format!(
+                    "{} {of_log}, came through this position, mirrored and turned ones included: {won} won, {drawn} drawn \
+                     and {lost} lost for the player to move.",
+                    number(games, "game")
+                ),
+                self.learned_when(),
+            ],
+        };
+        since.into_iter().chain(games).collect()
+    }
+
+    fn since_when(&self, about: &str) -> String {
+        let same = match &self.same[..] {
+            [] => String::new(),
+            same => format!(" (or {}, which is the same mirrored or turned)", same.join(", ")),
+        };
+        let last = self.generations.last().map_or(0, |seen| seen.generation);
+        let plays = |generation: u64| {
+            let seen = self.generations.iter().find(|seen| seen.generation == generation);
+            seen.map_or("", |seen| &seen.plays)
+        };
+        let simulations = number(self.simulations.into(), "simulation");
+        match (self.since, self.until) {
+            (Some(since), None) => {
+                format!("With {simulations} every kept generation plays {about}{same}, from generation {since} on.")
+            }
+            (Some(since), Some(until)) => format!(
+                "With {simulations} the kept generations play {about}{same} since generation {since}; generation {until} \
+                 plays {}.",
+                plays(until)
+            ),
+            (None, _) => {
+                format!("With {simulations} generation {last} does not play {about}{same}, but {}.", plays(last))
+            }
+        }
+    }
+
+    fn learned_when(&self) -> String {
+        let span = |[from, to]: &[u64; 2]| if from == to { from.to_string() } else { format!("{from} to {to}") };
+        let spans: Vec<String> = self.learned.iter().map(span).collect();
+        match (&spans[..], self.forgotten) {
+            ([], _) => "No generation has learned from it.".into(),
+            (spans, Some(forgotten)) => format!(
+                "It was in the replay window of the generations {}, and was forgotten with generation {forgotten}, the \
+                 first one without it.",
+                spans.join(", ")
+            ),
+            (spans, None) => {
+                format!("It was in the replay window of the generations {}, and still is.", spans.join(", "))
+            }
+        }
     }
 }
 

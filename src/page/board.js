@@ -65,7 +65,7 @@ class Board {
     });
     view.rows.forEach((name, row) => {
       const [x, y] = this.centre(row * this.width);
-      if (name) svg.append(text("name", this.hexagons ? x - 72 : -margin / 2, y, name));
+      if (name) svg.append(this.hexagons ? text("name slanted", x - 60, y, name) : text("name", -margin / 2, y, name));
     });
     this.drawGround(svg);
     [...view.cells].forEach((character, cell) => this.drawCell(svg, character, cell));
@@ -79,6 +79,8 @@ class Board {
     this.drawMarks();
     if (this.onMove) this.drawTargets(svg);
     // A board of few cells does not fill a wide page.
+    // Texts of a large board are larger, so that a small screen can show them.
+    svg.style.setProperty("--fine", `${Math.max(26, Math.min(40, w / 40))}px`);
     svg.style.maxWidth = `${Math.round(1.4 * (w + margin))}px`;
     this.container.replaceChildren(svg);
   }

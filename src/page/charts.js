@@ -282,11 +282,11 @@ class Chart {
   }
 }
 
-// A curve without axes, to be seen at a glance.
+// A curve without axes, to be seen at a glance: none of a single point.
 function sparkline(points, label) {
   const svg = element("svg", { class: "spark", viewBox: "0 0 160 44", role: "img", "aria-label": label, preserveAspectRatio: "none" });
   const found = points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
-  if (found.length < 2) return svg;
+  if (found.length < 2) return null;
   const xs = found.map(([x]) => x), ys = found.map(([, y]) => y);
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const path = found.map(([x, y]) => `${(3 + 154 * (x - left) / (right - left || 1)).toFixed(1)},${(40 - 36 * (y - low) / (high - low || 1)).toFixed(1)}`);

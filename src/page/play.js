@@ -92,6 +92,11 @@ const page = {
   // What searches have found, by the moves of the position.
   found: new Map(),
   query: null,
+  // Whose turn it is, in words.
+  turn: "",
+  // Whether the history of a position is looked up, and the last one that was.
+  asking: false,
+  why: null,
 };
 
 const board = new Board($("board"), { onMove: choose });
@@ -264,6 +269,7 @@ function hear(event) {
   }
   if (event.runs) then(list);
   if (!session || event.session !== session.id) return;
+  if (event.asking && page.asking) $("why-text").textContent = `Asking ${event.asking} …`;
   if (event.found) {
     page.found.set(event.found.after, event.found);
     draw();
@@ -274,7 +280,7 @@ function hear(event) {
     if (event.error) trouble(event.error);
     const played = event.state.moves.slice(moves);
     if (played.length === 1) {
-      tell(`It plays ${played[0]}. ${$("turn").textContent}`);
+      tell(`It plays ${played[0]}. ${page.turn}`);
       // The same player may be to move again.
       then(answerIfDue);
     } else then(think);
@@ -345,7 +351,7 @@ function draw() {
   $("board").classList.toggle("ahead", !!walk);
   drawTurn(view);
   const over = session.view.result !== null;
-  $("move").disabled = $("analyse").disabled = over || session.searching;
+  $("move").disabled = $("analyse").disabled = $("why").disabled = over || session.searching || page.asking;
   $("stop").disabled = !session.searching;
   $("back").disabled = $("new").disabled = !session.moves.length;
   $("undo").disabled = !page.before.length;
@@ -355,6 +361,7 @@ function draw() {
   drawFound(showing);
   drawTree(view, moves);
   drawMoves();
+  drawHistory();
 }
 
 function drawTurn(view) {
@@ -368,6 +375,7 @@ function drawTurn(view) {
   } else if (page.walk) text = `Looking ahead: ${page.walk.texts.length} ${page.walk.texts.length > 1 ? "moves" : "move"} beyond the game.`;
   else if (page.session.searching) text = side() === "both" || view.to_move === Number(side()) ? "It analyses …" : "It thinks …";
   else text = side() === "both" ? `${who(view.to_move)} to move.` : view.to_move === Number(side()) ? "Your move." : "Its move.";
+  page.turn = text;
   stone.className = "stone" + (view.to_move && view.result === null || view.result < 0 ? " second" : "");
   stone.setAttribute("aria-hidden", "true");
   turn.replaceChildren(...(view.result === 0 ? [] : [stone]), text);
@@ -451,6 +459,83 @@ function showThoughts(on) {
   then(async () => { await think(); draw(); });
 }
 
+// ---- Why it plays that
+
+const ofRun = () => /^\d/.test(page.session.player);
+
+// Looks up the history of the position, which any change of the position ends.
+async function lookUp() {
+  if (!ofRun() || $("why").disabled) return;
+  page.asking = true;
+  $("why-text").textContent = "Asking …";
+  draw();
+  try {
+    const { player } = page.session, found = await order("why", { about: $("about").value || null });
+    if (found) page.why = { player, ...found };
+    $("why-text").textContent = found ? "" : "Stopped.";
+    trouble("");
+  } catch (error) {
+    $("why-text").textContent = "";
+    trouble(error.message);
+  }
+  page.asking = false;
+  draw();
+}
+
+function drawHistory() {
+  const { session, why } = page;
+  $("history").hidden = !ofRun();
+  $("why-stop").disabled = !page.asking;
+  const about = $("about"), legal = session.view.legal.map(move => move.text), signature = JSON.stringify([key(), legal]);
+  if (about.dataset.of !== signature) {
+    about.dataset.of = signature;
+    about.replaceChildren(html("option", { value: "" }, "what the newest generation plays"), ...legal.map(text => html("option", { value: text }, text)));
+  }
+  const ours = why && Number.parseInt(why.player, 10) === Number.parseInt(session.player, 10);
+  const shown = $("why-shown");
+  shown.hidden = !ours;
+  if (!ours || shown.why === why) return;
+  shown.why = why;
+  const { moves, to_move, about: move, generations, rounds, games } = why.why;
+  const table = (caption, names, rows) => html("div", { class: "scroll" }, html("table", {}, html("caption", {}, caption),
+    html("thead", {}, html("tr", {}, ...names.map((name, k) => html("th", { scope: "col", class: k ? "number" : null }, name)))),
+    html("tbody", {}, ...rows.map(cells => html("tr", {}, ...cells.map((cell, k) => html("td", { class: k ? "number" : null }, cell)))))));
+  const curves = [["Share of " + move, { format: format.share, least: 0, most: 1 }, one => one.network, one => one.search, `How much of the network's policy and of the search's visits ${move} has, in each kept generation.`],
+    ["Value", { format: signed, least: -1, most: 1 }, one => one.network_value, one => one.value, "What network and search expect for the player to move: +1 is a win, −1 a loss."]];
+  const charts = generations.length ? curves.map(() => html("div")) : [];
+  shown.replaceChildren(
+    html("p", {}, html("b", {}, `${moves.length ? `After ${moves.join(" ")}` : "The start of the game"}, the ${to_move} player to move:`)),
+    ...why.sentences.map(sentence => html("p", {}, sentence)), ...charts,
+    ...(generations.length ? [html("details", {}, html("summary", {}, "All generations"), table("What each says of the position",
+      ["generation", "network", "value", "search", "value", "plays"], generations.slice().reverse().map(one => [String(one.generation),
+        format.share(one.network), signed(one.network_value), format.share(one.search), one.proven ? result(one.value) : signed(one.value), one.plays])))] : []),
+    ...(rounds.length ? [html("details", {}, html("summary", {}, "All rounds with games through it"), table("Results for the player to move, mean value of the searches and share of the policy targets",
+      ["round", "games", "won", "draw", "lost", "played", "value", "target"], rounds.slice().reverse().map(one => [String(one.round), String(one.games), ...one.results.map(String),
+        one.searched ? format.share(one.played / one.searched) : "–", one.searched ? signed(one.value_sum / one.searched) : "–", one.targets ? format.share(one.target_sum / one.targets) : "–"])))] : []),
+    ...(games.length ? [table(`The newest games through it: ${games.length}${games.some(game => game.value === null) ? " (random: a move that was drawn to open the game)" : ""}`, ["game", "played", "result", "value", "target"], games.slice().reverse().map(game => [
+      html("button", { type: "button", title: "put this game on the board", click: () => replay(game) }, `${game.round}.${game.number}`), game.played, result(game.result),
+      game.value === null ? "random" : signed(game.value), game.target === null ? "–" : format.share(game.target)]))] : []));
+  charts.forEach((box, k) => {
+    const [title, y, network, search, help] = curves[k];
+    const points = of => generations.map(one => [one.generation, of(one)]);
+    new Chart(box, { title, help }).show({
+      series: [{ name: "network", colour: 0, points: points(network) }, { name: "search", colour: 1, dash: 1, points: points(search) }],
+      x: { label: "generation", format: format.whole, whole: true }, y,
+    });
+  });
+}
+
+// Puts a game that came through the position on the board, where it did: the list of moves goes on through it.
+const replay = ({ round, number, ply }) => then(async () => {
+  const { games: [game] } = await ask("games", { run: Number.parseInt(page.session.player, 10), from: round, to: round, number });
+  if (!game) throw new Refused(0, "This game is no more in the log of the run.");
+  const moves = game.moves.split(" ");
+  await setMoves(moves.slice(0, ply));
+  page.line = moves;
+  draw();
+  tell(`Game ${round}.${number} (${game.result}), after ${ply} of ${moves.length} moves. The keys , and . go back and on in it.`);
+});
+
 // ---- Players
 
 async function list() {
@@ -473,7 +558,7 @@ async function list() {
   select.replaceChildren(...groups);
   if (chosen && [...select.options].some(option => option.value === chosen)) select.value = chosen;
   else if (page.session) select.value = page.session.player;
-  $("archive").hidden = !runs.length;
+  $("archive").hidden = $("report").hidden = !runs.length;
   return select.value;
 }
 
@@ -534,6 +619,7 @@ const acts = {
   undo: () => then(() => restore(page.before, page.after)),
   redo: () => then(() => restore(page.after, page.before)),
   analyse: () => then(analyse),
+  why: lookUp,
   stop: () => ask(`sessions/${page.session.id}/stop`, {}).catch(error => trouble(error.message)),
   out: walkOut,
   leave: () => { page.walk = null; draw(); },
@@ -550,6 +636,7 @@ on("query", () => then(() => findGames()), "submit");
 on("more", () => then(() => findGames(page.next)));
 on("save-txt", () => then(() => save("txt")));
 on("save-csv", () => then(() => save("csv")));
+on("why-stop", acts.stop);
 on("ask", () => $("help").showModal());
 $("show").addEventListener("change", () => showThoughts($("show").checked));
 $("marks").addEventListener("change", draw);
@@ -587,7 +674,7 @@ $("thoughts").addEventListener("keydown", event => {
 
 const letters = {
   b: () => $("board").querySelector(".target[tabindex='0']")?.focus(),
-  m: acts.move, u: acts.back, n: acts.new, z: acts.undo, y: acts.redo, a: acts.analyse, s: acts.stop,
+  m: acts.move, u: acts.back, n: acts.new, z: acts.undo, y: acts.redo, a: acts.analyse, s: acts.stop, h: acts.why,
   t: () => showThoughts(!$("show").checked),
   w: () => { showThoughts(true); then(() => focusTree()); },
   ",": () => goTo(page.session.moves.length - 1),

@@ -60,6 +60,7 @@ function showReport(data) {
   drawTop(page, data);
   const parts = [
     ["strength", "Strength", strengthPart],
+    ...(rivals(data).length ? [["matches", "Matches between the runs", matchesPart]] : []),
     ["diagnosis", "What the network knows", diagnosisPart],
     ["learning", "Learning", learningPart],
     ["games", "The games it learns from", gamesPart],
@@ -117,17 +118,16 @@ function stateOf(run) {
   }[run.state];
 }
 
-// The share of mistakes that is the strength of a run in a line of its strength.
-function mistakesOf(run, line) {
-  const found = (line.mistakes || []).find(one => one.simulations === run.grade_simulations) || (line.mistakes || []).at(-1);
-  return found && found.positions ? { ...found, share: found.mistakes / found.positions } : null;
+// The mistakes that are the strength of a run in a line of its strength, with their share.
+function mistakesOf(line) {
+  return line.graded && { ...line.graded, share: line.graded.mistakes / line.graded.positions };
 }
 
 // How strong a player is, in words: { value, interval, text, points }.
 function strengthOf(run) {
   const last = run.strength.at(-1);
   const when = last ? `after generation ${last.generation}` : "";
-  const mistakes = last && mistakesOf(run, last);
+  const mistakes = last && mistakesOf(last);
   if (mistakes) {
     const { share, interval, simulations, positions } = mistakes;
     const how = simulations ? `with ${simulations} simulations a move` : "by the network alone";
@@ -136,7 +136,7 @@ function strengthOf(run) {
       : `It gives a result away in one of ${format.whole(1 / share)} positions whose results are known, ${how}, ${when}.`;
     return {
       value: mistakes.mistakes ? `${format.share(share)} mistakes` : "No mistakes", interval: `95 % interval ${format.share(interval[0])} to ${format.share(interval[1])}`, text: plain,
-      points: run.strength.map(line => [line.generation, mistakesOf(run, line)?.share]), what: "mistakes over the generations",
+      points: run.strength.map(line => [line.generation, mistakesOf(line)?.share]), what: "mistakes over the generations",
     };
   }
   if (last && last.played) {
@@ -199,6 +199,8 @@ function drawBar(page, parts, data) {
     fill(bar.slots.get("runs"), data.runs.map(run => run.name),
       ...data.runs.map((run, index) => html("span", { class: "value" }, html("span", { class: `key c${index}` }), ` ${run.name}`)));
   }
+  // What is linked to comes to lie below the bar, however high it is.
+  document.documentElement.style.scrollPaddingTop = `${bar.offsetHeight + 12}px`;
 }
 
 // ------------------------------------------------------------------------------------------------------------- Curves
@@ -289,7 +291,7 @@ function strengthPart(section, data) {
   curves(section, data, "mistakes", {
     title: "Mistakes", tall: true, y: { format: format.share },
     help: "The share of positions with known results in which its move gives a result away: a win becomes a draw or a loss, or a draw a loss. Lower is better, and 0 is perfect. The band is the 95 % interval: two values whose bands overlap may be equal.",
-    lines: run => [{ name: `with ${run.grade_simulations} simulations`, at: line => mistakesOf(run, line)?.share, band: line => mistakesOf(run, line)?.interval }],
+    lines: run => [{ name: `with ${run.grade_simulations} simulations`, at: line => mistakesOf(line)?.share, band: line => mistakesOf(line)?.interval }],
   });
   curves(section, data, "elo", {
     title: "Strength in Elo", tall: true, y: { format: format.elo, least: undefined },
@@ -338,6 +340,32 @@ function verdictTable(section, data) {
         ...[`${all} ${line.positions === undefined ? "games" : "positions"}`, wrong, all ? format.share(wrong / all) : "", line.simulations]
           .map(cell => html("td", { class: "number" }, String(cell))));
     }))));
+}
+
+// The runs that can play against another one, by their games.
+function rivals(data) {
+  return Object.values(Object.groupBy(data.runs, run => `${run.game}: ${run.title}`)).filter(runs => runs.length > 1);
+}
+
+// The newest match of each two runs, as the run of the row sees it. Both runs have a line of it, with the same time.
+function matchesPart(section, data) {
+  const note = slot(section, "note", () => html("p", { class: "note" }));
+  note.textContent = "The score of the run in the row against the run in the column, and by how much it is stronger, in Elo with the 95 % interval of the games. "
+    + "An empty place has the command that plays the match; name the runs by the paths of their folders.";
+  const box = slot(section, "tables", () => html("div"));
+  const elo = x => (typeof x === "number" ? format.elo(x) : x === "inf" ? "+∞" : "−∞");
+  const cell = (row, column) => {
+    if (row === column) return html("td", { class: "none" }, "–");
+    const met = row.matches.findLast(one => column.matches.some(({ played }) => played === one.played));
+    if (!met) return html("td", { class: "none" }, html("code", {}, `lockstep compare ${row.name} ${column.name}`));
+    const sure = met.low > 0 || met.low === "inf" ? "good" : met.high < 0 || met.high === "-inf" ? "bad" : null;
+    return html("td", {}, html("b", { class: sure }, format.share(met.score)), ` ${elo(met.elo)} Elo (${elo(met.low)} to ${elo(met.high)})`,
+      html("div", { class: "help" }, `${met.results.join(" / ")} won, drawn, lost; generation ${met.generation} against ${met.against_generation}, ${many(met.simulations, "simulation")} a move`));
+  };
+  fill(box, data.runs.map(run => [run.name, run.matches]), ...rivals(data).map(runs => html("div", { class: "table" }, html("table", { class: "cross" },
+    html("caption", {}, runs[0].title),
+    html("thead", {}, html("tr", {}, html("td"), ...runs.map(run => html("th", { scope: "col" }, `against ${run.name}`)))),
+    html("tbody", {}, ...runs.map(row => html("tr", {}, html("th", { scope: "row" }, row.name), ...runs.map(column => cell(row, column)))))))));
 }
 
 function diagnosisPart(section, data) {

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// The folder of a run: `runs/<name>/` with `config.toml`, `metrics.jsonl`, `checkpoints/`, `log/`, `games/`,
-/// `kernels/`, `verdict.jsonl` and `report.html`.
+/// `kernels/`, `verdict.jsonl`, `matches.jsonl` and `report.html`.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
@@ -99,6 +99,11 @@ impl Folder {
     /// Returns the path of `strength.jsonl`, which says how strong the player was after the generations that were graded.
     pub fn strength(&self) -> PathBuf {
         self.0.join("strength.jsonl")
+    }
+
+    /// Returns the path of `matches.jsonl`, which has a line for each match that was played against another run.
+    pub fn matches(&self) -> PathBuf {
+        self.0.join("matches.jsonl")
     }
 
     /// Returns the path of `report.html`, which shows all that is known of the run.

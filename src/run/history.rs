@@ -210,7 +210,11 @@ fn lines<T: DeserializeOwned>(folder: &Folder) -> Vec<T> {
     String::from_utf8_lossy(&text).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-fn append(path: &Path, lines: &[String]) -> Result<(), Error> {
+/// Adds lines to a file, which is made if there is none.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn append(path: &Path, lines: &[String]) -> Result<(), Error> {
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("write", path))?;
     file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(Error::io("write", path))?;
     sync(&file, path)

@@ -2,7 +2,7 @@ use super::train::{interrupted, listen, set_at_work};
 use crate::{
     Error,
     cli::{FleetArgs, FleetCommand, WorkerArgs},
-    device,
+    data, device,
     fleet::{
         self, Address,
         ledger::LEARNER,
@@ -71,7 +71,7 @@ fn line(summary: &Summary, before: &Summary) -> String {
 pub fn run(FleetArgs { command: FleetCommand::Status { place, json } }: FleetArgs) -> Result<(), Error> {
     let status = status(&place)?;
     if json {
-        say!("{}", serde_json::to_string(&status).expect("plain data"));
+        data!("{}", serde_json::to_string(&status).expect("plain data"));
         return Ok(());
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());

@@ -2,9 +2,8 @@ use crate::{
     Error,
     cli::WhyArgs,
     data, device, display,
-    insight::why::{OfRound, Question, Through, Why, why},
+    insight::why::{OfRound, Question, Why, why},
     say,
-    text::number,
 };
 use serde_json::json;
 
@@ -18,35 +17,32 @@ pub fn run(args: WhyArgs) -> Result<(), Error> {
         about: args.about.clone(),
         simulations: args.simulations,
         device: args.device,
+        games: args.games,
     };
     let bar = display::bar(0, "asking");
-    let found =
-        device::with_threads(args.threads, || why(&args.run, &question, |what| bar.set_message(what.to_string())));
+    let progress = |what: &str| {
+        bar.set_message(what.to_string());
+        true
+    };
+    let found = device::with_threads(args.threads, || why(&args.run, &question, progress));
     bar.finish_and_clear();
-    let mut found = found?;
-    let listed = found.games.len().saturating_sub(args.games);
-    let games = found.games.split_off(listed);
+    let found = found?.expect("nobody has stopped it");
     if args.json {
-        let mut line = json!(found);
-        line["games"] = json!(games);
-        data!("{line}");
-        return Ok(());
+        data!("{}", json!(found));
+    } else {
+        tell(&found);
     }
-    tell(&found, &games);
     Ok(())
 }
 
-/// Prints what is known of a position, and these games that came through it.
-fn tell(found: &Why, games: &[Through]) {
+/// Prints what is known of a position.
+fn tell(found: &Why) {
     let after = match &found.moves[..] {
         [] => "The start of the game".into(),
         moves => format!("After {}", moves.join(" ")),
     };
     say!("{after}, the {} player to move:", found.to_move);
-    let Some(about) = &found.about else {
-        say!("  no checkpoint is kept, and no game of the log came through this position");
-        return;
-    };
+    let about = found.about.as_deref().unwrap_or_default();
     if !found.generations.is_empty() {
         let (network, search) = (format!("network: {about}"), format!("search: {about}"));
         let wide = network.chars().count().max(12);
@@ -62,10 +58,10 @@ fn tell(found: &Why, games: &[Through]) {
                 if seen.proven { " (proven)" } else { "" }
             );
         }
-        say!("{}", since(found, about));
     }
-    rounds(found, about);
-    for game in games {
+    rounds(&found.rounds, about);
+    found.sentences().iter().for_each(|sentence| say!("{sentence}"));
+    for game in &found.games {
         let value = game.value.map_or("in the random opening".into(), |value| format!("value {value:+.2}"));
         let target = game.target.map_or(String::new(), |share| format!(", target {:.0} %", 100.0 * share));
         let result = ["won", "drawn", "lost"][(1 - game.result) as usize];
@@ -79,49 +75,11 @@ fn tell(found: &Why, games: &[Through]) {
     }
 }
 
-/// Returns since when the move is played, as a sentence.
-fn since(found: &Why, about: &str) -> String {
-    let same = match &found.same[..] {
-        [] => String::new(),
-        same => format!(" (or {}, which is the same mirrored or turned)", same.join(", ")),
-    };
-    let last = found.generations.last().map_or(0, |seen| seen.generation);
-    let plays = |generation: u64| {
-        let seen = found.generations.iter().find(|seen| seen.generation == generation);
-        seen.map_or("", |seen| &seen.plays)
-    };
-    let simulations = number(found.simulations.into(), "simulation");
-    match (found.since, found.until) {
-        (Some(since), None) => {
-            format!("With {simulations} every kept generation plays {about}{same}, from generation {since} on.")
-        }
-        (Some(since), Some(until)) => format!(
-            "With {simulations} the kept generations play {about}{same} since generation {since}; generation {until} plays {}.",
-            plays(until)
-        ),
-        (None, _) => format!("With {simulations} generation {last} does not play {about}{same}, but {}.", plays(last)),
-    }
-}
-
-/// Prints a table of the games that came through the position, and when they were learned from.
-fn rounds(found: &Why, about: &str) {
-    let Some([first, last]) = found.log else {
-        say!("The log has no games.");
-        return;
-    };
-    let mut total = OfRound::default();
-    found.rounds.iter().for_each(|round| total.merge(round));
-    let of_log = format!("of the log, which has rounds {first} to {last}");
-    if total.games == 0 {
-        say!("No game {of_log}, came through this position.");
+/// Prints a table of the games that came through the position.
+fn rounds(rounds: &[OfRound], about: &str) {
+    if rounds.is_empty() {
         return;
     }
-    let [won, drawn, lost] = total.results;
-    say!(
-        "{} {of_log}, came through this position, mirrored and turned ones included: {won} won, {drawn} drawn and {lost} lost \
-         for the player to move.",
-        number(total.games, "game")
-    );
     let played = format!("played {about}");
     let wide = played.chars().count().max(8);
     say!(
@@ -132,7 +90,7 @@ fn rounds(found: &Why, about: &str) {
         "value",
         "target"
     );
-    for lines in found.rounds.chunks(found.rounds.len().div_ceil(LINES)) {
+    for lines in rounds.chunks(rounds.len().div_ceil(LINES)) {
         let mut line = OfRound::default();
         lines.iter().for_each(|round| line.merge(round));
         let (first, last) = (lines[0].round, lines[lines.len() - 1].round);
@@ -146,18 +104,5 @@ fn rounds(found: &Why, about: &str) {
         };
         let results = format!("{won} {drawn} {lost}");
         say!("  {name:>13}  {:>7}  {results:>20}  {share:>wide$}  {value:>6}  {target:>6}", line.games);
-    }
-    let span = |[from, to]: &[u64; 2]| if from == to { from.to_string() } else { format!("{from} to {to}") };
-    let spans: Vec<String> = found.learned.iter().map(span).collect();
-    match (&spans[..], found.forgotten) {
-        ([], _) => say!("No generation has learned from it."),
-        (spans, Some(forgotten)) => say!(
-            "It was in the replay window of the generations {}, and was forgotten with generation {forgotten}, the first one \
-             without it.",
-            spans.join(", ")
-        ),
-        (spans, None) => {
-            say!("It was in the replay window of the generations {}, and still is.", spans.join(", "))
-        }
     }
 }

@@ -88,6 +88,7 @@ pub fn pages(site: Arc<Site>) -> Router {
         .route("/api/sessions/{id}/evaluate", post(evaluate))
         .route("/api/sessions/{id}/look", post(look))
         .route("/api/sessions/{id}/search", post(search))
+        .route("/api/sessions/{id}/why", post(why))
         .route("/api/sessions/{id}/stop", post(stop))
         .route_layer(middleware::from_fn_with_state(site.clone(), with_token));
     let nothing = async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing here");
@@ -189,11 +190,13 @@ async fn board() -> Response {
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>lockstep</title>\n",
         "<link rel=\"icon\" href=\"data:,\">\n<style>",
         include_str!("../../page/base.css"),
+        include_str!("../../page/charts.css"),
         include_str!("../../page/play.css"),
         "</style>\n</head>\n",
         include_str!("../../page/play.html"),
         "<script>",
         include_str!("../../page/board.js"),
+        include_str!("../../page/charts.js"),
         include_str!("../../page/play.js"),
         "</script>\n</html>\n",
     ))
@@ -401,4 +404,18 @@ async fn search(State(site): State<Arc<Site>>, Path(id): Path<String>, body: Byt
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "simulations: 1 at least"));
     }
     order(&site, &id, Order::Search { simulations, more, play }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    about: Option<String>,
+}
+
+async fn why(State(site): State<Arc<Site>>, Path(id): Path<String>, body: Bytes) -> Answered {
+    let Why { about } = read(&body)?;
+    let text = "the history of another position is looked up already: wait until it is there";
+    let busy = |_| Refusal::new(StatusCode::TOO_MANY_REQUESTS, text);
+    let right = site.histories.clone().try_acquire_owned().map_err(busy)?;
+    order(&site, &id, Order::Why { about, right }).await
 }

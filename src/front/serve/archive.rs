@@ -38,6 +38,8 @@ pub struct Query {
     from: Option<u64>,
     /// The last round.
     to: Option<u64>,
+    /// The number of the game in its round.
+    number: Option<u64>,
     /// Where to go on: the round, and the number of games of it that were looked at.
     next: Option<(u64, usize)>,
     /// The kind of file: `txt` or `csv`. Without one the answer is a page.
@@ -113,7 +115,8 @@ impl Query {
     }
 
     fn wants(&self, opening: &[Action], game: &GameRecord) -> bool {
-        self.shortest.is_none_or(|shortest| game.len() >= shortest)
+        self.number.is_none_or(|number| game.id.is_some_and(|id| id.number == number))
+            && self.shortest.is_none_or(|shortest| game.len() >= shortest)
             && self.longest.is_none_or(|longest| game.len() <= longest)
             && self.result.as_ref().is_none_or(|result| result_text(game.finished) == result)
             && game.len() >= opening.len()

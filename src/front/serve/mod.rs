@@ -49,6 +49,8 @@ struct Site {
     hub: Arc<Hub>,
     /// One place: games are looked for by one request at a time.
     scans: Arc<Semaphore>,
+    /// One place: the history of a position asks every kept network and reads the whole log.
+    histories: Arc<Semaphore>,
     /// The rate of the requests that belong to no session.
     rate: Mutex<Bucket>,
 }
@@ -89,6 +91,7 @@ pub fn serve(address: SocketAddr, names: Vec<String>, players: Players, sessions
         seats: Seats::new(sessions),
         hub: Arc::default(),
         scans: Arc::new(Semaphore::new(1)),
+        histories: Arc::new(Semaphore::new(1)),
         rate: Mutex::new(Bucket::new(40.0, 10.0)),
     });
     let token = site.guard.token().map_or(String::new(), |token| format!("#token={token}"));

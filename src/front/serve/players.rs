@@ -127,6 +127,10 @@ pub struct Desk {
     /// The player's name in requests, with its generation.
     pub name: String,
     key: Key,
+    /// The folder of the run that the player is from, if it is from one.
+    pub run: Option<PathBuf>,
+    /// Where the networks run; as in the run without it.
+    pub device: Option<DeviceKind>,
     table: Table,
     /// The most simulations of a search.
     pub most: u32,
@@ -238,7 +242,12 @@ impl Players {
         let table = Table::open(&contender, room.clone())?;
         let session = table.session().expect("a new table has a place");
         let used = Mutex::new(Instant::now());
-        let desk = Arc::new(Desk { name: key.to_string(), key, table, most: room.simulations, bytes, used });
+        let run = match key {
+            Key::Run(number, _) => Some(self.run(number)?.folder.path().to_path_buf()),
+            Key::Weights | Key::Untrained(..) => None,
+        };
+        let (name, device, most) = (key.to_string(), self.device, room.simulations);
+        let desk = Arc::new(Desk { name, key, run, device, table, most, bytes, used });
         desks.push(desk.clone());
         Ok((desk, session))
     }

@@ -23,7 +23,9 @@ fn chosen<'a>(runs: &'a [Run], which: &str) -> Result<&'a [Run], Error> {
 
 /// Returns a stamp that changes when something is written to the files of these runs.
 fn stamp(runs: &[Run]) -> String {
-    let files = runs.iter().flat_map(|run| [run.folder.metrics(), run.folder.strength(), run.folder.config()]);
+    let files = runs
+        .iter()
+        .flat_map(|run| [run.folder.metrics(), run.folder.strength(), run.folder.matches(), run.folder.config()]);
     let lengths = files.map(|path| fs::metadata(path).map_or(0, |file| file.len()));
     lengths.map(|length| format!("{length:x}")).collect::<Vec<_>>().join("-")
 }

@@ -4,6 +4,7 @@
 use super::{Bucket, api::Refusal, events::Hub, players::Desk, secret};
 use crate::{
     Error,
+    insight::why::{Question, why},
     session::{Ended, Found, Limit, Session},
     view::View,
 };
@@ -20,7 +21,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// The time after which a session that nobody asks for anything is closed.
 const IDLE: Duration = Duration::from_secs(600);
@@ -30,6 +31,9 @@ const SPARE: Duration = Duration::from_secs(60);
 
 /// The most orders that wait for a session's thread.
 const ORDERS: usize = 8;
+
+/// The most games that the history of a position lists.
+const GAMES: usize = 50;
 
 /// The shortest time between two reports of a search.
 const REPORT: Duration = Duration::from_millis(100);
@@ -55,6 +59,13 @@ pub enum Order {
         more: bool,
         /// Whether the move that is found is played.
         play: bool,
+    },
+    /// Tell the history of the position in the run that the player is from, as `lockstep why` does.
+    Why {
+        /// The move that is asked about; without one it is that of the newest generation.
+        about: Option<String>,
+        /// The right to look into the history of a run, which few have at the same time.
+        right: OwnedSemaphorePermit,
     },
 }
 
@@ -104,14 +115,14 @@ impl Seat {
         let searching = || Refusal::new(StatusCode::CONFLICT, "a search is under way in this session: stop it first");
         let word = &self.shared.word;
         match order {
-            Order::Search { .. } => {
+            Order::Search { .. } | Order::Why { .. } => {
                 word.compare_exchange(word::NONE, word::ON, SeqCst, SeqCst).map_err(|_| searching())?;
             }
             Order::Evaluate | Order::Look(_) if word.load(SeqCst) != word::NONE => return Err(searching()),
             Order::Evaluate | Order::Look(_) => {}
             Order::Play(_) | Order::Back(_) | Order::Set(_) => self.tell(word::LEAVE),
         }
-        let is_search = matches!(order, Order::Search { .. });
+        let is_search = matches!(order, Order::Search { .. } | Order::Why { .. });
         let (reply, answer) = oneshot::channel();
         self.orders.try_send((order, reply)).map_err(|error| {
             if is_search {
@@ -267,6 +278,12 @@ impl Worker {
                     self.search(simulations, more, play, reply);
                     continue;
                 }
+                Order::Why { about, right } => {
+                    let answer = self.why(about);
+                    self.shared.word.store(word::NONE, SeqCst);
+                    drop(right);
+                    answer
+                }
                 Order::Play(text) => self.change(|session| session.play(&text).map(|_| ())),
                 Order::Back(moves) => self.change(|session| {
                     session.take_back(moves);
@@ -316,6 +333,28 @@ impl Worker {
         Ok(json!({"path": path, "texts": texts, "view": view, "moves": moves}))
     }
 
+    /// Returns the history of the position, or `null` if it was told to stop.
+    fn why(&self, about: Option<String>) -> Result<Value, Error> {
+        let none = || Error::Usage("this player is from no run: there is no history of what it has learned".into());
+        let run = self.desk.run.as_ref().ok_or_else(none)?;
+        let moves = self.session.texts().join(" ");
+        let question = Question { moves, about, simulations: None, device: self.desk.device, games: GAMES };
+        let mut reported = Instant::now();
+        let found = why(run, &question, |what| {
+            if reported.elapsed() >= REPORT {
+                reported = Instant::now();
+                self.tell(&json!({"session": self.shared.id, "asking": what}));
+            }
+            self.shared.word.load(SeqCst) == word::ON
+        })?;
+        Ok(found.map_or(Value::Null, |found| json!({"why": found, "sentences": found.sentences()})))
+    }
+
+    /// Tells the pages of the session's browser something.
+    fn tell(&self, event: &Value) {
+        self.hub.send(Some(&self.shared.browser), event);
+    }
+
     fn search(&mut self, simulations: u32, more: bool, play: bool, reply: Reply) {
         let is_gumbel = self.session.settings().policy == PolicyKind::Gumbel;
         let limit = match more && !is_gumbel {
@@ -344,7 +383,7 @@ impl Worker {
         let failed = match found {
             Ok(found) => {
                 let shown = texts.found(&found);
-                self.hub.send(Some(&self.shared.browser), &json!({"session": self.shared.id, "found": shown}));
+                self.tell(&json!({"session": self.shared.id, "found": shown}));
                 self.found = Some(shown);
                 let played = if play && !left {
                     self.change(|session| session.play_action(found.action)).map(|_| ())
@@ -357,7 +396,7 @@ impl Worker {
         };
         let error = failed.map(|error| error.to_string());
         let state = self.show();
-        self.hub.send(Some(&self.shared.browser), &json!({"session": self.shared.id, "state": state, "error": error}));
+        self.tell(&json!({"session": self.shared.id, "state": state, "error": error}));
     }
 
     /// Makes what the page shows of the session, keeps it for those who ask, and returns it.

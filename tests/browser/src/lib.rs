@@ -39,6 +39,27 @@ pub fn program() -> PathBuf {
     std::env::var_os("LOCKSTEP").map_or_else(built, PathBuf::from)
 }
 
+/// Runs the program in a folder, with these arguments.
+///
+/// # Panics
+/// If it fails.
+pub fn lockstep(folder: &Path, args: &[&str]) -> String {
+    let output = Command::new(program()).current_dir(folder).args(args).output().expect("the program was built");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Trains tic-tac-toe for four generations in the folder `name`, within a second.
+///
+/// # Panics
+/// If that fails.
+pub fn train(folder: &Path, name: &str, seed: &str) {
+    let sets = ["run.generations=4", "run.games=40", "network.channels=8", "run.checkpoint_every=1"];
+    let args =
+        ["train", "--run", name, "--seed", seed].into_iter().chain(sets.into_iter().flat_map(|set| ["--set", set]));
+    lockstep(folder, &args.collect::<Vec<_>>());
+}
+
 impl Server {
     /// Starts a server in a folder, with these arguments.
     ///
@@ -173,6 +194,18 @@ impl Browser {
         let actions = actions.flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key})));
         let actions: Vec<_> = actions.collect();
         self.tell("POST", "actions", &json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]}));
+    }
+
+    /// Checks that the page has asked nobody but its server, and has complained about nothing to the console.
+    ///
+    /// # Panics
+    /// If it did.
+    pub fn is_content(&self, server: &Server) {
+        let asked = self.script("return performance.getEntriesByType('resource').map(entry => entry.name)");
+        let elsewhere = |url: &&Value| !url.as_str().expect("an address").starts_with(&server.url);
+        let elsewhere: Vec<&Value> = asked.as_array().expect("a list").iter().filter(elsewhere).collect();
+        assert!(elsewhere.is_empty(), "{elsewhere:?}");
+        assert_eq!(self.complaints(), Vec::<String>::new());
     }
 
     /// Returns what the page has complained about to the console.

@@ -1,6 +1,6 @@
 //! The board of `lockstep serve` in a browser: games by clicks and by keys, the tree, and what a page may ask for.
 
-use lockstep_browser_tests::{Browser, Server};
+use lockstep_browser_tests::{Browser, Server, train};
 use serde_json::{Value, json};
 
 /// Opens the page with a player that has learned nothing.
@@ -71,10 +71,8 @@ fn a_game_by_clicks() {
     browser.click("#back");
     browser.wait(&format!("page.session.moves.length < {}", moves.as_array().unwrap().len()));
     assert_eq!(agrees(&server, &browser)["view"]["to_move"], 0);
-    // A page asks nobody but its server, and nothing of it was refused.
-    let asked = browser.script("return performance.getEntriesByType('resource').map(entry => entry.name)");
-    assert!(asked.as_array().unwrap().iter().all(|url| url.as_str().unwrap().starts_with(&server.url)), "{asked}");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    browser.is_content(&server);
+    assert_eq!(browser.script("return $('report').hidden && $('history').hidden"), true, "there is no run");
 }
 
 #[test]
@@ -173,4 +171,57 @@ fn the_tree_is_walked_and_shared_by_one_stream() {
     browser.wait("heard > 0 && page.session.moves.length >= 1 && !page.session.searching");
     agrees(&server, &browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// The history of a position, by keys on a phone: what is drawn is what the server tells, and its games are on the board.
+#[test]
+fn why_it_plays_that() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", "1");
+    let (server, browser) = (Server::start(folder.path(), &["run"]), Browser::open(360));
+    browser.go(&server.url);
+    browser.wait("page.session && page.players");
+    assert_eq!(browser.script("return $('report').hidden || $('history').hidden"), false);
+    browser.click("#side input[value='both']");
+    browser.script("then(() => setMoves(['b2']))");
+    browser.wait("page.session.moves.length === 1");
+    browser.keys(&["h"]);
+    browser.wait("page.why && !page.asking");
+    let id = browser.script("return page.session.id");
+    let path = format!("/api/sessions/{}/why", id.as_str().unwrap());
+    let told = server.ask("POST", &path, &json!({}));
+    assert_eq!(browser.script("return {why: page.why.why, sentences: page.why.sentences}"), told);
+    let text = browser.script("return $('why-shown').textContent");
+    for sentence in told["sentences"].as_array().unwrap() {
+        assert!(text.as_str().unwrap().contains(sentence.as_str().unwrap()), "{text}");
+    }
+    let (generations, games) =
+        (told["why"]["generations"].as_array().unwrap(), told["why"]["games"].as_array().unwrap());
+    // A point of each curve for each generation, and a row for each generation, round and game.
+    let count = |css: &str| browser.script(&format!("return document.querySelectorAll('#why-shown {css}').length"));
+    assert_eq!(count("circle.point"), 4 * generations.len());
+    let rounds = told["why"]["rounds"].as_array().unwrap();
+    assert_eq!(count("tbody tr"), generations.len() + rounds.len() + games.len());
+    let plays =
+        "return [...document.querySelector('#why-shown table').tBodies[0].rows].map(row => row.cells[5].textContent)";
+    let expected: Vec<&Value> = generations.iter().rev().map(|of| &of["plays"]).collect();
+    assert_eq!(browser.script(plays), json!(expected));
+
+    // The newest game, by the keys: it is on the board where it came through the position, and goes on as in the log.
+    let newest = &games[games.len() - 1];
+    let query = json!({"run": 0, "from": newest["round"], "to": newest["round"], "number": newest["number"]});
+    let game = server.ask("POST", "/api/games", &query)["games"][0].clone();
+    browser.script("document.querySelector('#why-shown td button').focus()");
+    browser.keys(&["Enter"]);
+    let moves: Vec<&str> = game["moves"].as_str().unwrap().split(' ').collect();
+    browser.wait(&format!("page.line.join(' ') === '{}'", moves.join(" ")));
+    let ply = newest["ply"].as_u64().unwrap() as usize;
+    assert_eq!(agrees(&server, &browser)["moves"], json!(moves[..ply]));
+    browser.keys(&["."]);
+    browser.wait(&format!("page.session.moves.length === {}", ply + 1));
+    assert_eq!(agrees(&server, &browser)["moves"], json!(moves[..=ply]));
+    browser.script("document.querySelectorAll('#why-shown details').forEach(one => { one.open = true; })");
+    let wide = browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+    assert_eq!(wide, 0, "the page is wider than its window");
+    browser.is_content(&server);
 }
