@@ -579,7 +579,7 @@ impl Ledger {
             let spans = of.get(id).cloned().unwrap_or_default();
             let is_written = worker.written.as_ref().is_some_and(|(written, heard, when)| {
                 let is_late = *heard < worker.number || now.saturating_duration_since(*when) > again;
-                *written == spans && !(is_late && !spans.is_empty())
+                *written == spans && (!is_late || spans.is_empty())
             });
             if is_written || (worker.gone && worker.refused.is_none()) {
                 continue;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Error;
 use async_nats::{
-    ConnectOptions, HeaderMap,
+    ConnectOptions, HeaderMap, StatusCode,
     jetstream::{
         self, Context, ErrorCode,
         context::PublishErrorKind,
@@ -135,7 +135,7 @@ impl Nats {
             Err(error) => match error.kind() {
                 DirectGetErrorKind::NotFound => Ok(None),
                 // Nobody answers for a stream that is not there.
-                DirectGetErrorKind::Request => Ok(None),
+                DirectGetErrorKind::ErrorResponse(StatusCode::NO_RESPONDERS, _) => Ok(None),
                 _ => Err(error.to_string()),
             },
         }

@@ -46,7 +46,7 @@ pub(super) fn bucket(address: &Address) -> Result<Box<dyn Store>, Error> {
         _ => MicrosoftAzureBuilder::from_env().with_container_name(bucket).build().map(|store| Arc::new(store) as _),
     };
     let store = store.map_err(|e| address.error(e))?;
-    Objects::open(address, store, prefix.trim_matches('/').into(), Duration::from_secs(2))
+    Objects::open(address, store, prefix.trim_matches('/').into(), Duration::from_secs(1))
 }
 
 impl Objects {

@@ -552,7 +552,8 @@ mod tests {
                 if set {
                     overrides.push(format!("{key}={value}"));
                 } else {
-                    table[key.section].as_table_mut().unwrap().insert(key.name.into(), value);
+                    let section = table.entry(key.section).or_insert_with(|| Value::Table(Table::new()));
+                    section.as_table_mut().unwrap().insert(key.name.into(), value);
                 }
             }
             if let Ok(config) = parse(&toml::to_string(&table).unwrap(), "x", &overrides) {
