@@ -92,7 +92,7 @@ impl Link {
         let own = Epoch { run: run_id(folder)?, name };
         let epoch = begin_epoch(address, &*store, &own)?;
         let version = env!("CARGO_PKG_VERSION").to_string();
-        let ledger = Ledger::new(epoch, config.fleet.clone(), version.clone(), probe, drawn()?);
+        let ledger = Ledger::new(epoch, config.fleet.clone(), version.clone(), probe.clone(), drawn()?);
         let shared = Arc::new(Shared {
             ledger: Mutex::new(ledger),
             news: Condvar::new(),
@@ -106,6 +106,7 @@ impl Link {
             run: own.run.clone(),
             name: own.name.clone(),
             version,
+            probe,
             phase: Phase::Training,
             works: vec![],
         };

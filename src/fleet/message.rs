@@ -3,9 +3,10 @@
 //! An object is a line with the version of the protocol and the digest of all that follows, a line of JSON, and, where
 //! there are games or weights, their bytes. `head -n 2` shows what it says.
 
+use crate::text::number;
 use lockstep_components::{GameRecord, Stats};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::io::Read;
+use std::{fmt, io::Read};
 
 /// The version of the protocol, raised when it changes.
 const PROTOCOL: u32 = 1;
@@ -50,6 +51,8 @@ pub struct Board {
     pub name: String,
     /// The version of lockstep that learns.
     pub version: String,
+    /// What its machine computes: see [`crate::run::probe`].
+    pub probe: String,
     /// What the learner is at.
     pub phase: Phase,
     /// The rounds in play, and those just before.
@@ -263,6 +266,13 @@ pub struct FleetMetrics {
     pub waited: f64,
     /// Share of their time in which workers waited for weights.
     pub loading: f64,
+}
+
+impl fmt::Display for FleetMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { counts: Counts { workers, games, .. }, waited, loading } = self;
+        write!(f, "{} ({games} games, waited {:.0} %)", number(*workers, "worker"), 100.0 * (waited + loading))
+    }
 }
 
 /// What a fleet counts.

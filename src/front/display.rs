@@ -222,6 +222,7 @@ impl Rates {
             rates.now.push(format!("{} simulations/s", count(metrics.simulations_per_second)));
             rates.now.push(format!("{} evaluations/s", count(metrics.evaluations_per_second)));
         }
+        rates.now.extend(metrics.fleet.map(|fleet| fleet.to_string()));
         if metrics.mean_batch > 0.0 {
             rates.now.push(format!("batch {:.0} ({:.0} % full)", metrics.mean_batch, 100.0 * metrics.batch_fill));
         }

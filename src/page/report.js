@@ -566,6 +566,15 @@ function speedPart(section, data) {
     title: "GPU", y: { format: format.share, most: 1 }, rules: ["idle_device", "full_device"], help: "How busy the GPU was, as its driver tells.",
     lines: run => (run.columns["machine.gpu.utilisation"] ? [{ name: "utilisation", column: "machine.gpu.utilisation" }] : []),
   });
+  curves(section, data, "workers", {
+    title: "Workers of the fleet", help: "Workers on other machines that were there when a generation ended.",
+    lines: run => (run.columns["fleet.workers"] ? [{ name: "workers", column: "fleet.workers" }] : []),
+  });
+  curves(section, data, "waiting", {
+    title: "Workers that wait", y: { format: format.share, most: 1 },
+    help: "The share of their time in which workers had nothing to play, because the learner was learning or the round was ending, and in which they waited for weights. With run.lag = 2 they play on while the learner learns.",
+    lines: run => (run.columns["fleet.waited"] ? [{ name: "for games", column: "fleet.waited" }, { name: "for weights", column: "fleet.loading" }] : []),
+  });
   const machines = slot(section, "machines", () => html("p", { class: "note" }));
   machines.textContent = data.runs.filter(run => run.machine).map(run =>
     `${data.runs.length > 1 ? `${run.name}: ` : ""}${run.machine.device} in ${run.machine.precision}, ${many(run.machine.threads, "thread")} on ${many(run.machine.cores, "core")}.`).join(" ");

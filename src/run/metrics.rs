@@ -217,6 +217,7 @@ impl Metrics {
             format!("batch {:.0} ({:.0} % full)", self.mean_batch, 100.0 * self.batch_fill),
             format!("cache {:.0} %", 100.0 * self.cache_hits),
         ];
-        losses.into_iter().chain(writing).chain(others).collect()
+        let fleet = self.fleet.map(|fleet| fleet.to_string());
+        losses.into_iter().chain(writing).chain(others).chain(fleet).collect()
     }
 }
