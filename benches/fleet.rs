@@ -73,7 +73,7 @@ fn work(place: &Address, game: &GameRecord, thread: usize, own: usize, until: In
     while Instant::now() < until {
         let began = Instant::now();
         let found = store.get(&["board".into()], 1 << 26).ok().and_then(|mut found| found.pop()?.bytes);
-        board = found.and_then(|bytes| unseal::<Board>(&bytes).ok()).map(|(board, _)| board).or(board);
+        board = found.and_then(|bytes| unseal(&bytes).ok().map(|(board, _)| board)).or(board);
         let Some(board) = &board else { continue };
         let mut orders: HashMap<String, Orders> = HashMap::new();
         for found in store.get(&keys, 1 << 26).unwrap_or_default() {

@@ -16,7 +16,7 @@ use lockstep::{
     folder::Folder,
     games,
     run::probe::probe,
-    source::{GameSource, Lanes},
+    source::{Counts, GameSource, Lanes},
     trainer::{self, Event},
 };
 use lockstep_components::{Config, GameId, GameRecord, Outcome, config::FleetConfig};
@@ -248,7 +248,7 @@ fn with_workers(
     plays: bool,
     store: impl Fn(usize) -> Box<dyn Store>,
     workers: usize,
-) -> (Vec<String>, String, message::Counts) {
+) -> (Vec<String>, String, Counts) {
     let dir = tempfile::tempdir().unwrap();
     let place: Address = "folder:nowhere".parse().unwrap();
     let (game, lanes) = lanes(config);

@@ -4,8 +4,8 @@ use super::{
     Address,
     ledger::{LEARNER, Ledger},
     message::{
-        self, Board, Counts, Effort, Epoch, FleetMetrics, Games, MOST, Phase, Report, Span, Status, WorkNotice, digest,
-        drawn, is_worker, orders_key, seal, unseal, weights_key,
+        self, Board, Effort, Epoch, Games, MOST, Phase, Report, Span, Status, WorkNotice, digest, drawn, is_worker,
+        orders_key, seal, unseal, weights_key,
     },
     store::{Found, Store},
 };
@@ -14,7 +14,7 @@ use crate::{
     folder::{Folder, write_file},
     log::hex,
     settings,
-    source::{GameSource, Lanes, Played, Work},
+    source::{Counts, FleetMetrics, GameSource, Lanes, Played, Work},
     tell,
 };
 use bevy_ecs::prelude::*;

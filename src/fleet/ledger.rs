@@ -3,7 +3,8 @@
 //! It is the truth of a fleet. It reads no clock and no message by itself, so whatever happens to a fleet can be made to
 //! happen to it in a test.
 
-use super::message::{Counts, Effort, Orders, Phase, Report, RoundStatus, Span, WorkerStatus, digest_of};
+use super::message::{Effort, Orders, Phase, Report, RoundStatus, Span, WorkerStatus, digest_of};
+use crate::source::Counts;
 use lockstep_components::{GameId, GameRecord, config::FleetConfig};
 use std::{
     cmp::Reverse,

@@ -3,10 +3,10 @@
 //! An object is a line with the version of the protocol and the digest of all that follows, a line of JSON, and, where
 //! there are games or weights, their bytes. `head -n 2` shows what it says.
 
-use crate::text::number;
+use crate::source::Counts;
 use lockstep_components::{GameRecord, Stats};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{fmt, io::Read};
+use std::io::Read;
 
 /// The version of the protocol, raised when it changes.
 const PROTOCOL: u32 = 1;
@@ -254,60 +254,6 @@ pub struct WorkerStatus {
     pub simulations_per_second: f64,
     /// Share of the time in which it had nothing to play, lately.
     pub waited: f64,
-}
-
-/// What the workers of a fleet have done for a generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FleetMetrics {
-    /// What was counted.
-    #[serde(flatten)]
-    pub counts: Counts,
-    /// Share of their time in which workers had nothing to play because the learner had nothing.
-    pub waited: f64,
-    /// Share of their time in which workers waited for weights.
-    pub loading: f64,
-}
-
-impl fmt::Display for FleetMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { counts: Counts { workers, games, .. }, waited, loading } = self;
-        write!(f, "{} ({games} games, waited {:.0} %)", number(*workers, "worker"), 100.0 * (waited + loading))
-    }
-}
-
-/// What a fleet counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Workers that are there: the learner is none of them.
-    pub workers: u64,
-    /// Games that workers have played, and the run has taken.
-    pub games: u64,
-    /// Games that have come a second time, and were the same.
-    pub duplicates: u64,
-    /// Games of these that were compared because the learner had wanted to.
-    pub audited: u64,
-    /// Games that were refused: damaged, no games, or others than the learner has played itself.
-    pub rejected: u64,
-    /// Games that were given to others because their worker was not heard of any more, or has left.
-    pub returned: u64,
-    /// Reports that could not be read.
-    pub damaged: u64,
-}
-
-impl Counts {
-    /// Returns what was counted since an earlier time, but for the workers, who are counted now.
-    #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        Self {
-            workers: self.workers,
-            games: self.games - before.games,
-            duplicates: self.duplicates - before.duplicates,
-            audited: self.audited - before.audited,
-            rejected: self.rejected - before.rejected,
-            returned: self.returned - before.returned,
-            damaged: self.damaged - before.damaged,
-        }
-    }
 }
 
 /// Returns an object with this head and these bytes behind it.

@@ -320,7 +320,9 @@ impl Worker<'_> {
         }
         let wanted: BTreeSet<String> =
             desk.orders.iter().flat_map(|orders| orders.spans.iter().map(|span| span.work.clone())).collect();
-        let is_known = |board: &Board| wanted.iter().all(|work| board.works.iter().any(|notice| notice.id == *work));
+        // Before the first round there is nothing by which a worker can introduce itself.
+        let is_there = |board: &Board, work: &String| board.works.iter().any(|notice| notice.id == *work);
+        let is_known = |board: &Board| !board.works.is_empty() && wanted.iter().all(|work| is_there(board, work));
         let is_old = board_read.is_none_or(|when| when.elapsed() > self.store.paces(BOARD_EVERY));
         if is_old || !desk.board.as_ref().is_some_and(is_known) {
             drop(desk);

@@ -5,8 +5,7 @@ mod file;
 pub use file::{append, check, check_new, load, load_lines, truncate};
 
 use crate::{
-    advice::Advice, checkpoint::Seconds, fleet::message::FleetMetrics, machine::Machine, stages::StageSeconds,
-    text::count,
+    advice::Advice, checkpoint::Seconds, machine::Machine, source::FleetMetrics, stages::StageSeconds, text::count,
 };
 use lockstep_components::Stats;
 use lockstep_systems::learn::Losses;

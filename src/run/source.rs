@@ -3,10 +3,10 @@
 use crate::{
     Error,
     device::{self, Place},
-    fleet::message::FleetMetrics,
     hooks::Hooks,
     measure,
     stages::{StageSeconds, StageTimes, Timing},
+    text::number,
 };
 use bevy_ecs::prelude::*;
 use lockstep_components::{Config, GameFinished, GameId, GameRecord, Round, Rounds, Slot, Stats, config::SearchConfig};
@@ -14,7 +14,8 @@ use lockstep_systems::{
     Agent, AnyGame, EvaluatorFactory, Inference, Network, SearchPolicy, Searcher, Setup, Uniform, drain, open_round,
     run_tick,
 };
-use std::ops::Range;
+use serde::{Deserialize, Serialize};
+use std::{fmt, ops::Range};
 
 /// Games of one round that are to be played.
 #[derive(Debug)]
@@ -40,6 +41,60 @@ pub struct Played {
     pub stages: StageSeconds,
     /// What workers elsewhere have done, if there can be any.
     pub fleet: Option<FleetMetrics>,
+}
+
+/// What the workers of a fleet have done for a generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetMetrics {
+    /// What was counted.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Share of their time in which workers had nothing to play because the learner had nothing.
+    pub waited: f64,
+    /// Share of their time in which workers waited for weights.
+    pub loading: f64,
+}
+
+impl fmt::Display for FleetMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { counts: Counts { workers, games, .. }, waited, loading } = self;
+        write!(f, "{} ({games} games, waited {:.0} %)", number(*workers, "worker"), 100.0 * (waited + loading))
+    }
+}
+
+/// What a fleet counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Workers that are there: the learner is none of them.
+    pub workers: u64,
+    /// Games that workers have played, and the run has taken.
+    pub games: u64,
+    /// Games that have come a second time, and were the same.
+    pub duplicates: u64,
+    /// Games of these that were compared because the learner had wanted to.
+    pub audited: u64,
+    /// Games that were refused: damaged, no games, or others than the learner has played itself.
+    pub rejected: u64,
+    /// Games that were given to others because their worker was not heard of any more, or has left.
+    pub returned: u64,
+    /// Reports that could not be read.
+    pub damaged: u64,
+}
+
+impl Counts {
+    /// Returns what was counted since an earlier time, but for the workers, who are counted now.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            workers: self.workers,
+            games: self.games - before.games,
+            duplicates: self.duplicates - before.duplicates,
+            audited: self.audited - before.audited,
+            rejected: self.rejected - before.rejected,
+            returned: self.returned - before.returned,
+            damaged: self.damaged - before.damaged,
+        }
+    }
 }
 
 /// A source of games. A game is a function of weights, settings, seed, round and number, so it does not matter who

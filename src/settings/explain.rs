@@ -46,8 +46,10 @@ pub fn commented(text: &str, all: bool) -> String {
     let text = format!("\n{text}");
     let mut sections = text.split("\n[");
     let mut shown = sections.next().unwrap_or_default().trim_start().to_string();
+    let mut missing: Vec<&Key> = keys::all().iter().filter(|_| all).collect();
     for text in sections {
         let (section, text) = text.split_once(']').unwrap_or((text, ""));
+        missing.retain(|key| key.section != section);
         let mut left_out: Vec<&Key> = keys::all().iter().filter(|key| key.section == section).collect();
         let (mut lines, mut own) = (vec![], vec![]);
         for line in text.trim_end().lines() {
@@ -67,6 +69,10 @@ pub fn commented(text: &str, all: bool) -> String {
         lines.append(&mut own);
         lines.extend(left_out.into_iter().filter(|_| all).flat_map(by_default));
         shown += &format!("\n[{section}]{}\n", lines.join("\n"));
+    }
+    for keys in missing.chunk_by(|one, other| one.section == other.section) {
+        let lines: Vec<String> = keys.iter().copied().flat_map(by_default).collect();
+        shown += &format!("\n[{}]\n{}\n", keys[0].section, lines.join("\n"));
     }
     shown
 }

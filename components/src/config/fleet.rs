@@ -13,6 +13,6 @@ section! {
         audit: f64 = 0.01, from 0.0 to 1.0;
         /// Seconds after which the games of a worker that is not heard of go to others. Less waits less for workers that have died;
         /// more gives slow networks the time that they need.
-        lease: f64 = 60.0, from 1.0 to 86_400.0;
+        lease: f64 = 60.0, from 0.1 to 86_400.0;
     }
 }
