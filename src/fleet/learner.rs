@@ -203,13 +203,16 @@ fn begin_epoch(address: &Address, store: &dyn Store, own: &Epoch) -> Result<u64,
         };
         let seen = board()?;
         if seen.as_ref().is_some_and(|board| board.phase == Phase::Training) {
-            tell!("{address}: another run was trained here ({}); looking whether it still is.", before.name);
+            tell!(
+                "{address}: another run was trained here ({}); looking whether it still is.",
+                message::shown(&before.name)
+            );
             let began = Instant::now();
             while began.elapsed() < 3 * store.paces(BOARD_EVERY) {
                 thread::sleep(Duration::from_millis(500));
                 if board()?.map(|board| board.beat) != seen.as_ref().map(|board| board.beat) {
                     let message = "is trained here; each run needs a place of its own: name another one with --fleet";
-                    return Err(address.error(format!("the run {} {message}", before.name)));
+                    return Err(address.error(format!("the run {} {message}", message::shown(&before.name))));
                 }
             }
         }
@@ -434,10 +437,10 @@ impl Postman {
         let free: u64 = rounds.iter().map(|round| round.free).sum();
         let others = workers.iter().filter(|worker| worker.worker != LEARNER).count();
         let waits = match (rounds.is_empty(), free, others) {
-            (true, ..) => "the workers wait for the learner, which learns",
-            (false, 0, _) => "the learner waits for the last games of the round",
-            (false, _, 0) => "the games of the round wait for workers",
-            (false, ..) => "the games of the round are played",
+            (true, ..) => "The workers wait for the learner, which learns",
+            (false, 0, _) => "The learner waits for the last games of the round",
+            (false, _, 0) => "The games of the round wait for workers",
+            (false, ..) => "The games of the round are played",
         };
         Status {
             epoch: self.board.epoch,
@@ -457,7 +460,10 @@ impl Postman {
 fn opened(key: &str, bytes: &[u8]) -> Result<(Report, Games), String> {
     let parts: Vec<&str> = key.split('/').collect();
     let [_, worker, number] = parts[..] else { return Err("it is no report by its key".into()) };
-    let (report, body) = unseal::<Report>(bytes)?;
+    let (mut report, body) = unseal::<Report>(bytes)?;
+    for text in [&mut report.name, &mut report.version, &mut report.probe] {
+        *text = message::shown(text);
+    }
     if report.worker != worker || !is_worker(worker) || number.parse() != Ok(report.number) {
         return Err("it is not the report that its key says".into());
     }

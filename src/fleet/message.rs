@@ -325,6 +325,11 @@ pub fn digest_of(game: &GameRecord) -> u128 {
     u128::from_le_bytes(*hash.as_bytes().first_chunk().expect("it is longer"))
 }
 
+/// Returns a text of somebody else as it can be shown on a terminal: at most 500 characters, and none that controls it.
+pub fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
+}
+
 /// Whether a text can be the name that a worker has drawn.
 pub fn is_worker(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
@@ -345,7 +350,7 @@ pub fn weights_key(digest: &str) -> String {
     format!("weights/{digest}")
 }
 
-/// Returns 16 hexadecimal digits that nobody has drawn before.
+/// Returns bytes that nobody can foresee.
 ///
 /// # Errors
 /// When the system has no random numbers.

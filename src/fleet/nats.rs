@@ -1,8 +1,8 @@
 //! NATS JetStream: a stream of its own for each fleet, which keeps the last message of each subject.
 //!
 //! A key is a subject: `in/<worker>/<number>` is `lockstep.<name>.in.<worker>.<number>`. Objects that are larger than a message
-//! may be lie in parts under `lockstep.<name>.parts.<digest>.<part>`, and their key has the digest and the number of parts. The
-//! stream may lose whatever it has acknowledged; it is made again when it is gone.
+//! may be lie in parts under `lockstep.<name>.parts.<area>.<digest>.<part>`, where the area is the first part of the key, so that
+//! who may write an area may write its parts; the key has the digest and the number of parts. The stream may lose whatever it has acknowledged; it is made again when it is gone.
 
 use super::{
     Address,
@@ -77,6 +77,12 @@ impl Nats {
         format!("lockstep.{}.{}", self.name, key.replace('/', "."))
     }
 
+    /// Returns the subject of a part of an object, or of all of them.
+    fn part(&self, key: &str, digest: &str, number: impl std::fmt::Display) -> String {
+        let area = key.split('/').next().unwrap_or_default();
+        self.subject(&format!("parts/{area}/{digest}/{number}"))
+    }
+
     /// Makes the stream.
     async fn make(&self) -> Result<(), String> {
         let config = Config {
@@ -117,7 +123,7 @@ impl Nats {
             let mut headers = HeaderMap::new();
             headers.insert(PARTS, format!("{digest} {}", parts.len()));
             for (number, part) in parts.enumerate() {
-                let subject = self.subject(&format!("parts/{digest}/{number}"));
+                let subject = self.part(key, &digest, number);
                 self.publish(&subject, PublishMessage::build().payload(part.to_vec().into())).await?;
             }
             message = message.headers(headers);
@@ -154,7 +160,7 @@ impl Nats {
         }
         let mut all = vec![];
         for number in 0..count {
-            let Some((_, part)) = self.last(self.subject(&format!("parts/{digest}/{number}"))).await? else {
+            let Some((_, part)) = self.last(self.part(key, digest, number)).await? else {
                 return Ok(None);
             };
             all.extend(part);
@@ -208,7 +214,7 @@ impl Store for Nats {
             if let Some((headers, _)) = self.last(self.subject(&key)).await?
                 && let Some((digest, _)) = headers.get(PARTS).and_then(|parts| parts.as_str().split_once(' '))
             {
-                let parts = self.subject(&format!("parts/{digest}/>"));
+                let parts = self.part(&key, digest, ">");
                 self.stream.purge().filter(parts).await.map_err(|e| e.to_string())?;
             }
             self.stream.purge().filter(self.subject(&key)).await.map(drop).map_err(|e| e.to_string())

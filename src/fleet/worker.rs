@@ -5,7 +5,7 @@ use super::{
     ledger::as_spans,
     message::{
         Board, Effort, Games, MOST, Orders, Phase, Report, Span, WorkNotice, digest, drawn, orders_key, pack,
-        report_key, seal, unseal, weights_key,
+        report_key, seal, shown, unseal, weights_key,
     },
     store::Store,
 };
@@ -115,7 +115,7 @@ struct Worker<'a> {
     news: Condvar,
 }
 
-/// Plays for a fleet until its run has ended or `stop` says so; what it has played by then is handed in. `shown` is told what
+/// Plays for a fleet until its run has ended or `stop` says so; what it has played by then is handed in. `tells` is told what
 /// was done, now and then.
 ///
 /// # Errors
@@ -125,7 +125,7 @@ pub fn work(
     store: &dyn Store,
     options: &Options,
     stop: &dyn Fn() -> bool,
-    shown: &mut dyn FnMut(&Summary),
+    tells: &mut dyn FnMut(&Summary),
 ) -> Result<Summary, Error> {
     let worker = Worker {
         address,
@@ -138,7 +138,7 @@ pub fn work(
     thread::scope(|scope| {
         let courier = thread::Builder::new().name("courier".into()).spawn_scoped(scope, || worker.carry());
         let courier = courier.map_err(|e| address.error(format!("cannot start a thread: {e}")))?;
-        let done = worker.play(stop, shown);
+        let done = worker.play(stop, tells);
         worker.desk().leaves = true;
         courier.thread().unpark();
         // What it could not do is on the desk.
@@ -148,6 +148,13 @@ pub fn work(
             None => done,
         }
     })
+}
+
+/// A report that is to be written, by its key, and whether it is the last one.
+struct Pending {
+    key: String,
+    bytes: Vec<u8>,
+    leaves: bool,
 }
 
 /// What a worker plays with.
@@ -181,7 +188,7 @@ impl Worker<'_> {
     }
 
     /// Plays what is ordered.
-    fn play(&self, stop: &dyn Fn() -> bool, shown: &mut dyn FnMut(&Summary)) -> Result<Summary, Error> {
+    fn play(&self, stop: &dyn Fn() -> bool, tells: &mut dyn FnMut(&Summary)) -> Result<Summary, Error> {
         let (began, mut heard) = (Instant::now(), Instant::now());
         let (mut lap, mut summary) = (began, Summary::default());
         let mut table: Option<Table> = None;
@@ -256,7 +263,7 @@ impl Worker<'_> {
             summary.simulations += effort.simulations;
             summary.seconds = began.elapsed().as_secs_f64();
             self.desk().effort.add(&effort);
-            shown(&summary);
+            tells(&summary);
             if heard.elapsed() > self.options.patience && is_idle {
                 let minutes = self.options.patience.as_secs_f64() / 60.0;
                 return Err(self.address.error(format!(
@@ -280,7 +287,7 @@ impl Worker<'_> {
         let (mut board_read, mut reported) = (None::<Instant>, None::<Instant>);
         let mut told: Option<String> = None;
         // A report that could not be written.
-        let mut pending: Option<(String, Vec<u8>)> = None;
+        let mut pending: Option<Pending> = None;
         let mut tries = 0;
         loop {
             let began = Instant::now();
@@ -293,7 +300,7 @@ impl Worker<'_> {
             }
             told = done.err().map(|error| error.to_string());
             let desk = self.desk();
-            tries += u32::from(leaves);
+            tries += u32::from(leaves && told.is_some());
             if desk.error.is_some() || (leaves && (desk.has_left || tries > 3)) {
                 return;
             }
@@ -313,7 +320,7 @@ impl Worker<'_> {
             && desk.orders.as_ref().is_none_or(|old| (old.epoch, old.beat) < (orders.epoch, orders.beat))
         {
             if let Some(reason) = &orders.refused {
-                desk.error = Some(self.address.error(format!("the learner refuses this worker: {reason}")));
+                desk.error = Some(self.address.error(format!("the learner refuses this worker: {}", shown(reason))));
             }
             desk.orders = Some(orders);
             desk.is_new = true;
@@ -381,12 +388,7 @@ impl Worker<'_> {
     }
 
     /// Writes a report if one is due.
-    fn write(
-        &self,
-        pending: &mut Option<(String, Vec<u8>)>,
-        reported: &mut Option<Instant>,
-        leaves: bool,
-    ) -> Result<(), Error> {
+    fn write(&self, pending: &mut Option<Pending>, reported: &mut Option<Instant>, leaves: bool) -> Result<(), Error> {
         if pending.is_none() {
             let mut desk = self.desk();
             let Some(epoch) = desk.board.as_ref().filter(|_| !desk.has_ended()).map(|board| board.epoch) else {
@@ -425,12 +427,13 @@ impl Worker<'_> {
                 effort: std::mem::take(&mut desk.effort),
             };
             let body = if games.is_empty() { vec![] } else { pack(&games.into_iter().collect::<Games>()) };
-            *pending = Some((report_key(&self.id, report.number), seal(&report, &body)));
-            desk.has_left |= report.leaving;
+            let key = report_key(&self.id, report.number);
+            *pending = Some(Pending { key, bytes: seal(&report, &body), leaves: report.leaving });
         }
-        if let Some((key, bytes)) = pending {
+        if let Some(Pending { key, bytes, leaves }) = pending {
             // Where it is there already, an earlier try was better than it seemed.
             self.store.create(key, bytes.clone())?;
+            self.desk().has_left |= *leaves;
         }
         *pending = None;
         *reported = Some(Instant::now());

@@ -6,7 +6,7 @@ use crate::{
     fleet::{
         self, Address,
         ledger::LEARNER,
-        message::{MOST, Phase, Status, unseal},
+        message::{MOST, Phase, Status, shown, unseal},
         store,
         worker::{self, Options, Summary},
     },
@@ -84,9 +84,7 @@ pub fn run(FleetArgs { command: FleetCommand::Status { place, json } }: FleetArg
     };
     say!("The run {} {phase}. Written {} ago.", status.name, duration(age as f64));
     if status.phase == Phase::Training {
-        let mut waits = status.waits.clone();
-        waits[..1].make_ascii_uppercase();
-        say!("{waits}.");
+        say!("{}.", status.waits);
     }
     for round in &status.rounds {
         say!(
@@ -149,5 +147,9 @@ fn status(place: &Address) -> Result<Status, Error> {
     let found = store.get(&["status".into()], MOST)?.into_iter().next().and_then(|found| found.bytes);
     let found = found
         .ok_or_else(|| place.error("no fleet has met here yet; begin one with lockstep train RECIPE --fleet PLACE"))?;
-    unseal::<Status>(&found).map(|(status, _)| status).map_err(|e| place.error(format!("status: {e}")))
+    let (mut status, _) = unseal::<Status>(&found).map_err(|e| place.error(format!("status: {e}")))?;
+    let names = status.workers.iter_mut().map(|worker| &mut worker.name);
+    let texts = names.chain(status.rejected.iter_mut().flat_map(|(name, reason)| [name, reason]));
+    texts.chain([&mut status.name, &mut status.waits]).for_each(|text| *text = shown(text));
+    Ok(status)
 }
