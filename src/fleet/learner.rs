@@ -217,6 +217,8 @@ fn begin_epoch(address: &Address, store: &dyn Store, own: &Epoch) -> Result<u64,
             }
         }
     }
+    // Orders of learners before this one: it writes its own.
+    store.remove(store.list("out/")?)?;
     if !store.create(&epoch_key(last + 1), seal(own, &[]))? {
         return Err(address.error("another learner has begun here at this moment; see which one, and try again"));
     }
@@ -302,7 +304,7 @@ impl Postman {
             (Err(error), told) => {
                 let text = error.to_string();
                 if told.is_none() {
-                    tell!("fleet: {text}; the learner goes on alone and tries again.");
+                    tell!("fleet: {text}; the learner goes on with what it has and tries again.");
                 }
                 self.told = Some(text);
             }
@@ -323,7 +325,8 @@ impl Postman {
                 self.kept.insert(digest.clone());
             }
         }
-        self.read()?;
+        // Whatever goes wrong there, workers are told what to play.
+        let read = self.read();
         let again = self.store.paces(LOOK_EVERY);
         let mut ledger = lock(&self.shared.ledger);
         ledger.tick(now);
@@ -347,12 +350,12 @@ impl Postman {
             self.store.replace(self.pending.iter().map(|(key, bytes)| (key.clone(), bytes.clone())).collect())?;
             self.pending.clear();
         }
-        Ok(())
+        read
     }
 
-    /// Removes what nobody needs after the run: what is left says that it has ended.
+    /// Removes what nobody needs after the run: what is left says that it has ended, and orders say so to each worker.
     fn clear(&self) -> Result<(), Error> {
-        let parts = ["weights/", "in/", "out/"].iter().map(|part| self.store.list(part));
+        let parts = ["weights/", "in/"].iter().map(|part| self.store.list(part));
         self.store.remove(parts.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
@@ -397,7 +400,8 @@ impl Postman {
         // By their numbers first, so that nobody who writes many keeps others waiting.
         keys.sort_by(|one, other| one.rsplit('/').cmp(other.rsplit('/')));
         keys.truncate(REPORTS);
-        self.store.remove(old)?;
+        // A place that does not remove is slow, and no more.
+        let mut removed = self.store.remove(old);
         for keys in keys.chunks(AT_ONCE) {
             for Found { key, bytes } in self.store.get(keys, MOST)? {
                 match bytes.ok_or("it is larger than a report may be".into()).and_then(|bytes| opened(&key, &bytes)) {
@@ -405,10 +409,10 @@ impl Postman {
                     Err(message) => lock(&self.shared.ledger).damaged(&key, &message),
                 }
             }
-            self.store.remove(keys.to_vec())?;
+            removed = removed.and(self.store.remove(keys.to_vec()));
             self.shared.news.notify_all();
         }
-        Ok(())
+        removed
     }
 
     /// Takes a report into the ledger, with the games of it that are of use.

@@ -473,9 +473,16 @@ impl Ledger {
             // A second player for what is to be compared, first: it should come back before the round ends.
             for audit in work.audits.iter_mut().filter(|audit| audit.second.is_none()) {
                 let size = audit.span.end - audit.span.start;
-                let other =
-                    rooms.iter_mut().find(|(id, (holds, capacity))| **id != audit.first && *holds + size <= *capacity);
-                let Some((other, (holds, _))) = other else { continue };
+                // Drawn, so that nobody can choose whom to meet there.
+                let mut others: Vec<_> = rooms
+                    .iter_mut()
+                    .filter(|(id, (holds, capacity))| **id != audit.first && *holds + size <= *capacity)
+                    .collect();
+                if others.is_empty() {
+                    continue;
+                }
+                self.drawn += 1;
+                let (other, (holds, _)) = others.swap_remove(draw(&self.secret, self.drawn) as usize % others.len());
                 audit.second = Some(other.clone());
                 *holds += size;
                 if other == LEARNER {
@@ -497,9 +504,8 @@ impl Ledger {
                     self.own.push(Span { work: id.clone(), from, to: open.to });
                 } else {
                     self.drawn += 1;
-                    let draw = blake3::keyed_hash(&self.secret, &self.drawn.to_le_bytes());
-                    let draw = u64::from_le_bytes(*draw.as_bytes().first_chunk().expect("it is longer"));
-                    if (draw as f64) < self.rules.audit * u64::MAX as f64 && self.rules.exact {
+                    let drawn = draw(&self.secret, self.drawn) as f64;
+                    if drawn < self.rules.audit * u64::MAX as f64 && self.rules.exact {
                         work.audits.push(Audit {
                             span: from..open.to,
                             first: taker,
@@ -672,6 +678,12 @@ impl Ledger {
         let there = self.workers.iter_mut().filter(|(_, worker)| worker.refused.is_none());
         (rounds, there.map(of_worker).collect(), self.rejected.clone())
     }
+}
+
+/// Returns the number of a draw that nobody can foresee who does not know the secret.
+fn draw(secret: &[u8; 32], number: u64) -> u64 {
+    let hash = blake3::keyed_hash(secret, &number.to_le_bytes());
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("it is longer"))
 }
 
 /// Returns numbers in ascending order as spans of a round.

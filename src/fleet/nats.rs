@@ -14,7 +14,7 @@ use async_nats::{
     ConnectOptions, HeaderMap, StatusCode,
     jetstream::{
         self, Context, ErrorCode,
-        context::PublishErrorKind,
+        context::{PublishErrorKind, RequestErrorKind},
         message::PublishMessage,
         stream::{Config, DirectGetErrorKind, Stream},
     },
@@ -56,6 +56,12 @@ pub(super) fn open(address: &Address) -> Result<Box<dyn Store>, Error> {
         if let (Ok(user), Ok(password)) = (env::var("NATS_USER"), env::var("NATS_PASSWORD")) {
             options = options.user_and_password(user, password);
         }
+        let (own, server) = server.rsplit_once('@').map_or((None, server), |(own, server)| (Some(own), server));
+        options = match own.map(|own| own.split_once(':').ok_or(own)) {
+            None => options,
+            Some(Ok((user, password))) => options.user_and_password(user.into(), password.into()),
+            Some(Err(token)) => options.token(token.into()),
+        };
         if let Ok(token) = env::var("NATS_TOKEN") {
             options = options.token(token);
         }
@@ -201,6 +207,9 @@ impl Store for Nats {
                 Ok(subjects) => subjects,
                 // It was not made yet, or is gone.
                 Err(error) if code_of(&error) == Some(ErrorCode::STREAM_NOT_FOUND) => return Ok(vec![]),
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                    return Err("the server has no JetStream: start it with nats-server -js".into());
+                }
                 Err(error) => return Err(error.to_string()),
             };
             let subjects = subjects.try_collect::<Vec<_>>().await.map_err(|e| e.to_string())?;

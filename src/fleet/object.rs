@@ -30,7 +30,7 @@ pub(super) fn folder(address: &Address) -> Result<Box<dyn Store>, Error> {
     Objects::open(address, Arc::new(store), String::new(), Duration::from_millis(100))
 }
 
-/// Opens a bucket, with the credentials that the environment and the engine's own files have.
+/// Opens a bucket, with the credentials that the environment has, or those of the machine or the pod.
 #[cfg(feature = "cloud")]
 pub(super) fn bucket(address: &Address) -> Result<Box<dyn Store>, Error> {
     use object_store::{aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder};
@@ -76,6 +76,10 @@ impl Store for Objects {
             Ok(_) => Ok(true),
             // One that others are about to make is there as well.
             Err(Refusal::AlreadyExists { .. } | Refusal::Precondition { .. }) => Ok(false),
+            // What creates a file there links it to its name, which fails where the name is taken.
+            Err(error) if self.address.scheme() == "folder" && error.to_string().contains("rename") => Err(self
+                .address
+                .error(format!("{error}; the folder of a fleet must be on a file system with hard links"))),
             Err(error) => Err(self.refused(error)),
         }
     }

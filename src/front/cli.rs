@@ -326,7 +326,7 @@ pub struct TrainArgs {
     /// gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or nats://HOST:PORT/NAME. The run is the same, bit for bit
     #[arg(long, value_name = "PLACE")]
     pub fleet: Option<Address>,
-    /// Leave all games to the workers of --fleet, but for those that have to be played again here
+    /// Leave all games to the workers of --fleet, but for those that are disputed
     #[arg(long, requires = "fleet")]
     pub no_play: bool,
 }
@@ -349,7 +349,7 @@ pub struct WorkerArgs {
     /// Name by which the learner shows this worker [default: the name of the machine]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Minutes to wait for a learner that is not heard of
+    /// Minutes to wait for a learner that is not there, or not heard of any more
     #[arg(long, value_name = "M", default_value_t = 60.0, value_parser = minutes, allow_negative_numbers = true)]
     pub wait: f64,
 }
