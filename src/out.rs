@@ -43,7 +43,7 @@ macro_rules! data {
     ($($text:tt)*) => { $crate::out::write(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// Prints text with a line break behind it; see [`say`](crate::say) and [`tell`](crate::tell).
+/// Prints text with a line break behind it; see [`crate::say`] and [`crate::tell`].
 pub fn print(stream: Stream, text: Arguments<'_>) {
     let text = folded(&text.to_string(), width(stream));
     match stream {

@@ -306,14 +306,15 @@ impl Bad {
         }
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let drawn = u64::from_str_radix(&message::digest(&call.to_le_bytes())[..8], 16).unwrap();
-        if drawn % 17 == 0 {
+        if drawn.is_multiple_of(17) {
             return Err(out_of_order());
         }
         Ok(drawn / 17)
     }
 
-    fn later(&self, what: Late) {
+    fn later(&self, what: Late) -> Result<(), Error> {
         self.late.lock().unwrap().push((Instant::now() + Duration::from_millis(300), what));
+        Ok(())
     }
 }
 
@@ -323,7 +324,7 @@ fn out_of_order() -> Error {
 
 impl Store for Bad {
     fn create(&self, key: &str, bytes: Vec<u8>) -> Result<bool, Error> {
-        if self.fate()? % 11 == 0 {
+        if self.fate()?.is_multiple_of(11) {
             // It succeeds, and nobody hears of it.
             self.inner.create(key, bytes)?;
             return Err(out_of_order());
@@ -332,13 +333,13 @@ impl Store for Bad {
     }
 
     fn replace(&self, objects: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
-        if self.fate()? % 3 == 0 { Ok(self.later(Late::Put(objects))) } else { self.inner.replace(objects) }
+        if self.fate()?.is_multiple_of(3) { self.later(Late::Put(objects)) } else { self.inner.replace(objects) }
     }
 
     fn get(&self, keys: &[String], most: u64) -> Result<Vec<Found>, Error> {
         let drawn = self.fate()?;
         let mut found = self.inner.get(keys, most)?;
-        if drawn % 5 == 0
+        if drawn.is_multiple_of(5)
             && let Some(bytes) =
                 found.iter_mut().find_map(|found| found.bytes.as_mut()).filter(|bytes| !bytes.is_empty())
         {
@@ -352,13 +353,13 @@ impl Store for Bad {
         let drawn = self.fate()?;
         let mut keys = self.inner.list(part)?;
         keys.extend(self.stale.lock().unwrap().iter().filter(|key| key.starts_with(part)).cloned());
-        keys.retain(|key| (drawn + key.len() as u64) % 4 > 0);
+        keys.retain(|key| !(drawn + key.len() as u64).is_multiple_of(4));
         Ok(keys)
     }
 
     fn remove(&self, keys: Vec<String>) -> Result<(), Error> {
         self.stale.lock().unwrap().extend(keys.iter().take(3).cloned());
-        if self.fate()? % 2 == 0 { Ok(self.later(Late::Remove(keys))) } else { self.inner.remove(keys) }
+        if self.fate()?.is_multiple_of(2) { self.later(Late::Remove(keys)) } else { self.inner.remove(keys) }
     }
 
     fn pace(&self) -> Duration {

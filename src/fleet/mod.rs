@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod message;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "fleet")]
 mod object;
 pub mod store;
 pub mod worker;

@@ -63,13 +63,18 @@ pub struct Found {
 /// When this program was built without what reaches the place, the address is none, or the place refuses.
 pub fn open(address: &Address) -> Result<Box<dyn Store>, Error> {
     match address.scheme() {
+        #[cfg(feature = "fleet")]
         "folder" => super::object::folder(address),
         #[cfg(feature = "cloud")]
         "s3" | "gs" | "az" => super::object::bucket(address),
         #[cfg(feature = "nats")]
         "nats" => super::nats::open(address),
         scheme => {
-            let feature = if scheme == "nats" { "nats" } else { "cloud" };
+            let feature = match scheme {
+                "folder" => "fleet",
+                "nats" => "nats",
+                _ => "cloud",
+            };
             Err(address.error(format!(
                 "this lockstep was built without what reaches {scheme}: build it with --features {feature}"
             )))
