@@ -155,7 +155,7 @@ fn slow_learning(_: &Config, all: &[Metrics]) -> Option<String> {
         format!(
             "for {} generations neither loss has fallen: the policy's stays {far:.2} nats above its floor, the value's is \
              {:.2}. If the player does not get stronger either (lockstep match --ladder tells), lower learn.learning_rate \
-             (now {}), or begin a new run with more search.simulations, for better targets, or a larger network",
+             (now {:.1e}), or begin a new run with more search.simulations, for better targets, or a larger network",
             WINDOW / 2,
             mean(after, value),
             window[WINDOW - 1].learning_rate,
