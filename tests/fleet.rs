@@ -188,7 +188,7 @@ fn fate(mut draws: impl FnMut(u64) -> u64, has_liar: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn every_game_comes_once_whatever_becomes_of_workers_and_messages(seed: u64, has_liar: bool) {

@@ -327,7 +327,10 @@ impl Ledger {
             // The round has ended with it, or it is the learner's own.
             Some(_) if by == LEARNER => {}
             Some(claim) => {
-                // The learner plays it itself.
+                // The learner plays it itself, and the round does not end before that.
+                let round = work.round;
+                let held = self.accepted.extract_if(.., |game| game.id.is_some_and(|id| id.round == round));
+                work.waiting.extend(held);
                 let first = (claim.by.clone(), claim.digest);
                 work.disputes.entry(number).or_insert_with(|| vec![first]).push((by.into(), digest));
                 self.own.push(Span { work: id.into(), from: number, to: number + 1 });
