@@ -261,9 +261,15 @@ pub fn seal(head: &impl Serialize, body: &[u8]) -> Vec<u8> {
     let mut rest = serde_json::to_vec(head).expect("plain data");
     rest.push(b'\n');
     rest.extend_from_slice(body);
-    let mut bytes = format!("{MAGIC} {PROTOCOL} {}\n", digest(&rest)).into_bytes();
+    let mut bytes = first_line(&rest).into_bytes();
+    bytes.push(b'\n');
     bytes.extend(rest);
     bytes
+}
+
+/// Returns the line that stands before these bytes in an object.
+fn first_line(rest: &[u8]) -> String {
+    format!("{MAGIC} {PROTOCOL} {}", digest(rest))
 }
 
 /// Returns the head of an object and the bytes behind it.
@@ -275,7 +281,7 @@ pub fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
     let end = line(&bytes[..bytes.len().min(128)]).ok_or("it is no message of a fleet")?;
     let first = std::str::from_utf8(&bytes[..end]).map_err(|_| "it is no message of a fleet")?;
     let mut words = first.split(' ');
-    let (magic, protocol, own) = (words.next(), words.next(), words.next());
+    let (magic, protocol) = (words.next(), words.next());
     if magic != Some(MAGIC) {
         return Err("it is no message of a fleet".into());
     }
@@ -286,7 +292,7 @@ pub fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
         ));
     }
     let rest = &bytes[end + 1..];
-    if own != Some(&digest(rest)) {
+    if first != first_line(rest) {
         return Err("its digest is not that of its contents".into());
     }
     let end = line(rest).ok_or("it has no head")?;
