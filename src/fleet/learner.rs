@@ -194,12 +194,11 @@ fn run_id(folder: &Folder) -> Result<String, Error> {
 /// fenced off; that of another run must have ended.
 fn begin_epoch(address: &Address, store: &dyn Store, own: &Epoch) -> Result<u64, Error> {
     let last = epochs(store)?.last().copied().unwrap_or(0);
-    let found = store.get(&[epoch_key(last)], MOST)?.into_iter().next().and_then(|found| found.bytes);
-    let before = found.and_then(|bytes| unseal::<Epoch>(&bytes).ok().map(|(epoch, _)| epoch));
+    let before =
+        store.get_one(&epoch_key(last), MOST)?.and_then(|bytes| unseal::<Epoch>(&bytes).ok().map(|(epoch, _)| epoch));
     if let Some(before) = before.filter(|before| before.run != own.run) {
         let board = || -> Result<Option<Board>, Error> {
-            let found = store.get(&["board".into()], MOST)?.into_iter().next().and_then(|found| found.bytes);
-            Ok(found.and_then(|bytes| unseal::<Board>(&bytes).ok().map(|(board, _)| board)))
+            Ok(store.get_one("board", MOST)?.and_then(|bytes| unseal::<Board>(&bytes).ok().map(|(board, _)| board)))
         };
         let seen = board()?;
         if seen.as_ref().is_some_and(|board| board.phase == Phase::Training) {
@@ -427,7 +426,7 @@ impl Postman {
         let now = Instant::now();
         let mut ledger = lock(&self.shared.ledger);
         match wrong {
-            None => drop(ledger.report(&report, games, now)),
+            None => ledger.report(&report, games, now),
             Some(message) => {
                 ledger.report(&report, vec![], now);
                 ledger.reject(&report.worker, &format!("it has handed in what is no game: {message}"), now);

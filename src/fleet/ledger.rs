@@ -187,15 +187,15 @@ impl Ledger {
         std::mem::take(&mut self.own)
     }
 
-    /// Takes a report, whose games are those of its rounds: see [`Ledger::is_open`]. Returns whether it was a new one.
-    pub fn report(&mut self, report: &Report, games: Vec<(String, Vec<GameRecord>)>, now: Instant) -> bool {
+    /// Takes a report, unless it or a later one of its worker was read before. Games of rounds that are not known are left out.
+    pub fn report(&mut self, report: &Report, games: Vec<(String, Vec<GameRecord>)>, now: Instant) {
         if !self.workers.contains_key(&report.worker) && self.workers.len() >= MOST_WORKERS {
-            return false;
+            return;
         }
         let refusal = self.refusal(report);
         let worker = self.workers.entry(report.worker.clone()).or_insert_with(|| Worker::new(report.name.clone(), now));
         if report.number <= worker.number {
-            return false;
+            return;
         }
         worker.number = report.number;
         worker.heard = now;
@@ -209,7 +209,7 @@ impl Ledger {
         if worker.refused.is_some() {
             // It has to be told.
             worker.written = None;
-            return true;
+            return;
         }
         let came_back = std::mem::replace(&mut worker.gone, report.leaving);
         worker.lately.1.add(&report.effort);
@@ -224,7 +224,6 @@ impl Ledger {
         } else if is_new || came_back {
             self.adopt(&report.worker, &report.holds, now);
         }
-        true
     }
 
     /// Whether a report of this number, or a later one, of this worker was read.
@@ -256,11 +255,6 @@ impl Ledger {
                 open.holders.push((worker.into(), now));
             }
         }
-    }
-
-    /// Whether games of this round are of use.
-    pub fn is_open(&self, work: &str) -> bool {
-        self.works.contains_key(work)
     }
 
     /// Counts a report that could not be read, or games that are none.
@@ -303,9 +297,8 @@ impl Ledger {
         }
         match work.claims.get(&number) {
             None => {
-                let open = work.spans.range_mut(..=number).next_back().filter(|(_, open)| open.to > number);
                 // Others were there when the round was opened.
-                let Some((_, open)) = open else { return };
+                let Some(open) = span_of(&mut work.spans, number) else { return };
                 open.left -= 1;
                 if let Some((_, since)) = open.holders.iter().find(|(holder, _)| open.left == 0 && holder == by) {
                     let took = now.saturating_duration_since(*since).as_secs_f64();
@@ -392,8 +385,7 @@ impl Ledger {
             for &number in &numbers {
                 work.claims.remove(&number);
                 work.done -= 1;
-                let (_, open) = work.spans.range_mut(..=number).next_back().expect("it was one of these");
-                open.left += 1;
+                span_of(&mut work.spans, number).expect("it was one of these").left += 1;
             }
             // What it played in a dispute with others is none any more.
             for claims in work.disputes.values_mut() {
@@ -681,6 +673,11 @@ impl Ledger {
         let there = self.workers.iter_mut().filter(|(_, worker)| worker.refused.is_none());
         (rounds, there.map(of_worker).collect(), self.rejected.clone())
     }
+}
+
+/// Returns the span that a game is in, if it is in one.
+fn span_of(spans: &mut BTreeMap<u64, Open>, number: u64) -> Option<&mut Open> {
+    spans.range_mut(..=number).next_back().map(|(_, open)| open).filter(|open| open.to > number)
 }
 
 /// Returns the number of a draw that nobody can foresee who does not know the secret.

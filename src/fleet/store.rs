@@ -27,6 +27,14 @@ pub trait Store: Send + Sync {
     /// When the place cannot be reached, or refuses.
     fn get(&self, keys: &[String], most: u64) -> Result<Vec<Found>, Error>;
 
+    /// Returns what lies under a key, if it is there and has at most `most` bytes.
+    ///
+    /// # Errors
+    /// The errors of [`Store::get`].
+    fn get_one(&self, key: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.get(&[key.into()], most)?.into_iter().next().and_then(|found| found.bytes))
+    }
+
     /// Returns the keys that begin with this part and have bytes, in no order.
     ///
     /// # Errors

@@ -365,8 +365,7 @@ impl Worker<'_> {
 
     /// Reads the object under a key. One that is damaged is none: it is written again.
     fn get<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let found = self.store.get(&[key.into()], MOST)?.into_iter().next().and_then(|found| found.bytes);
-        match found.map(|bytes| unseal::<T>(&bytes).map(|(object, _)| object)) {
+        match self.store.get_one(key, MOST)?.map(|bytes| unseal::<T>(&bytes).map(|(object, _)| object)) {
             None => Ok(None),
             Some(Ok(object)) => Ok(Some(object)),
             Some(Err(message)) => Err(self.address.error(format!("{key}: {message}"))),
@@ -378,8 +377,7 @@ impl Worker<'_> {
         let config = self.config_of(notice)?;
         memory::room_for(3 * notice.bytes, "reading weights", "the size of the network")?;
         let key = weights_key(&notice.weights);
-        let found = self.store.get(std::slice::from_ref(&key), notice.bytes)?.into_iter().next();
-        let Some(bytes) = found.and_then(|found| found.bytes) else { return Ok(None) };
+        let Some(bytes) = self.store.get_one(&key, notice.bytes)? else { return Ok(None) };
         if digest(&bytes) != notice.weights {
             return Err(self.address.error(format!("{key}: the digest is not that of the contents")));
         }

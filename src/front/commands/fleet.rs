@@ -144,7 +144,7 @@ pub fn run(FleetArgs { command: FleetCommand::Status { place, json } }: FleetArg
 /// Returns what the learner has last written about a fleet.
 fn status(place: &Address) -> Result<Status, Error> {
     let store = store::open(place)?;
-    let found = store.get(&["status".into()], MOST)?.into_iter().next().and_then(|found| found.bytes);
+    let found = store.get_one("status", MOST)?;
     let found = found
         .ok_or_else(|| place.error("no fleet has met here yet; begin one with lockstep train RECIPE --fleet PLACE"))?;
     let (mut status, _) = unseal::<Status>(&found).map_err(|e| place.error(format!("status: {e}")))?;
