@@ -365,6 +365,11 @@ impl Store for Bad {
     fn pace(&self) -> Duration {
         Duration::from_millis(10)
     }
+
+    fn answers(&self) -> f64 {
+        // Workers are asked to leave a quarter of a second.
+        8.0
+    }
 }
 
 #[test]
@@ -377,12 +382,14 @@ fn a_bad_place_changes_no_bit() {
     assert!(counts.games > 0 && counts.rejected == 0, "{counts:?}");
 }
 
-/// A place at which a worker's games are changed on their way, by somebody who knows how to seal them.
-struct Forged(Box<dyn Store>);
+/// A place at which a worker's games are changed on their way, by somebody who knows how to seal them, and who may say that the
+/// machine computes something else.
+struct Forged(Box<dyn Store>, Option<&'static str>);
 
 impl Store for Forged {
     fn create(&self, key: &str, bytes: Vec<u8>) -> Result<bool, Error> {
-        let Ok((report, body)) = unseal::<Report>(&bytes) else { return self.0.create(key, bytes) };
+        let Ok((mut report, body)) = unseal::<Report>(&bytes) else { return self.0.create(key, bytes) };
+        report.probe = self.1.map_or(report.probe, String::from);
         let mut games = unpack(body).unwrap();
         for game in games.iter_mut().flat_map(|(_, games)| games) {
             // Sound by its moves, and not what the search has said.
@@ -410,6 +417,10 @@ impl Store for Forged {
     fn pace(&self) -> Duration {
         self.0.pace()
     }
+
+    fn answers(&self) -> f64 {
+        self.0.answers()
+    }
 }
 
 #[test]
@@ -420,13 +431,37 @@ fn forged_games_are_found_by_the_audit_and_played_again() {
     (config.fleet.audit, config.run.games, config.lanes.count) = (1.0, 300, 16);
     let place: Address = format!("folder:{}", dir.path().display()).parse().unwrap();
     let store = |k| match (k, store::open(&place).unwrap()) {
-        (1, store) => Box::new(Forged(store)) as Box<dyn Store>,
+        (1, store) => Box::new(Forged(store, None)) as Box<dyn Store>,
         (_, store) => store,
     };
     let (segments, _, counts) = with_workers(&config, false, store, 2);
     assert!(counts.rejected > 0, "{counts:?}");
     // It was set aside in the first round, of which nothing of it is left.
     assert_eq!(segments[1..], alone(&config).0[1..], "{counts:?}");
+}
+
+#[test]
+fn machines_of_other_kinds_take_part_where_the_run_need_not_repeat() {
+    let mut config = config();
+    for exact in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        config.fleet.exact = exact;
+        let place: Address = format!("folder:{}", dir.path().display()).parse().unwrap();
+        let store = |k| match (k, store::open(&place).unwrap()) {
+            (1, store) => Box::new(Forged(store, Some("another kind"))) as Box<dyn Store>,
+            (_, store) => store,
+        };
+        // Where it is refused, the learner plays; where it is not, nobody else does.
+        let (segments, _, counts) = with_workers(&config, exact, store, 1);
+        assert_eq!((segments == alone(&config).0, counts.games == 0, counts.rejected), (exact, exact, 0), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_report_has_a_bounded_size_and_one_game_at_least() {
+    let game = |plies| GameRecord { policies: vec![(0, 0); plies], ..GameRecord::default() };
+    let outbox: Vec<_> = [1 << 20, 1 << 10, 1, 1 << 17, 1 << 17, 9].map(|plies| ("w".to_string(), game(plies))).into();
+    assert_eq!([0, 1, 2, 3, 4].map(|from| worker::of_a_report(&outbox[from..])), [1, 3, 2, 1, 2]);
 }
 
 /// Returns what a damaged object is read as, whatever it may be.

@@ -73,6 +73,14 @@ impl GameRecord {
         size_of::<Self>() + game.max_plies * (size_of::<Ply>() + size_of::<Action>() + 4 * moves.min(game.max_legal))
     }
 
+    /// Bytes that this game occupies.
+    pub fn size(&self) -> usize {
+        size_of::<Self>()
+            + size_of_val(&self.opening[..])
+            + size_of_val(&self.plies[..])
+            + size_of_val(&self.policies[..])
+    }
+
     /// Resets the record to the beginning of a game, and keeps the memory of its lists.
     pub fn begin(&mut self, id: Option<GameId>) {
         self.id = id;

@@ -2,12 +2,10 @@
 
 use super::{
     Address,
-    ledger::{LEARNER, Ledger},
-    message::{
-        self, Board, Effort, Epoch, Games, MOST, Phase, Report, Span, Status, WorkNotice, digest, drawn, is_worker,
-        orders_key, seal, unseal, weights_key,
-    },
-    store::{Found, Store},
+    ledger::Ledger,
+    message::{self, Board, Effort, Epoch, MOST, Phase, Span, WorkNotice, digest, drawn, is_worker, seal, unseal},
+    postman::Postman,
+    store::Store,
 };
 use crate::{
     Error, checkpoint,
@@ -21,49 +19,39 @@ use bevy_ecs::prelude::*;
 use lockstep_components::{Config, GameId, GameRecord, State};
 use lockstep_systems::{AnyGame, Network};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// How often the board is written at least, by which others see that somebody learns here: in looks at the place, and at most.
-const BOARD_EVERY: (u32, Duration) = (50, Duration::from_secs(5));
-/// How often the status is written.
-const STATUS_EVERY: (u32, Duration) = (20, Duration::from_secs(2));
-/// How often the place is asked whether it still has the weights, and whether another learner has come; and after how long
-/// orders that a worker does not seem to have read are written again.
-const LOOK_EVERY: (u32, Duration) = (100, Duration::from_secs(10));
-/// How long the place is left alone when it does not work.
-const REST: (u32, Duration) = (20, Duration::from_secs(2));
+pub(super) const BOARD_EVERY: (u32, Duration) = (50, Duration::from_secs(5));
 /// How long the source of games waits for news when it has nothing to play itself.
 const WAIT: Duration = Duration::from_millis(50);
-/// The most reports that are read at a time.
-const REPORTS: usize = 256;
-/// How many of them are in memory at a time.
-const AT_ONCE: usize = 32;
 /// How many rounds have their weights at the place beside those in play.
-const BEHIND: usize = 2;
+pub(super) const BEHIND: usize = 2;
 
-/// What a thread that talks to the workers shares with the run.
-struct Shared {
-    ledger: Mutex<Ledger>,
+/// What the thread that talks to the workers shares with the run.
+pub(super) struct Shared {
+    pub(super) ledger: Mutex<Ledger>,
     /// Wakes the source when games have come.
-    news: Condvar,
-    rounds: Mutex<VecDeque<Arc<OpenRound>>>,
+    pub(super) news: Condvar,
+    pub(super) rounds: Mutex<VecDeque<Arc<OpenRound>>>,
     /// Why the learner must end, if it must.
-    fenced: Mutex<Option<String>>,
-    stop: AtomicBool,
+    pub(super) fenced: Mutex<Option<String>>,
+    pub(super) stop: AtomicBool,
 }
 
 /// A round that is in play, or was just before.
-struct OpenRound {
-    notice: WorkNotice,
-    weights: Vec<u8>,
-    start: State,
+pub(super) struct OpenRound {
+    pub(super) notice: WorkNotice,
+    pub(super) weights: Vec<u8>,
+    /// The beginning of its games.
+    pub(super) start: State,
 }
 
 /// The place where a run meets its workers, for as long as it trains.
@@ -109,17 +97,9 @@ impl Link {
             probe,
             phase: Phase::Training,
             works: vec![],
+            pace: 0.0,
         };
-        let postman = Postman {
-            address: address.clone(),
-            store,
-            shared: shared.clone(),
-            own,
-            board,
-            told: None,
-            pending: BTreeMap::new(),
-            kept: BTreeSet::new(),
-        };
+        let postman = Postman::new(address.clone(), store, shared.clone(), own, board);
         let thread = thread::Builder::new().name("fleet".into()).spawn(move || postman.run());
         let thread = thread.map_err(|e| address.error(format!("cannot start a thread: {e}")))?;
         Ok(Self { shared, thread: Some(thread), address: address.clone(), plays })
@@ -128,10 +108,11 @@ impl Link {
     /// Returns the games of the fleet as a source, with lanes of this process beside the workers: they play what is disputed,
     /// and if the learner plays, whatever they have room for.
     pub fn source(&self, lanes: Lanes, game: AnyGame, config: &Config) -> Fleet {
+        let capacity = if self.plays { config.lanes.count } else { 0 };
+        lock(&self.shared.ledger).set_own_capacity(capacity.into(), Instant::now());
         Fleet {
             lanes,
             game,
-            capacity: if self.plays { u64::from(config.lanes.count) } else { 0 },
             shared: self.shared.clone(),
             address: self.address.clone(),
             rounds: BTreeMap::new(),
@@ -173,7 +154,7 @@ impl Drop for Link {
 }
 
 /// Returns what a mutex holds: what is in it is sound even where somebody has panicked, since it is changed by whole steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -224,274 +205,22 @@ fn begin_epoch(address: &Address, store: &dyn Store, own: &Epoch) -> Result<u64,
     Ok(last + 1)
 }
 
-fn epoch_key(number: u64) -> String {
+pub(super) fn epoch_key(number: u64) -> String {
     format!("epoch/{number:08}")
 }
 
 /// Returns the numbers of the epochs that are noted at a place, in ascending order.
-fn epochs(store: &dyn Store) -> Result<Vec<u64>, Error> {
+pub(super) fn epochs(store: &dyn Store) -> Result<Vec<u64>, Error> {
     let keys = store.list("epoch/")?;
     let mut numbers: Vec<u64> = keys.iter().filter_map(|key| key.strip_prefix("epoch/")?.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-/// The thread that reads what workers write, and writes what they read.
-struct Postman {
-    address: Address,
-    store: Box<dyn Store>,
-    shared: Arc<Shared>,
-    own: Epoch,
-    board: Board,
-    /// What went wrong at the place, if it does not work.
-    told: Option<String>,
-    /// What is to be written, by key.
-    pending: BTreeMap<String, Vec<u8>>,
-    /// The weights that are at the place, by their digests.
-    kept: BTreeSet<String>,
-}
-
-impl Postman {
-    fn run(mut self) {
-        let (mut board_due, mut status_due, mut look_due) = (Instant::now(), Instant::now(), Instant::now());
-        loop {
-            // Looked at before the last round, so that the last words are written.
-            let ends = self.shared.stop.load(Ordering::Relaxed);
-            let now = Instant::now();
-            let (looks, told_of) = (now >= look_due, self.shows(now >= board_due || ends, now >= status_due || ends));
-            let done = self.round(now, looks, told_of);
-            if told_of.0 {
-                board_due = now + self.store.paces(BOARD_EVERY);
-            }
-            if told_of.1 {
-                status_due = now + self.store.paces(STATUS_EVERY);
-            }
-            if looks && done.is_ok() {
-                look_due = now + self.store.paces(LOOK_EVERY);
-            }
-            self.tell(done);
-            if ends && self.board.phase == Phase::Finished {
-                let cleared = self.clear();
-                self.tell(cleared);
-            }
-            if ends || lock(&self.shared.fenced).is_some() {
-                return;
-            }
-            let pace = if self.told.is_some() { self.store.paces(REST) } else { self.store.pace() };
-            thread::park_timeout(pace.saturating_sub(now.elapsed()).max(Duration::from_millis(1)));
-        }
-    }
-
-    /// Returns whether the board and the status are to be written.
-    fn shows(&self, board: bool, status: bool) -> (bool, bool) {
-        let rounds = lock(&self.shared.rounds);
-        let is_new = !rounds.iter().map(|round| &round.notice).eq(&self.board.works);
-        (board || is_new, status)
-    }
-
-    /// Tells people what has happened, once.
-    fn tell(&mut self, done: Result<(), Error>) {
-        for text in lock(&self.shared.ledger).take_told() {
-            tell!("fleet: {text}.");
-        }
-        match (done, &self.told) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(_)) => {
-                tell!("fleet: {} can be reached again.", self.address);
-                self.told = None;
-            }
-            (Err(error), told) => {
-                let text = error.to_string();
-                if told.is_none() {
-                    tell!("fleet: {text}; the learner goes on with what it has and tries again.");
-                }
-                self.told = Some(text);
-            }
-        }
-    }
-
-    /// Reads and writes what there is.
-    fn round(&mut self, now: Instant, looks: bool, (board, status): (bool, bool)) -> Result<(), Error> {
-        if looks {
-            self.look()?;
-        }
-        // Weights first: whoever reads of a round may ask for them at once.
-        let rounds: Vec<_> = lock(&self.shared.rounds).iter().cloned().collect();
-        for round in &rounds {
-            let digest = &round.notice.weights;
-            if !self.kept.contains(digest) {
-                self.store.create(&weights_key(digest), round.weights.clone())?;
-                self.kept.insert(digest.clone());
-            }
-        }
-        // Whatever goes wrong there, workers are told what to play.
-        let read = self.read();
-        let again = self.store.paces(LOOK_EVERY);
-        let mut ledger = lock(&self.shared.ledger);
-        ledger.tick(now);
-        for (worker, orders) in ledger.take_orders(now, again) {
-            self.pending.insert(orders_key(&worker), seal(&orders, &[]));
-        }
-        drop(ledger);
-        self.shared.news.notify_all();
-        if board {
-            self.board.beat += 1;
-            self.board.works = rounds.iter().map(|round| round.notice.clone()).collect();
-            self.board.phase = lock(&self.shared.ledger).phase();
-            self.pending.insert("board".into(), seal(&self.board, &[]));
-        }
-        if status {
-            let status = self.status(now);
-            self.pending.insert("status".into(), seal(&status, &[]));
-        }
-        if !self.pending.is_empty() {
-            // What fails is written the next time, unless there is something newer by then.
-            self.store.replace(self.pending.iter().map(|(key, bytes)| (key.clone(), bytes.clone())).collect())?;
-            self.pending.clear();
-        }
-        read
-    }
-
-    /// Removes what nobody needs after the run: what is left says that it has ended, and orders say so to each worker.
-    fn clear(&self) -> Result<(), Error> {
-        let parts = ["weights/", "in/"].iter().map(|part| self.store.list(part));
-        self.store.remove(parts.collect::<Result<Vec<_>, _>>()?.concat())
-    }
-
-    /// Looks whether another learner has come, and puts back what is gone from the place.
-    fn look(&mut self) -> Result<(), Error> {
-        let epochs = epochs(&*self.store)?;
-        if let Some(newer) = epochs.iter().find(|epoch| **epoch > self.board.epoch) {
-            let reason = format!("another learner of this run has begun epoch {newer} here, so this one ends");
-            *lock(&self.shared.fenced) = Some(reason);
-            self.shared.news.notify_all();
-            return Ok(());
-        }
-        if !epochs.contains(&self.board.epoch) {
-            self.store.create(&epoch_key(self.board.epoch), seal(&self.own, &[]))?;
-        }
-        let old = epochs.into_iter().filter(|epoch| epoch + 1 < self.board.epoch).map(epoch_key).collect();
-        self.store.remove(old)?;
-        let rounds = lock(&self.shared.rounds);
-        let wanted: BTreeSet<String> = rounds.iter().map(|round| round.notice.weights.clone()).collect();
-        drop(rounds);
-        let there = self.store.list("weights/")?;
-        self.kept = there.iter().filter_map(|key| Some(key.strip_prefix("weights/")?.to_string())).collect();
-        let old: Vec<String> = self.kept.difference(&wanted).map(|digest| weights_key(digest)).collect();
-        self.store.remove(old)?;
-        self.kept.retain(|digest| wanted.contains(digest));
-        Ok(())
-    }
-
-    /// Reads the reports that have come.
-    fn read(&mut self) -> Result<(), Error> {
-        let listed = self.store.list("in/")?;
-        let ledger = lock(&self.shared.ledger);
-        let has_read = |key: &String| {
-            let mut parts = key.split('/').skip(1);
-            let (worker, number) =
-                (parts.next().unwrap_or_default(), parts.next().and_then(|number| number.parse().ok()));
-            number.is_some_and(|number| ledger.has_read(worker, number))
-        };
-        // Some places list what is gone.
-        let (old, mut keys): (Vec<_>, Vec<_>) = listed.into_iter().partition(has_read);
-        drop(ledger);
-        // By their numbers first, so that nobody who writes many keeps others waiting.
-        keys.sort_by(|one, other| one.rsplit('/').cmp(other.rsplit('/')));
-        keys.truncate(REPORTS);
-        // A place that does not remove is slow, and no more.
-        let mut removed = self.store.remove(old);
-        for keys in keys.chunks(AT_ONCE) {
-            for Found { key, bytes } in self.store.get(keys, MOST)? {
-                match bytes.ok_or("it is larger than a report may be".into()).and_then(|bytes| opened(&key, &bytes)) {
-                    Ok((report, games)) => self.take(report, games),
-                    Err(message) => lock(&self.shared.ledger).damaged(&key, &message),
-                }
-            }
-            removed = removed.and(self.store.remove(keys.to_vec()));
-            self.shared.news.notify_all();
-        }
-        removed
-    }
-
-    /// Takes a report into the ledger, with the games of it that are of use.
-    fn take(&self, report: Report, mut games: Games) {
-        let rounds = lock(&self.shared.rounds).clone();
-        games.retain(|(work, _)| rounds.iter().any(|round| round.notice.id == *work));
-        let mut wrong = None;
-        for (work, games) in &games {
-            let round = rounds.iter().find(|round| round.notice.id == *work).expect("the others are gone");
-            wrong = wrong.or(games.iter().find_map(|game| sound(round, game).err()));
-        }
-        let now = Instant::now();
-        let mut ledger = lock(&self.shared.ledger);
-        match wrong {
-            None => ledger.report(&report, games, now),
-            Some(message) => {
-                ledger.report(&report, vec![], now);
-                ledger.reject(&report.worker, &format!("it has handed in what is no game: {message}"), now);
-            }
-        }
-    }
-
-    fn status(&self, now: Instant) -> Status {
-        let mut ledger = lock(&self.shared.ledger);
-        let (rounds, workers, rejected) = ledger.status(now);
-        let free: u64 = rounds.iter().map(|round| round.free).sum();
-        let others = workers.iter().filter(|worker| worker.worker != LEARNER).count();
-        let waits = match (rounds.is_empty(), free, others) {
-            (true, ..) => "The workers wait for the learner, which learns",
-            (false, 0, _) => "The learner waits for the last games of the round",
-            (false, _, 0) => "The games of the round wait for workers",
-            (false, ..) => "The games of the round are played",
-        };
-        Status {
-            epoch: self.board.epoch,
-            name: self.own.name.clone(),
-            time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-            phase: ledger.phase(),
-            waits: waits.into(),
-            rounds,
-            workers,
-            counts: ledger.counts(),
-            rejected,
-        }
-    }
-}
-
-/// Returns the report under a key and its games.
-fn opened(key: &str, bytes: &[u8]) -> Result<(Report, Games), String> {
-    let parts: Vec<&str> = key.split('/').collect();
-    let [_, worker, number] = parts[..] else { return Err("it is no report by its key".into()) };
-    let (mut report, body) = unseal::<Report>(bytes)?;
-    for text in [&mut report.name, &mut report.version, &mut report.probe] {
-        *text = message::shown(text);
-    }
-    if report.worker != worker || !is_worker(worker) || number.parse() != Ok(report.number) {
-        return Err("it is not the report that its key says".into());
-    }
-    Ok((report, message::unpack(body)?))
-}
-
-/// Checks that a game is one of the round, by playing it through.
-fn sound(round: &OpenRound, game: &GameRecord) -> Result<(), String> {
-    round.start.check(game)?;
-    if game.id.is_none_or(|id| id.round != round.notice.round) {
-        return Err("it is a game of another round".into());
-    }
-    // Whatever these count, their sums are to stay numbers.
-    if !(-1.0..1e9).contains(&game.entropy_sum) || game.counts.depth_sum > 1 << 44 {
-        return Err("its counts are none of a game".into());
-    }
-    Ok(())
-}
-
 /// The games of a run whose lanes are on many machines.
 pub struct Fleet {
     lanes: Lanes,
     game: AnyGame,
-    /// The games that the learner holds itself.
-    capacity: u64,
     shared: Arc<Shared>,
     address: Address,
     /// What the learner itself can play, by the identity of its round.
@@ -560,10 +289,7 @@ impl GameSource for Fleet {
         if let Some(reason) = &*lock(&self.shared.fenced) {
             return Err(self.address.error(reason));
         }
-        let mut ledger = lock(&self.shared.ledger);
-        ledger.set_own_capacity(self.capacity, Instant::now());
-        self.waiting.extend(ledger.take_own());
-        drop(ledger);
+        self.waiting.extend(lock(&self.shared.ledger).take_own());
         self.begin_own()?;
         let mut own = vec![];
         if self.lanes.in_play() > 0 {

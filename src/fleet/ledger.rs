@@ -175,11 +175,14 @@ impl Ledger {
 
     /// Lets the learner itself hold so many games.
     pub fn set_own_capacity(&mut self, capacity: u64, now: Instant) {
-        let learner = self.workers.entry(LEARNER.into()).or_insert_with(|| Worker::new(LEARNER.into(), now));
-        (learner.capacity, learner.heard) = (capacity, now);
-        if self.works.values().any(|work| !work.ended && work.spans.values().any(|span| span.holders.is_empty())) {
-            self.deal(now);
-        }
+        self.workers.entry(LEARNER.into()).or_insert_with(|| Worker::new(LEARNER.into(), now)).capacity = capacity;
+        self.deal(now);
+    }
+
+    /// Returns the seconds that a worker should leave between two looks at a place that is to answer so many in a second. They
+    /// leave it time to be heard of before its lease ends.
+    pub fn pace(&self, answers: f64) -> f64 {
+        (self.counts.workers as f64 / answers).min(self.rules.lease / 6.0)
     }
 
     /// Returns the spans that the learner itself is to play and has not been told yet.
@@ -273,9 +276,13 @@ impl Ledger {
 
     /// Takes games that the learner has played itself.
     pub fn own_games(&mut self, games: Vec<(String, GameRecord)>, now: Instant) {
+        if games.is_empty() {
+            return;
+        }
         for (work, game) in games {
             self.take_game(&work, game, LEARNER, now);
         }
+        self.deal(now);
     }
 
     fn take_game(&mut self, id: &str, game: GameRecord, by: &str, now: Instant) {
@@ -326,7 +333,7 @@ impl Ledger {
                 work.waiting.extend(held);
                 let first = (claim.by.clone(), claim.digest);
                 work.disputes.entry(number).or_insert_with(|| vec![first]).push((by.into(), digest));
-                self.own.push(Span { work: id.into(), from: number, to: number + 1 });
+                hold(&mut self.own, LEARNER, id, number..number + 1);
             }
         }
         if work.disputes.is_empty() {
@@ -427,9 +434,12 @@ impl Ledger {
     pub fn tick(&mut self, now: Instant) {
         let lease = Duration::from_secs_f64(self.rules.lease);
         let is_late = |worker: &Worker| !worker.gone && now.saturating_duration_since(worker.heard) > lease;
+        if let Some(learner) = self.workers.get_mut(LEARNER) {
+            learner.heard = now;
+        }
         let late: Vec<String> =
             self.workers.iter().filter(|(_, worker)| is_late(worker)).map(|(id, _)| id.clone()).collect();
-        for id in late.into_iter().filter(|id| id != LEARNER) {
+        for id in late {
             let worker = self.workers.get_mut(&id).expect("it is there");
             worker.gone = true;
             self.told.push(format!(
@@ -438,11 +448,8 @@ impl Ledger {
             ));
             self.give_back(&id);
         }
-        self.workers.retain(|id, worker| {
-            id == LEARNER
-                || !worker.gone
-                || worker.refused.is_some()
-                || now.saturating_duration_since(worker.heard) < SHOWN * lease
+        self.workers.retain(|_, worker| {
+            !worker.gone || worker.refused.is_some() || now.saturating_duration_since(worker.heard) < SHOWN * lease
         });
         self.deal(now);
         self.counts.workers =
@@ -480,9 +487,7 @@ impl Ledger {
                 let (other, (holds, _)) = others.swap_remove(draw(&self.secret, self.drawn) as usize % others.len());
                 audit.second = Some(other.clone());
                 *holds += size;
-                if other == LEARNER {
-                    self.own.push(Span { work: id.clone(), from: audit.span.start, to: audit.span.end });
-                }
+                hold(&mut self.own, other, id, audit.span.clone());
             }
             if work.ended {
                 continue;
@@ -495,9 +500,8 @@ impl Ledger {
                 if *holds < *capacity {
                     takers.push((Reverse(*holds * 1024 / *capacity), Reverse(taker.clone())));
                 }
-                if taker == LEARNER {
-                    self.own.push(Span { work: id.clone(), from, to: open.to });
-                } else {
+                hold(&mut self.own, &taker, id, from..open.to);
+                if taker != LEARNER {
                     self.drawn += 1;
                     let drawn = draw(&self.secret, self.drawn) as f64;
                     if drawn < self.rules.audit * u64::MAX as f64 && self.rules.exact {
@@ -529,9 +533,7 @@ impl Ledger {
                 let Some((idle, (holds, _))) = idle else { break };
                 open.holders.push((idle.clone(), now));
                 *holds += open.left;
-                if idle == LEARNER {
-                    self.own.push(Span { work: id.clone(), from, to: open.to });
-                }
+                hold(&mut self.own, idle, id, from..open.to);
             }
         }
     }
@@ -678,6 +680,13 @@ impl Ledger {
 /// Returns the span that a game is in, if it is in one.
 fn span_of(spans: &mut BTreeMap<u64, Open>, number: u64) -> Option<&mut Open> {
     spans.range_mut(..=number).next_back().map(|(_, open)| open).filter(|open| open.to > number)
+}
+
+/// Notes a span that is given to the learner, of which it has to be told.
+fn hold(own: &mut Vec<Span>, taker: &str, work: &str, span: Range<u64>) {
+    if taker == LEARNER {
+        own.push(Span { work: work.into(), from: span.start, to: span.end });
+    }
 }
 
 /// Returns the number of a draw that nobody can foresee who does not know the secret.

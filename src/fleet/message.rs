@@ -14,8 +14,14 @@ const MAGIC: &str = "lockstep-fleet";
 
 /// The most bytes of an object without weights.
 pub const MOST: u64 = 64 << 20;
+/// The most bytes of a report.
+pub const MOST_OF_REPORT: u64 = 8 << 20;
 /// The most bytes of the games of a report when they are unpacked.
-const MOST_UNPACKED: u64 = 512 << 20;
+const MOST_UNPACKED: u64 = 64 << 20;
+/// The bytes of games from which on a worker puts no more of them into a report.
+pub const REPORTED_BYTES: usize = 1 << 20;
+/// How many reports a learner has in memory at a time.
+pub const REPORTS_AT_ONCE: usize = 32;
 
 /// Who learns at a place: the object `epoch/<number>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +63,10 @@ pub struct Board {
     pub phase: Phase,
     /// The rounds in play, and those just before.
     pub works: Vec<WorkNotice>,
+    /// Seconds that a worker should leave between two looks, where the place's own pace is faster: the more workers there are,
+    /// the more.
+    #[serde(default)]
+    pub pace: f64,
 }
 
 /// A round that is to be played.

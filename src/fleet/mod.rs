@@ -3,7 +3,7 @@
 //! - [`store`]: the places where a fleet meets;
 //! - [`message`]: what is written there;
 //! - [`ledger`]: which games are played by whom, and which have come back;
-//! - [`learner`]: the learner's end, which is a source of games for its run;
+//! - [`learner`]: the learner's end, which is a source of games for its run, and `postman`, its thread that reads and writes;
 //! - [`worker`]: the other end.
 //!
 //! A game is a function of weights, settings, seed, round and number. So nothing has to be kept that is on its way: the
@@ -27,10 +27,21 @@ pub mod message;
 mod nats;
 #[cfg(feature = "fleet")]
 mod object;
+mod postman;
 pub mod store;
 pub mod worker;
 
 pub use address::Address;
+
+use lockstep_components::Config;
+
+/// Returns the bytes that a learner or a worker holds at most beside what it plays and learns with, from the bytes of the
+/// network's parameters: the weights of the rounds that are kept, as they are sent and as a network, one more while it is read,
+/// and the reports on their way.
+pub fn bound(config: &Config, parameters: u64) -> u64 {
+    let rounds = config.run.lag + learner::BEHIND as u64 + 1;
+    2 * rounds * parameters + (message::REPORTS_AT_ONCE as u64 + 3) * message::REPORTED_BYTES as u64
+}
 
 /// Returns the name of this machine.
 pub fn host() -> String {

@@ -50,6 +50,9 @@ pub trait Store: Send + Sync {
     /// Returns the time from one look at the place to the next: what is cheap there is asked for often.
     fn pace(&self) -> Duration;
 
+    /// Returns how many looks in a second the place is to answer, of all workers together.
+    fn answers(&self) -> f64;
+
     /// Returns the time of so many looks, or the most that it may be.
     fn paces(&self, (count, most): (u32, Duration)) -> Duration {
         (count * self.pace()).min(most)

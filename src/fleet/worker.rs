@@ -4,8 +4,8 @@ use super::{
     Address,
     ledger::as_spans,
     message::{
-        Board, Effort, Games, MOST, Orders, Phase, Report, Span, WorkNotice, digest, drawn, orders_key, pack,
-        report_key, seal, shown, unseal, weights_key,
+        Board, Effort, Games, MOST, Orders, Phase, REPORTED_BYTES, Report, Span, WorkNotice, digest, drawn, orders_key,
+        pack, report_key, seal, shown, unseal, weights_key,
     },
     store::Store,
 };
@@ -41,6 +41,8 @@ const REST: (u32, Duration) = (20, Duration::from_secs(2));
 const PACKED: u32 = 5;
 /// The most games of a report.
 const REPORTED: usize = 512;
+/// The most seconds between two looks that a learner can ask for.
+const SLOWEST: f64 = 30.0;
 /// How long a worker with nothing to play waits for news at a time.
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -237,7 +239,7 @@ impl Worker<'_> {
             }
             if let Some(table) = &mut table {
                 summary.round = table.begin(&mut queue, &mut known, &desk)?.unwrap_or(summary.round);
-                desk.capacity = capacity(table.config.lanes.count.into(), &summary, self.store.pace());
+                desk.capacity = capacity(table.config.lanes.count.into(), &summary, pace_of(&desk, self.store));
                 desk.holds = held(&known);
                 summary.holds = desk.holds.iter().map(|span| span.to - span.from).sum();
             }
@@ -307,7 +309,7 @@ impl Worker<'_> {
             drop(desk);
             self.news.notify_all();
             let rest = told.is_some() && !leaves;
-            let pace = if rest { self.store.paces(REST) } else { self.store.pace() };
+            let pace = if rest { self.store.paces(REST) } else { pace_of(&self.desk(), self.store) };
             thread::park_timeout(pace.saturating_sub(began.elapsed()).max(Duration::from_millis(1)));
         }
     }
@@ -394,19 +396,17 @@ impl Worker<'_> {
                 desk.has_left |= leaves;
                 return Ok(());
             };
-            let since = reported.map(|when| when.elapsed());
+            let (since, pace) = (reported.map(|when| when.elapsed()), pace_of(&desk, self.store));
             let is_full = desk.outbox.len() >= REPORTED || (desk.holds.is_empty() && !desk.outbox.is_empty());
             let is_due = since.is_none_or(|since| {
-                since > self.store.paces(BEAT)
-                    || is_full
-                    || (!desk.outbox.is_empty() && since > PACKED * self.store.pace())
+                since > self.store.paces(BEAT) || is_full || (!desk.outbox.is_empty() && since > PACKED * pace)
             });
             if (!is_due && !leaves) || desk.probe.is_none() {
                 desk.has_left |= leaves;
                 return Ok(());
             }
             desk.number += 1;
-            let (count, number) = (desk.outbox.len().min(REPORTED), desk.number);
+            let (count, number) = (of_a_report(&desk.outbox), desk.number);
             let mut games: BTreeMap<String, Vec<GameRecord>> = BTreeMap::new();
             for (work, game) in desk.outbox.drain(..count).collect::<Vec<_>>() {
                 desk.sent.extend(game.id.map(|id| (work.clone(), id.number, number)));
@@ -455,7 +455,7 @@ impl Table {
     fn new(config: Config) -> Result<Self, Error> {
         let game = games::named(&config.game.name)?;
         let place = device::place_of(&config)?;
-        MemoryBound::of_run(game, &config, &place)?.check()?;
+        MemoryBound::of_worker(game, &config, &place).check()?;
         let lanes = Lanes::new(game, &config, &place, &hooks::of_program());
         Ok(Self { game, lanes, place, config, rounds: BTreeMap::new() })
     }
@@ -546,6 +546,24 @@ fn held(known: &Known) -> Vec<Span> {
         as_spans(work, in_play.map(|(number, _)| *number))
     };
     known.iter().flat_map(of_round).collect()
+}
+
+/// Returns how many of these games, the first ones, go into a report.
+pub fn of_a_report(outbox: &[(String, GameRecord)]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, game): &&(String, GameRecord)| {
+        let first = bytes == 0;
+        bytes += game.size();
+        first || bytes <= REPORTED_BYTES
+    };
+    outbox.iter().take(REPORTED).take_while(fits).count()
+}
+
+/// Returns the time from one look at the place to the next: the pace of the place, or what the learner asks for where there are
+/// many workers.
+fn pace_of(desk: &Desk, store: &dyn Store) -> Duration {
+    let asked = desk.board.as_ref().map_or(0.0, |board| board.pace.clamp(0.0, SLOWEST));
+    store.pace().max(Duration::from_secs_f64(asked))
 }
 
 /// Returns the games that a worker can hold: its lanes, and what they end in the time that a message takes there and back.

@@ -4,6 +4,7 @@
 use crate::{
     Error,
     device::{self, Backend, Place},
+    fleet,
     text::bytes,
 };
 use lockstep_components::{
@@ -137,18 +138,14 @@ impl MemoryBound {
     /// When these do not fit into the memory, or the device fails.
     pub fn of_run(game: AnyGame, config: &Config, place: &Place) -> Result<Self, Error> {
         let process = program();
-        let capacity = device::batch_capacity(game, config, place);
         let net = describe(&game.info, &config.network);
-        let Footprint { parameters, evaluator, making, scratch } = Footprint::of_description(&net, place, capacity);
+        let Footprint { parameters, .. } = Self::footprint(game, config, place);
         let moments = if config.learn.optimizer == OptimizerKind::AdamW { 2 } else { 1 };
         // The mean of the weights now, before the generation that is learned, and while a step moves it.
         let means = if config.learn.average > 0.0 { 3 } else { 0 };
         // Parameters as the optimiser holds them, as the kernels read them, their gradients three times on the way, the
         // moments, of which a step makes new ones, and both as they were before the generation that is learned.
         let learner = parameters * (7 + 3 * moments + means);
-        // One for each generation in play, whose weights are kept too, and the next one before it takes the place of another.
-        let lag = config.run.lag;
-        let evaluators = (lag + 1) * evaluator + (lag - 1) * parameters + making + lag * scratch;
         let rows = config.learn.batch_size as u64;
         let part = rows.div_ceil(config.learn.accumulation as u64);
         let fused = place.evaluation == Backend::Fused;
@@ -160,28 +157,20 @@ impl MemoryBound {
             (None, Backend::BurnPadded) => 0,
         };
         let batch = 4 * rows * (game.info.input() + 2 * game.info.actions + 8) as u64;
-        let bounds = game.bounds(config);
-        // All of a round are there until it is learned from, and as many rounds are in play as the run lags behind.
-        let records =
-            lag * config.run.games * GameRecord::bytes(&game.info, policy_moves(&game.info, &config.search)) as u64;
-        let part = |name, bytes, keys| Part { name, bytes, keys };
-        let parts = vec![
-            part("the program", process, "run.threads"),
-            part("the network", learner + evaluators, "network.channels, network.blocks"),
-            part("training", kernels + batch, "learn.batch_size; raise learn.accumulation"),
-            part("trees", bounds.trees as u64, "search.simulations, lanes.count"),
-            part("lanes and batches", bounds.lanes as u64, "lanes.count, lanes.leaves_per_tree"),
-            part("the cache", bounds.cache as u64, "search.cache_mb"),
-            part("replay", bounds.replay as u64, "replay.window"),
-            part("games of a round", records, "run.games"),
-        ];
+        let mut parts = Self::of_play(game, config, place, process, learner);
+        let records = parts.last().expect("it has some").bytes;
+        parts.extend([
+            Part { name: "training", bytes: kernels + batch, keys: "learn.batch_size; raise learn.accumulation" },
+            Part { name: "replay", bytes: game.bounds(config).replay as u64, keys: "replay.window" },
+        ]);
         // Weights and optimiser as numbers and as files, and the serialised games of a round.
         let saving = parameters * (3 + 3 * moments + means) + records;
         // A report reads the games of one round at a time, as they are stored and as records.
-        let saving = saving.max(REPORT + 2 * records / lag);
+        let saving = saving.max(REPORT + 2 * records / config.run.lag);
         let mut bound = Self { parts, saving };
         if place.evaluation == Backend::BurnPadded {
             bound.check()?;
+            let capacity = device::batch_capacity(game, config, place);
             let make = || {
                 let learner = place.learner(game, config);
                 let evaluator = place.evaluators(game, capacity).make(&learner.network)?;
@@ -193,9 +182,54 @@ impl MemoryBound {
                 Err(lockstep_systems::Error::OutOfMemory { .. }) => program(),
                 Err(error) => return Err(error.into()),
             };
-            bound.parts.push(part("the device's driver", taken.saturating_sub(process), "run.device"));
+            bound.parts.push(Part {
+                name: "the device's driver",
+                bytes: taken.saturating_sub(process),
+                keys: "run.device",
+            });
         }
         Ok(bound)
+    }
+
+    /// Returns the bound of a worker of a fleet, which plays and does not learn. What the driver of a GPU takes is not in it.
+    pub fn of_worker(game: AnyGame, config: &Config, place: &Place) -> Self {
+        Self { parts: Self::of_play(game, config, place, program(), 0), saving: 0 }.with_fleet(game, config)
+    }
+
+    /// Returns the bound with what a process of a fleet holds besides: the weights of the rounds that others may ask for, and
+    /// the reports on their way.
+    #[must_use]
+    pub fn with_fleet(mut self, game: AnyGame, config: &Config) -> Self {
+        let parameters = 4 * describe(&game.info, &config.network).parameter_count() as u64;
+        let bytes = fleet::bound(config, parameters);
+        self.parts.push(Part { name: "the fleet", bytes, keys: "network.channels, network.blocks" });
+        self
+    }
+
+    fn footprint(game: AnyGame, config: &Config, place: &Place) -> Footprint {
+        Footprint::of(game, &config.network, place, device::batch_capacity(game, config, place))
+    }
+
+    /// Returns the parts that play takes, beside those of the program and of a learner with its network; the games of a round
+    /// are the last one.
+    fn of_play(game: AnyGame, config: &Config, place: &Place, program: u64, learner: u64) -> Vec<Part> {
+        let Footprint { parameters, evaluator, making, scratch } = Self::footprint(game, config, place);
+        // One for each generation in play, whose weights are kept too, and the next one before it takes the place of another.
+        let lag = config.run.lag;
+        let evaluators = (lag + 1) * evaluator + (lag - 1) * parameters + making + lag * scratch;
+        let bounds = game.bounds(config);
+        // All of a round are there until it is learned from, and as many rounds are in play as the run lags behind.
+        let records =
+            lag * config.run.games * GameRecord::bytes(&game.info, policy_moves(&game.info, &config.search)) as u64;
+        let part = |name, bytes, keys| Part { name, bytes, keys };
+        vec![
+            part("the program", program, "run.threads"),
+            part("the network", learner + evaluators, "network.channels, network.blocks"),
+            part("trees", bounds.trees as u64, "search.simulations, lanes.count"),
+            part("lanes and batches", bounds.lanes as u64, "lanes.count, lanes.leaves_per_tree"),
+            part("the cache", bounds.cache as u64, "search.cache_mb"),
+            part("games of a round", records, "run.games"),
+        ]
     }
 
     /// Returns the bound of a run in which rounds have begun with a replay window of `window` positions.

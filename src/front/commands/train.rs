@@ -180,7 +180,7 @@ fn train(run: Train) -> Result<(), Error> {
     }
     // First of all, and before anything is created or allocated.
     let began = Instant::now();
-    let bound = bound(game, &config, &place, &folder)?;
+    let bound = bound(game, &config, &place, &folder, fleet.is_some())?;
     bound.check()?;
     let looked = began.elapsed().as_secs_f64();
     let resumed = folder.is_run();
@@ -344,7 +344,7 @@ fn train(run: Train) -> Result<(), Error> {
 }
 
 /// Returns the bound on the memory of a run, of which a round that has begun may have a wider window.
-fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Result<MemoryBound, Error> {
+fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder, is_fleet: bool) -> Result<MemoryBound, Error> {
     let bound = if folder.is_run() {
         let reached = checkpoint::generations(folder)?.last().copied().unwrap_or(0);
         let window = trainer::widest_window(game, config, &Log::of(folder), reached + 1)?;
@@ -352,6 +352,7 @@ fn bound(game: AnyGame, config: &Config, place: &Place, folder: &Folder) -> Resu
     } else {
         MemoryBound::of_run(game, config, place)?
     };
+    let bound = if is_fleet { bound.with_fleet(game, config) } else { bound };
     if config.run.grade_share == 0.0 {
         return Ok(bound);
     }
