@@ -1,4 +1,5 @@
 #![doc = include_str!("../examples/README.md")]
+#![forbid(unsafe_code)]
 
 pub use lockstep_components as components;
 pub use lockstep_fused as fused;

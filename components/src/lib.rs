@@ -35,6 +35,8 @@
 //! | [`config`] | every key of a configuration, its default and its bounds |
 //! | [`stats`] | what a run counts |
 
+#![forbid(unsafe_code)]
+
 pub mod board;
 pub mod cache;
 pub mod config;

@@ -3,6 +3,8 @@
 //! Code that is generic over the game is compiled in this crate, so that a change elsewhere in the program does not
 //! compile it again.
 
+#![forbid(unsafe_code)]
+
 use lockstep_components::{
     Game,
     games::{GameVisitor, NAMES, visit},

@@ -147,7 +147,9 @@ impl Ledger {
     pub fn open(&mut self, id: &str, round: u64, games: u64, missing: &[Range<u64>], now: Instant) {
         self.works.retain(|_, work| work.round + REMEMBERED >= round && work.round != round);
         self.own.retain(|span| span.work != id);
-        let size = (games / 32).clamp(SPANS.0, SPANS.1);
+        // Each worker should get some of them, so that those who are fast get more.
+        let players = 32.max(4 * self.workers.values().filter(|worker| worker.is_there()).count() as u64);
+        let size = (games / players).clamp(SPANS.0, SPANS.1);
         let mut spans = BTreeMap::new();
         for range in missing {
             let mut from = range.start;
@@ -559,8 +561,12 @@ impl Ledger {
     fn spans(&self) -> BTreeMap<String, Vec<Span>> {
         let mut of: BTreeMap<String, Vec<Span>> = BTreeMap::new();
         for (id, work) in &self.works {
-            for (&from, open) in work.spans.iter().filter(|(_, open)| !work.ended && open.left > 0) {
-                let left = as_spans(id, (from..open.to).filter(|number| !work.claims.contains_key(number)));
+            let is_held = |open: &Open| !work.ended && open.left > 0 && !open.holders.is_empty();
+            for (&from, open) in work.spans.iter().filter(|(_, open)| is_held(open)) {
+                let left = match open.left == open.to - from {
+                    true => vec![Span { work: id.clone(), from, to: open.to }],
+                    false => as_spans(id, (from..open.to).filter(|number| !work.claims.contains_key(number))),
+                };
                 for (holder, _) in &open.holders {
                     of.entry(holder.clone()).or_default().extend_from_slice(&left);
                 }

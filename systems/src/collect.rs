@@ -66,7 +66,8 @@ pub fn collect<G: Game>(
 ) {
     for (i, (mut inference, cache)) in in_order(agents.iter_mut()).into_iter().enumerate() {
         shared.begin();
-        inference.batch.fill::<G>(|keys| {
+        let reads_planes = inference.evaluator.capabilities().reads_planes;
+        inference.batch.fill::<G>(reads_planes, |keys| {
             for (slot, trees) in rows.collected() {
                 let Some(tree) = i.checked_sub(slot.0.into()) else { continue };
                 let Some(((), leaves)) = { trees }.nth(tree) else { continue };

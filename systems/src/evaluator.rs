@@ -50,7 +50,7 @@ impl Batch {
     /// A batch of the positions with these keys.
     pub fn of<G: Game>(keys: &[G::Key]) -> Self {
         let mut batch = Self::new::<G>(keys.len());
-        batch.fill::<G>(|all| all.extend(keys));
+        batch.fill::<G>(true, |all| all.extend(keys));
         batch
     }
 
@@ -67,12 +67,15 @@ impl Batch {
     }
 
     /// Makes the rows anew: `push` fills the list of keys, which is empty when it is called, and the keys are then
-    /// encoded.
-    pub(crate) fn fill<G: Game>(&mut self, push: impl FnOnce(&mut Vec<G::Key>)) {
+    /// encoded, if somebody reads the planes.
+    pub(crate) fn fill<G: Game>(&mut self, reads_planes: bool, push: impl FnOnce(&mut Vec<G::Key>)) {
         let keys = self.keys.downcast_mut::<Vec<G::Key>>().expect("the batch holds keys of this game");
         keys.clear();
         push(keys);
         self.rows = keys.len();
+        if !reads_planes {
+            return;
+        }
         let few = rows_per_task(self.rows, 128);
         let planes = self.planes[..self.rows * G::INPUT].chunks_mut(few * G::INPUT);
         each(planes.zip(keys.chunks(few)).collect(), |(planes, keys): (&mut [f32], &[G::Key])| {
@@ -132,13 +135,23 @@ pub struct Capabilities {
     /// A search is then the same whichever other searches it shares a batch with. Kernels that are chosen by the size
     /// of a batch, as on most devices, do not give that.
     pub rows_are_independent: bool,
+    /// Whether the evaluator reads [`Batch::planes`]. Those of one that does not, because it reads the keys alone, hold
+    /// anything.
+    pub reads_planes: bool,
 }
 
 impl Default for Capabilities {
-    /// The capabilities of an evaluator that does not state them: one batch in flight, batches of any size, `f32`, and no
-    /// promise that rows are independent.
+    /// The capabilities of an evaluator that does not state them: one batch in flight, batches of any size, `f32`, no
+    /// promise that rows are independent, and planes that are read.
     fn default() -> Self {
-        Self { in_flight: 1, batch_sizes: vec![], precision: Precision::F32, weights: 0, rows_are_independent: false }
+        Self {
+            in_flight: 1,
+            batch_sizes: vec![],
+            precision: Precision::F32,
+            weights: 0,
+            rows_are_independent: false,
+            reads_planes: true,
+        }
     }
 }
 
@@ -211,7 +224,7 @@ impl Evaluator for Uniform {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rows_are_independent: true, ..Capabilities::default() }
+        Capabilities { rows_are_independent: true, reads_planes: false, ..Capabilities::default() }
     }
 }
 
@@ -274,6 +287,6 @@ impl<G: Game> Evaluator for Rollouts<G> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { rows_are_independent: true, ..Capabilities::default() }
+        Capabilities { rows_are_independent: true, reads_planes: false, ..Capabilities::default() }
     }
 }

@@ -15,7 +15,10 @@ use bevy_ecs::{
 use lockstep_components::{Game, GameFinished, GameRecord, Rounds, Stats};
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// The label of the schedule that advances lanes. [`run_tick`] runs it and returns the first error; after
@@ -241,27 +244,30 @@ pub fn settle(world: &mut World) -> Result<(), Error> {
 /// pause.
 ///
 /// Rayon lets a thread that finds nothing yield to the system and soon sleep; waking it takes longer than many a region
-/// lasts. Each other thread gets a job that does nothing but run other jobs. Left without any for long, as while a device
-/// is at work, it ends and the thread may sleep.
-pub fn all_awake(work: impl FnOnce() + Send) {
-    let others = rayon::current_num_threads() - 1;
-    if others == 0 || rayon::current_thread_index().is_none() {
-        return work();
+/// lasts. Each other thread gets a job that does nothing but run other jobs. It goes on after `work`, so that it is there for
+/// the next tick. Left without any for long, as while a device is at work, it ends and the thread may sleep.
+pub fn all_awake(work: impl FnOnce()) {
+    thread_local! {
+        /// How many of these jobs there are in the pool of this thread.
+        static AWAKE: Arc<AtomicUsize> = Arc::default();
     }
-    let done = AtomicBool::new(false);
-    rayon::in_place_scope(|scope| {
-        for _ in 0..others {
-            scope.spawn(|_| {
-                let mut idle = 0;
-                while idle < IDLE_ROUNDS && !done.load(Ordering::Relaxed) {
-                    idle = if rayon::yield_now() == Some(rayon::Yield::Executed) { 0 } else { idle + 1 };
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        work();
-        done.store(true, Ordering::Relaxed);
-    });
+    if rayon::current_thread_index().is_some() {
+        AWAKE.with(|awake| {
+            for _ in awake.load(Ordering::Relaxed)..rayon::current_num_threads() - 1 {
+                awake.fetch_add(1, Ordering::Relaxed);
+                let awake = awake.clone();
+                rayon::spawn(move || {
+                    let mut idle = 0;
+                    while idle < IDLE_ROUNDS {
+                        idle = if rayon::yield_now() == Some(rayon::Yield::Executed) { 0 } else { idle + 1 };
+                        std::hint::spin_loop();
+                    }
+                    awake.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+        });
+    }
+    work();
 }
 
 /// Attempts to find work before a thread may sleep: about a tenth of a millisecond.

@@ -18,12 +18,12 @@ pub enum Child {
 }
 
 /// Bits for the finished simulations of an edge: enough for the 1,000,000 simulations of the largest search.
-const FINISHED_BITS: u32 = 22;
-const FINISHED: u32 = (1 << FINISHED_BITS) - 1;
+const FINISHED_BITS: u32 = Edge::FINISHED_BITS;
+const FINISHED: u32 = Edge::FINISHED;
 const ONE_IN_FLIGHT: u32 = 1 << FINISHED_BITS;
 
 /// Bits for the cell in [`Edge::child`], or for one of the marks; the two bits above hold a result.
-const CELL_BITS: u32 = 30;
+const CELL_BITS: u32 = Edge::CELL_BITS;
 pub(super) const CELL: u32 = (1 << CELL_BITS) - 1;
 const UNEXPANDED: u32 = CELL;
 pub(super) const PENDING: u32 = CELL - 1;
@@ -31,7 +31,7 @@ pub(super) const PENDING: u32 = CELL - 1;
 pub(super) const CELLS: u32 = PENDING;
 const WIN: u32 = 1;
 const DRAW: u32 = 2;
-const LOSS: u32 = 3;
+const LOSS: u32 = Edge::LOST;
 
 /// The mark in a node's header that its player to move is not the one to move at its parent.
 pub(super) const TURNED: u32 = 1 << 31;
@@ -62,6 +62,16 @@ pub fn bfloat16(prior: f32) -> u16 {
 }
 
 impl Edge {
+    /// The bits of the third number of an edge that count finished simulations; the others count descents in flight. The
+    /// numbers of an edge are, in this order: its prior and action, its value sum, its counts, and what it leads to.
+    pub const FINISHED_BITS: u32 = 22;
+    /// The mask of these bits.
+    pub const FINISHED: u32 = (1 << Self::FINISHED_BITS) - 1;
+    /// The bits of the fourth number below those of a known result.
+    pub const CELL_BITS: u32 = 30;
+    /// The known result of an edge that loses for the player who chooses it.
+    pub const LOST: u32 = 3;
+
     /// An edge without visits. The prior, from 0 to 1, is rounded to bfloat16.
     #[inline]
     pub fn new(action: Action, prior: f32) -> Self {
