@@ -15,7 +15,7 @@ fn train(dir: &Path, set: &[&str], more: &[&str]) -> Output {
 #[test]
 fn a_terminal_shows_what_fits_and_belongs_together() {
     let dir = tempfile::tempdir().unwrap();
-    let set = ["run.generations=12", "run.games=300", "learn.steps={ batches = 90 }", "run.grade_simulations=1"];
+    let set = ["run.generations=12", "run.games=600", "learn.steps={ batches = 180 }", "run.grade_simulations=1"];
     let set: String = set.iter().map(|set| format!(" --set '{set}'")).collect();
     let command = format!("export TERM=xterm; stty cols 80 rows 40; exec '{{lockstep}}' train --run run{set}");
     let shown = crate::on_terminal(dir.path(), &command);
@@ -36,7 +36,7 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
             let Some((_, rest)) = line.split_once(&format!("  {what} ")) else { continue };
             let Some((done, all)) = rest.split('[').next().unwrap().trim().split_once('/') else { continue };
             let [done, all] = [done, all].map(|n| n.trim().parse::<u64>().unwrap());
-            assert!(done <= all && all == if what == "games" { 300 } else { 90 }, "{line}");
+            assert!(done <= all && all == if what == "games" { 600 } else { 180 }, "{line}");
             drawn += 1;
         }
     }
@@ -49,8 +49,9 @@ fn a_terminal_shows_what_fits_and_belongs_together() {
         };
         shown.split(what).skip(1).filter_map(begins).collect()
     };
-    let at = gauges("generation ");
-    assert!(at.len() == 1 && at == gauges("  games ") && at == gauges("  steps "), "{shown}");
+    // A fast machine may have neither games nor steps under way when it is drawn.
+    let at: BTreeSet<usize> = ["generation ", "  games ", "  steps "].into_iter().flat_map(gauges).collect();
+    assert_eq!(at.len(), 1, "{shown}");
     assert!(shown.contains("  loss  policy █") && shown.contains("  play  "), "{shown}");
     let most = std::thread::available_parallelism().unwrap().get() as f64 + 0.5;
     for busy in shown.split("cores busy ").skip(1) {
