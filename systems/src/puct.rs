@@ -73,6 +73,7 @@ struct Best {
 }
 
 /// The fewest edges for which vectors are worth it: what they take for fewer is longer than what they save.
+#[cfg(target_arch = "x86_64")]
 const MANY: usize = 17;
 
 /// Scans edges in the fastest way that the processor has: the result is the same with all of them.
