@@ -8,7 +8,7 @@ use lockstep::{
 use lockstep_systems::Level;
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -309,6 +309,11 @@ fn bad_input_is_refused_and_nothing_changes() {
     refused(path, &["grade", "--run", "run", "--positions", "none.csv"], &["none.csv"]);
     refused(path, &["bench", "search", "--game", "go"], &["'go'", "connect_four"]);
     refused(path, &["bench", "network", "--batch", "0"], &["--batch 0", "from 1"]);
+    for option in ["--game=hex", "--lanes=8", "--channels=8", "--precision=f32", "--set=lanes.count=8", "--stages"] {
+        let name = option.split('=').next().unwrap();
+        refused(path, &["bench", "all", option], &["bench all", name, "leave it out"]);
+    }
+    refused(path, &["bench", "all", "--device", "cuda"], &["built without it", "--features cuda"]);
     assert_eq!(files(path), before);
 
     fs::write(path.join("bad.toml"), "[search]\nsimulations = -3\n").unwrap();
@@ -344,7 +349,6 @@ fn an_unwritable_folder_is_refused() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_a_second_process_waits_its_turn() {
-    use std::io::{BufRead, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep"))
         .current_dir(dir.path())
@@ -401,6 +405,15 @@ fn benches_and_games_print_what_they_say() {
         assert_eq!(line["lanes"].as_u64(), Some(config.lanes.count.into()), "{line}");
         assert_eq!(line["simulations"].as_u64(), Some(config.search.simulations.into()), "{line}");
     }
+    // The whole list gives the same objects, each as soon as it is measured, and ends when nobody reads them.
+    let mut all = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+    all.args(["bench", "all", "--seconds", "0.001", "--threads", "1", "--json"]).stderr(Stdio::null());
+    let mut all = all.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(all.stdout.take().unwrap()).lines().take(2);
+    let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert!(!all.wait().unwrap().success());
+    assert!(lines.iter().all(|line| line["bench"] == "search" && line["threads"] == 1), "{lines:?}");
+    assert!(lines[0]["lanes"] != lines[1]["lanes"] && lines[1]["simulations_per_second"].as_f64() > Some(0.0));
     let games = text(&lockstep(dir.path(), &["games", "--json"]).stdout);
     assert_eq!(games.lines().count(), lockstep::components::games::NAMES.len());
     assert!(text(&lockstep(dir.path(), &["games"]).stdout).contains("Connect Four"));

@@ -31,7 +31,7 @@ Examples:
   lockstep doctor --run runs/connect_four               what could be better about it?
   lockstep report runs/connect_four                     all that is known of it, as a page for a browser
   lockstep tune connect_four                            the fastest settings here, and how long it will take
-  lockstep bench selfplay --game connect_four           how fast is this machine?
+  lockstep bench all                                    how fast is this machine?
   lockstep why runs/connect_four 44                     why does it play there, and which games taught it that?
   lockstep fork runs/connect_four@100 --set learn.learning_rate=0.0005 --run runs/slower
   lockstep compare runs/connect_four runs/slower        is one better than the other, and is that certain?";
@@ -54,6 +54,14 @@ Examples:
   lockstep why runs/othello \"d3 c5 f6\"                 the position after three moves
   lockstep why runs/connect_four \"\" --move 4           the start of the game: what of column 4?
   lockstep why runs/connect_four 4444 --games 20 --json  with twenty games, for programs";
+
+const BENCHES: &str = "\
+Examples:
+  lockstep bench all                                    everything, in a table
+  lockstep bench all --seconds 1 --json > speed.jsonl   the same in a hurry, for programs
+  lockstep bench selfplay --game othello                games as a run of the recipe plays them
+  lockstep bench search --lanes 1024 --simulations 64   the search alone
+  lockstep bench network --channels 128 --blocks 5 --precision f32 --batch 256";
 
 const FORKS: &str = "\
 Examples:
@@ -164,6 +172,12 @@ pub enum Command {
     ///
     /// What is measured is the recipe of the game, with its network, its search and its precision, unless options or --set say
     /// otherwise; the first line that is printed names it. The network has random weights.
+    ///
+    /// `all` measures a fixed list instead, so that two machines or two versions can be compared line by line: plain search and
+    /// networks in several games, training, and self-play of the recipe of Connect Four, the networks in each precision that the
+    /// device has. Of the options it takes --threads, --vectors, --device (cpu unless it is given), --seconds and --json. It takes
+    /// about three minutes.
+    #[command(after_help = BENCHES)]
     Bench(BenchArgs),
     /// Find the fastest settings for a recipe on this machine, and tell how long it will take.
     ///
@@ -711,14 +725,15 @@ pub struct ReportArgs {
 }
 
 /// `lockstep bench`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
     /// What to measure
     #[arg(value_enum)]
     pub what: BenchKind,
     /// The game, and the recipe of that name, whose settings are measured: whatever is not given here is the recipe's
-    #[arg(long, default_value = "connect_four")]
-    pub game: String,
+    /// [default: connect_four]
+    #[arg(long)]
+    pub game: Option<String>,
     /// Games in play at once
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub lanes: Option<u32>,
@@ -757,10 +772,10 @@ pub struct BenchArgs {
     /// `search` measures plain search: without solver and cache, unless they are set here.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Seconds to measure for, after a warm-up
+    /// Seconds to measure for, after a warm-up; for `all`, those of each figure
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
-    /// Print one JSON object
+    /// Print one JSON object, or with `all` one for each figure, as soon as it is measured
     #[arg(long)]
     pub json: bool,
 }
@@ -776,6 +791,8 @@ pub enum BenchKind {
     Train,
     /// Everything that playing needs: search, network, games
     Selfplay,
+    /// A fixed list of these, of several games and networks, in a table
+    All,
 }
 
 fn minutes(text: &str) -> Result<f64, String> {

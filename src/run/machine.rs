@@ -18,7 +18,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use sysinfo::System;
+use sysinfo::{CpuRefreshKind, System};
 
 /// The machine that a generation was made on, and how it was used meanwhile: a part of the generation's metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -229,6 +229,14 @@ impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.fields().join("  "))
     }
+}
+
+/// Returns the name of the processor's model, as the system tells it.
+pub fn processor() -> String {
+    let mut system = System::new();
+    system.refresh_cpu_list(CpuRefreshKind::nothing());
+    let name = system.cpus().first().map_or("", |cpu| cpu.brand().trim());
+    if name.is_empty() { format!("a processor of {}", std::env::consts::ARCH) } else { name.into() }
 }
 
 /// Returns the time that the processor has worked for this process.

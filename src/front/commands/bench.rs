@@ -1,3 +1,5 @@
+mod all;
+
 use crate::{
     Error,
     checkpoint::Seconds,
@@ -26,12 +28,33 @@ pub fn run(args: BenchArgs) -> Result<(), Error> {
     if let Some(batch) = args.batch.filter(|batch| !(1..=1_000_000).contains(batch)) {
         return Err(Error::Usage(format!("--batch {batch} must be from 1 to 1000000")));
     }
-    let game = games::named(&args.game)?;
-    device::with_threads(args.threads, || bench(game, args))
+    if args.what == BenchKind::All {
+        return all::run(&args);
+    }
+    let (line, rates) = device::with_threads(args.threads, || measure(&args))?;
+    if args.json {
+        data!("{}", Value::Object(line));
+    } else {
+        let measured = |key: &str| rates.iter().any(|(name, _)| name == key);
+        let settings = line.iter().filter(|(key, _)| !measured(key)).skip(1);
+        let settings = settings.map(|(key, value)| format!("{key} {}", value.to_string().trim_matches('"')));
+        say!("{}", settings.collect::<Vec<_>>().join(", "));
+        for (name, rate) in &rates {
+            let number = if name.starts_with("ns_") || *rate < 100.0 { format!("{rate:.2}") } else { count(*rate) };
+            say!("  {:<34} {number:>10}", name.replace('_', " "));
+        }
+    }
+    let plays = matches!(args.what, BenchKind::Search | BenchKind::Selfplay);
+    if plays && !rates.iter().any(|(name, _)| name == "games_per_second") {
+        tell!("No game ended in this time, so there is no rate of games and moves; give it more --seconds.");
+    }
+    Ok(())
 }
 
-/// Measures a game with the settings of its recipe, and what the command line changes.
-fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
+/// Returns the game that a command line names, its recipe if there is one of that name, and the settings to measure:
+/// those of the recipe, and what the command line changes.
+fn configured(args: &BenchArgs) -> Result<(AnyGame, Option<&'static str>, Config), Error> {
+    let game = games::named(args.game.as_deref().unwrap_or("connect_four"))?;
     let given = [
         args.lanes.map(|n| format!("lanes.count={n}")),
         args.simulations.map(|n| format!("search.simulations={n}")),
@@ -58,12 +81,18 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
     if config.game.name != game.info.name {
         return Err(Error::Usage(format!("name the game with --game {}, not with --set", config.game.name)));
     }
+    Ok((game, recipe.map(|(name, _)| name), config))
+}
+
+/// Measures what a command line names, and returns the object to print, with the rates in it, and the rates.
+fn measure(args: &BenchArgs) -> Result<(Map<String, Value>, Measured), Error> {
+    let (game, recipe, config) = configured(args)?;
     let place = device::place_of(&config)?;
     let mut line = Map::new();
     let mut put = |key: &str, value: Value| line.insert(key.into(), value);
     put("bench", format!("{:?}", args.what).to_lowercase().into());
     put("game", game.info.name.into());
-    if let Some((name, _)) = recipe {
+    if let Some(name) = recipe {
         put("recipe", name.into());
     }
     if matches!(args.what, BenchKind::Search | BenchKind::Selfplay) {
@@ -92,32 +121,21 @@ fn bench(game: AnyGame, args: BenchArgs) -> Result<(), Error> {
         MemoryBound::of_run(game, &config, &place)?.check()?;
     }
     let rates = match args.what {
-        BenchKind::Search => ticks(game, &config, &place, Box::new(Uniform::default()), &args)?,
+        BenchKind::Search => ticks(game, &config, &place, Box::new(Uniform::default()), args)?,
         BenchKind::Selfplay => {
             let rows = device::batch_capacity(game, &config, &place);
-            ticks(game, &config, &place, measure::evaluator(game, &config, &place, rows)?, &args)?
+            ticks(game, &config, &place, measure::evaluator(game, &config, &place, rows)?, args)?
         }
         BenchKind::Network => network(game, &config, &place, args.seconds)?,
         BenchKind::Train => {
             vec![("samples_per_second".into(), measure::samples(game, &config, &place, args.seconds)?)]
         }
+        BenchKind::All => unreachable!("the list is not measured as one"),
     };
     for (name, rate) in &rates {
         put(name, json!(if *rate < 100.0 { (rate * 1000.0).round() / 1000.0 } else { rate.round() }));
     }
-    if args.json {
-        data!("{}", Value::Object(line));
-    } else {
-        let measured = |key: &str| rates.iter().any(|(name, _)| name == key);
-        let settings = line.iter().filter(|(key, _)| !measured(key)).skip(1);
-        let settings = settings.map(|(key, value)| format!("{key} {}", value.to_string().trim_matches('"')));
-        say!("{}", settings.collect::<Vec<_>>().join(", "));
-        for (name, rate) in rates {
-            let number = if name.starts_with("ns_") || rate < 100.0 { format!("{rate:.2}") } else { count(rate) };
-            say!("  {:<34} {number:>10}", name.replace('_', " "));
-        }
-    }
-    Ok(())
+    Ok((line, rates))
 }
 
 type Measured = Vec<(String, f64)>;
@@ -143,8 +161,6 @@ fn ticks(
             ("moves_per_second".into(), all.moves as f64 / spent),
             ("games_per_second".into(), all.games as f64 / spent),
         ]);
-    } else {
-        tell!("No game ended in this time, so there is no rate of games and moves; give it more --seconds.");
     }
     if args.what == BenchKind::Selfplay {
         let metrics = Metrics::new(0, &all, &all, &Learned::default(), Seconds::default(), StageSeconds::default());
