@@ -14,7 +14,8 @@ lockstep its median time, so the ratios err in favour of the peers.
            after compilation. lockstep: search without solver and cache, in games as they go on.
   network  evaluations of a residual network: that of lockstep, with the same heads. PyTorch: norms folded into the
            convolutions, the faster one of both layouts. Lines with int16 are beside PyTorch's f32.
-  train    forward, backward and Adam. Lockstep also draws and encodes the batch.
+  train    forward, backward and Adam. Lockstep also draws and encodes the batch. Lines with bf16 are beside PyTorch's f32; PyTorch
+           in bfloat16 has a column of its own.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def all_rows(lockstep):
             shape = {key: games[game][key] for key in ("planes", "height", "width", "actions")}
             work = {"kind": kind, **shape, "channels": channels, "blocks": blocks, "batch": batch}
             size = ["--network", "resnet", "--channels", channels, "--blocks", blocks, "--batch", batch]
-            for precision in ("f32", "int16") if kind == "network" else ("f32",):
+            for precision in ("f32", "int16") if kind == "network" else ("f32", "bf16"):
                 ours = [kind, "--game", game, *size, "--precision", precision]
                 name = f"{kind} {game} {channels}x{blocks}, batch {batch}, {precision}"
                 yield Row(name, ours, f"{figure}_per_second", "torch", work)

@@ -193,7 +193,7 @@ fn advice_fits_the_run() {
     let (line, _) = told("nothing_recorded", &["search.fast_simulations=2", "search.full_search_chance=1e-6"]);
     assert!(line.contains("the policy learns nothing") && line.contains("search.full_search_chance"), "{line}");
     // Told before the run, and by the rule.
-    let keys = ["network.kind=resnet", "network.channels=8", "network.blocks=1", "learn.precision=bf16"];
+    let keys = ["network.kind=mlp", "network.channels=8", "network.blocks=1", "learn.precision=bf16"];
     let (line, warning) = told("slow_network", &keys);
     for text in [line, warning] {
         assert!(text.contains("burn trains this network") && text.contains("learn.precision"), "{text}");

@@ -13,13 +13,16 @@ use super::panels::Panels;
 
 mod halves;
 mod level;
+mod pages;
 mod simd;
 
+pub(super) use bf16::{Amx, Bf16Gradient, Bf16Matrix, Bf16Spectra, Bf16Spectral};
 pub(super) use gradient::{Gradient, Spectra, SpectralGradient};
 pub(super) use integer::IntegerLevel;
 pub use level::Level;
+pub(super) use pages::prefer_huge_pages;
 pub(super) use quantised::{HALF_RANGE, Halves, Layout, Narrow, PEAK, Peaks, QuantisedProduct};
-pub(super) use simd::{Kernel, Simd, Sink, Slots, Source};
+pub(super) use simd::{AnySlots, Kernel, Simd, Sink, Slots, Source, shorts};
 
 /// Rows of a tile of the matrix products: 6 rows by 2 vectors fill the 16 registers of AVX2, 6 by 4 the 32 of AVX-512
 /// and of NEON.
@@ -49,6 +52,7 @@ macro_rules! by_shape {
     };
 }
 
+mod bf16;
 mod gradient;
 mod integer;
 mod quantised;

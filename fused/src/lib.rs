@@ -49,7 +49,7 @@ pub use description::{Description, Form, Frozen, Head, HeadKind, Op, Parameters,
 pub use exact::ExactNetwork;
 pub use kernels::Level;
 pub use plan::Unsupported;
-pub use training::{Statistics, TrainingNetwork};
+pub use training::{Statistics, TrainingNetwork, TrainingPrecision};
 
 /// Bytes of activations and spectra that a chunk of the batch may take.
 ///

@@ -1,6 +1,6 @@
 //! Weights packed in the order in which the kernels read them.
 
-use super::kernels::Level;
+use super::kernels::{Level, prefer_huge_pages};
 
 /// Numbers in a cache line; packed weights and scratch start at one, so that no vector straddles two.
 const LINE: usize = 16;
@@ -15,7 +15,8 @@ pub(super) struct Aligned<T = f32> {
 
 impl<T: Copy + Default> Aligned<T> {
     pub(super) fn zeros(length: usize) -> Self {
-        let data = vec![T::default(); length + Self::GAP];
+        let mut data = vec![T::default(); length + Self::GAP];
+        prefer_huge_pages(&mut data);
         let start = data.as_ptr().align_offset(LINE * size_of::<f32>()).min(Self::GAP);
         Self { data, start, length }
     }

@@ -8,6 +8,16 @@ use super::description::{Description, Form, Frozen, Op, Parameters};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported(String);
 
+impl Unsupported {
+    /// A network of which the kernels have no products but those of `f32`.
+    pub(super) fn precision() -> Self {
+        Self(
+            "bf16 is for the convolutions of a residual tower, of at least 8 channels on a board of at most 19x19"
+                .into(),
+        )
+    }
+}
+
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.0)

@@ -34,9 +34,10 @@ mod tower;
 use super::copy_rows;
 use super::description::Description;
 use super::fourier::Tower as Transforms;
-use super::kernels::Level;
+use super::kernels::{Amx, Level};
 use super::plan::{Node, Operation, Plan, Unsupported};
 use batch::{Cut, Scratch, parallel};
+use fourier::Products;
 use graph::Graph;
 use tower::Tower;
 
@@ -64,6 +65,25 @@ enum Algorithm {
     Direct,
     /// Over spectra of so many rows and columns.
     Fourier([usize; 2]),
+}
+
+/// The numbers whose products a tower's convolutions sum up; all else is computed in `f32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrainingPrecision {
+    /// `f32`.
+    #[default]
+    F32,
+    /// bfloat16, with sums in `f32`: by AMX where the processor has it, and with the same results by vectors elsewhere.
+    Bf16,
+}
+
+impl TrainingPrecision {
+    fn products(self, level: Level) -> Products {
+        match self {
+            Self::F32 => Products::F32,
+            Self::Bf16 => Products::Bf16(Amx::of(level)),
+        }
+    }
 }
 
 /// What the layers of a network have to know of it.
@@ -103,13 +123,32 @@ impl TrainingNetwork {
     /// Nothing large is allocated before the first batch.
     ///
     /// # Errors
-    /// When the kernels lack an operation of it.
-    pub fn new(net: &Description, epsilon: f64, level: Level) -> Result<Self, Unsupported> {
+    /// When the kernels lack an operation of it, or its precision: that of a network without a tower, or of one that is
+    /// computed without transforms, is `f32`.
+    pub fn new(
+        net: &Description,
+        epsilon: f64,
+        level: Level,
+        precision: TrainingPrecision,
+    ) -> Result<Self, Unsupported> {
         let plan = Plan::of_training(net)?;
-        Ok(Self::with(net, &plan, epsilon, level, Algorithm::choose(&plan)))
+        let algorithm = Algorithm::choose(&plan);
+        if precision != TrainingPrecision::F32
+            && !(matches!(algorithm, Algorithm::Fourier(_)) && plan.tower().is_some())
+        {
+            return Err(Unsupported::precision());
+        }
+        Ok(Self::with(net, &plan, epsilon, level, algorithm, precision.products(level)))
     }
 
-    fn with(net: &Description, plan: &Plan, epsilon: f64, level: Level, algorithm: Algorithm) -> Self {
+    fn with(
+        net: &Description,
+        plan: &Plan,
+        epsilon: f64,
+        level: Level,
+        algorithm: Algorithm,
+        products: Products,
+    ) -> Self {
         let forms = net.forms();
         let (mut lengths, mut first) = (vec![], vec![]);
         for step in 0..net.steps.len() {
@@ -122,7 +161,7 @@ impl TrainingNetwork {
         let tower = plan.tower().map(|(stem, blocks)| {
             let transform = match algorithm {
                 Algorithm::Direct => None,
-                Algorithm::Fourier(transform) => Some(transform),
+                Algorithm::Fourier(size) => Some((size, products)),
             };
             Tower::new(level, planes, stem, blocks, transform, &places)
         });
@@ -153,10 +192,16 @@ impl TrainingNetwork {
     }
 
     /// Bytes that the training of a network takes with batches of so many rows on so many threads, before any of it is there;
-    /// `None` if the kernels lack an operation of it.
+    /// `None` if the kernels lack an operation of it, or its precision.
     #[must_use]
-    pub fn footprint(net: &Description, level: Level, rows: usize, threads: usize) -> Option<usize> {
-        Some(Self::new(net, 0.0, level).ok()?.bytes_for(rows, threads))
+    pub fn footprint(
+        net: &Description,
+        level: Level,
+        precision: TrainingPrecision,
+        rows: usize,
+        threads: usize,
+    ) -> Option<usize> {
+        Some(Self::new(net, 0.0, level, precision).ok()?.bytes_for(rows, threads))
     }
 
     /// Bytes that this network has allocated after a step with so many rows on so many threads, but for larger ones before;

@@ -758,7 +758,7 @@ pub struct BenchArgs {
     /// Where the network runs: auto, cpu, flex, cuda, cuda:1, vulkan, ..; see `lockstep devices`
     #[arg(long)]
     pub device: Option<String>,
-    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16
+    /// The numbers in which the network evaluates: auto, f32, tf32, bf16, f16 or int16; with `train` those of training, f32 or bf16
     #[arg(long)]
     pub precision: Option<String>,
     /// The vectors of the fused kernels: auto, avx512, avx2, neon or portable

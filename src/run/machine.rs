@@ -38,6 +38,8 @@ pub struct Machine {
     pub burn_plays: bool,
     /// Whether burn trains on the CPU what the fused kernels do not know.
     pub burn_trains: bool,
+    /// Whether it learns in `f32` what this processor would learn in `bf16` in less time.
+    pub could_learn_in_bf16: bool,
     /// The number of threads of the program.
     pub threads: usize,
     /// The number of cores that the program may use.

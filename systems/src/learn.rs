@@ -1,5 +1,6 @@
 //! The schedule that takes one step of the optimiser.
 
+mod adamw;
 mod fused;
 mod learner;
 mod losses;

@@ -92,7 +92,8 @@ pub enum LearnPrecision {
     #[default]
     F32,
     /// Floats of 16 bits with the range of 32 ("Mixed Precision Training", Micikevicius et al. 2018), for GPUs that have them.
-    /// On the CPU they round the same way and are slower, because the fused kernels do not know them.
+    /// Sums have 32 bits. On the CPU they are for the convolutions of residual networks, and the same to the last bit on every
+    /// processor: AMX, which Intel's Xeons have had since 2023, learns 1.4 to 2 times as fast with them; others take 1.4 times as long as with f32. Burn trains other networks in them, several times as slowly.
     Bf16,
 }
 

@@ -1,7 +1,8 @@
 //! The vectors that there are, and the choice between them at run time.
 
+use super::bf16::Amx;
 use super::halves::from_half;
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, LEAST_BF16, Simd};
 
 /// The vectors that kernels use. There are only those that this processor has: see [`Level::available`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,12 @@ impl Level {
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => false,
         }
+    }
+
+    /// Whether products of bfloat16 are several times as fast as those of `f32`, because AMX computes them.
+    #[must_use]
+    pub fn has_bf16_tiles(self) -> bool {
+        Amx::of(self).is_some()
     }
 
     /// Numbers in a vector, and vectors across a tile.
@@ -169,14 +176,45 @@ impl Simd for Portable {
     fn add_shorts(self, a: [i16; 8], b: [i16; 8]) -> [i16; 8] {
         std::array::from_fn(|i| a[i].wrapping_add(b[i]))
     }
+    #[inline(always)]
+    fn round_bf16(self, a: Four) -> Four {
+        Four(a.0.map(|x| {
+            let bits = x.to_bits();
+            let rounded = bits.wrapping_add(bits >> 16 & 1).wrapping_add(0x7fff) & 0xffff_0000;
+            f32::from_bits(if (bits & i32::MAX as u32) < LEAST_BF16 as u32 { 0 } else { rounded })
+        }))
+    }
+    #[inline(always)]
+    fn join_bf16(self, even: Four, odd: Four) -> Four {
+        Four(std::array::from_fn(|i| f32::from_bits(even.0[i].to_bits() >> 16 | odd.0[i].to_bits())))
+    }
+    #[inline(always)]
+    fn even_bf16(self, words: Four) -> Four {
+        Four(words.0.map(|word| f32::from_bits(word.to_bits() << 16)))
+    }
+    #[inline(always)]
+    fn odd_bf16(self, words: Four) -> Four {
+        Four(words.0.map(|word| f32::from_bits(word.to_bits() & 0xffff_0000)))
+    }
     #[inline(never)]
     fn outlined<K: Kernel>(self, kernel: K) {
         kernel.run(self);
     }
     #[inline(always)]
+    unsafe fn write_bf16(self, rounded: Four, to: *mut u16) {
+        // SAFETY: the caller vouches for four numbers.
+        unsafe { to.cast::<[u16; 4]>().write_unaligned(rounded.0.map(|x| (x.to_bits() >> 16) as u16)) }
+    }
+    #[inline(always)]
     unsafe fn write_shorts(self, a: [i16; 8], to: *mut i16) {
         // SAFETY: the caller vouches for eight numbers.
         unsafe { to.cast::<[i16; 8]>().write_unaligned(a) }
+    }
+    #[inline(always)]
+    unsafe fn read_bf16(self, from: *const u16) -> Four {
+        // SAFETY: the caller vouches for four numbers.
+        let numbers = unsafe { from.cast::<[u16; 4]>().read_unaligned() };
+        Four(numbers.map(|x| f32::from_bits(u32::from(x) << 16)))
     }
     #[inline(always)]
     unsafe fn read_halves(self, from: *const u16) -> Four {
@@ -282,6 +320,20 @@ level!(
             _mm256_castps_si256(peak),
             _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(i32::MAX)),
         ));
+        round_bf16(a) = {
+            let bits = _mm256_castps_si256(a);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, odd), _mm256_set1_epi32(0x7fff));
+            let size = _mm256_and_si256(bits, _mm256_set1_epi32(i32::MAX));
+            let kept = _mm256_cmpgt_epi32(size, _mm256_set1_epi32(LEAST_BF16 - 1));
+            let upper = _mm256_and_si256(rounded, _mm256_set1_epi32(!0xffff));
+            _mm256_castsi256_ps(_mm256_and_si256(upper, kept))
+        };
+        join_bf16(even, odd) =
+            _mm256_or_ps(_mm256_castsi256_ps(_mm256_srli_epi32::<16>(_mm256_castps_si256(even))), odd);
+        even_bf16(words) = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(words)));
+        odd_bf16(words) =
+            _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(words), _mm256_set1_epi32(!0xffff)));
     }
     others {
         highest(peak: Self::Vector) -> f32 = {
@@ -299,6 +351,13 @@ level!(
     }
     memory {
         write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm256_storeu_si256(to.cast(), a);
+        write_bf16(rounded: Self::Vector, to: *mut u16) -> () = {
+            let shorts = _mm256_srli_epi32::<16>(_mm256_castps_si256(rounded));
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(shorts, shorts));
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed))
+        };
+        read_bf16(from: *const u16) -> Self::Vector =
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))));
         read_halves(from: *const u16) -> Self::Vector = _mm256_cvtph_ps(_mm_loadu_si128(from.cast()));
     }
 );
@@ -321,6 +380,21 @@ level!(
             _mm512_castps_si512(peak),
             _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(i32::MAX)),
         ));
+        round_bf16(a) = {
+            let bits = _mm512_castps_si512(a);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, odd), _mm512_set1_epi32(0x7fff));
+            let size = _mm512_and_si512(bits, _mm512_set1_epi32(i32::MAX));
+            let kept = _mm512_cmpge_epi32_mask(size, _mm512_set1_epi32(LEAST_BF16));
+            _mm512_castsi512_ps(_mm512_maskz_and_epi32(kept, rounded, _mm512_set1_epi32(!0xffff)))
+        };
+        join_bf16(even, odd) = _mm512_castsi512_ps(_mm512_or_si512(
+            _mm512_srli_epi32::<16>(_mm512_castps_si512(even)),
+            _mm512_castps_si512(odd),
+        ));
+        even_bf16(words) = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(words)));
+        odd_bf16(words) =
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(words), _mm512_set1_epi32(!0xffff)));
     }
     others {
         highest(peak: Self::Vector) -> f32 = f32::from_bits(_mm512_reduce_max_epi32(_mm512_castps_si512(peak)) as u32);
@@ -333,6 +407,12 @@ level!(
     }
     memory {
         write_shorts(a: Self::Shorts, to: *mut i16) -> () = _mm512_storeu_si512(to.cast(), a);
+        write_bf16(rounded: Self::Vector, to: *mut u16) -> () = _mm256_storeu_si256(
+            to.cast(),
+            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(rounded))),
+        );
+        read_bf16(from: *const u16) -> Self::Vector =
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()))));
         read_halves(from: *const u16) -> Self::Vector = _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()));
     }
 );
@@ -354,6 +434,21 @@ level!(
             vreinterpretq_u32_f32(peak),
             vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(i32::MAX as u32)),
         ));
+        round_bf16(a) = {
+            let bits = vreinterpretq_u32_f32(a);
+            let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+            let rounded = vaddq_u32(vaddq_u32(bits, odd), vdupq_n_u32(0x7fff));
+            let size = vandq_u32(bits, vdupq_n_u32(i32::MAX as u32));
+            let kept = vcgeq_u32(size, vdupq_n_u32(LEAST_BF16 as u32));
+            vreinterpretq_f32_u32(vandq_u32(vandq_u32(rounded, vdupq_n_u32(0xffff_0000)), kept))
+        };
+        join_bf16(even, odd) = vreinterpretq_f32_u32(vorrq_u32(
+            vshrq_n_u32::<16>(vreinterpretq_u32_f32(even)),
+            vreinterpretq_u32_f32(odd),
+        ));
+        even_bf16(words) = vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(words)));
+        odd_bf16(words) =
+            vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(words), vdupq_n_u32(0xffff_0000)));
     }
     others {
         highest(peak: Self::Vector) -> f32 = f32::from_bits(vmaxvq_u32(vreinterpretq_u32_f32(peak)));
@@ -363,6 +458,10 @@ level!(
     }
     memory {
         write_shorts(a: Self::Shorts, to: *mut i16) -> () = vst1q_s16(to, a);
+        write_bf16(rounded: Self::Vector, to: *mut u16) -> () =
+            vst1_u16(to, vshrn_n_u32::<16>(vreinterpretq_u32_f32(rounded)));
+        read_bf16(from: *const u16) -> Self::Vector =
+            vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(from))));
         read_halves(from: *const u16) -> Self::Vector = {
             let numbers = from.cast::<[u16; 4]>().read_unaligned().map(from_half);
             vld1q_f32(numbers.as_ptr())

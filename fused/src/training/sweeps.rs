@@ -1,6 +1,6 @@
 //! The passes between activations and spectra, with everything that happens to a number before or behind a transform.
 
-use super::super::kernels::{Kernel, Simd, Slots};
+use super::super::kernels::{AnySlots, Kernel, Simd, Slots};
 use super::super::waves::Board;
 use super::norm::{At, Channel, GateBack, Layout, add_sums};
 
@@ -27,7 +27,10 @@ pub(super) enum Source<'a> {
 /// An [`Enter`] with all that a kernel needs.
 pub(super) struct EnterSweep<'a, const NY: usize, const NX: usize> {
     pub board: [usize; 2],
+    /// In numbers of the spectra.
     pub slot_stride: usize,
+    /// Whether the spectra are bfloat16.
+    pub bf16: bool,
     pub job: Enter<'a>,
 }
 
@@ -91,10 +94,10 @@ impl<const NY: usize, const NX: usize> Kernel for EnterSweep<'_, NY, NX> {
                         };
                     }
                 }
-                let slots = &mut spectra[row * layout.padded + channel..];
-                let mut slots = Slots::new(simd, slots, self.slot_stride);
-                if channel % LINE == 0 {
-                    slots.prefetch(LINE);
+                let at = row * layout.padded + channel;
+                let mut slots = AnySlots::new(simd, &mut *spectra, at, self.slot_stride, self.bf16);
+                if channel % if self.bf16 { 2 * LINE } else { LINE } == 0 {
+                    slots.prefetch();
                 }
                 board.forward(simd, &mut slots, width);
             }

@@ -7,6 +7,9 @@ use super::super::kernels::Level;
 use super::super::plan::Plan;
 use super::super::tests::{Maker, Numbers, Tower};
 use super::super::{Description, Form, Op, Step as Described};
+
+use super::super::kernels::Amx;
+use super::fourier::Products;
 use super::{Algorithm, TrainingNetwork, fourier};
 
 impl Numbers {
@@ -292,7 +295,7 @@ fn algorithms(net: &Description) -> Vec<Algorithm> {
 }
 
 fn network(net: &Description, level: Level, algorithm: Algorithm) -> TrainingNetwork {
-    TrainingNetwork::with(net, &plan(net), EPSILON, level, algorithm)
+    TrainingNetwork::with(net, &plan(net), EPSILON, level, algorithm, Products::F32)
 }
 
 /// Root of the mean square difference in units of the root of the mean square, which is how optimisers see an error.
@@ -595,8 +598,13 @@ fn memory_is_what_was_told_and_does_not_grow() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool");
     let nets = [resnet([3, 3], 3, [64, 2, 5, 9], 3), resnet([6, 7], 2, [31, 1, 4, 7], 3), mlp(3, &[133, 140])];
     for net in nets.into_iter().chain(any) {
-        for algorithm in algorithms(&net) {
-            let mut network = network(&net, Level::available()[0], algorithm);
+        let level = Level::available()[0];
+        let mut networks: Vec<_> =
+            algorithms(&net).into_iter().map(|algorithm| network(&net, level, algorithm)).collect();
+        if plan(&net).tower().is_some() {
+            networks.extend([bf16(&net, level, true), bf16(&net, level, false)]);
+        }
+        for mut network in networks {
             let [large, small] = [300, 40].map(|rows| Case::new(&net, rows, &mut numbers));
             let told = network.bytes_for(300, 2);
             pool.install(|| large.run(&mut network));
@@ -605,6 +613,38 @@ fn memory_is_what_was_told_and_does_not_grow() {
             pool.install(|| small.run(&mut network));
             pool.install(|| large.run(&mut network));
             assert!(network.bytes() <= told, "grown from {bytes} to {}", network.bytes());
+        }
+    }
+}
+
+/// A network with products in bfloat16, by tiles if there are any and they are asked for.
+fn bf16(net: &Description, level: Level, tiles: bool) -> TrainingNetwork {
+    let products = Products::Bf16(Amx::of(level).filter(|_| tiles));
+    TrainingNetwork::with(net, &plan(net), EPSILON, level, Algorithm::choose(&plan(net)), products)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// A step in bfloat16 is the same to the last bit with tiles and with vectors, and near that of `f32`.
+    #[test]
+    fn steps_in_bf16_are_near_those_of_f32(
+        rows in 20usize..70, channels in 8usize..50, blocks in 1usize..3, board in 3usize..7, seed in 0u64..1000,
+    ) {
+        let mut numbers = Numbers(seed);
+        let net = resnet([board, board + 1], 2, [channels, blocks, 3, 5], 3);
+        let case = Case::new(&net, rows, &mut numbers);
+        for level in Level::available() {
+            let found = case.run(&mut bf16(&net, level, true));
+            prop_assert!(found == case.run(&mut bf16(&net, level, false)), "{}", level.name());
+            let exact = case.run(&mut network(&net, level, Algorithm::choose(&plan(&net))));
+            for (found, exact) in found.iter().zip(&exact) {
+                let (found, exact) = (wide(found), wide(exact));
+                let length = |list: &mut dyn Iterator<Item = f64>| list.map(|x| x * x).sum::<f64>().sqrt();
+                let apart = length(&mut found.iter().zip(&exact).map(|(a, b)| a - b));
+                let whole = length(&mut exact.iter().copied());
+                prop_assert!(apart <= 0.5 * whole, "{}: {apart} of {whole}", level.name());
+            }
         }
     }
 }

@@ -7,13 +7,13 @@
 
 use super::super::conv::Then;
 use super::super::kernels::Level;
-use super::super::panels::{Aligned, Panels};
+use super::super::panels::Aligned;
 use super::super::plan::{Block, Conv};
 use super::super::planes_last;
 use super::Places;
 use super::batch::{Cut, Scratch, parallel};
 use super::direct::DirectConv;
-use super::fourier::Geometry;
+use super::fourier::{Geometry, Matrices, Products};
 use super::gate::Gate;
 use super::graph::Job;
 use super::norm::{Activate, At, Back, Layout, Mask, Norm, Statistics};
@@ -62,8 +62,8 @@ enum Convs {
 
 #[derive(Debug)]
 struct FourierConv {
-    forward: Vec<Panels>,
-    back: Vec<Panels>,
+    forward: Matrices,
+    back: Matrices,
     /// The spectra of the inputs, from the way forward.
     spectra: Aligned,
 }
@@ -88,13 +88,13 @@ impl End<'_> {
 }
 
 impl Tower {
-    /// `transform`: the size of the Fourier transforms, or `None` for direct convolutions.
+    /// `transform`: the size of the Fourier transforms with what computes their products, or `None` for direct convolutions.
     pub(super) fn new(
         level: Level,
         planes: usize,
         stem: &Conv,
         blocks: &[Block],
-        transform: Option<[usize; 2]>,
+        transform: Option<([usize; 2], Products)>,
         places: &Places,
     ) -> Self {
         let (board, channels, kernel) = (places.board, stem.outputs, stem.kernel);
@@ -113,10 +113,13 @@ impl Tower {
                 activation: Aligned::default(),
                 gradient: Aligned::default(),
             },
-            Some(transform) => {
-                let geometry = Geometry::new(level, board, transform, kernel, channels);
-                let conv =
-                    || FourierConv { forward: geometry.panels(), back: geometry.panels(), spectra: Aligned::default() };
+            Some((size, products)) => {
+                let geometry = Geometry::new(level, products, board, size, kernel, channels);
+                let conv = || FourierConv {
+                    forward: geometry.matrices(),
+                    back: geometry.matrices(),
+                    spectra: Aligned::default(),
+                };
                 let convs = (0..count).map(|_| conv()).collect();
                 Convs::Fourier { geometry, convs, gradient: Aligned::default(), sums: Aligned::default() }
             }
@@ -163,8 +166,7 @@ impl Tower {
                 convs.iter().map(DirectConv::bytes).sum::<usize>() + activation.bytes() + gradient.bytes()
             }
             Convs::Fourier { convs, gradient, sums, .. } => {
-                let panels = |bins: &[Panels]| bins.iter().map(Panels::bytes).sum::<usize>();
-                let conv = |conv: &FourierConv| panels(&conv.forward) + panels(&conv.back) + conv.spectra.bytes();
+                let conv = |conv: &FourierConv| conv.forward.bytes() + conv.back.bytes() + conv.spectra.bytes();
                 convs.iter().map(conv).sum::<usize>() + gradient.bytes() + sums.bytes()
             }
         };
@@ -309,7 +311,7 @@ impl Tower {
                 parallel(scratch, jobs, |scratch, ((z, to, sums, gate, residual, keep, means), spectra)| {
                     let source = Source::Activation { gate, residual, keep };
                     geometry.enter(cut, Enter { layout, z, norm, source, spectra: &mut *spectra });
-                    let products = scratch.first.at_least(stride);
+                    let products = scratch.first.at_least(geometry.products(cut));
                     let rows = z.len() / layout.row();
                     geometry.multiply(cut, rows, forward, spectra, products, &mut scratch.second);
                     geometry.leave(
@@ -436,7 +438,7 @@ impl Tower {
                 parallel(scratch, jobs, |scratch, ((from, gate, z, z_before, to, sums, result, row_sums), spectra)| {
                     let source = Source::Gradient(from, gate);
                     geometry.enter(cut, Enter { layout, z, norm, source, spectra: &mut *spectra });
-                    let products = scratch.first.at_least(stride);
+                    let products = scratch.first.at_least(geometry.products(cut));
                     geometry.multiply(cut, z.len() / layout.row(), back, spectra, products, &mut scratch.second);
                     let (z, norm) = (z_before, norm_before);
                     let target = Target::Gradient { add: first, result, z, norm, gradient: to, row_sums };

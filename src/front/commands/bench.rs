@@ -65,7 +65,10 @@ fn configured(args: &BenchArgs) -> Result<(AnyGame, Option<&'static str>, Config
         args.blocks.map(|n| format!("network.blocks={n}")),
         args.batch.map(|n| format!("learn.batch_size={n}")),
         args.device.as_ref().map(|device| format!("run.device={device}")),
-        args.precision.as_ref().map(|precision| format!("run.precision={precision}")),
+        args.precision.as_ref().map(|precision| match args.what {
+            BenchKind::Train => format!("learn.precision={precision}"),
+            _ => format!("run.precision={precision}"),
+        }),
         args.vectors.as_ref().map(|vectors| format!("run.vectors={vectors}")),
     ];
     let mut overrides: Vec<String> = given.into_iter().flatten().collect();
@@ -108,7 +111,8 @@ fn measure(args: &BenchArgs) -> Result<(Map<String, Value>, Measured), Error> {
         put("channels", config.network.channels.into());
         put("blocks", config.network.blocks.into());
         put("device", place.name.clone().into());
-        put("precision", json!(place.precision));
+        let trains = args.what == BenchKind::Train;
+        put("precision", if trains { json!(config.learn.precision) } else { json!(place.precision) });
         if place.evaluation == Backend::Fused {
             put("vectors", place.level.name().into());
         }

@@ -6,6 +6,7 @@
 use super::{
     TrainingBatch,
     losses::{loss, weight_of},
+    step::parts,
 };
 use crate::{
     Network,
@@ -16,9 +17,17 @@ use burn::{
     optim::GradientsParams,
     tensor::{Tensor, TensorData},
 };
-use lockstep_components::config::LearnConfig;
-use lockstep_fused::{Level, TrainingNetwork};
-use std::ops::Range;
+use lockstep_components::config::{LearnConfig, LearnPrecision};
+use lockstep_fused::{Level, TrainingNetwork, TrainingPrecision};
+use rayon::prelude::*;
+
+/// What the kernels call a precision.
+pub(super) fn products(precision: LearnPrecision) -> TrainingPrecision {
+    match precision {
+        LearnPrecision::F32 => TrainingPrecision::F32,
+        LearnPrecision::Bf16 => TrainingPrecision::Bf16,
+    }
+}
 
 /// The kernels with their memory, for one shape of network.
 #[derive(Debug)]
@@ -33,30 +42,56 @@ pub(super) struct FusedGradients {
 }
 
 impl FusedGradients {
-    /// For a network of which the kernels have all operations.
-    pub(super) fn new(network: &Network, level: Level) -> Option<Self> {
+    /// For a network of which the kernels have all operations, in this precision.
+    pub(super) fn new(network: &Network, level: Level, precision: LearnPrecision) -> Option<Self> {
         let epsilon = network.norms().next().map_or(0.0, |norm| norm.epsilon);
-        let kernels = TrainingNetwork::new(network.description(), epsilon, level).ok()?;
+        let kernels = TrainingNetwork::new(network.description(), epsilon, level, products(precision)).ok()?;
         let tensors = kernels.tensors();
         Some(Self { kernels, part: vec![vec![]; tensors], sum: vec![vec![]; tensors], outputs: vec![] })
     }
 
-    /// The gradient of the weighted losses of a batch, and the mean loss of each head. `parts` are the rows that go through the
-    /// network together; batch norm sees each by itself, and its running statistics follow.
+    /// The gradient of the weighted losses of a batch, and the mean loss of each head.
     pub(super) fn gradients(
         &mut self,
         network: &Network,
         batch: &TrainingBatch,
-        parts: impl Iterator<Item = Range<usize>>,
         config: &LearnConfig,
     ) -> (GradientsParams, Vec<f64>) {
+        let losses = self.sum(network, batch, config);
+        (self.register(network), losses)
+    }
+
+    /// The same with all gradients scaled down together so that the norm of the whole is at most `learn.gradient_clip`, unless
+    /// that is 0, and the norm before it; no gradient if the norm is not finite.
+    pub(super) fn clipped(
+        &mut self,
+        network: &Network,
+        batch: &TrainingBatch,
+        config: &LearnConfig,
+    ) -> (Option<(GradientsParams, f64)>, Vec<f64>) {
+        let losses = self.sum(network, batch, config);
+        let norm = self.sum.iter().map(|tensor| squares(tensor)).sum::<f64>().sqrt();
+        if !norm.is_finite() {
+            return (None, losses);
+        }
+        let factor = (config.gradient_clip / (norm + 1e-12)) as f32;
+        if config.gradient_clip > 0.0 && factor < 1.0 {
+            for tensor in &mut self.sum {
+                tensor.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|x| *x *= factor));
+            }
+        }
+        (Some((self.register(network), norm)), losses)
+    }
+
+    /// Leaves the gradient in `self.sum`. Batch norm sees each part of the batch by itself, and its running statistics follow.
+    fn sum(&mut self, network: &Network, batch: &TrainingBatch, config: &LearnConfig) -> Vec<f64> {
         let mut read = Read::default();
         network.visit(&mut read);
         let parameters: Vec<&[f32]> = read.tensors.iter().map(Vec::as_slice).collect();
         let heads = &network.description().heads;
         self.sum.iter_mut().for_each(Vec::clear);
         let mut losses = vec![0.0; heads.len()];
-        for rows in parts {
+        for rows in parts(batch, config).1 {
             let size = batch.planes.len() / batch.rows;
             self.kernels.forward(rows.len(), &batch.planes[rows.start * size..rows.end * size], &parameters);
             self.kernels.outputs().clone_into(&mut self.outputs);
@@ -73,9 +108,14 @@ impl FusedGradients {
                 }
             }
         }
+        losses
+    }
+
+    /// Hands the gradient over as burn's tensors.
+    fn register(&mut self, network: &Network) -> GradientsParams {
         let mut write = Write { in_statistics: false, tensors: self.sum.iter_mut(), grads: GradientsParams::new() };
         network.visit(&mut write);
-        (write.grads, losses)
+        write.grads
     }
 
     /// Moves the running statistics of batch norm towards those of the batch that was seen last, as burn does.
@@ -93,6 +133,22 @@ impl FusedGradients {
             }
         }
     }
+}
+
+/// Numbers that a thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+/// The sum of the squares of some numbers, in an order that does not depend on the threads.
+fn squares(numbers: &[f32]) -> f64 {
+    let of_chunk = |chunk: &[f32]| {
+        // Several sums, of which none has to wait for the others.
+        let mut sums = [0.0f64; 8];
+        for numbers in chunk.chunks(8) {
+            sums.iter_mut().zip(numbers).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+        }
+        sums.iter().sum::<f64>()
+    };
+    numbers.par_chunks(CHUNK).map(of_chunk).collect::<Vec<_>>().iter().sum()
 }
 
 /// Copies all parameters, in the order of the modules, which is that of the description. The running statistics of

@@ -1,6 +1,9 @@
 //! The learner: the network in training, its optimiser, and how far the generation has come.
 
-use super::fused::FusedGradients;
+use super::{
+    adamw::AdamW,
+    fused::{FusedGradients, products},
+};
 use crate::{Error, Network, network::NamedTensor};
 use bevy_ecs::prelude::*;
 use burn::{
@@ -10,7 +13,7 @@ use burn::{
 };
 use lockstep_components::{
     GameInfo, LaneRng,
-    config::{Config, LearnConfig, LearnPrecision, OptimizerKind},
+    config::{Config, LearnConfig, OptimizerKind},
 };
 use lockstep_fused::{Description, Level, TrainingNetwork};
 use serde::{Deserialize, Serialize};
@@ -112,7 +115,7 @@ impl Learner {
     pub fn new(game: &GameInfo, config: &Config, device: &Device) -> Self {
         let network = Network::init(game, &config.network, config.run.seed, &device.clone().autodiff());
         Self {
-            optimizer: optimizer(&config.learn, &network),
+            optimizer: optimizer(&config.learn, &network, false),
             network,
             average: None,
             config: config.learn.clone(),
@@ -141,13 +144,12 @@ impl Learner {
 
     /// Lets the fused kernels compute the gradients on the CPU, with the vectors of `level`, instead of burn's
     /// automatic differentiation, if they know the network and its precision. The network must lie on burn's CPU back
-    /// end.
+    /// end, and the learner must not have learned yet.
     #[must_use]
     pub fn with_fused_gradients(mut self, level: Level) -> Self {
-        if self.config.precision == LearnPrecision::F32
-            && let Some(fused) = FusedGradients::new(&self.network, level)
-        {
+        if let Some(fused) = FusedGradients::new(&self.network, level, self.config.precision) {
             self.network = self.network.untracked();
+            self.optimizer = optimizer(&self.config, &self.network, true);
             self.fused = Some(fused);
         }
         self
@@ -157,8 +159,7 @@ impl Learner {
     /// if they cannot compute the gradients.
     pub fn footprint(net: &Description, config: &LearnConfig, level: Level) -> Option<usize> {
         let rows = config.batch_size.div_ceil(config.accumulation);
-        let fused = config.precision == LearnPrecision::F32;
-        fused.then(|| TrainingNetwork::footprint(net, level, rows, rayon::current_num_threads()))?
+        TrainingNetwork::footprint(net, level, products(config.precision), rows, rayon::current_num_threads())
     }
 
     /// Whether the fused kernels compute the gradients.
@@ -212,7 +213,7 @@ impl Learner {
         // The decay is the optimiser's own, and not one of the numbers that it keeps.
         let fail = |e| Error::Optimizer(format!("{e:?}"));
         let record = self.optimizer.into_bytes().map_err(fail)?;
-        self.optimizer = optimizer(&self.config, &self.network).from_bytes(record).map_err(fail)?;
+        self.optimizer = optimizer(&self.config, &self.network, self.is_fused()).from_bytes(record).map_err(fail)?;
         Ok(())
     }
 
@@ -322,7 +323,7 @@ impl Learner {
                 return Err(Error::Optimizer(format!("'{name}' is not finite")));
             }
         }
-        let loaded = optimizer(&self.config, &self.network).from_bytes(bytes);
+        let loaded = optimizer(&self.config, &self.network, self.is_fused()).from_bytes(bytes);
         self.optimizer = loaded.map_err(|e| Error::Optimizer(format!("{e:?}")))?;
         (self.at, self.course) = (progress, None);
         Ok(())
@@ -407,14 +408,21 @@ fn parameter_shapes(network: &Network) -> BTreeMap<u64, Vec<usize>> {
     shapes.0
 }
 
-/// The optimiser of a network. Weights decay; biases, and the scales of norms, do not, because they hold little that
+/// What AdamW adds to the root of the second moment.
+const EPSILON: f32 = 1e-8;
+
+/// The optimiser of a network, whose tensors lie in memory or on any device. Weights decay; biases, and the scales of norms, do not, because they hold little that
 /// could be fitted too closely.
-fn optimizer(config: &LearnConfig, network: &Network) -> ModuleOptimizer {
+fn optimizer(config: &LearnConfig, network: &Network, in_memory: bool) -> ModuleOptimizer {
     let decay = config.weight_decay as f32;
     let vectors = ParamGroup::from_ids(network.vectors());
     match config.optimizer {
+        OptimizerKind::AdamW if in_memory => {
+            let with = |weight_decay| AdamW { weight_decay, epsilon: EPSILON };
+            ModuleOptimizer::from(with(decay)).with_group(vectors, with(0.0), None)
+        }
         OptimizerKind::AdamW => {
-            let with = |decay| AdamWConfig::new().with_weight_decay(decay).with_epsilon(1e-8);
+            let with = |decay| AdamWConfig::new().with_weight_decay(decay).with_epsilon(EPSILON);
             with(decay).init().with_group(vectors, with(0.0).build(), None)
         }
         OptimizerKind::Sgd => {

@@ -16,6 +16,8 @@ use burn::{
     optim::{GradientsAccumulator, GradientsParams},
     tensor::{Tensor, TensorData},
 };
+use lockstep_components::config::LearnConfig;
+use std::ops::Range;
 
 /// Takes one step of the optimiser with the batch that was drawn.
 pub fn step(mut learner: ResMut<Learner>, batch: Res<TrainingBatch>, failure: Res<Failure>) {
@@ -31,8 +33,14 @@ fn take_step(learner: &mut Learner, batch: &TrainingBatch) -> Result<(), Error> 
     let rate = learner.learning_rate();
     // What a forward pass does to the running statistics is undone with the rest of a step that is left out.
     let before = learner.network.snapshot();
-    let (grads, losses) = backward(learner, batch)?;
-    let clipped = clip(&learner.network, grads, learner.config.gradient_clip);
+    let limit = learner.config.gradient_clip;
+    let (clipped, losses) = match &mut learner.fused {
+        Some(fused) => fused.clipped(&learner.network, batch, &learner.config),
+        None => {
+            let (grads, losses) = backward(learner, batch)?;
+            (clip(&learner.network, grads, limit), losses)
+        }
+    };
     match clipped.filter(|_| losses.iter().all(|loss| loss.is_finite())) {
         Some((grads, norm)) => {
             learner.network = learner.optimizer.step(rate, learner.network.clone(), grads);
@@ -91,11 +99,10 @@ pub fn gradients(learner: &mut Learner, batch: &TrainingBatch) -> Result<Vec<Nam
 /// each head.
 fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsParams, Vec<f64>), Error> {
     let Learner { network, config, fused, pointwise, .. } = learner;
-    let part = batch.rows.div_ceil(config.accumulation);
-    let parts = (0..batch.rows).step_by(part).map(|start| start..(start + part).min(batch.rows));
     if let Some(fused) = fused {
-        return Ok(fused.gradients(network, batch, parts, config));
+        return Ok(fused.gradients(network, batch, config));
     }
+    let (part, parts) = parts(batch, config);
     let device = network.device();
     let heads = &network.description().heads;
     let mut sums = vec![0.0; heads.len()];
@@ -126,6 +133,12 @@ fn backward(learner: &mut Learner, batch: &TrainingBatch) -> Result<(GradientsPa
         accumulator.accumulate(network, grads);
     }
     Ok((accumulator.grads(), sums))
+}
+
+/// The rows of a batch that go through the network together, but for the last ones, and all such parts.
+pub(super) fn parts(batch: &TrainingBatch, config: &LearnConfig) -> (usize, impl Iterator<Item = Range<usize>>) {
+    let (rows, part) = (batch.rows, batch.rows.div_ceil(config.accumulation));
+    (part, (0..rows).step_by(part).map(move |start| start..(start + part).min(rows)))
 }
 
 /// The length from which on burn's CPU back end sums in parallel.

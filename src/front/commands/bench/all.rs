@@ -9,11 +9,11 @@ use crate::{
     machine, out, say, tell,
     text::{count, duration, number},
 };
-use lockstep_components::config::{NetworkKind, Precision};
+use lockstep_components::config::NetworkKind;
 use serde_json::Value;
 use std::fmt;
 
-/// What is measured, in this order. A network is measured in each precision of the device, training in the first one.
+/// What is measured, in this order. Networks and training are measured in each precision of the device.
 const ALL: &[Item] = &[
     search("connect_four", 256, 200),
     search("connect_four", 1024, 64),
@@ -158,15 +158,21 @@ impl Item {
     /// line.
     fn figures(&self, all: &BenchArgs) -> Result<Vec<(String, BenchArgs)>, Error> {
         let args = self.args(all);
-        let mut precisions = device::place_of(&configured(&args)?.2)?.precisions();
+        let place = |args: &BenchArgs| device::place_of(&configured(args)?.2);
+        let mut precisions: Vec<&str> = place(&args)?.precisions().iter().map(|precision| precision.name()).collect();
         if matches!(self.what, BenchKind::Search | BenchKind::Train) {
             precisions.truncate(1);
         }
+        // Training has precisions of its own.
+        if self.what == BenchKind::Train && place(&BenchArgs { precision: Some("bf16".into()), ..args.clone() }).is_ok()
+        {
+            precisions = vec!["f32", "bf16"];
+        }
         let what = format!("{:?}", self.what).to_lowercase();
-        let figure = |precision: Precision| {
-            let shown = if self.what == BenchKind::Search { "" } else { precision.name() };
+        let figure = |precision: &str| {
+            let shown = if self.what == BenchKind::Search { "" } else { precision };
             let name = format!("{what:<8} {:<12} {:<28} {shown:<5}", self.game, self.size.to_string());
-            (name, BenchArgs { precision: Some(precision.name().into()), ..args.clone() })
+            (name, BenchArgs { precision: Some(precision.into()), ..args.clone() })
         };
         Ok(precisions.into_iter().map(figure).collect())
     }
@@ -233,6 +239,7 @@ mod tests {
             row([0, 0, 4], [8, 1, 4], "f32", "evaluations"),
             row([0, 0, 4], [8, 1, 4], "int16", "evaluations"),
             row([0, 0, 6], [8, 2, 6], "f32", "samples"),
+            row([0, 0, 6], [8, 2, 6], "bf16", "samples"),
         ];
         assert_eq!(measured.collect::<Vec<_>>(), expected);
     }
