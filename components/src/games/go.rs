@@ -13,6 +13,8 @@ pub struct Go<const SIZE: usize> {
     to_move: Side,
     plies: u16,
     over: bool,
+    /// The most stones that any board so far has had.
+    most: u16,
     /// Every board so far, the stones of the first player in front.
     history: Vec<[Cells<2>; 2]>,
 }
@@ -174,7 +176,8 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     fn of_key(key: Board) -> Self {
         let mut history = Vec::with_capacity(Self::MAX_PLIES + 1);
         history.push([key.mine, key.theirs]);
-        Self { key, to_move: Side::First, plies: 0, over: false, history }
+        let most = (key.mine.len() + key.theirs.len()) as u16;
+        Self { key, to_move: Side::First, plies: 0, over: false, most, history }
     }
 
     fn key(&self) -> Board {
@@ -186,9 +189,12 @@ impl<const SIZE: usize> Game for Go<SIZE> {
     }
 
     fn moves(Board { mine, theirs, ko, .. }: Board) -> impl Iterator<Item = Action> {
-        let free = !(mine | theirs | ko) & Self::BOARD;
-        let cells = free.iter().filter(move |&cell| Self::placed(mine, theirs, cell.into()).is_some());
-        cells.chain([Self::PASS])
+        let empty = !(mine | theirs) & Self::BOARD;
+        // A stone beside an empty cell is no suicide.
+        let free = Self::around(empty);
+        let legal =
+            move |&cell: &Action| free.has(cell.into()) || Self::placed(mine, theirs, cell.into()).is_some();
+        (empty & !ko).iter().filter(legal).chain([Self::PASS])
     }
 
     fn allows(&self, action: Action) -> bool {
@@ -196,8 +202,19 @@ impl<const SIZE: usize> Game for Go<SIZE> {
             return true;
         }
         let Board { mine, theirs, .. } = self.key;
-        let after = Self::placed(mine, theirs, action.into());
-        after.is_some_and(|(mine, theirs)| !self.history.contains(&Self::absolute(self.to_move, mine, theirs)))
+        let stone = Cells::one(action.into());
+        let (around, empty) = (Self::around(stone), !(mine | theirs) & Self::BOARD);
+        // Without any groups, if nothing can be taken and it is no suicide.
+        let after = if (around & theirs).is_empty() && !(around & empty).is_empty() {
+            Some((mine | stone, theirs))
+        } else {
+            Self::placed(mine, theirs, action.into())
+        };
+        // A board with more stones than any before it is a new one.
+        after.is_some_and(|(mine, theirs)| {
+            mine.len() + theirs.len() > self.most.into()
+                || !self.history.contains(&Self::absolute(self.to_move, mine, theirs))
+        })
     }
 
     fn play(&mut self, action: Action) {
@@ -214,6 +231,7 @@ impl<const SIZE: usize> Game for Go<SIZE> {
                 ko = taken;
             }
             self.history.push(Self::absolute(self.to_move, after.0, after.1));
+            self.most = self.most.max((after.0.len() + after.1.len()) as u16);
         }
         self.plies += 1;
         self.over = passes && passed || usize::from(self.plies) >= Self::MAX_PLIES;
