@@ -14,7 +14,7 @@ use check::{Known, Refused};
 use lockstep_components::config::{
     Config, DeviceKind, LanesConfig, LearnPrecision, MAX_THREADS, Precision, Tower, Vectors,
 };
-use lockstep_fused::Description;
+use lockstep_fused::{Description, TrainingNetwork, TrainingPrecision};
 use lockstep_systems::{
     AnyGame, BurnEvaluator, BurnOptions, EvaluatorFactory, FusedEvaluator, Learner, Level, Workers, setup::cohorts_of,
 };
@@ -100,6 +100,14 @@ pub fn place_of(config: &Config) -> Result<Place, Error> {
     };
     let in_flight = place.lanes(&config.lanes).in_flight;
     Ok(Place { precision, level, board, in_flight, ..place })
+}
+
+/// Returns whether a network is trained in `f32` on kernels that would train it in `bf16` in less time.
+pub fn could_learn_in_bf16(network: &Description, config: &Config, place: &Place) -> bool {
+    config.learn.precision == LearnPrecision::F32
+        && place.evaluation == Backend::Fused
+        && place.level.has_bf16_tiles()
+        && TrainingNetwork::new(network, 0.0, place.level, TrainingPrecision::Bf16).is_ok()
 }
 
 fn level(vectors: Vectors) -> Result<Level, Error> {

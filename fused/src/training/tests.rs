@@ -638,12 +638,14 @@ proptest! {
             let found = case.run(&mut bf16(&net, level, true));
             prop_assert!(found == case.run(&mut bf16(&net, level, false)), "{}", level.name());
             let exact = case.run(&mut network(&net, level, Algorithm::choose(&plan(&net))));
+            let length = |list: &[f64]| list.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let largest = exact.iter().map(|list| length(&wide(list))).fold(0.0, f64::max);
             for (found, exact) in found.iter().zip(&exact) {
                 let (found, exact) = (wide(found), wide(exact));
-                let length = |list: &mut dyn Iterator<Item = f64>| list.map(|x| x * x).sum::<f64>().sqrt();
-                let apart = length(&mut found.iter().zip(&exact).map(|(a, b)| a - b));
-                let whole = length(&mut exact.iter().copied());
-                prop_assert!(apart <= 0.5 * whole, "{}: {apart} of {whole}", level.name());
+                let apart: Vec<f64> = found.iter().zip(&exact).map(|(a, b)| a - b).collect();
+                let (apart, whole) = (length(&apart), length(&exact));
+                // What is wrong is off by all of it; a ReLU that rounding has turned is a share of a small one.
+                prop_assert!(apart <= 0.4 * whole + 0.1 * largest, "{}: {apart} of {whole}", level.name());
             }
         }
     }

@@ -29,9 +29,8 @@ use crate::{
 };
 use lockstep_components::{
     Config,
-    config::{LearnPrecision, Precision, RateSchedule},
+    config::{Precision, RateSchedule},
 };
-use lockstep_fused::{TrainingNetwork, TrainingPrecision};
 use lockstep_systems::{
     Learner,
     network::{NamedTensor, check_tensors, describe},
@@ -386,10 +385,7 @@ fn fixed(game: AnyGame, config: &Config, place: &Place, bound: &MemoryBound, tra
         could_be_bf16: is_gpu && place.precisions().contains(&Precision::Bf16),
         burn_plays: has_kernels && !network.is_fused(),
         burn_trains: has_kernels && !trains_fused,
-        could_learn_in_bf16: config.learn.precision == LearnPrecision::F32
-            && trains_fused
-            && place.level.has_bf16_tiles()
-            && TrainingNetwork::new(&network, 0.0, place.level, TrainingPrecision::Bf16).is_ok(),
+        could_learn_in_bf16: trains_fused && device::could_learn_in_bf16(&network, config, place),
         threads: rayon::current_num_threads(),
         cores: device::cores(),
         bound: bound.total(),
