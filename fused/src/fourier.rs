@@ -248,7 +248,9 @@ impl Frequency<'_> {
         let (mut re, mut im) = (0.0, 0.0);
         for (&weight, [cos, sin]) in taps.iter().zip(&self.waves) {
             re += f64::from(weight) * cos;
-            im += f64::from(weight) * sin;
+            if !self.real {
+                im += f64::from(weight) * sin;
+            }
         }
         [re, im]
     }

@@ -15,6 +15,8 @@ use super::super::plan::{Block, Conv, Numbers, numbers_of};
 use super::super::waves::Board;
 use super::{Cells, Frequency, Stage, Transform, by_size, frequencies, segments, sweep, widest};
 
+use rayon::prelude::*;
+
 #[cfg(test)]
 mod tests;
 
@@ -344,8 +346,8 @@ impl Int16Conv {
     fn filled(self, integers: IntegerLevel, conv: &Conv, numbers: &Parameters, transform: Transform) -> Self {
         let (lanes, vectors) = integers.shape();
         let (padded, pairs) = (self.padded, self.pairs());
-        let frequencies = frequencies(conv, &numbers.weight, transform);
-        let quantised: Vec<Matrix> = frequencies.map(|frequency| Matrix::new(&frequency)).collect();
+        let frequencies: Vec<Frequency> = frequencies(conv, &numbers.weight, transform).collect();
+        let quantised: Vec<Matrix> = frequencies.par_iter().map(Matrix::new).collect();
         let mut weights = Aligned::zeros(self.starts[quantised.len()]);
         for (matrix, start) in quantised.iter().zip(&self.starts) {
             let mut packed = &mut weights.get_mut()[*start..];
@@ -386,10 +388,11 @@ impl Int16Conv {
             + Aligned::<f32>::bytes_of(self.outputs.next_multiple_of(CHANNELS))
     }
 
-    /// Bytes that it takes besides while it is packed: the matrices of all frequencies, one of them not rounded yet.
+    /// Bytes that it takes besides while it is packed: the matrices of all frequencies, of which as many as there are threads are
+    /// not rounded yet.
     fn packing(&self) -> usize {
-        let numbers = self.inputs * self.outputs;
-        ((self.starts.len() - 1) * size_of::<[i16; 2]>() + size_of::<[f64; 2]>()) * numbers
+        let (numbers, bins) = (self.inputs * self.outputs, self.starts.len() - 1);
+        (bins * size_of::<[i16; 2]>() + bins.min(rayon::current_num_threads()) * size_of::<[f64; 2]>()) * numbers
     }
 
     /// Pairs of inputs, with those of the padding.
