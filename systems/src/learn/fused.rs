@@ -62,7 +62,7 @@ impl FusedGradients {
     }
 
     /// The same with all gradients scaled down together so that the norm of the whole is at most `learn.gradient_clip`, unless
-    /// that is 0, and the norm before it; no gradient if the norm is not finite.
+    /// that is 0, and the norm before it; no gradient if the square of the norm is not finite.
     pub(super) fn clipped(
         &mut self,
         network: &Network,
@@ -70,10 +70,12 @@ impl FusedGradients {
         config: &LearnConfig,
     ) -> (Option<(GradientsParams, f64)>, Vec<f64>) {
         let losses = self.sum(network, batch, config);
-        let norm = self.sum.iter().map(|tensor| squares(tensor)).sum::<f64>().sqrt();
-        if !norm.is_finite() {
+        let squared: f64 = self.sum.iter().map(|tensor| squares(tensor)).sum();
+        // The optimiser squares gradients in `f32`.
+        if !(squared as f32).is_finite() {
             return (None, losses);
         }
+        let norm = squared.sqrt();
         let factor = (config.gradient_clip / (norm + 1e-12)) as f32;
         if config.gradient_clip > 0.0 && factor < 1.0 {
             for tensor in &mut self.sum {

@@ -411,8 +411,8 @@ fn parameter_shapes(network: &Network) -> BTreeMap<u64, Vec<usize>> {
 /// What AdamW adds to the root of the second moment.
 const EPSILON: f32 = 1e-8;
 
-/// The optimiser of a network, whose tensors lie in memory or on any device. Weights decay; biases, and the scales of norms, do not, because they hold little that
-/// could be fitted too closely.
+/// The optimiser of a network, whose tensors lie in memory or on any device. Weights decay; biases, and the scales of norms,
+/// do not, because they hold little that could be fitted too closely.
 fn optimizer(config: &LearnConfig, network: &Network, in_memory: bool) -> ModuleOptimizer {
     let decay = config.weight_decay as f32;
     let vectors = ParamGroup::from_ids(network.vectors());
