@@ -57,6 +57,12 @@ mod gradient;
 mod integer;
 mod quantised;
 
+/// The first slot of a bin, of which the first `reals` have one slot each and the others two.
+#[inline(always)]
+pub(super) fn slot_of(bin: usize, reals: usize) -> usize {
+    bin + bin.saturating_sub(reals)
+}
+
 /// The lengths of the tiles that cover `rows` rows, as equal as they can be: nearly empty tiles waste the processor.
 #[inline(always)]
 fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -226,7 +232,7 @@ impl Kernel for Spectral<'_> {
         }
         for (index, weights) in self.bins.iter().enumerate() {
             let complex = index >= self.reals;
-            let slot = if complex { 2 * index - self.reals } else { index };
+            let slot = slot_of(index, self.reals);
             let depth = weights.depth();
             let start = slot * self.slot_stride;
             let part = depth.div_ceil(BLOCK) * rows * BLOCK_STRIDE;

@@ -202,14 +202,7 @@ impl<const SIZE: usize> Game for Go<SIZE> {
             return true;
         }
         let Board { mine, theirs, .. } = self.key;
-        let stone = Cells::one(action.into());
-        let (around, empty) = (Self::around(stone), !(mine | theirs) & Self::BOARD);
-        // Without any groups, if nothing can be taken and it is no suicide.
-        let after = if (around & theirs).is_empty() && !(around & empty).is_empty() {
-            Some((mine | stone, theirs))
-        } else {
-            Self::placed(mine, theirs, action.into())
-        };
+        let after = Self::placed(mine, theirs, action.into());
         // A board with more stones than any before it is a new one.
         after.is_some_and(|(mine, theirs)| {
             mine.len() + theirs.len() > self.most.into()

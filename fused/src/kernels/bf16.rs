@@ -11,6 +11,7 @@
 
 use super::super::panels::Aligned;
 use super::simd::{Kernel, Simd};
+use super::slot_of;
 pub(in super::super) use amx::Amx;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -275,7 +276,7 @@ impl Kernel for Bf16Spectral<'_> {
         }
         for (index, matrix) in self.bins.iter().enumerate() {
             let complex = index >= self.reals;
-            let slot = if complex { 2 * index - self.reals } else { index };
+            let slot = slot_of(index, self.reals);
             let (Places { parts, depth, outputs }, blocks) = (matrix.places, matrix.places.blocks());
             assert_eq!(parts, if complex { 2 } else { 1 });
             assert_eq!(matrix.words.get().len(), matrix.places.length(), "a matrix without numbers");

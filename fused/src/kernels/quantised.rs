@@ -7,7 +7,7 @@
 use super::super::panels::odd_lines;
 use super::integer::{Integer, IntegerKernel};
 use super::simd::{Simd, Sink, Slots, Source};
-use super::tiles;
+use super::{slot_of, tiles};
 
 /// The size of the largest number of a bin that [`Narrow`] writes; with this the sum of two still fits 16 bits.
 pub(in super::super) const PEAK: i16 = (1 << 14) - 1;
@@ -44,7 +44,7 @@ impl Layout {
 
     /// The first slot of a bin; of all bins, their number.
     pub(in super::super) fn slot(&self, bin: usize) -> usize {
-        bin + bin.saturating_sub(self.reals)
+        slot_of(bin, self.reals)
     }
 
     /// The first plane of a bin; of all bins, their number.

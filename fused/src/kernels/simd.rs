@@ -131,16 +131,22 @@ impl<'a, S: Simd, const NY: usize, const NX: usize> Slots<'a, S, NY, NX> {
     /// Asks the processor to fetch the numbers `ahead` of each slot; there need not be any.
     #[inline(always)]
     pub(in super::super) fn prefetch(&self, ahead: usize) {
-        for slot in 0..NY * NX {
-            #[cfg(target_arch = "x86_64")]
-            {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                // SAFETY: every processor of this architecture has the instruction, and it never faults.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.first.wrapping_add(slot * self.stride + ahead).cast()) }
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _ = (slot, ahead);
+        prefetch_slots(self.first.wrapping_add(ahead).cast(), self.stride * size_of::<f32>(), NY * NX);
+    }
+}
+
+/// Asks the processor to fetch the cache lines of `count` addresses, `bytes` apart; nothing need be there.
+#[inline(always)]
+fn prefetch_slots(first: *const u8, bytes: usize, count: usize) {
+    for slot in 0..count {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: every processor of this architecture has the instruction, and it never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(slot * bytes).cast()) }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (slot, first, bytes);
     }
 }
 
@@ -193,16 +199,7 @@ impl<'a, S: Simd, const NY: usize, const NX: usize> AnySlots<'a, S, NY, NX> {
     /// Asks the processor to fetch the cache line behind the first one of each slot; there need not be any.
     #[inline(always)]
     pub(in super::super) fn prefetch(&self) {
-        for slot in 0..NY * NX {
-            #[cfg(target_arch = "x86_64")]
-            {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                // SAFETY: every processor of this architecture has the instruction, and it never faults.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.first.wrapping_add(slot * self.bytes + 64).cast()) }
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _ = slot;
-        }
+        prefetch_slots(self.first.wrapping_add(64), self.bytes, NY * NX);
     }
 }
 

@@ -11,7 +11,7 @@
 use super::super::fourier::by_size;
 use super::super::kernels::{
     Amx, Bf16Gradient, Bf16Matrix, Bf16Spectra, Bf16Spectral, Kernel, Level, Simd, Spectra, Spectral, SpectralGradient,
-    shorts,
+    shorts, slot_of,
 };
 use super::super::panels::{Aligned, Panels, odd_lines};
 use super::super::waves::{bins, phases, real_bins};
@@ -81,7 +81,7 @@ impl Geometry {
 
     /// First slot of a bin.
     fn slot(&self, bin: usize) -> usize {
-        if bin < self.reals() { bin } else { 2 * bin - self.reals() }
+        slot_of(bin, self.reals())
     }
 
     /// From one slot of products to the next.
