@@ -647,6 +647,31 @@ mod tests {
         assert_eq!(policy.len(), session.legal().len());
     }
 
+    /// Those who wait have their turn in the order in which they came, before whoever has just had one and is awake.
+    #[test]
+    fn turns_are_had_in_order() {
+        let shared = table("tictactoe", Room::default()).0;
+        let had = Mutex::new(vec![]);
+        let turn = shared.lock();
+        let before = shared.queue().came;
+        std::thread::scope(|scope| {
+            for number in 0..3 {
+                let (shared, had) = (&shared, &had);
+                scope.spawn(move || {
+                    let _turn = shared.lock();
+                    had.lock().unwrap().push(number);
+                });
+                // The next one comes when this one waits.
+                while shared.queue().came <= before + number {
+                    std::thread::yield_now();
+                }
+            }
+            drop(turn);
+            let _turn = shared.lock();
+            assert_eq!(*had.lock().unwrap(), [0, 1, 2]);
+        });
+    }
+
     /// Who has a short search does not wait for those with long ones: searching is shared alike.
     #[test]
     fn a_short_search_is_answered_among_long_ones() {
